@@ -1,0 +1,47 @@
+"""Packaging of onnxmi; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scipy>=1.11", "scikit-learn>=1.4"]
+LINT = ["ruff>=0.6", "mypy>=1.11"]
+
+
+def read_version() -> str:
+    # Read as text: importing the package would need its dependencies at build time.
+    text = (ROOT / "onnxmi" / "version.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__(?:\s*:\s*\w+)?\s*=\s*"([^"]+)"', text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError("onnxmi/version.py defines no __version__")
+    return match.group(1)
+
+
+setup(
+    name="onnxmi",
+    version=read_version(),
+    description="Prune ONNX models by mutual information",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["onnxmi", "onnxmi.*"]),
+    package_data={"onnxmi": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "onnx>=1.16",
+        "onnxruntime>=1.18",
+        "onnx-graphsurgeon>=0.5.2",
+        "numpy>=1.26",
+        "click>=8.1",
+        "rich>=13",
+    ],
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, *LINT],
+        "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4"],
+        "report": ["jinja2>=3.1", "matplotlib>=3.8"],
+    },
+    entry_points={"console_scripts": ["onnxmi = onnxmi.cli:main"]},
+)
