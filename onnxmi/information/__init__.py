@@ -1,0 +1,44 @@
+"""Information about what is kept above, from streamed moments: numpy only, float64, nats.
+
+Measure with `MomentAccumulator`, score with `joint` (or the baselines of `scores`), repair with `fit`.
+"""
+
+from onnxmi.information.histogram import JointHistogram, quantile_edges
+from onnxmi.information.least_squares import Repair, fit, output_error, regress, regress_cross
+from onnxmi.information.moments import MomentAccumulator, Moments
+from onnxmi.information.mutual_information import (
+    discrete,
+    gaussian,
+    gaussian_mixture_labels,
+    label_weights,
+    linear_targets,
+    pairwise_gaussian,
+)
+from onnxmi.information.scores import magnitude, pairwise, top, variance, wanda
+from onnxmi.information.selection import Selection, View, joint
+
+__all__ = [
+    "JointHistogram",
+    "MomentAccumulator",
+    "Moments",
+    "Repair",
+    "Selection",
+    "View",
+    "discrete",
+    "fit",
+    "gaussian",
+    "gaussian_mixture_labels",
+    "joint",
+    "label_weights",
+    "linear_targets",
+    "magnitude",
+    "output_error",
+    "pairwise",
+    "pairwise_gaussian",
+    "quantile_edges",
+    "regress",
+    "regress_cross",
+    "top",
+    "variance",
+    "wanda",
+]

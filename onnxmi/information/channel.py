@@ -1,0 +1,149 @@
+"""A view as a Gaussian channel: the covariance of its features before and after the noisy targets are seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.information.arrays import Floats, Ints
+from onnxmi.information.cholesky import factor, forward, live, root
+from onnxmi.information.sweep import Sweep
+from onnxmi.information.view import View
+
+RIDGE = 1e-9
+"""Independent noise on every feature, as a share of its variance, which makes the covariance definite.
+
+Raised tenfold until a Cholesky factor exists: moments summed in float32 from fewer rows than features need 1e-7 or so.
+"""
+
+_SPENT = 10.0
+"""A feature is explained once its conditional variance is below this many ridges; a duplicate ends at two."""
+
+_FLOOR = 1e-3
+"""In ridges: what rounding may not push a conditional variance below."""
+
+
+class Channel:
+    """Gains in nats of the units of one view, given the units so far: ``1/2 (logdet A_bb|S - logdet B_bb|S)``.
+
+    A is the covariance of X, scaled to unit variances (which changes no information), B that of X given ``Y + N``. Both
+    are first conditioned on the features of other layers. Constant features are left out: they gain nothing.
+    """
+
+    def __init__(self, view: View, n_units: int, noise: float) -> None:
+        """Condition on the other layers. Raises ValueError if a unit is out of range or the covariance not one."""
+        if view.units.size and not -1 <= view.units.min() <= view.units.max() < n_units:
+            raise ValueError(f"units of a view must lie in -1 .. {n_units - 1}")
+        variance = np.diagonal(view.covariance)
+        alive = np.flatnonzero(live(variance))
+        deviation = np.sqrt(variance[alive])
+        prior = view.covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
+        self._weight = view.weight
+        self._ridge = factor(prior, RIDGE)[1]
+        prior[np.diag_indices_from(prior)] += self._ridge
+        after = posterior(prior, view.weights[alive] * deviation[:, None], view.relevance, noise)
+        slots = slots_of(view.units[alive], n_units)
+        fixed = view.units[alive] < 0
+        self._real = slots >= 0
+        self._prior = self._sweep(_given(prior, fixed), slots)
+        self._after = self._sweep(_given(after, fixed), slots)
+
+    def gains(self, candidates: NDArray[np.bool_]) -> Floats:
+        """(n_units,) weighted nats that each candidate adds; 0 for what is explained already and for non-candidates."""
+        spent = self._prior.variances() <= _SPENT * self._ridge
+        where = np.flatnonzero(candidates & (self._real & ~spent).any(axis=1))
+        gains = np.zeros(candidates.size)
+        nats = 0.5 * (self._prior.log_volumes(where) - self._after.log_volumes(where))
+        gains[where] = self._weight * np.maximum(nats, 0.0)
+        return gains
+
+    def condition(self, unit: int) -> None:
+        """Make ``unit`` one of the units so far."""
+        if self._real[unit].any():
+            self._prior.condition(unit)
+            self._after.condition(unit)
+
+    def _sweep(self, matrix: Floats, slots: Ints) -> Sweep:
+        return Sweep(_padded(matrix, slots), slots.shape[1], _FLOOR * self._ridge)
+
+
+def posterior(prior: Floats, weights: Floats, relevance: Floats | None, noise: float) -> Floats:
+    """Cov(X | Y + N) for ``Y = X W``: ``A - A W (W' A W + D)^-1 W' A`` (Gaussian conditioning).
+
+    Parameters
+    ----------
+    prior : (K, K) positive definite covariance A of X.
+    weights : (K, M) W.
+    relevance : (M,) or None for ones; D is diagonal, ``noise * mean(Var(Y)) / relevance``, the mean over relevant
+        targets.
+    noise : above 0.
+
+    Returns
+    -------
+    (K, K). With fewer targets than features the M x M system is solved as it stands, otherwise the equal
+    ``L (I + L' W D^-1 W' L)^-1 L'`` with ``A = L L'`` (Woodbury), which is K x K.
+    """
+    if relevance is not None:
+        weights = weights[:, relevance > 0.0] * np.sqrt(relevance[relevance > 0.0])
+    product = prior @ weights
+    variance = (weights * product).sum(axis=0)
+    if relevance is not None:
+        variance = variance / relevance[relevance > 0.0]
+    if not variance.any():
+        return prior.copy()
+    level = np.sqrt(noise * float(variance.mean()))
+    if weights.shape[1] <= weights.shape[0]:
+        inner = (weights / level).T @ (product / level)
+        seen = forward(_root(inner), (product / level).T)
+        return np.asarray(prior - seen.T @ seen)
+    lower = root(prior)
+    half = lower.T @ (weights / level)
+    hidden = forward(_root(half @ half.T), lower.T)
+    return np.asarray(hidden.T @ hidden)
+
+
+def slots_of(units: Ints, n_units: int) -> Ints:
+    """Where each unit's features are, among the features with ``units >= 0`` in their order.
+
+    Returns
+    -------
+    (n_units, size) positions, -1 where a unit has fewer than ``size`` features, the most of any unit and at least 1.
+    """
+    owned = units[units >= 0]
+    counts = np.bincount(owned, minlength=n_units)
+    order = np.argsort(owned, kind="stable")
+    rank = np.arange(owned.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    slots = np.full((n_units, max(1, int(counts.max(initial=0)))), -1, dtype=np.int64)
+    slots[owned[order], rank] = order
+    return slots
+
+
+def _root(inner: Floats) -> Floats:
+    """Lower Cholesky factor of ``I + inner`` (M, M), symmetrised."""
+    system = 0.5 * (inner + inner.T)
+    system[np.diag_indices_from(system)] += 1.0
+    return root(system)
+
+
+def _given(matrix: Floats, fixed: NDArray[np.bool_]) -> Floats:
+    """Covariance of the other features given the ``fixed`` ones: their Schur complement."""
+    if not fixed.any():
+        return matrix
+    lower = root(matrix[np.ix_(fixed, fixed)])
+    seen = forward(lower, matrix[np.ix_(fixed, ~fixed)])
+    return np.asarray(matrix[np.ix_(~fixed, ~fixed)] - seen.T @ seen)
+
+
+def _padded(matrix: Floats, slots: Ints) -> Floats:
+    """``matrix`` reordered unit by unit, each padded to equal size by features of unit variance and no covariance."""
+    flat = slots.reshape(-1)
+    if np.array_equal(flat, np.arange(matrix.shape[0])):
+        return matrix
+    padding = flat < 0
+    if not matrix.size:
+        return np.eye(flat.size)
+    ordered = matrix[np.ix_(flat, flat)]
+    ordered[padding] = 0.0
+    ordered[:, padding] = 0.0
+    ordered[padding, padding] = 1.0
+    return ordered

@@ -1,0 +1,131 @@
+from functools import reduce
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxmi.information import MomentAccumulator, Moments
+
+
+def rows_of(seed: int, *shape: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape) @ rng.normal(size=(shape[-1], shape[-1])) + rng.normal(size=shape[-1]) * 7
+
+
+def assert_same(left: Moments, right: Moments, rtol: float = 1e-10) -> None:
+    assert left.count == right.count
+    scale = np.sqrt(np.abs(right.scatter).max()) + np.abs(right.mean).max()
+    np.testing.assert_allclose(left.mean, right.mean, rtol=rtol, atol=rtol * scale)
+    np.testing.assert_allclose(left.scatter, right.scatter, rtol=rtol, atol=rtol * scale**2)
+
+
+def test_agrees_with_numpy():
+    rows = rows_of(0, 101, 7)
+    moments = Moments.of(rows)
+    assert (moments.count, moments.features) == (101, 7)
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0))
+    np.testing.assert_allclose(moments.covariance, np.cov(rows.T, bias=True))
+    np.testing.assert_allclose(moments.variance, rows.var(axis=0))
+    np.testing.assert_allclose(moments.second_moment, rows.T @ rows / 101)
+
+
+def test_groups_are_independent():
+    rows = rows_of(1, 3, 2, 53, 5)
+    moments = Moments.of(rows)
+    for index in np.ndindex(3, 2):
+        assert_same(moments.group(*index), Moments.of(rows[index]))
+    taken = moments.take([4, 1])
+    np.testing.assert_array_equal(taken.group(2, 1).scatter, moments.group(2, 1).take([4, 1]).scatter)
+    assert_same(taken, Moments.of(rows[..., [4, 1]]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 37), max_size=5), st.randoms(use_true_random=False), st.booleans())
+def test_any_split_merged_in_any_order_gives_the_same(cuts, random, nested):
+    rows = rows_of(2, 37, 5)
+    parts = [Moments.of(part) for part in np.split(rows, sorted(cuts))]
+    random.shuffle(parts)
+    if nested and len(parts) > 2:
+        parts = [parts[0], reduce(Moments.merge, parts[1:])]
+    assert_same(reduce(Moments.merge, parts), Moments.of(rows))
+
+
+def test_empty_is_neutral():
+    moments = Moments.of(rows_of(3, 2, 11, 3))
+    empty = Moments.empty((2,), 3)
+    assert_same(moments.merge(empty), moments)
+    assert_same(empty.merge(moments), moments)
+    assert empty.merge(empty).count == 0
+    with pytest.raises(ValueError, match="no rows"):
+        _ = empty.covariance
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int32])
+@pytest.mark.parametrize("chunk", [1, 13, 4096])
+def test_accumulator_matches_float64(dtype, chunk):
+    rows = rows_of(4, 211, 7).astype(dtype)
+    accumulator = MomentAccumulator(chunk=chunk)
+    for part in np.split(rows, [0, 5, 100]):
+        accumulator.update(part)
+    exact = Moments.of(rows.astype(np.float64))
+    assert_same(accumulator.moments(), exact, rtol=1e-10 if dtype in (np.float64, np.int32) else 2e-6)
+
+
+def test_a_large_mean_does_not_drown_the_scatter():
+    rows = (rows_of(5, 5003, 5) * 0.01 + 1e4).astype(np.float32)
+    accumulator = MomentAccumulator(chunk=997)
+    accumulator.update(rows)
+    np.testing.assert_allclose(
+        accumulator.moments().covariance, np.cov(rows.T.astype(np.float64), bias=True), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8, 1e25])
+def test_scales(scale):
+    rows = (rows_of(6, 103, 5) * scale).astype(np.float32)
+    accumulator = MomentAccumulator()
+    accumulator.update(rows)
+    exact = Moments.of(rows)
+    relative = np.sqrt(np.outer(exact.variance, exact.variance))
+    assert np.abs(accumulator.moments().covariance / relative - exact.covariance / relative).max() < 1e-6
+
+
+def test_a_constant_feature_has_no_variance():
+    accumulator = MomentAccumulator(chunk=7)
+    accumulator.update(np.full((1001, 2), 0.1, dtype=np.float32))
+    assert not accumulator.moments().scatter.any()
+
+
+def test_the_moments_are_a_copy():
+    accumulator = MomentAccumulator()
+    accumulator.update(rows_of(7, 5, 3))
+    before = accumulator.moments()
+    mean = before.mean.copy()
+    accumulator.update(rows_of(8, 5, 3))
+    np.testing.assert_array_equal(before.mean, mean)
+
+
+def test_misuse():
+    accumulator = MomentAccumulator()
+    with pytest.raises(ValueError, match="no rows"):
+        accumulator.moments()
+    accumulator.update(np.zeros((0, 3)))
+    assert accumulator.moments().count == 0
+    with pytest.raises(ValueError, match="follow rows"):
+        accumulator.update(np.zeros((5, 2)))
+    with pytest.raises(ValueError, match="not finite"):
+        accumulator.update(np.full((5, 3), np.nan))
+    with pytest.raises(ValueError, match="overflow"):
+        accumulator.update(np.array([[1e200] * 3, [-1e200] * 3]))
+    with pytest.raises(ValueError, match="expected"):
+        accumulator.update(np.zeros(3))
+    with pytest.raises(ValueError, match="chunk"):
+        MomentAccumulator(chunk=0)
+    moments = Moments.of(rows_of(9, 5, 3))
+    with pytest.raises(ValueError, match="merge"):
+        moments.merge(Moments.empty((), 2))
+    with pytest.raises(ValueError, match="does not fit"):
+        Moments(1, np.zeros(2), np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="group axes"):
+        moments.group(0)
