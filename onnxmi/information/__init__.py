@@ -16,6 +16,7 @@ from onnxmi.information.mutual_information import (
 )
 from onnxmi.information.scores import magnitude, pairwise, top, variance, wanda
 from onnxmi.information.selection import Selection, View, joint
+from onnxmi.information.swaps import backward_swaps
 
 __all__ = [
     "JointHistogram",
@@ -24,6 +25,7 @@ __all__ = [
     "Repair",
     "Selection",
     "View",
+    "backward_swaps",
     "discrete",
     "fit",
     "gaussian",

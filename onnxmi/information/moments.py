@@ -105,12 +105,13 @@ class MomentAccumulator:
     """Adds rows to running moments in place: memory is one (..., K, K) sum and one temporary of that shape.
 
     Rows are taken in chunks, each centred by its own mean. float32 and float16 chunks are multiplied in float32 and
-    everything is summed in float64. Measured on 65,536 rows of K = 769: entries are off by at most 2e-7 of
-    ``sqrt(C_ii C_jj)`` against all-float64, at half the time; a mean of 1,000 standard deviations does not change that.
-    Features below about 1e-19 (denormal squares) are lost unless given in float64.
+    everything is summed in float64. Measured on 32,768 rows of K = 1,536 rectified features: the covariance is off by
+    at most 1.0e-6 of ``sqrt(C_ii C_jj)`` against all-float64, at two thirds of the time (1,024 rows a chunk: 7e-7;
+    8,192: 2.4e-6). A mean of 1,000 standard deviations does not change that, since chunks are centred first.
+    Deviations below about 1e-19 are lost (their squares are denormal) unless given in float64.
     """
 
-    def __init__(self, chunk: int = 4096) -> None:
+    def __init__(self, chunk: int = 2048) -> None:
         """``chunk`` is the number of rows multiplied at once: longer is faster and sums more in float32."""
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}, expected 1 or more")

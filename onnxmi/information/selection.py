@@ -58,6 +58,11 @@ def joint(
         raise ValueError(f"{len(views)} views and noise {noise}: expected a view or more, and noise above 0")
     allowance = Allowance(n_units, keep, parts, quota)
     channels = [Channel(view, n_units, noise) for view in views]
+    return grow(channels, allowance, keep)
+
+
+def grow(channels: Sequence[Channel], allowance: Allowance, keep: int) -> Selection:
+    """Choose ``keep`` units that ``allowance`` leaves open, the best next one each time; uses the channels up."""
     order: list[int] = []
     gains: list[float] = []
     while len(order) < keep:

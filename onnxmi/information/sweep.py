@@ -20,12 +20,12 @@ class Sweep:
     """Conditional diagonal blocks of a covariance as units are conditioned on (block Cholesky, Schur complements).
 
     Features lie unit by unit, ``size`` each. `blocks` (n, size, size) is up to date after every step; the rest of the
-    matrix lags behind by the pending factor rows.
+    `matrix` lags behind by the pending factor rows.
     """
 
     def __init__(self, matrix: Floats, size: int, floor: float) -> None:
         """``matrix`` (n * size, n * size) is taken over and overwritten; no pivot is taken below ``floor``."""
-        self._rest = matrix
+        self.matrix = matrix
         self._size = size
         self._floor = floor
         self._rows: Floats = np.empty((max(_PENDING, size), matrix.shape[0]))
@@ -40,7 +40,7 @@ class Sweep:
             self._flush()
         own = slice(unit * self._size, (unit + 1) * self._size)
         pending = self._rows[: self._filled]
-        rows = self._whiten(self._rest[own] - pending[:, own].T @ pending, own)
+        rows = self._whiten(self.matrix[own] - pending[:, own].T @ pending, own)
         self._rows[self._filled : self._filled + self._size] = rows
         self._filled += self._size
         self._reduce(rows)
@@ -53,7 +53,7 @@ class Sweep:
         """Log-determinant of the conditional blocks of the units ``where``."""
         if self._size == 1:
             return np.asarray(np.log(np.maximum(self.blocks[where, 0, 0], self._floor)))
-        return _log_determinants(self.blocks[where], self._floor)
+        return log_determinants(self.blocks[where], self._floor)
 
     def _whiten(self, rows: Floats, own: slice) -> Floats:
         if self._size == 1:
@@ -75,11 +75,11 @@ class Sweep:
 
     def _flush(self) -> None:
         pending = self._rows[: self._filled]
-        self._rest -= pending.T @ pending
+        self.matrix -= pending.T @ pending
         self._filled = 0
 
 
-def _log_determinants(blocks: Floats, floor: float) -> Floats:
+def log_determinants(blocks: Floats, floor: float) -> Floats:
     """Of each block (n, p, p), by Cholesky; by eigenvalues raised to ``floor`` if rounding made one indefinite."""
     try:
         factors = np.linalg.cholesky(blocks)

@@ -1,0 +1,127 @@
+"""Measure the information package: prints times on one core, and ratios that do not depend on the machine."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Least CPU time of the process over a few runs: wall-clock on a shared machine says more about the others."""
+    best = np.inf
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        best = min(best, time.process_time() - start)
+    return float(best)
+
+
+def activations(rows: int, features: int, rank: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(rows, rank)) @ rng.normal(size=(rank, features)) + rng.normal(size=(rows, features))
+    return np.maximum(mixed, 0.0).astype(np.float32)
+
+
+def measured(rows: np.ndarray) -> MomentAccumulator:
+    accumulator = MomentAccumulator()
+    accumulator.update(rows)
+    return accumulator
+
+
+def bench_moments(rows: np.ndarray) -> None:
+    features = rows.shape[1]
+    left, right = rows[:4096].T.copy(), rows[:4096]
+    peak = 2 * features**2 * len(right) / seconds(lambda: left @ right)
+    exact = rows.astype(np.float64)
+    for name, data in (("float32", rows), ("float64", exact)):
+        useful = 2 * features**2 * len(rows) / seconds(lambda data=data: measured(data))
+        print(f"moments of {features} features from {name} rows: {useful / peak:.2f} of the float32 GEMM peak")
+    error = measured(rows).moments().covariance - measured(exact).moments().covariance
+    deviation = measured(exact).moments().variance ** 0.5
+    print(
+        f"  largest error of float32 rows, in correlations: {np.abs(error / np.outer(deviation, deviation)).max():.1e}"
+    )
+
+
+def bench_joint(rows: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    features = rows.shape[1]
+    covariance = measured(rows).moments().covariance
+    view = View(covariance, rng.normal(size=(features, 384)), np.arange(features))
+    for keep in (features // 2, features):
+        spent = seconds(lambda keep=keep: joint([view], features, keep))
+        print(f"joint, {keep} of {features} units, 384 targets: {spent:.2f} s")
+    patch = View(covariance[:1152, :1152], rng.normal(size=(1152, 128)), np.repeat(np.arange(128), 9))
+    spent = seconds(lambda: joint([patch], 128, 64))
+    print(f"joint, 64 of 128 channels of 9 features, 128 targets: {spent:.2f} s")
+
+
+def bench_repair(rows: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    features, half = rows.shape[1], len(rows) // 2
+    train, test = measured(rows[:half]).moments(), measured(rows[half:]).moments()
+    weights, bias, kept = rng.normal(size=(features, 384)), np.zeros(384), np.arange(0, features, 2)
+    spent = seconds(lambda: fit(train, test, kept, weights, bias), 1)
+    print(f"repair, {kept.size} of {features}, 8 ridges: {spent:.2f} s")
+
+
+def gaussian(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    covariance = measured(np.concatenate([x, y], axis=1)).moments().covariance
+    split = x.shape[1]
+    return pairwise_gaussian(covariance[:split, :split], covariance[:split, split:], np.diagonal(covariance)[split:])
+
+
+def binned(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    histogram = JointHistogram(quantile_edges(x, 8), quantile_edges(y, 8))
+    histogram.update(x, y)
+    return histogram.mutual_information()
+
+
+def nearest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    from sklearn.feature_selection import mutual_info_regression
+
+    return np.stack([mutual_info_regression(x, column, random_state=0) for column in y.T], axis=1)
+
+
+def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
+    ranks = [np.argsort(np.argsort(values, axis=None)) for values in (left, right)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def bench_pairwise() -> None:
+    """On Gaussian data, where the truth is known; scikit-learn estimates it from nearest neighbours."""
+    rng = np.random.default_rng(3)
+    rows, features, targets = 2003, 31, 17
+    weights = 10.0 ** rng.uniform(-2, 0, size=(features, targets))
+    x = rng.normal(size=(rows, features))
+    y = x @ weights + 0.3 * rng.normal(size=(rows, targets))
+    truth = pairwise_gaussian(np.ones(features), weights, np.square(weights).sum(axis=0) + 0.09)
+    try:
+        base = seconds(lambda: nearest(x, y), 1)
+    except ImportError:
+        print("pairwise: scikit-learn is not installed")
+        return
+    print(f"pairwise, scikit-learn: Spearman {rank_correlation(nearest(x, y), truth):.3f} with the truth")
+    for name, ours in (("gaussian", gaussian), ("binned", binned)):
+        faster = base / seconds(lambda ours=ours: ours(x, y))
+        rank = rank_correlation(ours(x, y), truth)
+        print(f"pairwise, {name}: {faster:.0f} times as fast, Spearman {rank:.3f} with the truth")
+
+
+def main() -> None:
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        # The BLAS reads this when numpy is imported: start again with it.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    rows = activations(8192, 1536, 300)
+    bench_moments(rows)
+    bench_joint(rows)
+    bench_repair(rows)
+    bench_pairwise()
+
+
+if __name__ == "__main__":
+    main()
