@@ -1,0 +1,209 @@
+"""The calibration file: sample inputs, checked against the model's interface before any work starts."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.errors import CalibrationError
+from onnxmi.model import Graph, TensorInfo
+
+Array = NDArray[Any]
+LABELS = "labels"
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Sample inputs.
+
+    Attributes
+    ----------
+    arrays : mapping of graph input name to array
+        Sample-wise arrays have `count` as their first size; the others are fed whole.
+    whole : frozenset of str
+        Inputs that are fed whole.
+    labels : (count,) int64 or None
+        One class a sample.
+    count : int
+        Number of samples.
+    step : int or None
+        The fixed batch size of the graph; None where the batch is dynamic.
+    notes : tuple of str
+        Casts and other things done that the user should know.
+    """
+
+    arrays: Mapping[str, Array]
+    whole: frozenset[str]
+    labels: Array | None
+    count: int
+    step: int | None
+    notes: tuple[str, ...] = ()
+
+    def feed(self, samples: NDArray[np.int64]) -> dict[str, Array]:
+        """Inputs for the given samples."""
+        return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
+
+    def batches(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+        """Yield (samples, inputs) pairs; a graph with a fixed batch gets full ones, the last padded by repetition.
+
+        The yielded samples may be fewer than the inputs' first size then: only the first ones count.
+        """
+        step = self.step or size
+        for start in range(0, len(samples), step):
+            chosen = samples[start : start + step]
+            padded = chosen if self.step is None else np.resize(chosen, step)
+            yield chosen, self.feed(padded)
+
+    def split(self, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Deal the samples into two sorted sets by seed; the second gets `share` of them (none of a single sample)."""
+        order = np.random.default_rng(seed).permutation(self.count)
+        held = min(max(round(self.count * share), 1), self.count - 1)
+        return np.sort(order[held:]), np.sort(order[:held])
+
+
+def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
+    """Read an `.npz` file and check it against the graph's inputs.
+
+    Raises
+    ------
+    CalibrationError
+        One line saying what is wrong with which array.
+    """
+    return check_calibration(_read(Path(path)), graph, str(path))
+
+
+def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "calibration") -> Calibration:
+    """Check arrays against the graph's inputs; see `load_calibration`."""
+    inputs = {info.name: info for info in graph.inputs}
+    _check_names(arrays, inputs, where)
+    notes: list[str] = []
+    fitted = {name: _fit_dtype(arrays[name], info, where, notes) for name, info in inputs.items()}
+    for name, info in inputs.items():
+        _check_values(fitted[name], name, where)
+        _check_rank(fitted[name], info, where)
+    count, whole = _count(fitted, inputs, arrays.get(LABELS), where)
+    step = _fixed_batch(inputs, whole, count)
+    for name, info in inputs.items():
+        _check_dims(fitted[name], info, name in whole, where)
+    labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
+    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes))
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if path.is_dir():
+        raise CalibrationError(f"{path}: is a folder, not an .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise CalibrationError(f"{path}: is a single array; save with numpy.savez(path, INPUT_NAME=array, ...)")
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+        if "allow_pickle" in str(error):
+            raise CalibrationError(f"{path}: holds Python objects; only plain arrays are read") from error
+        raise CalibrationError(f"{path}: is not a readable .npz file") from error
+
+
+def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], where: str) -> None:
+    missing = [name for name in inputs if name not in arrays]
+    extra = [name for name in arrays if name not in inputs and name != LABELS]
+    if missing:
+        raise CalibrationError(f"{where}: no array named {_quoted(missing)} (the model's inputs are {_quoted(inputs)})")
+    if extra:
+        raise CalibrationError(f"{where}: array {_quoted(extra)} is no input of the model ({_quoted(inputs)})")
+
+
+def _quoted(names: Iterator[str] | Mapping[str, Any] | list[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> Array:
+    """Cast where no value can change its meaning; float64 to float32 counts as safe and is said."""
+    wanted = info.dtype
+    if array.dtype.kind == "O" and (wanted is None or wanted.kind != "O"):
+        raise CalibrationError(f"{where}: array {info.name!r} holds Python objects")
+    if wanted is None or array.dtype == wanted or wanted.kind == "O":
+        return array
+    same_kind = array.dtype.kind == wanted.kind or (array.dtype.kind in "iu" and wanted.kind in "iu")
+    if not (np.can_cast(array.dtype, wanted, "safe") or (same_kind and array.dtype.kind in "fiu")):
+        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model wants {wanted}")
+    cast = array.astype(wanted)
+    if wanted.kind in "iu" and not np.array_equal(cast, array):
+        raise CalibrationError(f"{where}: array {info.name!r} has values that do not fit {wanted}")
+    notes.append(f"{info.name}: cast from {array.dtype} to {wanted}")
+    return cast
+
+
+def _check_values(array: Array, name: str, where: str) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise CalibrationError(f"{where}: array {name!r} has {bad} values that are NaN or infinite")
+
+
+def _check_rank(array: Array, info: TensorInfo, where: str) -> None:
+    if info.dims is not None and array.ndim != len(info.dims):
+        raise CalibrationError(
+            f"{where}: array {info.name!r} has shape {array.shape}, the model wants {len(info.dims)} axes {_dims(info)}"
+        )
+
+
+def _dims(info: TensorInfo) -> str:
+    return "(" + ", ".join("?" if dim is None else str(dim) for dim in info.dims or ()) + ")"
+
+
+def _count(
+    arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], labels: Array | None, where: str
+) -> tuple[int, set[str]]:
+    """Return the number of samples, and the inputs that are not sample-wise."""
+    lengths = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
+    votes = Counter(lengths.values())
+    if labels is not None and labels.ndim:
+        votes[labels.shape[0]] += 1
+    if not votes:
+        raise CalibrationError(f"{where}: no array has a sample axis")
+    count = max(votes, key=lambda length: (votes[length], length))
+    whole = {name for name in arrays if lengths.get(name) != count}
+    symbols = {name: info.dims[0] for name, info in inputs.items() if info.dims}
+    batch_symbols = {symbols[name] for name in symbols if name not in whole and isinstance(symbols[name], str)}
+    for name in whole:
+        if symbols.get(name) in batch_symbols:
+            raise CalibrationError(f"{where}: array {name!r} has {lengths[name]} samples, the others have {count}")
+    if count == 0:
+        raise CalibrationError(f"{where}: has no samples")
+    return count, whole
+
+
+def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str], count: int) -> int | None:
+    firsts = [info.dims[0] for name, info in inputs.items() if info.dims and name not in whole]
+    fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
+    return fixed[0] if fixed else None
+
+
+def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None:
+    for axis, dim in enumerate(info.dims or ()):
+        if axis == 0 and not whole:
+            continue
+        if isinstance(dim, int) and dim > 0 and array.shape[axis] != dim:
+            raise CalibrationError(
+                f"{where}: array {info.name!r} has shape {array.shape}, the model wants {_dims(info)}"
+            )
+
+
+def _labels(labels: Array | None, count: int, where: str) -> Array | None:
+    if labels is None:
+        return None
+    if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,):
+        raise CalibrationError(
+            f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; wanted: one class for each of "
+            f"{count} samples"
+        )
+    return labels.reshape(count, -1)[:, 0].astype(np.int64) if labels.size == count else None

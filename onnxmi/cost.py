@@ -1,0 +1,107 @@
+"""What a model costs: parameters, bytes and multiply-accumulates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import atoms
+from onnxmi.model import Graph, Node
+from onnxmi.probe import run_shapes
+from onnxmi.runtime import Feeds
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size and work of a model.
+
+    Attributes
+    ----------
+    parameters : int
+        Elements of all stored tensors that are not shape arithmetic (64-bit integers and booleans are).
+    size : int
+        Bytes of the file with its external data.
+    macs : int
+        Multiply-accumulates of all products and convolutions for one sample.
+    """
+
+    parameters: int
+    size: int
+    macs: int
+
+
+def cost(proto: onnx.ModelProto, one_sample: Feeds) -> Cost:
+    """Count parameters, bytes and MACs; the MACs on the given inputs."""
+    graph = Graph(proto)
+    shapes = dict(run_shapes(proto, one_sample))
+    shapes |= {name: graph.constant_shape(name) for name in graph.constants}
+    shapes |= {name: np.shape(value) for name, value in one_sample.items()}
+    return Cost(parameters(graph), proto.ByteSize(), sum(node_macs(node, shapes) for node in graph.nodes))
+
+
+def parameters(graph: Graph) -> int:
+    """Elements of all stored tensors, without shape arithmetic."""
+    stored = ((graph.constant(name).dtype, graph.constant_shape(name)) for name in graph.constants)
+    return sum(prod(shape) for dtype, shape in stored if dtype not in (np.dtype(np.int64), np.dtype(np.bool_)))
+
+
+def node_macs(node: Node, shapes: Shapes) -> int:
+    """Multiply-accumulates of one node; 0 for operators that are neither products nor convolutions."""
+    counter = _MACS.get(node.op)
+    known = all(name in shapes for name in (*node.inputs[:2], *node.outputs[:1]))
+    return counter(node, shapes) if counter is not None and known else 0
+
+
+def _product(node: Node, shapes: Shapes) -> int:
+    left = shapes[node.inputs[0]]
+    axis = 0 if node.attributes.get("transA", 0) else -1
+    return prod(shapes[node.outputs[0]]) * (left[axis] if left else 1)
+
+
+def _convolution(node: Node, shapes: Shapes) -> int:
+    return prod(shapes[node.outputs[0]]) * prod(shapes[node.inputs[1]][1:])
+
+
+def _transposed_convolution(node: Node, shapes: Shapes) -> int:
+    return prod(shapes[node.inputs[0]]) * prod(shapes[node.inputs[1]][1:])
+
+
+_MACS = {
+    "MatMul": _product,
+    "Gemm": _product,
+    "Conv": _convolution,
+    "ConvTranspose": _transposed_convolution,
+}
+
+
+@dataclass(frozen=True)
+class Hanging:
+    """What hangs on a layer: the parameters that carry it, and the MACs of the operators that make or use it."""
+
+    parameters: int
+    macs: int
+
+
+def hanging(graph: Graph, channels: ChannelGraph, shapes: Shapes) -> dict[int, Hanging]:
+    """Layer id -> what hangs on it; MACs on inputs of the given shapes."""
+    carried: Counter[int] = Counter()
+    for name in graph.constants:
+        here = {atom.id for term in channels.axes.get(name, ()) for atom in atoms(term)}
+        carried.update(dict.fromkeys(here, prod(graph.constant_shape(name))))
+    for (node, operand), axes in channels.uses.items():
+        here = {atom.id for term in axes for atom in atoms(term)}
+        carried.update(dict.fromkeys(here, prod(graph.constant_shape(graph.nodes[node].inputs[operand]))))
+    return {
+        layer.id: Hanging(
+            carried[layer.id], sum(node_macs(graph.nodes[n], shapes) for n in {*layer.makers, *layer.users})
+        )
+        for layer in channels.layers
+    }

@@ -1,0 +1,83 @@
+"""Operators that reduce axes, or compare along one."""
+
+from __future__ import annotations
+
+from onnxmi.dims.rules.broadcasting import broadcast
+from onnxmi.dims.site import Rule, Site, Terms
+
+
+def _reduced_axes(site: Site, operand: Terms) -> tuple[int, ...]:
+    axes = site.axes(1)
+    if not axes:
+        axes = () if site.attribute("noop_with_empty_axes", 0) else tuple(range(len(operand)))
+    return tuple(axis % len(operand) for axis in axes)
+
+
+def _tie_rest(site: Site, operand: Terms, reduced: tuple[int, ...], out: Terms | None) -> None:
+    if out is None:
+        return
+    keep = len(out) == len(operand)
+    rest = [(axis, term) for axis, term in enumerate(operand) if axis not in reduced]
+    targets = [out[axis] for axis, _ in rest] if keep else list(out)
+    for (_, term), target in zip(rest, targets, strict=True):
+        site.unify(term, target)
+
+
+def _reduce(site: Site) -> None:
+    """Freeze the axes that are reduced, tie the others."""
+    operand = site.operand(0)
+    if operand is None:
+        return
+    reduced = _reduced_axes(site, operand)
+    site.freeze([operand[axis] for axis in reduced], "reduces over it")
+    _tie_rest(site, operand, reduced, site.outs[0])
+
+
+def _reduce_sum(site: Site) -> None:
+    """Summing is a contraction with ones: a channel that is zero adds nothing."""
+    operand = site.operand(0)
+    if operand is None:
+        return
+    reduced = _reduced_axes(site, operand)
+    for axis in reduced:
+        site.contract(0, axis)
+    _tie_rest(site, operand, reduced, site.outs[0])
+
+
+def _along_axis(site: Site) -> None:
+    """Operators that keep the shape but mix along one axis."""
+    operand = site.operand(0)
+    if operand is None:
+        return
+    site.freeze(_mixed_axes(site, operand), "runs over it")
+    for out in site.outs:
+        broadcast(site, operand, out)
+
+
+def _mixed_axes(site: Site, operand: Terms) -> Terms:
+    """Softmax flattened everything from `axis` on before opset 13."""
+    if site.node.op in ("Softmax", "LogSoftmax", "Hardmax"):
+        if site.graph.opset < 13:
+            return operand[site.attribute("axis", 1) % len(operand) :]
+        return (operand[site.attribute("axis", -1)],)
+    axis = site.value(1)
+    return operand if axis is None else (operand[int(axis.reshape(-1)[0])],)
+
+
+def _arg_reduce(site: Site) -> None:
+    operand = site.operand(0)
+    if operand is None:
+        return
+    axis = int(site.attribute("axis", 0)) % len(operand)
+    site.freeze([operand[axis]], "compares along it")
+    _tie_rest(site, operand, (axis,), site.outs[0])
+
+
+_REDUCERS = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare"
+
+RULES: dict[tuple[str, str], Rule] = {
+    **{("", op): _reduce for op in _REDUCERS.split()},
+    ("", "ReduceSum"): _reduce_sum,
+    **{("", op): _along_axis for op in ("Softmax", "LogSoftmax", "Hardmax", "CumSum")},
+    **{("", op): _arg_reduce for op in ("ArgMax", "ArgMin")},
+}

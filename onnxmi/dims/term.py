@@ -1,0 +1,161 @@
+"""Dimension terms: what an axis is made of, as immutable values.
+
+A term is an atom of channels (`Dim`), a row-major flattening of terms (`Product`, outermost first) or a
+concatenation of terms (`Sum`). The functions here answer, for any term, which flat positions belong to which
+index of which atom, and which positions remain when some indices of some atoms are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """An atom: `size` channels that are kept or cut one by one. `id` is its identity within one channel graph."""
+
+    id: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """Row-major flattening: position = index of the first factor * size of the rest + position in the rest."""
+
+    factors: tuple[Term, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return prod(factor.size for factor in self.factors)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Concatenation of parts along one axis."""
+
+    parts: tuple[Term, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return sum(part.size for part in self.parts)
+
+
+Term = Dim | Product | Sum
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Which indices of one atom stay.
+
+    Attributes
+    ----------
+    indices : (k,) or (outer, k) int64
+        Sorted kept indices; two-dimensional where each index of the atom `over` keeps its own set.
+    over : int or None
+        The id of the outer atom of a ragged set.
+    """
+
+    indices: Indices
+    over: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many indices of the atom stay (for each outer index, if ragged)."""
+        return int(self.indices.shape[-1])
+
+
+Keeping = Mapping[int, Kept]
+"""Atom id -> what stays of it; an atom that is absent stays whole."""
+
+
+def atoms(term: Term) -> Iterator[Dim]:
+    """Yield the atoms of a term, outermost and first part first, repeats included."""
+    if isinstance(term, Dim):
+        yield term
+        return
+    for child in term.factors if isinstance(term, Product) else term.parts:
+        yield from atoms(child)
+
+
+def coordinates(term: Term, atom: int) -> Indices:
+    """Index of `atom` at every flat position of the term.
+
+    Returns
+    -------
+    (size,) int64
+        -1 where the position does not depend on the atom.
+    """
+    if isinstance(term, Dim):
+        return np.arange(term.size) if term.id == atom else np.full(term.size, -1)
+    if isinstance(term, Sum):
+        return np.concatenate([coordinates(part, atom) for part in term.parts])
+    result = np.full(1, -1, dtype=np.int64)
+    for factor in term.factors:
+        inner = coordinates(factor, atom)
+        result = np.maximum(result[:, None], inner[None, :]).reshape(-1)
+    return result
+
+
+def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | None = None) -> NDArray[np.bool_]:
+    """Which flat positions of the term stay.
+
+    Parameters
+    ----------
+    term : Term
+        The term of an axis.
+    keeping : mapping of atom id to Kept
+        What stays of each cut atom.
+    context : mapping of atom id to (rows,) int64, optional
+        Coordinates of outer atoms on another axis of the same tensor, for ragged atoms whose outer atom is not here.
+
+    Returns
+    -------
+    (size,) or (rows, size) bool
+        Two-dimensional where a ragged atom of the term depends on `context`.
+    """
+    mask: NDArray[np.bool_] = np.ones(term.size, dtype=bool)
+    for atom in dict.fromkeys(atoms(term)):
+        kept = keeping.get(atom.id)
+        if kept is not None:
+            mask = mask & _atom_mask(term, atom, kept, context or {})
+    return mask
+
+
+def _atom_mask(term: Term, atom: Dim, kept: Kept, context: Mapping[int, Indices]) -> NDArray[np.bool_]:
+    place = coordinates(term, atom.id)
+    if kept.over is None:
+        stays = np.zeros(atom.size + 1, dtype=bool)  # the last entry stands for -1: positions without the atom stay
+        stays[kept.indices] = True
+        stays[-1] = True
+        return stays[place]
+    table = np.zeros((kept.indices.shape[0], atom.size + 1), dtype=bool)
+    np.put_along_axis(table, kept.indices, True, axis=1)
+    table[:, -1] = True
+    outer = coordinates(term, kept.over)
+    if (outer[place >= 0] >= 0).all():
+        return table[outer, place]
+    return table[context[kept.over][:, None], place[None, :]]
+
+
+def kept_size(term: Term, keeping: Keeping) -> int:
+    """Return the number of positions that stay (ragged sets keep the same number for every outer index)."""
+    if isinstance(term, Dim):
+        kept = keeping.get(term.id)
+        return term.size if kept is None else kept.count
+    if isinstance(term, Sum):
+        return sum(kept_size(part, keeping) for part in term.parts)
+    return prod(kept_size(factor, keeping) for factor in term.factors)
+
+
+def is_cut(term: Term, keeping: Keeping) -> bool:
+    """Whether any atom of the term loses an index."""
+    return any(atom.id in keeping for atom in atoms(term))

@@ -1,0 +1,209 @@
+"""A read-only view of a model's main graph, in plain Python values: what the rules and the verbs look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+Array = NDArray[Any]
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of the main graph.
+
+    Attributes
+    ----------
+    index : int
+        Position in the graph's node list.
+    name, op, domain : str
+        The standard domain is always spelled "".
+    inputs, outputs : tuple of str
+        Tensor names; "" where an optional one is absent.
+    attributes : mapping
+        Plain Python values; tensors as arrays; subgraphs are not included.
+    captures : tuple of str
+        Outer tensors that a subgraph of this node (If, Loop, Scan) reads.
+    """
+
+    index: int
+    name: str
+    op: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    captures: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """A name for people: the node's own, or that of what it makes."""
+        return self.name or next((out for out in self.outputs if out), f"#{self.index}")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A graph input or output: its name, numpy dtype (None if unknown) and dimensions (int, symbol or None)."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    dims: tuple[int | str | None, ...] | None
+
+
+class Graph:
+    """The main graph of a ModelProto, indexed by name."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._proto = proto
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The operators in file order (topological by the ONNX specification)."""
+        return tuple(_node(index, node) for index, node in enumerate(self._proto.graph.node))
+
+    @cached_property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs a caller must feed: graph inputs that are not initializers."""
+        return tuple(_info(value) for value in self._proto.graph.input if value.name not in self._tensors)
+
+    @cached_property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The graph's outputs."""
+        return tuple(_info(value) for value in self._proto.graph.output)
+
+    @cached_property
+    def overridable(self) -> frozenset[str]:
+        """Initializers that are also graph inputs: a caller may replace them, so they are no constants."""
+        return frozenset(value.name for value in self._proto.graph.input if value.name in self._tensors)
+
+    @cached_property
+    def _tensors(self) -> dict[str, onnx.TensorProto]:
+        return {tensor.name: tensor for tensor in self._proto.graph.initializer}
+
+    @cached_property
+    def _constants(self) -> dict[str, Any]:
+        """Stored values by name: initializers and Constant nodes alike."""
+        stored: dict[str, Any] = dict(self._tensors)
+        for node in self.nodes:
+            if node.op == "Constant" and node.domain == "":
+                stored[node.outputs[0]] = next(iter(node.attributes.values()), None)
+        return stored
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of all stored tensors, initializers first."""
+        return tuple(self._constants)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is stored in the file (and cannot be fed from outside)."""
+        return name in self._constants and name not in self.overridable
+
+    def constant(self, name: str) -> Array:
+        """Return the value of a stored tensor (do not write into it)."""
+        stored = self._constants[name]
+        return numpy_helper.to_array(stored) if isinstance(stored, onnx.TensorProto) else np.asarray(stored)
+
+    def constant_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a stored tensor, without reading it."""
+        stored = self._constants[name]
+        return tuple(stored.dims) if isinstance(stored, onnx.TensorProto) else np.shape(stored)
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """Tensor name -> the node that makes it."""
+        return {out: node for node in self.nodes for out in node.outputs if out}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[tuple[Node, int], ...]]:
+        """Tensor name -> the (node, operand position) pairs that read it."""
+        found: dict[str, list[tuple[Node, int]]] = {}
+        for node in self.nodes:
+            for operand, name in enumerate(node.inputs):
+                if name:
+                    found.setdefault(name, []).append((node, operand))
+        return {name: tuple(uses) for name, uses in found.items()}
+
+    @cached_property
+    def folded(self) -> frozenset[str]:
+        """Every tensor whose value depends on stored tensors alone."""
+        known = {name for name in self._constants if name not in self.overridable}
+        for node in self.nodes:
+            if node.inputs and not node.captures and all(name in known or not name for name in node.inputs):
+                known.update(out for out in node.outputs if out)
+        return frozenset(known)
+
+    @cached_property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        versions = [entry.version for entry in self._proto.opset_import if entry.domain in STANDARD_DOMAINS]
+        return max(versions, default=0)
+
+
+def _node(index: int, node: onnx.NodeProto) -> Node:
+    bodies = [body for attribute in node.attribute for body in _bodies(attribute)]
+    return Node(
+        index=index,
+        name=node.name,
+        op=node.op_type,
+        domain="" if node.domain in STANDARD_DOMAINS else node.domain,
+        inputs=tuple(node.input),
+        outputs=tuple(node.output),
+        attributes={a.name: _attribute(a) for a in node.attribute if a.type not in _GRAPHS},
+        captures=tuple(sorted({name for body in bodies for name in _free_names(body)})),
+    )
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _bodies(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        yield attribute.g
+    elif attribute.type == onnx.AttributeProto.GRAPHS:
+        yield from attribute.graphs
+
+
+def _free_names(body: onnx.GraphProto) -> set[str]:
+    """Return the names a subgraph reads but does not define."""
+    defined = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    read = {value.name for value in body.output}
+    for node in body.node:
+        read.update(name for name in node.input if name)
+        defined.update(node.output)
+        for attribute in node.attribute:
+            for inner in _bodies(attribute):
+                read |= _free_names(inner)
+    return read - defined
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    if attribute.type == onnx.AttributeProto.TENSOR:
+        return numpy_helper.to_array(attribute.t)
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def _info(value: onnx.ValueInfoProto) -> TensorInfo:
+    if not value.type.HasField("tensor_type"):
+        return TensorInfo(value.name, None, None)
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else None
+    if not tensor.HasField("shape"):
+        return TensorInfo(value.name, dtype, None)
+    return TensorInfo(value.name, dtype, tuple(_dim(dim) for dim in tensor.shape.dim))
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return dim.dim_param or None

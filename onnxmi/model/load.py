@@ -1,0 +1,132 @@
+"""Reading a model file: everything about it is checked here, once, before any work starts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnxmi.errors import ModelError
+from onnxmi.model.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model in memory. The proto is never changed in place: edits work on a copy.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        With external data loaded.
+    digest : str
+        SHA-256 of the file and its external data; of the serialised proto for a model that has no file.
+    size : int
+        Bytes of the file and its external data.
+    path : Path or None
+        Where it was read from.
+    """
+
+    proto: onnx.ModelProto
+    digest: str
+    size: int
+    path: Path | None = None
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The read-only view."""
+        return Graph(self.proto)
+
+    @cached_property
+    def checker_complaint(self) -> str | None:
+        """First line of what the strict ONNX checker objects to, or None where it passes."""
+        return complaint(self.proto)
+
+    @staticmethod
+    def of(proto: onnx.ModelProto) -> Model:
+        """Wrap a proto that has no file."""
+        data = proto.SerializeToString(deterministic=True)
+        return Model(proto, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def complaint(proto: onnx.ModelProto) -> str | None:
+    """Return the first line of the strict checker's objection to a model, or None."""
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (
+        Exception
+    ) as error:  # the checker raises several unrelated types, ValueError for models over 2 GiB among them
+        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return None
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file with its external data.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is no ONNX model, or refers to external data that is missing or outside its folder.
+    """
+    path = Path(path)
+    proto = _parse(path, _read(path))
+    externals = _external_files(proto, path)
+    try:
+        onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+    except Exception as error:  # the helper raises OSError, ValueError or ValidationError
+        raise ModelError(f"{path}: its external data cannot be read: {_one_line(error)}") from error
+    files = [path, *externals]
+    return Model(proto, _digest(files), sum(file.stat().st_size for file in files), path)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder, not a model file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    if not data:
+        raise ModelError(f"{path}: is empty")
+    return data
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(f"{path}: is not an ONNX model (protobuf cannot parse it)") from error
+    if not proto.graph.node or not proto.graph.output or not proto.opset_import:
+        raise ModelError(f"{path}: is not an ONNX model (no graph with nodes, outputs and an operator set in it)")
+    return proto
+
+
+def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
+    """Return the external data files, all of them regular files inside the model's folder."""
+    folder = path.parent.resolve()
+    names = sorted({e.value for t in proto.graph.initializer for e in t.external_data if e.key == "location"})
+    for name in names:
+        target = path.parent / name
+        if os.path.isabs(name) or folder not in target.resolve().parents:
+            raise ModelError(f"{path}: external data {name!r} lies outside the model's folder; refused")
+        if not target.is_file():
+            raise ModelError(f"{path}: external data file {name!r} is missing")
+    return [path.parent / name for name in names]
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,170 @@
+"""The plan: which units of which layers stay, as a JSON file that can be read, edited, diffed and re-applied."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.dims.term import Keeping, Kept
+from onnxmi.errors import PlanError
+from onnxmi.version import __version__
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What stays of one layer.
+
+    Attributes
+    ----------
+    layer : str
+        Its name.
+    kind : str
+        Its kind.
+    size : int
+        Its number of units before (of each part, if ragged).
+    kept : (k,) or (parts, k) int64
+        Sorted indices of the units that stay.
+    gains : (n,) float64
+        What each unit added, in the order of choice: nats for the joint score, else the score.
+    """
+
+    layer: str
+    kind: str
+    size: int
+    kept: NDArray[np.int64]
+    gains: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def count(self) -> int:
+        """Units that stay (of each part)."""
+        return int(self.kept.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The choices for a model, with what made them.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the model the plan is for.
+    choices : tuple of Choice
+        One for each layer that is cut; others stay whole.
+    options : mapping
+        The options that made the plan, for the reader.
+    """
+
+    digest: str
+    choices: tuple[Choice, ...]
+    options: Mapping[str, Any]
+
+    def keeping(self, graph: ChannelGraph) -> Keeping:
+        """Translate names into atoms.
+
+        Raises
+        ------
+        PlanError
+            If a layer does not exist, has another size, or its indices are not usable.
+        """
+        layers = {layer.name: layer for layer in graph.layers}
+        keeping: dict[int, Kept] = {}
+        for choice in self.choices:
+            layer = layers.get(choice.layer)
+            if layer is None:
+                raise PlanError(f"the plan cuts layer {choice.layer!r}, which this model does not have or cannot cut")
+            _check_choice(choice, layer)
+            if choice.count < layer.size:
+                keeping[layer.id] = Kept(choice.kept, layer.over if choice.kept.ndim == 2 else None)
+        return keeping
+
+    def to_json(self) -> str:
+        """Return the file's text: the same plan gives the same bytes."""
+        document = {
+            "schema": SCHEMA,
+            "onnxmi": __version__,
+            "model": {"sha256": self.digest},
+            "options": dict(self.options),
+            "layers": [_choice_json(choice) for choice in self.choices],
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _check_choice(choice: Choice, layer: Layer) -> None:
+    where = f"the plan's layer {choice.layer!r}"
+    kept = choice.kept
+    if choice.size != layer.size:
+        raise PlanError(f"{where} has {choice.size} units, the model's has {layer.size}")
+    if kept.ndim == 2 and kept.shape[0] != layer.parts:
+        raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has {layer.parts}")
+    if kept.size == 0:
+        raise PlanError(f"{where} keeps nothing")
+    if kept.min() < 0 or kept.max() >= layer.size:
+        raise PlanError(f"{where} keeps units outside 0..{layer.size - 1}")
+    if (np.diff(kept, axis=-1) <= 0).any():
+        raise PlanError(f"{where} lists units twice or out of order")
+
+
+def _choice_json(choice: Choice) -> dict[str, Any]:
+    return {
+        "name": choice.layer,
+        "kind": choice.kind,
+        "size": choice.size,
+        "kept": choice.kept.tolist(),
+        "gains": [float(f"{gain:.6g}") for gain in choice.gains],
+    }
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan file.
+
+    Raises
+    ------
+    PlanError
+        One line saying what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path}: is not JSON: {error}") from error
+    try:
+        return _parse(document)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise PlanError(f"{path}: is not a plan of onnxmi: {type(error).__name__} {error}") from error
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+
+
+def _parse(document: Any) -> Plan:
+    if document["schema"] != SCHEMA:
+        raise PlanError(f"has schema {document['schema']!r}; this version reads {SCHEMA}")
+    choices = tuple(_parse_choice(entry) for entry in document["layers"])
+    names = [choice.layer for choice in choices]
+    if len(set(names)) < len(names):
+        raise PlanError("names a layer twice")
+    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})))
+
+
+def _parse_choice(entry: Mapping[str, Any]) -> Choice:
+    kept = _indices(entry["kept"], str(entry["name"]))
+    gains = np.array(entry.get("gains", []), dtype=np.float64)
+    return Choice(str(entry["name"]), str(entry.get("kind", "")), int(entry["size"]), kept, gains)
+
+
+def _indices(value: Sequence[Any], name: str) -> NDArray[np.int64]:
+    kept = np.array(value)
+    if kept.size and (kept.dtype.kind not in "iu" or kept.ndim not in (1, 2)):
+        raise PlanError(f"layer {name!r}: `kept` is not a list of indices")
+    return kept.astype(np.int64)

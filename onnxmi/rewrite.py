@@ -1,0 +1,221 @@
+"""Rewriting: carry a cut out on a copy of the model.
+
+Generic, and driven by the channel graph alone: every stored tensor is sliced along every axis by what is kept of its
+term; attributes and shape operands that state a size are restated. Shape arithmetic goes on seeing the original
+sizes (so that a scale computed from a shape does not change), and the places where its results are used are corrected.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.dims.channel_graph import Axes, ChannelGraph, SizeOperand, Use
+from onnxmi.dims.term import Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.errors import InvariantError
+from onnxmi.linear import Linear
+from onnxmi.model import Model
+from onnxmi.model.edit import Array, Editor
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Repaired parameters of one linear operator.
+
+    Attributes
+    ----------
+    linear : Linear
+        The operator.
+    weights : array
+        In the operator's own layout, of the shape the cut leaves.
+    shift : (M,) float64
+        What to add to its bias, for the outputs that stay.
+    """
+
+    linear: Linear
+    weights: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def rewrite(
+    model: Model, graph: ChannelGraph, keeping: Keeping, replacements: Sequence[Replacement] = ()
+) -> onnx.ModelProto:
+    """Return a copy of the model without the cut channels.
+
+    Parameters
+    ----------
+    model : Model
+        The source; not changed.
+    graph : ChannelGraph
+        Its channel graph.
+    keeping : mapping of atom id to Kept
+        What stays of each cut atom.
+    replacements : sequence of Replacement
+        Repaired parameters to write instead of the plain slices.
+
+    Raises
+    ------
+    InvariantError
+        If a size cannot be restated; inference should have frozen such an axis.
+    """
+    editor = Editor(model.proto)
+    _slice_stored(model, graph, keeping, editor)
+    _slice_shared_vectors(model, graph, keeping, editor)
+    _restate_attributes(graph, keeping, editor)
+    _restate_operands(model, graph, keeping, editor)
+    _hide_cut_from_shape_arithmetic(model, graph, keeping, editor)
+    _restate_value_info(graph, keeping, editor)
+    for replacement in replacements:
+        _install(model, replacement, keeping, editor)
+    return editor.finish()
+
+
+def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
+    """Return the part of an array that stays.
+
+    A ragged atom whose outer atom lies on another axis of the array (a grouped convolution's weight) keeps a different
+    set of positions in every row of that axis.
+    """
+    outer = _outer_axes(axes, keeping)
+    index: list[Indices] = []
+    for axis, term in enumerate(axes):
+        if axis in outer:
+            index.append(_ragged_index(axes, axis, outer[axis], keeping))
+            continue
+        kept = np.flatnonzero(kept_mask(term, keeping))
+        index.append(kept.reshape(tuple(-1 if i == axis else 1 for i in range(len(axes)))))
+    return np.ascontiguousarray(array[tuple(index)]) if axes else array
+
+
+def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int, ...]:
+    """Return the shape that a stored tensor has after the cut."""
+    return tuple(kept_size(term, keeping) for term in graph.axes[name])
+
+
+def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
+    linear = replacement.linear
+    dtype = model.graph.constant(linear.weight_name).dtype
+    editor.set_constant(linear.weight_name, replacement.weights.astype(dtype))
+    outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
+    for node, bias in zip(linear.nodes, linear.biases, strict=True):
+        if bias is not None:
+            old = model.graph.constant(bias.name)
+            value = (old[outputs].astype(np.float64) + replacement.shift).astype(old.dtype)
+            editor.set_input(bias.node, bias.operand, editor.add_initializer(bias.name, value))
+        elif node.op == "MatMul":
+            editor.add_after(node.index, "Add", replacement.shift.astype(dtype))
+        else:
+            name = editor.add_initializer(f"{linear.weight_name}.bias", replacement.shift.astype(dtype))
+            editor.set_input(node.index, 2, name)
+
+
+def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, int]:
+    """Axis with a ragged atom -> the other axis that holds its outer atom (absent where both lie on one axis)."""
+    found: dict[int, int] = {}
+    for axis, term in enumerate(axes):
+        held = {atom.id for atom in atoms(term)}
+        for atom in held:
+            over = keeping[atom].over if atom in keeping else None
+            if over is not None and over not in held:
+                found[axis] = next(i for i, other in enumerate(axes) if over in {a.id for a in atoms(other)})
+    return found
+
+
+def _ragged_index(axes: Axes, axis: int, outer_axis: int, keeping: Keeping) -> Indices:
+    """Kept positions of an axis for every kept row of the outer axis, shaped to broadcast over the array."""
+    rows = np.flatnonzero(kept_mask(axes[outer_axis], keeping))
+    overs = {atom.id for atom in atoms(axes[outer_axis])}
+    context = {over: coordinates(axes[outer_axis], over)[rows] for over in overs}
+    mask = kept_mask(axes[axis], keeping, context)
+    positions = np.nonzero(mask)[1].reshape(len(rows), -1)
+    shape = [1] * len(axes)
+    shape[outer_axis], shape[axis] = positions.shape
+    return (positions if outer_axis < axis else positions.T).reshape(shape)
+
+
+def _slice_stored(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    for name in model.graph.constants:
+        axes = graph.axes.get(name)
+        if axes is not None and any(is_cut(term, keeping) for term in axes):
+            editor.set_constant(name, slice_array(model.graph.constant(name), axes, keeping))
+
+
+def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    """A vector that several nodes read is sliced for each, and stays one where all want the same slice."""
+    readings: dict[str, list[tuple[Use, Indices]]] = defaultdict(list)
+    for (node, operand), axes in graph.uses.items():
+        kept = np.flatnonzero(kept_mask(axes[0], keeping))
+        readings[model.graph.nodes[node].inputs[operand]].append(((node, operand), kept))
+    for name, uses in readings.items():
+        variants: dict[bytes, str] = {}
+        whole = model.graph.constant(name)
+        stays = any(len(kept) == len(whole) for _, kept in uses)
+        for (node, operand), kept in uses:
+            if len(kept) == len(whole):
+                continue
+            key = kept.tobytes()
+            if key not in variants:
+                variants[key] = editor.add_initializer(name, whole[kept]) if stays or variants else name
+                if variants[key] == name:
+                    editor.set_constant(name, whole[kept])
+            editor.set_input(node, operand, variants[key])
+
+
+def _restate_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    for stated in graph.size_attributes:
+        if is_cut(stated.term, keeping):
+            editor.set_size_attribute(stated.node, stated.attribute, stated.entry, kept_size(stated.term, keeping))
+
+
+def _restate_operands(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    for stated in graph.size_operands:
+        if not any(is_cut(term, keeping) for term in stated.terms):
+            continue
+        name = model.graph.nodes[stated.node].inputs[stated.operand]
+        if stated.literal:
+            value = np.array(_restated(stated, keeping), dtype=np.int64)
+            editor.set_input(stated.node, stated.operand, editor.add_initializer(name, value))
+        else:
+            ratios = [
+                _ratio(t, keeping) if v > 0 else Fraction(1) for t, v in zip(stated.terms, stated.value, strict=True)
+            ]
+            editor.set_input(stated.node, stated.operand, editor.scale(name, ratios, before=stated.node))
+
+
+def _restated(stated: SizeOperand, keeping: Keeping) -> list[int]:
+    """New entries: a size that was spelled out is spelled anew; 1 (broadcast), -1 and 0 keep their meaning."""
+    return [
+        kept_size(term, keeping) if value == term.size else value
+        for term, value in zip(stated.terms, stated.value, strict=True)
+    ]
+
+
+def _ratio(term: Term, keeping: Keeping) -> Fraction:
+    return Fraction(kept_size(term, keeping), term.size)
+
+
+def _hide_cut_from_shape_arithmetic(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    for reader in graph.shape_readers:
+        node = model.graph.nodes[reader]
+        axes = graph.read(reader, 0, node.inputs[0])
+        if axes is None:
+            continue
+        start, end = int(node.attributes.get("start", 0)), node.attributes.get("end")
+        read = axes[start : None if end is None else int(end)]
+        if any(is_cut(term, keeping) for term in read):
+            ratios = [1 / _ratio(term, keeping) for term in read]
+            if any(kept_size(term, keeping) == 0 for term in read):
+                raise InvariantError(f"{node.label} reads the shape of a tensor that was cut to nothing")
+            editor.scale_output(reader, node.outputs[0], ratios)
+
+
+def _restate_value_info(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+    for name, axes in graph.axes.items():
+        if any(is_cut(term, keeping) for term in axes):
+            editor.restate_shape(name, [kept_size(term, keeping) if is_cut(term, keeping) else None for term in axes])

@@ -1,0 +1,95 @@
+"""The only door to onnxruntime: sessions on a model in memory, with taps on inner tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from onnxmi.errors import ModelError
+from onnxmi.model.edit import with_outputs
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+_ERRORS_ONLY = 3  # onnxruntime's severity scale: 3 is ERROR; its warnings speak of optimisations nobody asked about
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model that can be run; `outputs` are the names it returns, in order."""
+
+    session: onnxruntime.InferenceSession
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Run the model once.
+
+        Raises
+        ------
+        ModelError
+            If onnxruntime fails on these inputs; the message is its own, in one line.
+        """
+        try:
+            values = self.session.run(list(self.outputs), dict(feeds))
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def open_session(
+    proto: onnx.ModelProto, *, taps: Sequence[str] | None = None, threads: int = 0, optimise: bool = True
+) -> Session:
+    """Load a model under onnxruntime's CPU provider.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        The model.
+    taps : sequence of str, optional
+        Inner tensors to return instead of the graph's outputs.
+    threads : int
+        Intra-operator threads; 0 lets onnxruntime choose.
+    optimise : bool
+        Off for comparisons: onnxruntime's optimizer changes the results of some graphs.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    if taps is not None:
+        proto = with_outputs(proto, taps)
+    names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
+    try:
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many unrelated types
+        raise ModelError(f"onnxruntime refuses the model: {one_line(error)}") from error
+    return Session(session, names)
+
+
+def one_line(error: Exception) -> str:
+    """Return an exception's message in one line of bounded length."""
+    return " ".join(str(error).split())[:400]
+
+
+def version() -> str:
+    """Return onnxruntime's version."""
+    return str(onnxruntime.__version__)
+
+
+def as_numpy(values: Mapping[str, Any]) -> dict[str, Array]:
+    """Keep the results that are plain arrays (sequences, maps and missing optionals are left out)."""
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

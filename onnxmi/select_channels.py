@@ -1,0 +1,191 @@
+"""Selection: go through the layers from the output down and choose the units of each that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.capture import Progress, Statistics, silent
+from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
+from onnxmi.dims.term import Keeping, Kept, coordinates
+from onnxmi.errors import UsageError
+from onnxmi.information import Selection
+from onnxmi.linear import Linear, weight_matrix
+from onnxmi.model import Model
+from onnxmi.plan import Choice
+from onnxmi.scoring import SCORERS, Candidates, Consumer, consumer, consumes
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """How to choose.
+
+    Attributes
+    ----------
+    keep : float
+        Share of each layer's units that stays.
+    score, estimator : str
+        A key of `onnxmi.scoring.SCORERS`.
+    seed : int
+        For the random baseline.
+    """
+
+    keep: float = 0.5
+    score: str = "joint"
+    estimator: str = "gaussian"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which layers may be cut: shell patterns on the names that `inspect` prints and on those of their nodes."""
+
+    skip: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+
+def chosen_layers(model: Model, graph: ChannelGraph, wanted: Filter) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Divide the layers into those to cut and those the user left out.
+
+    Raises
+    ------
+    UsageError
+        If a pattern matches no layer.
+    """
+    names = {layer.id: _names(model, layer) for layer in graph.layers}
+    for pattern in (*wanted.skip, *wanted.only):
+        if not any(_matches(names[layer.id], (pattern,)) for layer in graph.layers):
+            raise UsageError(f"no layer matches {pattern!r}; `onnxmi inspect` prints the names")
+    chosen = tuple(
+        layer
+        for layer in graph.layers
+        if not _matches(names[layer.id], wanted.skip) and (not wanted.only or _matches(names[layer.id], wanted.only))
+    )
+    return chosen, tuple(layer for layer in graph.layers if layer not in chosen)
+
+
+def _names(model: Model, layer: Layer) -> tuple[str, ...]:
+    return (layer.name, *(model.graph.nodes[node].label for node in layer.makers))
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def top_down(layers: Sequence[Layer]) -> list[Layer]:
+    """Order layers from the output down: a layer comes after every layer it feeds.
+
+    A residual stream is consumed by every block on it, so its place is that of its lowest consumer.
+    """
+    return sorted(layers, key=lambda layer: (min(layer.users), layer.id), reverse=True)
+
+
+def kept_count(layer: Layer, keep: float) -> int:
+    """Units of a layer (of each part) that stay at a share `keep`; at least one."""
+    return min(max(1, round(keep * layer.size)), layer.size)
+
+
+def select_channels(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    statistics: Statistics,
+    layers: Sequence[Layer],
+    options: SelectOptions,
+    progress: Progress = silent,
+) -> tuple[Choice, ...]:
+    """Choose what stays of each layer, top-down: the neurons kept above are what those below are scored against.
+
+    Returns
+    -------
+    tuple of Choice
+        For the layers that lose something, in graph order.
+    """
+    scorer = SCORERS[options.score, options.estimator]
+    weights = {linear.key: weight_matrix(linear, model.graph.constant(linear.weight_name)) for linear in linears}
+    keeping: dict[int, Kept] = {}
+    choices: dict[int, Choice] = {}
+    for done, layer in enumerate(ordered := top_down(layers)):
+        quota = kept_count(layer, options.keep)
+        if quota < layer.size:
+            candidates = Candidates(
+                layer=layer,
+                consumers=tuple(_consumers(layer, linears, statistics, weights, keeping)),
+                keep=quota * layer.parts,
+                quota=quota,
+                parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
+                norms=unit_norms(model, graph, layer),
+                seed=options.seed,
+            )
+            selection = scorer(candidates) if candidates.consumers else candidates.best(candidates.norms)
+            kept = _kept(layer, selection)
+            choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
+            keeping[layer.id] = Kept(kept, layer.over)
+        progress("select", done + 1, len(ordered))
+    return tuple(choices[layer.id] for layer in graph.layers if layer.id in choices)
+
+
+def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
+    if layer.over is None:
+        return selection.kept
+    return (selection.kept % layer.size).reshape(layer.parts, -1)
+
+
+def _consumers(
+    layer: Layer,
+    linears: Sequence[Linear],
+    statistics: Statistics,
+    weights: dict[str, Floats],
+    keeping: Keeping,
+) -> Iterator[Consumer]:
+    for linear in linears:
+        if not consumes(linear, layer):
+            continue
+        moments = statistics.moments[linear.key]
+        binned = statistics.binned.get(linear.key)
+        for group in range(linear.groups):
+            own = moments.group(group)
+            table = None if binned is None else binned[group]
+            made = consumer(linear, group, layer, keeping, weights[linear.key][group], own.covariance, own.mean, table)
+            if made is not None:
+                yield made
+
+
+def unit_norms(model: Model, graph: ChannelGraph, layer: Layer) -> Floats:
+    """Euclidean norm of all stored matrices' entries that hang on each unit, (units,); a group norm as in DepGraph."""
+    squares = np.zeros(layer.units)
+    for name in model.graph.constants:
+        axes = graph.axes.get(name, ())
+        if len(axes) < 2 or model.graph.constant(name).dtype.kind in "iub":
+            continue
+        energy = np.square(model.graph.constant(name).astype(np.float64))
+        for axis, term in enumerate(axes):
+            inner = coordinates(term, layer.id)
+            if (inner >= 0).any():
+                squares += _energy_of_units(energy, axes, axis, layer)
+    return np.sqrt(squares)
+
+
+def _energy_of_units(energy: Floats, axes: Axes, axis: int, layer: Layer) -> Floats:
+    """Sum of squares per unit along one axis; the outer atom of a ragged layer may lie on another axis."""
+    inner = _along(axes, axis, layer.id)
+    if layer.over is None:
+        owners = np.broadcast_to(inner, energy.shape)
+    else:
+        outer = reduce(np.maximum, [_along(axes, i, layer.over) for i in range(len(axes))])
+        owners = np.broadcast_to(np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1), energy.shape)
+    valid = owners >= 0
+    return np.bincount(owners[valid], weights=energy[valid], minlength=layer.units).astype(np.float64)
+
+
+def _along(axes: Axes, axis: int, atom: int) -> NDArray[np.int64]:
+    shape = [1] * len(axes)
+    shape[axis] = -1
+    return coordinates(axes[axis], atom).reshape(shape)

@@ -1,0 +1,175 @@
+"""Verification: what has to hold before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.dims.channel_graph import Axes, ChannelGraph
+from onnxmi.dims.term import Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.errors import CheckError, ModelError
+from onnxmi.model import Model
+from onnxmi.model.load import complaint
+from onnxmi.model.surgery import Mask, with_masks
+from onnxmi.probe import Probe, run_shapes
+from onnxmi.runtime import Feeds, open_session
+
+Array = NDArray[Any]
+
+# Largest difference between the cut and the masked model, relative to the largest output: rounding in another order.
+TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: its name, whether it holds, and what was seen."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> onnx.ModelProto:
+    """Return the original with the cut channels zeroed at the entrance of each consumer: the oracle of a rewrite."""
+    return with_masks(model.proto, _masks(model, graph, probe, keeping))
+
+
+def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> Iterable[Mask]:
+    seen: set[tuple[int, int]] = set()
+    for contraction in graph.contractions:
+        place = (contraction.node, contraction.operand)
+        if place in seen or not is_cut(contraction.term, keeping):
+            continue
+        seen.add(place)
+        node = model.graph.nodes[contraction.node]
+        name = node.inputs[contraction.operand]
+        axes = graph.read(contraction.node, contraction.operand, name)
+        if axes is not None:
+            yield Mask(node.outputs[0], contraction.operand, axes_mask(axes, keeping), probe.dtypes[name])
+
+
+def axes_mask(axes: Axes, keeping: Keeping) -> NDArray[np.bool_]:
+    """Which entries of a tensor stay, with size one on the axes that do not matter."""
+    factors: NDArray[np.bool_] = np.ones((1,) * len(axes), dtype=bool)
+    for axis, term in enumerate(axes):
+        if is_cut(term, keeping):
+            factors = factors & _axis_mask(axes, axis, keeping)
+    return factors
+
+
+def _axis_mask(axes: Axes, axis: int, keeping: Keeping) -> NDArray[np.bool_]:
+    term = axes[axis]
+    here = {atom.id for atom in atoms(term)}
+    overs = {kept.over for atom in here if (kept := keeping.get(atom)) is not None and kept.over not in {None, *here}}
+    shape = [1] * len(axes)
+    shape[axis] = term.size
+    if not overs:
+        return kept_mask(term, keeping).reshape(shape)
+    outer = next(i for i, other in enumerate(axes) if overs & {atom.id for atom in atoms(other)})
+    context = {atom.id: coordinates(axes[outer], atom.id) for atom in atoms(axes[outer])}
+    mask = kept_mask(term, keeping, context)
+    shape[outer] = axes[outer].size
+    return (mask if outer < axis else mask.T).reshape(shape)
+
+
+def check_equivalence(
+    model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Sequence[Feeds]
+) -> Check:
+    """Compare the unrepaired cut model with the masked original on real samples, without onnxruntime's optimizer."""
+    name = "equals the original with the cut channels zeroed"
+    renormalised = [layer.name for layer in graph.layers if layer.id in keeping and layer.grade != "exact"]
+    if renormalised:
+        return Check(name, True, f"not applicable: {len(renormalised)} renormalising layers are cut")
+    oracle = open_session(masked_original(model, graph, probe, keeping), optimise=False)
+    rewritten = open_session(cut, optimise=False)
+    worst, limit = 0.0, np.inf  # the difference closest to, or furthest beyond, what is allowed
+    for feed in feeds:
+        for (_, wanted), got in zip(oracle.run(feed).items(), rewritten.run(feed).values(), strict=True):
+            error, allowed = _difference(wanted, got)
+            if error - allowed >= worst - limit:
+                worst, limit = error, allowed
+    return Check(name, worst <= limit, f"largest relative difference {worst:.1e} (allowed {limit:.0e})")
+
+
+def _difference(wanted: Any, got: Any) -> tuple[float, float]:
+    """Largest difference relative to the largest magnitude, and what is allowed (0 for what are no numbers)."""
+    if not isinstance(wanted, np.ndarray) or wanted.dtype.kind != "f":
+        return float(not np.array_equal(wanted, got)), 0.0
+    if wanted.shape != got.shape:
+        return np.inf, 0.0
+    limit = TOLERANCE.get(str(wanted.dtype), 1e-4)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
+    gap = np.where((wanted == got) | (np.isnan(wanted) & np.isnan(got)), 0.0, gap)
+    finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
+    scale = float(finite.max(initial=0.0)) or 1.0
+    return float(gap.max(initial=0.0)) / scale, limit
+
+
+def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Feeds) -> Check:
+    """Every tensor of the cut model, run on the probe's inputs, has the shape that the channel graph predicts."""
+    seen = run_shapes(cut, feeds)
+    wrong = [
+        f"{name} {seen[name]}"
+        for name, axes in graph.axes.items()
+        if name in seen and seen[name] != tuple(kept_size(term, keeping) for term in axes)
+    ]
+    detail = f"{len(wrong)} differ, first {wrong[0]}" if wrong else f"{len(seen)} tensors"
+    return Check("every tensor has the predicted shape", not wrong, detail)
+
+
+def check_result(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> list[Check]:
+    """Checks on the final, repaired model: structure, interface, and that it runs to finite values."""
+    return [_check_structure(source, result), _check_interface(source, result), _check_runs(source, result, feeds)]
+
+
+def _check_structure(source: Model, result: onnx.ModelProto) -> Check:
+    name = "passes the ONNX checker"
+    if source.checker_complaint is not None:
+        return Check(name, True, f"not applicable: the source fails it ({source.checker_complaint[:120]})")
+    objection = complaint(result)
+    return Check(name, objection is None, objection or "strict, with shape inference")
+
+
+def _check_interface(source: Model, result: onnx.ModelProto) -> Check:
+    same = [list(map(_wire, a)) == list(map(_wire, b)) for a, b in _interfaces(source.proto, result)]
+    return Check("inputs and outputs are unchanged", all(same), "names, types and shapes")
+
+
+def _interfaces(a: onnx.ModelProto, b: onnx.ModelProto) -> list[tuple[Any, Any]]:
+    return [(a.graph.input, b.graph.input), (a.graph.output, b.graph.output)]
+
+
+def _wire(value: onnx.ValueInfoProto) -> bytes:
+    return bytes(value.SerializeToString(deterministic=True))
+
+
+def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> Check:
+    name = "runs under onnxruntime"
+    try:
+        before, after = open_session(source.proto), open_session(result)
+        for feed in feeds:
+            for (output, wanted), got in zip(before.run(feed).items(), after.run(feed).values(), strict=True):
+                if np.shape(wanted) != np.shape(got) or (_finite(wanted) and not _finite(got)):
+                    return Check(
+                        name, False, f"output {output} has shape {np.shape(got)} or values that are not finite"
+                    )
+    except ModelError as error:
+        return Check(name, False, str(error))
+    return Check(name, True, "finite outputs of the original's shapes")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, np.ndarray) or value.dtype.kind != "f" or bool(np.isfinite(value).all())
+
+
+def require(checks: Iterable[Check]) -> None:
+    """Raise CheckError naming every check that failed."""
+    failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
+    if failed:
+        raise CheckError("the result was not written because a check failed: " + "; ".join(failed))
