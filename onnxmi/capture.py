@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration
+from onnxmi.dims.channel_graph import Axes, ChannelGraph
+from onnxmi.dims.term import atoms
 from onnxmi.information import JointHistogram, MomentAccumulator, Moments, quantile_edges
-from onnxmi.linear import Linear, feature_rows, weight_matrix
+from onnxmi.linear import Linear, feature_rows, row_count, weight_matrix
 from onnxmi.model import Model
 from onnxmi.runtime import open_session
 
@@ -71,6 +74,7 @@ class CaptureOptions:
 
 def capture(
     model: Model,
+    graph: ChannelGraph,
     linears: Sequence[Linear],
     calibration: Calibration,
     samples: Samples,
@@ -81,7 +85,7 @@ def capture(
 
     Parameters
     ----------
-    model : Model
+    model, graph : Model, ChannelGraph
         The model that the linears were found in.
     linears : sequence of Linear
         What to measure.
@@ -95,14 +99,16 @@ def capture(
     Statistics
         The memory needed does not depend on the number of samples.
     """
-    session = open_session(model.proto, taps=_taps(linears), threads=options.threads)
-    gauges = [_Gauge(model, linear, len(samples), options) for linear in linears]
+    session = open_session(model.proto, taps=taps(linears), threads=options.threads)
+    masks = padding_masks(model, graph, linears)
+    gauges = [_Gauge(model, linear, masks.get(linear.key), len(samples), options) for linear in linears]
     done = 0
     for chosen, feeds in calibration.batches(samples, options.batch_size):
+        batch = Batch.of(calibration, chosen, feeds)
         values = session.run(feeds) if linears else {}
         for gauge in gauges:
             for tap in gauge.linear.taps:
-                gauge.absorb(values[tap], len(chosen), _fed(calibration, feeds))
+                gauge.absorb(values[tap], batch)
         done += len(chosen)
         progress("capture", done, len(samples))
     return Statistics(
@@ -112,31 +118,86 @@ def capture(
     )
 
 
-def _taps(linears: Sequence[Linear]) -> list[str]:
+def taps(linears: Sequence[Linear]) -> list[str]:
+    """Return the activations that linear operators read, each once."""
     return list(dict.fromkeys(tap for linear in linears for tap in linear.taps))
 
 
-def _fed(calibration: Calibration, feeds: Mapping[str, NDArray[np.float32]]) -> int:
-    """How many samples the inputs hold, padding included."""
-    return next(int(array.shape[0]) for name, array in feeds.items() if name not in calibration.whole)
+def rows_wanted(linear: Linear) -> int:
+    """Return how many rows a linear operator's moments are drawn from."""
+    return max(ROWS, ROWS_PER_FEATURE * linear.features)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a drawer of rows needs to know of one batch: its inputs, how many samples count, and how many were fed."""
+
+    feeds: Mapping[str, NDArray[Any]]
+    count: int
+    fed: int
+
+    @staticmethod
+    def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, NDArray[Any]]) -> Batch:
+        """Describe a batch that `Calibration.batches` yielded."""
+        fed = next(int(array.shape[0]) for name, array in feeds.items() if name not in calibration.whole)
+        return Batch(feeds, len(chosen), fed)
+
+
+def draw_rows(
+    linear: Linear, activation: NDArray[Any], batch: Batch, total: int, mask: str | None, rng: np.random.Generator
+) -> Samples:
+    """Draw rows of one batch evenly, without padding.
+
+    Parameters
+    ----------
+    total : int
+        Number of samples in all batches together: each batch gives its share of `rows_wanted`.
+    mask : str or None
+        Graph input that is zero at padding, if the operator's positions are its positions.
+
+    Returns
+    -------
+    (rows,) int64
+        Sorted places for `onnxmi.linear.feature_rows`.
+    """
+    rows = row_count(linear, activation)
+    counted = np.arange(rows if rows % batch.fed else rows // batch.fed * batch.count)
+    if mask is not None:
+        counted = np.flatnonzero(batch.feeds[mask].reshape(-1)[: counted.size] != 0)
+    share = -(-rows_wanted(linear) * batch.count // (total * len(linear.nodes)))
+    return counted if counted.size <= share else np.sort(rng.permutation(counted)[:share])
+
+
+def padding_masks(model: Model, graph: ChannelGraph, linears: Sequence[Linear]) -> dict[str, str]:
+    """Linear key -> the attention mask over just its positions, where the model has such an input."""
+    masks = {
+        positions: info.name
+        for info in model.graph.inputs
+        if "mask" in info.name.lower() and (positions := _atoms(graph.axes.get(info.name, ())))
+    }
+    leading = {linear.key: _atoms(graph.axes[linear.taps[0]][:-1]) for linear in linears if not linear.kernel}
+    return {key: masks[positions] for key, positions in leading.items() if positions in masks}
+
+
+def _atoms(axes: Axes) -> tuple[int, ...]:
+    return tuple(atom.id for term in axes for atom in atoms(term) if atom.size > 1)
 
 
 class _Gauge:
     """Accumulates one linear operator's statistics."""
 
-    def __init__(self, model: Model, linear: Linear, samples: int, options: CaptureOptions) -> None:
+    def __init__(self, model: Model, linear: Linear, mask: str | None, total: int, options: CaptureOptions) -> None:
         self.linear = linear
         self.moments = MomentAccumulator()
-        rows = max(ROWS, ROWS_PER_FEATURE * linear.features)
-        self._limit = -(-rows // (samples * len(linear.nodes)))
+        self._mask, self._total = mask, total
         self._rng = np.random.default_rng(options.seed)
         self._histograms: list[JointHistogram] = []
         self._weights = weight_matrix(linear, model.graph.constant(linear.weight_name)) if options.binned else None
 
-    def absorb(self, activation: NDArray[np.float32], count: int, fed: int) -> None:
-        """Take in one batch, of which the first `count` of `fed` samples count."""
-        counted = activation[:count] if fed > count and activation.shape[0] == fed else activation
-        rows = feature_rows(self.linear, counted, self._limit, self._rng)
+    def absorb(self, activation: NDArray[np.float32], batch: Batch) -> None:
+        """Take in one batch."""
+        places = draw_rows(self.linear, activation, batch, self._total, self._mask, self._rng)
+        rows = feature_rows(self.linear, activation, places)
         self.moments.update(rows)
         if self._weights is not None:
             self._count(rows, self._weights)

@@ -107,7 +107,9 @@ class Linear:
 class Lens:
     """How one operator's arrays look as rows and matrices."""
 
-    rows: Callable[[Linear, Array, int, np.random.Generator], Array]
+    count: Callable[[Linear, Array], int]
+    rows: Callable[[Linear, Array, Ints], Array]
+    results: Callable[[Array, Ints, int], Array]
     matrix: Callable[[Linear, Array], Array]
     array: Callable[[Linear, Array, tuple[int, ...]], Array]
     activation: int
@@ -187,39 +189,34 @@ def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array
     return LENSES[linear.nodes[0].op].array(linear, matrix, shape)
 
 
-def feature_rows(linear: Linear, activation: Array, limit: int, rng: np.random.Generator) -> Array:
-    """Input features of a batch.
+def row_count(linear: Linear, activation: Array) -> int:
+    """How many rows an activation holds: samples times positions, sample by sample."""
+    return LENSES[linear.nodes[0].op].count(linear, activation)
 
-    Parameters
-    ----------
-    linear : Linear
-        The operator.
-    activation : array
-        Its input for a batch of samples.
-    limit : int
-        At most this many positions of each sample, drawn by `rng`.
 
-    Returns
-    -------
-    (groups, rows, K) array
-    """
-    return LENSES[linear.nodes[0].op].rows(linear, activation, limit, rng)
+def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
+    """Return the input features at some rows, (groups, rows, K); `places` index the rows that `row_count` counts."""
+    return LENSES[linear.nodes[0].op].rows(linear, activation, places)
+
+
+def output_rows(linear: Linear, result: Array, places: Ints, groups: int) -> Array:
+    """Return a tensor of the shape of the operator's result at the same rows, (groups, rows, M)."""
+    return LENSES[linear.nodes[0].op].results(result, places, groups)
 
 
 # -- Gemm and MatMul --------------------------------------------------------------------------------------------------
 
 
-def _matrix_rows(linear: Linear, activation: Array, limit: int, rng: np.random.Generator) -> Array:
-    samples = activation.shape[0] if activation.ndim > 1 else 1
-    rows = activation.reshape(samples, -1, activation.shape[-1])
-    if rows.shape[1] > limit:
-        picks = np.stack([_draw(rng, rows.shape[1], limit) for _ in range(samples)])
-        rows = np.take_along_axis(rows, picks[:, :, None], axis=1)
-    return rows.reshape(1, -1, activation.shape[-1])
+def _matrix_count(linear: Linear, activation: Array) -> int:
+    return int(activation.size // activation.shape[-1])
 
 
-def _draw(rng: np.random.Generator, count: int, limit: int) -> Ints:
-    return np.sort(rng.permutation(count)[:limit])
+def _matrix_rows(linear: Linear, activation: Array, places: Ints) -> Array:
+    return activation.reshape(-1, activation.shape[-1])[places][None]
+
+
+def _matrix_results(result: Array, places: Ints, groups: int) -> Array:
+    return result.reshape(-1, result.shape[-1])[places][None]
 
 
 def _gemm_matrix(linear: Linear, array: Array) -> Array:
@@ -233,16 +230,29 @@ def _gemm_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
 # -- Conv -------------------------------------------------------------------------------------------------------------
 
 
-def _patch_rows(linear: Linear, activation: Array, limit: int, rng: np.random.Generator) -> Array:
-    node = linear.nodes[0]
-    windows = _windows(activation, _geometry(node.attributes, linear.kernel, activation.shape[2:]))
-    samples, spatial = windows.shape[0], windows.shape[2 : activation.ndim]
-    count = prod(spatial)
-    picks = np.stack([_draw(rng, count, min(limit, count)) for _ in range(samples)])
-    places = np.unravel_index(picks, spatial)
-    index: tuple[Any, ...] = (np.arange(samples)[:, None], slice(None), *places)
-    patches = windows[index]  # (samples, picks, channels, *kernel)
-    rows = patches.reshape(samples * picks.shape[1], linear.groups, -1)
+def _patches(linear: Linear, activation: Array) -> Array:
+    geometry = _geometry(linear.nodes[0].attributes, linear.kernel, activation.shape[2:])
+    return _windows(activation, geometry)
+
+
+def _patch_count(linear: Linear, activation: Array) -> int:
+    windows = _patches(linear, activation[:, :1])
+    return int(windows.shape[0]) * prod(windows.shape[2 : activation.ndim])
+
+
+def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
+    windows = _patches(linear, activation)  # (samples, channels, *positions, *kernel)
+    spatial = windows.shape[2 : activation.ndim]
+    samples, *where = np.unravel_index(places, (windows.shape[0], *spatial))
+    index: tuple[Any, ...] = (samples, slice(None), *where)
+    rows: Array = windows[index].reshape(len(places), linear.groups, -1)
+    return rows.transpose(1, 0, 2)
+
+
+def _patch_results(result: Array, places: Ints, groups: int) -> Array:
+    samples, *where = np.unravel_index(places, (result.shape[0], *result.shape[2:]))
+    index: tuple[Any, ...] = (samples, slice(None), *where)
+    rows: Array = result[index].reshape(len(places), groups, -1)
     return rows.transpose(1, 0, 2)
 
 
@@ -292,8 +302,15 @@ def _conv_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     return matrix.transpose(0, 2, 1).reshape(shape)
 
 
+def _left_matrix(linear: Linear, array: Array) -> Array:
+    return array[None]
+
+
+_MATRICES = (_matrix_count, _matrix_rows, _matrix_results)
+_PATCHES = (_patch_count, _patch_rows, _patch_results)
+
 LENSES: Mapping[str, Lens] = {
-    "Gemm": Lens(_matrix_rows, _gemm_matrix, _gemm_array, activation=0, weight=1),
-    "MatMul": Lens(_matrix_rows, lambda _linear, array: array[None], _gemm_array, activation=0, weight=1),
-    "Conv": Lens(_patch_rows, _conv_matrix, _conv_array, activation=0, weight=1),
+    "Gemm": Lens(*_MATRICES, _gemm_matrix, _gemm_array, activation=0, weight=1),
+    "MatMul": Lens(*_MATRICES, _left_matrix, _gemm_array, activation=0, weight=1),
+    "Conv": Lens(*_PATCHES, _conv_matrix, _conv_array, activation=0, weight=1),
 }

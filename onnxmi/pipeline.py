@@ -226,11 +226,13 @@ def _measure(
     """Statistics to fit to, and others to judge the fit by (None where there are too few samples to divide)."""
     settings = CaptureOptions(options.batch_size, options.threads, options.seed, options.estimator == "binned")
     judges = np.random.default_rng(options.seed).permutation(work)[: int(len(work) * JUDGED)]
-    fitted = capture(analysis.model, analysis.linears, data, np.setdiff1d(work, judges), settings, progress)
+    fitted = capture(
+        analysis.model, analysis.graph, analysis.linears, data, np.setdiff1d(work, judges), settings, progress
+    )
     if not judges.size:
         return fitted, None
     settings = replace(settings, binned=False)
-    return fitted, capture(analysis.model, analysis.linears, data, np.sort(judges), settings, progress)
+    return fitted, capture(analysis.model, analysis.graph, analysis.linears, data, np.sort(judges), settings, progress)
 
 
 def _plan(
