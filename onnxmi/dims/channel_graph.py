@@ -95,6 +95,7 @@ class Layer:
 class Frozen:
     """An atom that would be a layer but cannot be cut, and why."""
 
+    id: int
     name: str
     size: int
     reason: str

@@ -162,7 +162,7 @@ class _LayerReader:
                     self._layer(atom, makers.get(atom, ()), users[atom], self._outer(atom, neighbours), names)
                 )
         frozen = [
-            Frozen(self._name(makers.get(atom, users[atom]), "frozen", names), solver.size(atom), reason)
+            Frozen(atom, self._name(makers.get(atom, users[atom]), "frozen", names), solver.size(atom), reason)
             for atom, reason in stuck
         ]
         return tuple(layers), tuple(frozen)
