@@ -140,7 +140,7 @@ def _given(matrix: Floats, fixed: NDArray[np.bool_]) -> Floats:
     """Covariance of the other features given the ``fixed`` ones: their Schur complement."""
     if not fixed.any():
         return matrix
-    lower = root(matrix[np.ix_(fixed, fixed)])
+    lower, _ = factor(matrix[np.ix_(fixed, fixed)], _FLOOR * RIDGE)
     seen = forward(lower, matrix[np.ix_(fixed, ~fixed)])
     return np.asarray(matrix[np.ix_(~fixed, ~fixed)] - seen.T @ seen)
 

@@ -113,11 +113,15 @@ def test_constant_and_duplicate_features_and_scales(scale):
         assert np.abs(new_weights).max() < 100
 
 
-def test_an_indefinite_gram_matrix_is_survived():
+@pytest.mark.parametrize("shift", [1e-8, 1.0001e-6])
+def test_an_indefinite_gram_matrix_is_survived(shift):
     rng = np.random.default_rng(10)
     vectors = np.linalg.qr(rng.normal(size=(7, 7)))[0]
-    gram = vectors @ np.diag([1.0, 1.0, 1.0, 1.0, 0.0, -1e-7, -1e-6]) @ vectors.T
-    new_weights, _ = regress_cross(gram, gram @ np.ones((7, 2)), np.zeros(7), np.zeros(2), np.zeros((7, 2)), 1e-8)
+    truth = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    gram = vectors @ np.diag(truth + np.array([0, 0, 0, 0, 1e-8, -1e-7, -1e-6])) @ vectors.T
+    cross = vectors @ np.diag(truth + 1e-6) @ vectors.T @ np.ones((7, 2))
+    ridge = shift / np.diagonal(gram).mean()
+    new_weights, _ = regress_cross(gram, cross, np.zeros(7), np.zeros(2), np.zeros((7, 2)), ridge)
     assert np.linalg.norm(new_weights) <= np.linalg.norm(np.ones((7, 2)))
 
 
@@ -169,6 +173,8 @@ def test_one_row_without_held_out_rows_is_the_plain_cut():
     x, weights, bias = layer(15, rows=1)
     repair = fit(Moments.of(x), None, KEPT, weights, bias)
     assert not repair.used
+    assert repair.error_repaired == np.inf
+    assert fit(Moments.of(np.zeros((1, 7))), None, KEPT, weights, bias).error_repaired == np.inf
 
 
 def test_misuse():

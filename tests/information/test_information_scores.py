@@ -20,7 +20,8 @@ def test_top_is_stable_and_sorted():
     assert selection.order.tolist() == [1, 3, 2]
     assert selection.kept.tolist() == [1, 2, 3]
     assert selection.gains.tolist() == [3.0, 3.0, 2.0]
-    assert top(np.zeros(5), 2).kept.tolist() == [0, 1]
+    scores = np.random.default_rng(0).integers(0, 3, size=1009).astype(float)
+    assert top(scores, 1009).order.tolist() == sorted(range(1009), key=lambda unit: -scores[unit])
     assert top(np.zeros(5), 0).kept.size == 0
 
 

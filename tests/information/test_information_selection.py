@@ -159,13 +159,24 @@ def test_dead_and_irrelevant_units_come_last_in_index_order(size):
     for unit in (1, 4, 5):
         own = np.flatnonzero(view.units == unit)
         covariance[own] = covariance[:, own] = 0.0
-    # The variance that float64 leaves of a constant is rounding noise, correlated with anything.
-    covariance[2 * size, 4 * size] = covariance[4 * size, 2 * size] = 1e-14
+    # The variance that float64 leaves of a constant is rounding noise: at worst it goes with the first target.
+    cross = covariance @ weights[:, 0]
+    covariance[4 * size] = covariance[:, 4 * size] = 1e-14 * cross / np.sqrt(weights[:, 0] @ cross)
     covariance[4 * size, 4 * size] = 1e-28
     selection = joint([View(covariance, weights, view.units)], 7, 7)
     assert selection.order[4:].tolist() == [1, 4, 5]
     assert not selection.gains[4:].any()
     assert (selection.gains[:4] > 0).all()
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e3])
+def test_extreme_noise_stays_finite_and_ordered(noise):
+    for units in (np.arange(-20, 41).clip(-1), np.repeat(np.arange(-4, 16), 3).clip(-1)):
+        for targets in (5, 83):
+            view = view_of(21, units, targets, rank=47)
+            selection = joint([view], int(units.max()) + 1, 13, noise=noise)
+            assert np.isfinite(selection.gains).all()
+            assert selection.curve[-1] == pytest.approx(direct(view, selection.kept, noise), rel=2e-3)
 
 
 def test_nothing_to_tell():
