@@ -15,6 +15,8 @@ from onnxmi.information.moments import Moments
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
 """Relative ridges tried by `fit`; infinity is the plain cut with its mean put right."""
 
+_Problem = tuple[Floats, Floats, Floats, Floats, Floats]
+
 
 @dataclass(frozen=True, eq=False)
 class Repair:
@@ -95,10 +97,7 @@ def regress(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, *,
     ValueError : shapes that do not fit, no rows, or a negative ridge.
     """
     chosen = _checked(moments, kept, weights, bias)
-    covariance = moments.scatter[chosen] / max(moments.count, 1)
-    mean_y = moments.mean @ weights + bias
-    gram, cross = covariance[:, chosen], covariance @ weights
-    return regress_cross(gram, cross, moments.mean[chosen], mean_y, weights[chosen], ridge)
+    return regress_cross(*_problem(moments, chosen, weights, bias), ridge)
 
 
 def output_error(
@@ -150,11 +149,12 @@ def fit(
         raise ValueError("no ridges to try")
     judge = fit if held_out is None else held_out
     inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, chosen, ridges)
+    problem = _problem(fit, chosen, weights, bias)
     plain = np.asarray(weights[chosen], dtype=np.float64)
     error_plain = output_error(judge, chosen, weights, bias, plain, bias)
     best: tuple[float, float, Floats, Floats] | None = None
     for ridge in sorted(ridges, reverse=True):
-        new = regress(fit, chosen, weights, bias, ridge=ridge)
+        new = regress_cross(*problem, ridge)
         error = _inflated(output_error(judge, chosen, weights, bias, *new), inflation[ridge])
         if best is None or error < best[0]:
             best = (error, ridge, *new)
@@ -172,6 +172,13 @@ def _checked(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats) -
     if np.unique(chosen).size != chosen.size or not set(chosen.tolist()) <= set(range(moments.features)):
         raise ValueError(f"kept must be distinct features below {moments.features}")
     return chosen
+
+
+def _problem(moments: Moments, chosen: Ints, weights: Floats, bias: Floats) -> _Problem:
+    """Gram, cross, mean_x, mean_y and prior of `regress_cross` for the plain cut of a consumer."""
+    covariance = moments.scatter[chosen] / moments.count
+    mean_y = moments.mean @ weights + bias
+    return covariance[:, chosen], covariance @ weights, moments.mean[chosen], mean_y, weights[chosen]
 
 
 def _solve(gram: Floats, shift: float, right: Floats) -> Floats:
