@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from onnxmi.model import Graph, TensorInfo
 
 Array = NDArray[Any]
 LABELS = "labels"
+_NPY = b"\x93NUMPY"  # how a file with a single array starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,12 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
         _check_values(fitted[name], name, where)
         _check_rank(fitted[name], info, where)
     count, whole = _count(fitted, inputs, arrays.get(LABELS), where)
-    step = _fixed_batch(inputs, whole, count)
+    step = _fixed_batch(inputs, whole)
+    notes += [
+        f"{name}: the same for all samples (its first size is {fitted[name].shape[0]}, not {count})"
+        for name in sorted(whole)
+        if fitted[name].ndim
+    ]
     for name, info in inputs.items():
         _check_dims(fitted[name], info, name in whole, where)
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
@@ -98,19 +104,38 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
 
 
 def _read(path: Path) -> dict[str, Array]:
-    if path.is_dir():
-        raise CalibrationError(f"{path}: is a folder, not an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CalibrationError(f"{path}: is a single array; save with numpy.savez(path, INPUT_NAME=array, ...)")
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as stream:
+            if zipfile.is_zipfile(
+                stream
+            ):  # numpy takes a file that is none for a pickle; this program reads no pickles
+                stream.seek(0)
+                return _read_archive(stream, path)
+            stream.seek(0)
+            single = stream.read(len(_NPY)) == _NPY
+    except IsADirectoryError as error:
+        raise CalibrationError(f"{path}: is a folder, not an .npz file") from error
     except OSError as error:
         raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+    if single:
+        raise CalibrationError(f"{path}: is a single array; save with numpy.savez(path, INPUT_NAME=array, ...)")
+    raise CalibrationError(f"{path}: is not a readable .npz file")
+
+
+def _read_archive(stream: IO[bytes], path: Path) -> dict[str, Array]:
+    try:
+        with np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # numpy, zipfile, zlib and tokenize raise many unrelated types on a damaged archive
         if "allow_pickle" in str(error):
             raise CalibrationError(f"{path}: holds Python objects; only plain arrays are read") from error
         raise CalibrationError(f"{path}: is not a readable .npz file") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise CalibrationError(f"{path}: {name!r} is not an array")
+    return arrays
 
 
 def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], where: str) -> None:
@@ -133,14 +158,22 @@ def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> 
         raise CalibrationError(f"{where}: array {info.name!r} holds Python objects")
     if wanted is None or array.dtype == wanted or wanted.kind == "O":
         return array
-    same_kind = array.dtype.kind == wanted.kind or (array.dtype.kind in "iu" and wanted.kind in "iu")
-    if not (np.can_cast(array.dtype, wanted, "safe") or (same_kind and array.dtype.kind in "fiu")):
+    kinds = array.dtype.kind, wanted.kind
+    if not (np.can_cast(array.dtype, wanted, "safe") or kinds == ("f", "f") or set(kinds) <= set("iub")):
         raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model wants {wanted}")
-    cast = array.astype(wanted)
-    if wanted.kind in "iu" and not np.array_equal(cast, array):
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted)
+    exact = np.array_equal(cast, array) if wanted.kind in "iub" else np.array_equal(np.isfinite(cast), _finite(array))
+    if not exact:
         raise CalibrationError(f"{where}: array {info.name!r} has values that do not fit {wanted}")
-    notes.append(f"{info.name}: cast from {array.dtype} to {wanted}")
+    if array.dtype.newbyteorder("=") != wanted:
+        notes.append(f"{info.name}: cast from {array.dtype} to {wanted}")
     return cast
+
+
+def _finite(array: Array) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(array)
+    return finite
 
 
 def _check_values(array: Array, name: str, where: str) -> None:
@@ -163,26 +196,44 @@ def _dims(info: TensorInfo) -> str:
 def _count(
     arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], labels: Array | None, where: str
 ) -> tuple[int, set[str]]:
-    """Return the number of samples, and the inputs that are not sample-wise."""
+    """Return the number of samples, and the inputs that are not sample-wise.
+
+    An input whose first size the graph fixes, and which has just that size, says nothing about the number of samples.
+    The others vote; labels and then an axis that the graph calls a batch decide between equals.
+    """
     lengths = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
-    votes = Counter(lengths.values())
-    if labels is not None and labels.ndim:
-        votes[labels.shape[0]] += 1
-    if not votes:
+    firsts = {name: info.dims[0] if info.dims else None for name, info in inputs.items()}
+    voters = {name: length for name, length in lengths.items() if firsts[name] != length} or lengths
+    if not voters:
         raise CalibrationError(f"{where}: no array has a sample axis")
-    count = max(votes, key=lambda length: (votes[length], length))
-    whole = {name for name in arrays if lengths.get(name) != count}
-    symbols = {name: info.dims[0] for name, info in inputs.items() if info.dims}
-    batch_symbols = {symbols[name] for name in symbols if name not in whole and isinstance(symbols[name], str)}
-    for name in whole:
-        if symbols.get(name) in batch_symbols:
-            raise CalibrationError(f"{where}: array {name!r} has {lengths[name]} samples, the others have {count}")
+    elected = _elect(voters, firsts, labels)
+    count = next(length for length in voters.values() if length in elected)
+    whole = {name for name in arrays if voters.get(name) != count}
+    symbols = {firsts[name] for name in arrays if name not in whole and isinstance(firsts[name], str)}
+    undecided = len(elected) > 1 and voters is not lengths
+    if undecided or any(firsts[name] in symbols for name in whole):
+        raise CalibrationError(f"{where}: sample counts disagree: {_lengths(voters)}")
     if count == 0:
         raise CalibrationError(f"{where}: has no samples")
     return count, whole
 
 
-def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str], count: int) -> int | None:
+def _elect(voters: Mapping[str, int], firsts: Mapping[str, int | str | None], labels: Array | None) -> set[int]:
+    """Return the lengths that may be the number of samples; more than one where nothing decides between them."""
+    votes = Counter(voters.values())
+    elected = {length for length, number in votes.items() if number == max(votes.values())}
+    of_labels = set(labels.shape[:1]) if labels is not None else set()
+    of_batches = {length for name, length in voters.items() if "batch" in str(firsts[name]).lower()}
+    for preferred in (of_labels, of_batches):
+        elected = elected & preferred or elected
+    return elected
+
+
+def _lengths(lengths: Mapping[str, int]) -> str:
+    return ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+
+
+def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str]) -> int | None:
     firsts = [info.dims[0] for name, info in inputs.items() if info.dims and name not in whole]
     fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
     return fixed[0] if fixed else None
@@ -201,9 +252,9 @@ def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None
 def _labels(labels: Array | None, count: int, where: str) -> Array | None:
     if labels is None:
         return None
-    if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,):
+    if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,) or labels.size != count:
         raise CalibrationError(
             f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; wanted: one class for each of "
             f"{count} samples"
         )
-    return labels.reshape(count, -1)[:, 0].astype(np.int64) if labels.size == count else None
+    return labels.reshape(count).astype(np.int64)

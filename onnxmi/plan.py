@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from onnxmi.errors import PlanError
 from onnxmi.version import __version__
 
 SCHEMA = 1
+_LARGEST = 2**31  # sizes in an ONNX file of at most 2 GiB are below it
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +105,12 @@ def _check_choice(choice: Choice, layer: Layer) -> None:
     kept = choice.kept
     if choice.size != layer.size:
         raise PlanError(f"{where} has {choice.size} units, the model's has {layer.size}")
-    if kept.ndim == 2 and kept.shape[0] != layer.parts:
-        raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has {layer.parts}")
     if kept.size == 0:
         raise PlanError(f"{where} keeps nothing")
+    if kept.ndim == 2 and layer.over is None:
+        raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has none")
+    if kept.ndim == 2 and kept.shape[0] != layer.parts:
+        raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has {layer.parts}")
     if kept.min() < 0 or kept.max() >= layer.size:
         raise PlanError(f"{where} keeps units outside 0..{layer.size - 1}")
     if (np.diff(kept, axis=-1) <= 0).any():
@@ -120,7 +123,7 @@ def _choice_json(choice: Choice) -> dict[str, Any]:
         "kind": choice.kind,
         "size": choice.size,
         "kept": choice.kept.tolist(),
-        "gains": [float(f"{gain:.6g}") for gain in choice.gains],
+        "gains": [float(f"{gain:.6g}") if np.isfinite(gain) else None for gain in choice.gains],
     }
 
 
@@ -158,13 +161,20 @@ def _parse(document: Any) -> Plan:
 
 
 def _parse_choice(entry: Mapping[str, Any]) -> Choice:
-    kept = _indices(entry["kept"], str(entry["name"]))
+    name, size = str(entry["name"]), entry["size"]
+    if type(size) is not int:
+        raise PlanError(f"layer {name!r}: `size` is not a whole number")
     gains = np.array(entry.get("gains", []), dtype=np.float64)
-    return Choice(str(entry["name"]), str(entry.get("kind", "")), int(entry["size"]), kept, gains)
+    return Choice(name, str(entry.get("kind", "")), size, _indices(entry["kept"], name), gains)
 
 
-def _indices(value: Sequence[Any], name: str) -> NDArray[np.int64]:
-    kept = np.array(value)
-    if kept.size and (kept.dtype.kind not in "iu" or kept.ndim not in (1, 2)):
+def _indices(value: Any, name: str) -> NDArray[np.int64]:
+    """Kept indices of a layer, or of each of its parts (all the same number)."""
+    parts = value if isinstance(value, list) and value and all(isinstance(part, list) for part in value) else [value]
+    if not all(isinstance(part, list) and all(type(i) is int for i in part) for part in parts):
         raise PlanError(f"layer {name!r}: `kept` is not a list of indices")
-    return kept.astype(np.int64)
+    if len({len(part) for part in parts}) > 1:
+        raise PlanError(f"layer {name!r}: `kept` lists parts that keep different numbers of units")
+    if any(abs(index) > _LARGEST for part in parts for index in part):
+        raise PlanError(f"layer {name!r}: `kept` has an index that no layer can have")
+    return np.array(value, dtype=np.int64)

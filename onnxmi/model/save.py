@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import onnx
@@ -35,28 +36,55 @@ def save(proto: onnx.ModelProto, path: Path) -> int:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to a temporary file beside `path`, flush it to the disk and rename it into place.
+    """Write one file; see `write_together`."""
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files so that all of them appear, or none.
+
+    Each is written to a temporary file beside it and flushed to the disk; then all are renamed into place.
 
     Raises
     ------
     DataError
-        If the folder is missing or not writable, or the disk is full. Nothing is left behind then.
+        If a folder is missing or not writable, or the disk is full. Nothing is left behind then.
     """
-    temporary: str | None = None
+    with ExitStack() as cleanup:
+        ready: list[tuple[str, str]] = []
+        for path, data in files.items():
+            with _explained(path):
+                target = os.path.realpath(path)  # what a link points to is replaced, not the link
+                ready.append((_write_temporary(target, data, cleanup), target))
+        for (temporary, target), path in zip(ready, files, strict=True):
+            with _explained(path):
+                os.replace(temporary, target)
+
+
+def _write_temporary(target: str, data: bytes, cleanup: ExitStack) -> str:
+    """Write and flush a temporary file beside the target; `cleanup` removes it unless it is renamed before."""
+    folder, name = os.path.split(target)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
+    cleanup.callback(_remove, temporary)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(temporary, 0o666 & ~_umask())
+    return temporary
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):  # already renamed
-                os.unlink(temporary)
+
+
+def _remove(temporary: str) -> None:
+    with suppress(OSError):  # already renamed
+        os.unlink(temporary)
 
 
 def _umask() -> int:
