@@ -19,7 +19,7 @@ from onnxmi.dims.channel_graph import (
 )
 from onnxmi.dims.rules import RULES
 from onnxmi.dims.site import Declarations, Site, Terms
-from onnxmi.dims.term import Dim, Product, Sum, Term, atoms
+from onnxmi.dims.term import Dim, Product, Sum, Term, atoms, coordinates
 from onnxmi.dims.unify import Solver
 from onnxmi.model import Graph, Model, Node
 from onnxmi.probe import Probe
@@ -234,15 +234,17 @@ class _LayerReader:
         return found
 
     def _outer(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> Dim | None:
-        """The atom that a layer is ragged over: it goes with the layer in every tensor, and encloses it in some."""
-        together: set[Dim] | None = None
-        enclosing: list[Dim] = []
-        for terms in neighbours[atom]:
-            others = {other for term in terms for other in atoms(term) if other.id != atom}
-            together = others if together is None else together & others
-            for term in terms:
-                enclosing.extend(_enclosing(term, atom))
-        return next((outer for outer in reversed(enclosing) if outer in (together or ()) and outer.size > 1), None)
+        """The atom that a layer is ragged over: it owns the layer in every tensor, and encloses it in some.
+
+        It stands inside the layer in none: there the kept units would have to be in two orders at once.
+        """
+        tensors = neighbours[atom]
+        enclosing = dict.fromkeys(outer for terms in tensors for term in terms for outer in _enclosing(term, atom))
+        for outer in reversed(enclosing):
+            inside = any(dim.id == atom for terms in tensors for term in terms for dim in _enclosing(term, outer.id))
+            if outer.size > 1 and not inside and all(_owns(terms, outer.id, atom) for terms in tensors):
+                return outer
+        return None
 
     def _tangled(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> str | None:
         """An atom that stands twice in one product has no index of its own."""
@@ -295,6 +297,23 @@ def _enclosing(term: Term, atom: int) -> Iterator[Dim]:
                 yield from _enclosing(factor, atom)
             if isinstance(factor, Dim):
                 before.append(factor)
+
+
+def _owns(axes: Axes, outer: int, atom: int) -> bool:
+    """Whether every position of the atom in a tensor belongs to exactly one index of the outer atom."""
+    for place, term in enumerate(axes):
+        inner = coordinates(term, atom) >= 0
+        if not inner.any():
+            continue
+        index = coordinates(term, outer)
+        elsewhere = [t for i, t in enumerate(axes) if i != place and any(dim.id == outer for dim in atoms(t))]
+        if (index < 0).all() and len(elsewhere) == 1:
+            term, index = elsewhere[0], coordinates(elsewhere[0], outer)
+        else:
+            index = index[inner]
+        if (index < 0).any() or _repeats_in_product(term, outer):
+            return False
+    return True
 
 
 def _repeats_in_product(term: Term, atom: int) -> bool:
