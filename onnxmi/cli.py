@@ -2,184 +2,233 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import io
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from onnxmi import pipeline, report
-from onnxmi.errors import DataError, OnnxmiError, UsageError
-from onnxmi.model.save import save, write_atomically
+from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+from onnxmi.model.save import save, serialise, write_together
+from onnxmi.progress import progress_bars
+from onnxmi.report_data import graph_data, result_data, to_json
 from onnxmi.scoring import ESTIMATORS, SCORES
 from onnxmi.version import __version__
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
-_EXIT_CODES = """
-\b
-Exit codes:
+_EXIT_CODES = """Exit codes:
   0  done
   1  a check failed, or there was nothing to prune: nothing was written
   2  wrong usage
-  3  a model, calibration or plan file cannot be used
+  3  a file cannot be used, or the result cannot be written
   4  onnxmi contradicted itself: please report it
 """
 
 
-class _Command(click.Command):
-    """A command whose expected failures are one line on standard error and a documented exit code."""
+def _epilog(*examples: str) -> str:
+    """End a help text with examples and the exit codes, not wrapped."""
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"\b\nExamples:\n{lines}\n\n\b\n{_EXIT_CODES}"
+
+
+class _Main(click.Group):
+    """A group whose failures are one line on standard error and a documented exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _failures_in_one_line():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _failures_in_one_line():
             return super().invoke(ctx)
-        except OnnxmiError as error:
-            _fail(str(error), error.exit_code)
-        except MemoryError:
-            _fail("not enough memory", DataError.exit_code)
-        except (KeyboardInterrupt, EOFError):
-            _fail("interrupted", INTERRUPTED)
 
 
-def _fail(message: str, code: int) -> None:
-    printable = "".join(char if char.isprintable() else "?" for char in " ".join(message.split()))
-    click.echo(f"onnxmi: error: {printable}", err=True)
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OnnxmiError as error:
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "onnxmi"
+        _fail(f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code)
+    except MemoryError:
+        _fail("not enough memory", DataError.exit_code)
+    except (KeyboardInterrupt, EOFError):
+        _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends quietly
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", DataError.exit_code)
+    except click.exceptions.Exit:
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        message = f"{type(error).__name__}: {error} (a bug in onnxmi: please report it with what {TRACEBACK}=1 adds)"
+        _fail(message, InvariantError.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"onnxmi: error: {report.printable(' '.join(message.split()))}", err=True)
     raise SystemExit(code)
 
 
-@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "onnxmi",
+    cls=_Main,
+    no_args_is_help=False,
+    epilog=_epilog(
+        "onnxmi prune model.onnx calib.npz               keep half of every layer",
+        "onnxmi prune model.onnx calib.npz --keep 0.3    keep 30 %",
+        "onnxmi inspect model.onnx                       what can be cut, and why not",
+        "onnxmi apply model.onnx model.pruned.plan.json  cut as a plan says",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="onnxmi")
-def main() -> None:
-    r"""Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs.
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs."""
+    ctx.with_resource(_terminable())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
-    \b
-    Examples:
-      onnxmi prune model.onnx calib.npz              half of every layer, to model.pruned.onnx
-      onnxmi prune model.onnx calib.npz --keep 0.3   keep 30 %
-      onnxmi inspect model.onnx                      what can be cut, and what not and why
-    """
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 _model = click.argument("model", type=click.Path(path_type=Path))
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: MODEL.pruned.onnx]."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 
 
-@main.command(cls=_Command, epilog=_EXIT_CODES)
+@main.command(
+    epilog=_epilog(
+        "onnxmi prune model.onnx calib.npz --keep 0.3",
+        "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
+        "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
+    )
+)
 @_model
 @click.argument("calib", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: MODEL.pruned.onnx].")
+@_output
 @click.option("--keep", type=float, default=0.5, show_default=True, help="Share of every layer's units that stays.")
 @click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
 @click.option(
     "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
 )
 @click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
-@click.option(
-    "--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; may be repeated."
-)
-@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; may be repeated.")
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For everything that is drawn.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime [default: its choice].")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run.")
 @_json
 def prune(model: Path, calib: Path, output: Path | None, plan: Path | None, as_json: bool, **settings: Any) -> None:
-    r"""Cut MODEL down, using the sample inputs in CALIB.
+    """Cut MODEL down, using the sample inputs in CALIB.
 
     CALIB is an .npz file whose arrays are named as the model's inputs, samples on the first axis; an array `labels`
     with one class a sample is optional and used for reporting only. The result is written beside MODEL as
     MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every check on it passes.
 
-    \b
-    Examples:
-      onnxmi prune model.onnx calib.npz --keep 0.5
-      onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx
-      onnxmi prune model.onnx calib.npz --plan edited.plan.json
+    PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
     """
-    target = output or model.with_suffix(".pruned.onnx")
-    _check_target(target, model, calib)
-    options = pipeline.PruneOptions(**settings)
-    with _progress() as advance:
-        result = pipeline.prune(model, calib, options, plan=plan, progress=advance)
-    plan_path = target.with_suffix(".plan.json")
-    save(result.proto, target)
-    write_atomically(plan_path, result.plan.to_json().encode())
-    _emit(as_json, {"output": str(target), "plan": str(plan_path), **report.result_data(result)}, result, target)
-
-
-def _emit(as_json: bool, data: dict[str, Any], result: pipeline.Result, target: Path) -> None:
+    target = output or _default_target(model)
+    plan_target = target.with_suffix(".plan.json")
+    _check_target(target, model, calib, *filter(None, [plan]))
+    _check_target(plan_target, model, calib)
+    with progress_bars() as progress:
+        result = pipeline.prune(model, calib, pipeline.PruneOptions(**settings), plan=plan, progress=progress)
+    files = {target: serialise(result.proto), plan_target: result.plan.to_json().encode()}
+    if plan is not None and plan.resolve() == plan_target.resolve():
+        del files[plan_target]  # it says so already, and may have been edited by hand
+    write_together(files)
+    written = {"output": str(target), "plan": str(plan_target)}
     if as_json:
-        click.echo(json.dumps(data, indent=1))
+        click.echo(to_json({**written, **result_data(result)}))
         return
-    console = Console(soft_wrap=False)
-    report.show_result(console, result)
-    console.print(f"wrote {data['output']} and {data['plan']}", markup=False, highlight=False, soft_wrap=True)
+    report.show_result(console := Console(), result)
+    for path in files:
+        console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
 
 
-@main.command(cls=_Command, epilog=_EXIT_CODES)
+@main.command(epilog=_epilog("onnxmi inspect model.onnx --json | jq '.layers[].name'"))
 @_model
 @_json
 def inspect(model: Path, as_json: bool) -> None:
     """Show what can be cut in MODEL, layer by layer, and what cannot and why."""
     analysis = pipeline.analyse(model)
     if as_json:
-        click.echo(json.dumps(report.graph_data(analysis), indent=1))
+        click.echo(to_json(graph_data(analysis)))
     else:
         report.show_graph(Console(), analysis)
 
 
-@main.command(cls=_Command, epilog=_EXIT_CODES)
+@main.command(epilog=_epilog("onnxmi apply model.onnx model.pruned.plan.json -o cut.onnx"))
 @_model
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: MODEL.pruned.onnx].")
-def apply(model: Path, plan: Path, output: Path | None) -> None:
+@_output
+@_json
+def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
     """Cut MODEL by a PLAN file, without calibration data and so without repair.
 
     The plan must be for exactly this model; the same plan gives the same bytes. To repair as well, use
     `onnxmi prune MODEL CALIB --plan PLAN`.
     """
-    target = output or model.with_suffix(".pruned.onnx")
+    target = output or _default_target(model)
     _check_target(target, model, plan)
     proto, checks = pipeline.apply(model, plan)
     size = save(proto, target)
-    click.echo(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired")
+    if as_json:
+        click.echo(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
+    else:
+        click.echo(report.printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))
+
+
+def _default_target(model: Path) -> Path:
+    return model.parent / f"{model.stem}.pruned.onnx"
 
 
 def _check_target(target: Path, *sources: Path) -> None:
     """Refuse early what would fail after the work is done."""
-    if not target.parent.is_dir():
+    folder = target.resolve().parent
+    if not folder.is_dir():
         raise DataError(f"{target}: its folder does not exist")
     if target.is_dir():
         raise DataError(f"{target}: is a folder")
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target}: exists and is not a regular file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{target}: its folder is not writable")
     if any(target.resolve() == source.resolve() for source in sources):
         raise UsageError(f"{target}: is also an input; choose another output with -o")
-
-
-class _progress:  # noqa: N801 - used as a function
-    """A progress bar a stage, on standard error, and only on a terminal."""
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        self._bars = Progress(
-            TextColumn("{task.description:>8}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._tasks: dict[str, Any] = {}
-        self._bars.start()
-        return self._advance
-
-    def _advance(self, stage: str, done: int, total: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage)
-        self._bars.update(self._tasks[stage], completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()

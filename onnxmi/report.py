@@ -1,134 +1,141 @@
-"""What a run found, as plain data for `--json` and as tables for people."""
+"""What a run found, as tables for people. `onnxmi.report_data` has the same for machines."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnxmi.cost import hanging
+from onnxmi.latency import Latency
 from onnxmi.pipeline import Analysis, Result
+from onnxmi.report_data import LayerRow, layer_rows
 
-SHOWN = 12  # rows of a long list that the terminal shows; --json has all
-
-
-def result_data(result: Result) -> dict[str, Any]:
-    """Everything a run found, for machines."""
-    graph = result.analysis.graph
-    sizes = {layer.name: layer for layer in graph.layers}
-    return {
-        "before": vars(result.before),
-        "after": vars(result.after),
-        "latency_ms": _latency_data(result),
-        "quality": None if result.quality is None else vars(result.quality),
-        "layers": [
-            {
-                "name": choice.layer,
-                "kind": choice.kind,
-                "before": choice.size * sizes[choice.layer].parts,
-                "after": int(choice.kept.size),
-                "parts": sizes[choice.layer].parts,
-            }
-            for choice in result.plan.choices
-        ],
-        "left_out": [layer.name for layer in result.left_out],
-        "frozen": [vars(frozen) for frozen in graph.frozen],
-        "repair": [vars(note) for note in result.repairs],
-        "checks": [vars(check) for check in result.checks],
-        "notes": list(result.notes),
-    }
+SHOWN = 12  # entries of a long list that the terminal shows; --json has all
 
 
-def _latency_data(result: Result) -> dict[str, Any] | None:
-    if result.latency is None:
-        return None
-    before, after = result.latency
-    return {
-        "before": {"median": before.median, "spread": before.spread},
-        "after": {"median": after.median, "spread": after.spread},
-        "speedup": after.speedup_over(before),
-    }
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or could not show: names come from files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Text that is printed as it is: no markup, no control characters."""
+    return Text(printable(text), style=style, overflow="fold")
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Make a table whose first column is text and whose others are numbers, with no lines to break at 80 columns."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(columns[0], overflow="fold")
+    for heading in columns[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def show_result(console: Console, result: Result) -> None:
-    """Print the summary tables."""
+    """Print what was cut, what it gains and costs, and what was left alone and why."""
     console.print(_summary(result))
-    console.print(_layers(result))
+    console.print(_cut(result))
     console.print(_left_alone(result))
     for note in (*result.notes, *_repair_notes(result)):
-        console.print(Text(f"note: {note}"))
+        console.print(_plain(f"note: {note}"))
 
 
-def _summary(result: Result) -> Table:
-    table = Table(title="Model", title_justify="left")
-    for heading, justify in (("", "left"), ("before", "right"), ("after", "right"), ("ratio", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+# -- the summary ------------------------------------------------------------------------------------------------------
+
+
+def _summary(result: Result) -> RenderableType:
     before, after = result.before, result.after
-    table.add_row(
-        "parameters", f"{before.parameters:,}", f"{after.parameters:,}", _ratio(before.parameters, after.parameters)
-    )
+    table = _table("Model", "", "before", "after", "")
+    _add_counts(table, "parameters", before.parameters, after.parameters)
     table.add_row("file size", _bytes(before.size), _bytes(after.size), _ratio(before.size, after.size))
-    table.add_row("MACs a sample", f"{before.macs:,}", f"{after.macs:,}", _ratio(before.macs, after.macs))
+    _add_counts(table, "MACs a sample", before.macs, after.macs)
     if result.latency is not None:
-        a, b = result.latency
-        table.add_row(
-            "latency, one sample", _ms(a.median, a.spread), _ms(b.median, b.spread), f"{b.speedup_over(a):.2f}x faster"
-        )
-    _quality_rows(table, result)
-    return table
+        was, now = result.latency
+        table.add_row("latency, one sample", _ms(was), _ms(now), _speed(now.speedup_over(was)))
+    if result.quality is None:
+        return table
+    _add_quality(table, result)
+    return Group(table, _plain(f"* on {result.quality.samples} calibration samples that nothing was fitted to"), "")
 
 
-def _quality_rows(table: Table, result: Result) -> None:
+def _add_counts(table: Table, name: str, before: int, after: int) -> None:
+    table.add_row(name, f"{before:,}", f"{after:,}", _ratio(before, after))
+
+
+def _add_quality(table: Table, result: Result) -> None:
     quality = result.quality
-    if quality is None:
-        return
-    where = f"{quality.samples} samples not used for fitting"
+    assert quality is not None
     if quality.agreement is not None:
-        table.add_row(f"agreement with the original\n({where})", "", f"{quality.agreement:.4f}", "")
-    table.add_row("relative error of the output", "", f"{quality.relative_error:.4f}", "")
+        table.add_row("same top answer *", "", f"{quality.agreement:.4f}", "")
+    table.add_row("error of the output *", "", f"{quality.relative_error:.4f}", "")
     if quality.accuracy is not None and quality.original_accuracy is not None:
         change = quality.accuracy - quality.original_accuracy
+        table.add_row("accuracy *", f"{quality.original_accuracy:.4f}", f"{quality.accuracy:.4f}", f"{change:+.4f}")
+
+
+def _ratio(before: int, after: int) -> str:
+    return f"x {after / before:.2f}" if before else ""
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _ms(latency: Latency) -> str:
+    return f"{latency.median:.3f} ± {latency.spread:.3f} ms"
+
+
+def _speed(speedup: float) -> str:
+    return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"
+
+
+# -- the layers -------------------------------------------------------------------------------------------------------
+
+
+def _cut(result: Result) -> Table:
+    table = _table("Layers that were cut", "layer", "kind", "before", "after")
+    layers = {layer.name: layer for layer in result.analysis.graph.layers}
+    for choice in result.plan.choices:
+        layer = layers[choice.layer]
         table.add_row(
-            "accuracy (labels)", f"{quality.original_accuracy:.4f}", f"{quality.accuracy:.4f}", f"{change:+.4f}"
+            _plain(choice.layer), layer.kind, _size(choice.size, layer.parts), _size(choice.count, layer.parts)
         )
-
-
-def _layers(result: Result) -> Table:
-    table = Table(title="Layers", title_justify="left")
-    for heading in ("layer", "kind"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("before", "after"):
-        table.add_column(heading, justify="right")
-    for row in result_data(result)["layers"]:
-        parts = f" in {row['parts']}" if row["parts"] > 1 else ""
-        table.add_row(Text(row["name"]), row["kind"], f"{row['before']}{parts}", f"{row['after']}{parts}")
     return table
+
+
+def _size(size: int, parts: int) -> str:
+    return f"{parts} x {size}" if parts > 1 else str(size)
 
 
 def _left_alone(result: Result) -> RenderableType:
     graph = result.analysis.graph
     cut = {choice.layer for choice in result.plan.choices}
     out = {layer.name for layer in result.left_out}
-    rows = [(layer.name, str(layer.units), "left out by --skip/--only") for layer in result.left_out]
-    rows += [(layer.name, str(layer.units), "kept whole") for layer in graph.layers if layer.name not in cut | out]
-    return _reasons("Left alone", rows + [(f.name, str(f.size), f.reason) for f in graph.frozen])
+    entries = [(layer.name, layer.units, "left out by --skip or --only") for layer in result.left_out]
+    entries += [(layer.name, layer.units, "kept whole") for layer in graph.layers if layer.name not in cut | out]
+    return _reasons("Left alone", [*entries, *((frozen.name, frozen.size, frozen.reason) for frozen in graph.frozen)])
 
 
-def _reasons(title: str, rows: list[tuple[str, str, str]]) -> RenderableType:
-    if not rows:
-        return Text(f"{title}: nothing")
-    table = Table(title=title, title_justify="left")
-    table.add_column("layer", overflow="fold")
-    table.add_column("size", justify="right")
-    table.add_column("why", overflow="fold")
-    for name, size, why in rows[:SHOWN]:
-        table.add_row(Text(name), size, Text(why))
-    if len(rows) <= SHOWN:
+def _reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableType:
+    if not entries:
+        return Group(Text(title, style="bold"), Text("  nothing\n"))
+    table = _table(title, "layer, and why", "size")
+    for name, size, why in entries[:SHOWN]:
+        table.add_row(_entry(name, [why]), str(size))
+    if len(entries) <= SHOWN:
         return table
-    return Group(table, Text(f"... and {len(rows) - SHOWN} more; --json has them all"))
+    return Group(table, Text(f"  ... and {len(entries) - SHOWN} more; --json has them all\n"))
+
+
+def _entry(name: str, remarks: Iterable[str]) -> Group:
+    """Return a name with indented remarks below it: long names and reasons need the whole width."""
+    return Group(_plain(name), *(Padding(_plain(remark, "dim"), (0, 0, 0, 2)) for remark in remarks))
 
 
 def _repair_notes(result: Result) -> list[str]:
@@ -136,79 +143,40 @@ def _repair_notes(result: Result) -> list[str]:
     return [f"{count} of {len(result.repairs)} operators were not repaired: {why}" for why, count in unused.items()]
 
 
-def _ratio(before: int, after: int) -> str:
-    return f"{after / before:.3f}" if before else ""
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _ms(median: float, spread: float) -> str:
-    return f"{median:.3f} ms ± {spread:.3f}"
-
-
-def graph_data(analysis: Analysis) -> dict[str, Any]:
-    """The channel graph, for machines."""
-    return {
-        "layers": layer_rows(analysis),
-        "frozen": [vars(frozen) for frozen in analysis.graph.frozen],
-        "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
-    }
-
-
-def layer_rows(analysis: Analysis) -> list[dict[str, Any]]:
-    """One row a layer: size, grade, where it is made and used, and what hangs on it."""
-    nodes = analysis.model.graph.nodes
-    weight = hanging(analysis.model.graph, analysis.graph, analysis.seen.shapes)
-    return [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "size": layer.size,
-            "parts": layer.parts,
-            "grade": layer.grade,
-            "made_by": [nodes[node].label for node in layer.makers],
-            "used_by": [nodes[node].label for node in layer.users],
-            "parameters": weight[layer.id].parameters,
-            "macs": weight[layer.id].macs,
-        }
-        for layer in analysis.graph.layers
-    ]
+# -- the channel graph ------------------------------------------------------------------------------------------------
 
 
 def show_graph(console: Console, analysis: Analysis) -> None:
-    """Print the channel graph."""
-    table = Table(title="Layers that can be cut", title_justify="left")
-    for heading, justify in _COLUMNS:
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in layer_rows(analysis):
-        parts = f" in each of {row['parts']}" if row["parts"] > 1 else ""
+    """Print what can be cut, and what cannot and why."""
+    rows = layer_rows(analysis)
+    table = _table("Layers that can be cut", "layer", "kind", "size", "parameters", "MACs")
+    for row in rows:
+        size = _size(row["size"], row["parts"])
         table.add_row(
-            Text(row["name"]),
-            row["kind"],
-            f"{row['size']}{parts}",
-            row["grade"],
-            f"{row['parameters']:,}",
-            f"{row['macs']:,}",
-            Text(_some(row["made_by"])),
-            Text(_some(row["used_by"])),
+            _entry(row["name"], _remarks(row)), row["kind"], size, f"{row['parameters']:,}", f"{row['macs_share']:.1%}"
         )
-    console.print(table)
-    console.print(_reasons("Frozen", [(f.name, str(f.size), f.reason) for f in analysis.graph.frozen]))
+    console.print(table if rows else Group(Text("Layers that can be cut", style="bold"), Text("  none\n")))
+    frozen = [(frozen.name, frozen.size, frozen.reason) for frozen in analysis.graph.frozen]
+    console.print(_reasons("Left alone", frozen))
 
 
-_COLUMNS = (
-    ("layer", "left"),
-    ("kind", "left"),
-    ("size", "right"),
-    ("grade", "left"),
-    ("parameters", "right"),
-    ("MACs", "right"),
-    ("made by", "left"),
-    ("used by", "left"),
-)
+def _remarks(row: LayerRow) -> list[str]:
+    """Where else a layer is made (it is named after the first place), where it is used, and its grade."""
+    remarks = [f"also made by {_some(row['made_by'][1:], row['name'])}"] if len(row["made_by"]) > 1 else []
+    remarks.append(f"used by {_some(row['used_by'], row['name'])}")
+    if row["grade"] != "exact":
+        remarks.append(f"{row['grade']}: a normalisation runs over it")
+    return remarks
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:2]) + (f" +{len(names) - 2}" if len(names) > 2 else "")
+def _some(names: Sequence[str], near: str) -> str:
+    """Return the first of some names, seen from a near one, and how many more there are."""
+    more = f" +{len(names) - 1}" if len(names) > 1 else ""
+    return (_seen_from(names[0], near) if names else "nothing") + more
+
+
+def _seen_from(name: str, near: str) -> str:
+    """Shorten the path that a name has in common with a near one."""
+    path, other = name.split("/"), near.split("/")
+    common = next((i for i, (a, b) in enumerate(zip(path[:-1], other, strict=False)) if a != b), len(path) - 1)
+    return f".../{'/'.join(path[common:])}" if any(path[:common]) else name

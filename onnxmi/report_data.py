@@ -1,0 +1,115 @@
+"""What a run found, as plain data for `--json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from onnxmi.cost import hanging, node_macs
+from onnxmi.pipeline import Analysis, Result
+
+
+class LayerRow(TypedDict):
+    """One layer: its size, grade, where it is made and used, and what hangs on it.
+
+    `macs` are those of the operators that make or use it, on the inputs that the model was probed with;
+    `macs_share` is their share of the model's.
+    """
+
+    name: str
+    kind: str
+    size: int
+    parts: int
+    grade: str
+    made_by: list[str]
+    used_by: list[str]
+    parameters: int
+    macs: int
+    macs_share: float
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """Return strict JSON: what is not finite becomes null."""
+    return json.dumps(_finite(data), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def result_data(result: Result) -> dict[str, Any]:
+    """Everything that `prune` found."""
+    graph = result.analysis.graph
+    parts = {layer.name: layer.parts for layer in graph.layers}
+    return {
+        "model": {"sha256": result.plan.digest},
+        "options": dict(result.plan.options),
+        "before": vars(result.before),
+        "after": vars(result.after),
+        "latency_ms": _latency_data(result),
+        "quality": None if result.quality is None else vars(result.quality),
+        "layers": [
+            {
+                "name": choice.layer,
+                "kind": choice.kind,
+                "before": choice.size * parts[choice.layer],
+                "after": choice.count * parts[choice.layer],
+                "parts": parts[choice.layer],
+            }
+            for choice in result.plan.choices
+        ],
+        "left_out": [layer.name for layer in result.left_out],
+        "frozen": [vars(frozen) for frozen in graph.frozen],
+        "repair": [vars(note) for note in result.repairs],
+        "checks": [vars(check) for check in result.checks],
+        "notes": list(result.notes),
+    }
+
+
+def _latency_data(result: Result) -> dict[str, Any] | None:
+    if result.latency is None:
+        return None
+    before, after = result.latency
+    return {
+        "before": {"median": before.median, "spread": before.spread},
+        "after": {"median": after.median, "spread": after.spread},
+        "speedup": after.speedup_over(before),
+    }
+
+
+def graph_data(analysis: Analysis) -> dict[str, Any]:
+    """Return the channel graph."""
+    return {
+        "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
+        "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
+        "layers": layer_rows(analysis),
+        "frozen": [vars(frozen) for frozen in analysis.graph.frozen],
+    }
+
+
+def layer_rows(analysis: Analysis) -> list[LayerRow]:
+    """One row a layer, in graph order."""
+    nodes = analysis.model.graph.nodes
+    weight = hanging(analysis.model.graph, analysis.graph, analysis.seen.shapes)
+    total = sum(node_macs(node, analysis.seen.shapes) for node in nodes)
+    return [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "size": layer.size,
+            "parts": layer.parts,
+            "grade": layer.grade,
+            "made_by": [nodes[node].label for node in layer.makers],
+            "used_by": [nodes[node].label for node in layer.users],
+            "parameters": weight[layer.id].parameters,
+            "macs": weight[layer.id].macs,
+            "macs_share": weight[layer.id].macs / total if total else 0.0,
+        }
+        for layer in analysis.graph.layers
+    ]
