@@ -28,11 +28,12 @@ from onnxmi.repair import RepairNote, repair
 from onnxmi.rewrite import Replacement, rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.scoring import SCORERS
-from onnxmi.select_channels import Filter, SelectOptions, chosen_layers, select_channels
+from onnxmi.select_channels import Filter, SelectOptions, chosen_layers, kept_count, select_channels
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
 HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
 JUDGED = 1 / 5  # share of the others that judges the repair's ridge before everything is fitted anew
+_ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
 CHECKED = 8  # samples that the rewrite is checked on
 
 Samples = NDArray[np.int64]
@@ -112,8 +113,8 @@ class Result:
         Layers the user excluded.
     before, after : Cost
         Parameters, bytes and MACs.
-    quality : Quality
-        On samples that nothing was fitted to.
+    quality : Quality or None
+        On samples that nothing was fitted to; None where there is only one sample.
     latency : tuple of two Latency, or None
         Of the original and of the result, on one sample.
     repairs : tuple of RepairNote
@@ -207,12 +208,14 @@ def prune(
     options = options or PruneOptions()
     options.check()
     source = as_model(model)
+    given = None if plan is None else given_plan(plan, source)
     data = as_calibration(calibration, source)
     analysis = analyse(source, data.feed(np.arange(min(data.step or 3, data.count))))
     layers, left_out = chosen_layers(source, analysis.graph, Filter(options.skip, options.only))
+    _require_work(analysis, layers, options, given)
     work, held = data.split(options.seed, HELD_BACK)
     fitted, judged = _measure(analysis, data, work, options, progress)
-    chosen = _plan(analysis, layers, fitted, options, plan, progress)
+    chosen = _plan(analysis, layers, fitted, options, progress) if given is None else given
     keeping = chosen.keeping(analysis.graph)
     cut, checks = _cut(analysis, keeping, data, work)
     repaired, repairs = _repair(analysis, keeping, fitted, judged, options, progress)
@@ -240,15 +243,10 @@ def _plan(
     layers: tuple[Layer, ...],
     statistics: Statistics,
     options: PruneOptions,
-    given: Plan | str | Path | None,
     progress: Progress,
 ) -> Plan:
-    if given is not None:
-        return given_plan(given, analysis.model)
     settings = SelectOptions(options.keep, options.score, options.estimator, options.seed)
     choices = select_channels(analysis.model, analysis.graph, analysis.linears, statistics, layers, settings, progress)
-    if not choices:
-        raise NothingToPruneError(_nothing(analysis, layers, options))
     shown = {name: getattr(options, name) for name in ("keep", "score", "estimator", "skip", "only", "seed")}
     return Plan(analysis.model.digest, choices, shown)
 
@@ -269,11 +267,19 @@ def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
     return made
 
 
+def _require_work(analysis: Analysis, layers: tuple[Layer, ...], options: PruneOptions, given: Plan | None) -> None:
+    """Refuse before the long work what would come to nothing."""
+    if given is not None:
+        if options.skip or options.only:
+            raise UsageError("a plan says what is cut: skip and only do not go with it")
+        given.keeping(analysis.graph)
+    elif all(kept_count(layer, options.keep) == layer.size for layer in layers):
+        raise NothingToPruneError(_nothing(analysis, layers, options))
+
+
 def _nothing(analysis: Analysis, layers: tuple[Layer, ...], options: PruneOptions) -> str:
     if analysis.graph.layers:
-        why = (
-            "none of the layers was chosen" if not layers else f"--keep {options.keep:g} keeps every unit of each layer"
-        )
+        why = f"a share of {options.keep:g} keeps every unit of each layer" if layers else "no layer was chosen"
         return f"nothing to prune: {why}"
     reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in analysis.graph.frozen[:3])
     return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
@@ -325,6 +331,7 @@ def _report(
     one = data.feed(held[: data.step or 1])
     protos = (source.proto, result)
     before, after = (outputs(proto, data, held, options.batch_size, options.threads) for proto in protos)
+    labels = None if data.labels is None else data.labels[held]
     timed = measure(protos, one, threads=options.threads) if options.latency else None
     return Result(
         proto=result,
@@ -333,11 +340,11 @@ def _report(
         left_out=left_out,
         before=cost(source.proto, one),
         after=cost(result, one),
-        quality=compare(before, after, None if data.labels is None else data.labels[held], len(held)),
+        quality=compare(before, after, labels, len(held)) if data.count > 1 else None,
         latency=None if timed is None else (timed[0], timed[1]),
         repairs=repairs,
         checks=tuple(checks),
-        notes=data.notes,
+        notes=(*data.notes, *([] if data.count > 1 else [_ONE_SAMPLE])),
     )
 
 
