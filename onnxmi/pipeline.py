@@ -24,8 +24,8 @@ from onnxmi.model import Model, load
 from onnxmi.plan import Plan, load_plan
 from onnxmi.probe import Probe, probe
 from onnxmi.quality import Quality, compare, outputs
-from onnxmi.repair import RepairNote, repair
-from onnxmi.rewrite import Replacement, rewrite
+from onnxmi.repair import Repaired, RepairNote, repair_at_once, repair_stepwise
+from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.scoring import SCORERS
 from onnxmi.select_channels import Filter, SelectOptions, chosen_layers, kept_count, select_channels
@@ -213,29 +213,53 @@ def prune(
     analysis = analyse(source, data.feed(np.arange(min(data.step or 3, data.count))))
     layers, left_out = chosen_layers(source, analysis.graph, Filter(options.skip, options.only))
     _require_work(analysis, layers, options, given)
-    work, held = data.split(options.seed, HELD_BACK)
-    fitted, judged = _measure(analysis, data, work, options, progress)
+    deal = deal_samples(data, options.seed)
+    fitted, judged = _measure(analysis, data, deal, options, progress)
     chosen = _plan(analysis, layers, fitted, options, progress) if given is None else given
     keeping = chosen.keeping(analysis.graph)
-    cut, checks = _cut(analysis, keeping, data, work)
-    repaired, repairs = _repair(analysis, keeping, fitted, judged, options, progress)
-    result = rewrite(source, analysis.graph, keeping, repaired) if repaired else cut
-    return _report(analysis, data, held if held.size else work, chosen, left_out, result, checks, repairs, options)
+    cut, checks = _cut(analysis, keeping, data, deal.fit)
+    repaired = _repair(analysis, keeping, data, deal, fitted, judged, options, progress)
+    result = rewrite(source, analysis.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    return _report(analysis, data, deal.held, chosen, left_out, result, checks, repaired.notes, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Deal:
+    """How the calibration samples are divided.
+
+    Attributes
+    ----------
+    fit, judge : (n,) int64
+        To measure and solve on, and to judge the repair on; `judge` is empty where there are too few to divide.
+    held : (n,) int64
+        Nothing is fitted to these: what is reported is measured on them (on all, where there is only one sample).
+    """
+
+    fit: Samples
+    judge: Samples
+    held: Samples
+
+
+def deal_samples(data: Calibration, seed: int) -> Deal:
+    """Divide the calibration samples by seed."""
+    work, held = data.split(seed, HELD_BACK)
+    judge = np.sort(np.random.default_rng(seed).permutation(work)[: int(len(work) * JUDGED)])
+    return Deal(np.setdiff1d(work, judge), judge, held if held.size else work)
+
+
+def _capture_options(options: PruneOptions) -> CaptureOptions:
+    return CaptureOptions(options.batch_size, options.threads, options.seed)
 
 
 def _measure(
-    analysis: Analysis, data: Calibration, work: Samples, options: PruneOptions, progress: Progress
+    analysis: Analysis, data: Calibration, deal: Deal, options: PruneOptions, progress: Progress
 ) -> tuple[Statistics, Statistics | None]:
-    """Statistics to fit to, and others to judge the fit by (None where there are too few samples to divide)."""
-    settings = CaptureOptions(options.batch_size, options.threads, options.seed, options.estimator == "binned")
-    judges = np.random.default_rng(options.seed).permutation(work)[: int(len(work) * JUDGED)]
-    fitted = capture(
-        analysis.model, analysis.graph, analysis.linears, data, np.setdiff1d(work, judges), settings, progress
-    )
-    if not judges.size:
-        return fitted, None
-    settings = replace(settings, binned=False)
-    return fitted, capture(analysis.model, analysis.graph, analysis.linears, data, np.sort(judges), settings, progress)
+    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples)."""
+    settings = _capture_options(options)
+    source = analysis.model, analysis.graph, analysis.linears, data
+    binned = replace(settings, binned=options.estimator == "binned")
+    fitted = capture(*source, deal.fit, binned, progress)
+    return fitted, capture(*source, deal.judge, settings, progress) if deal.judge.size else None
 
 
 def _plan(
@@ -304,14 +328,32 @@ def _sample_feeds(data: Calibration, samples: Samples) -> list[Feeds]:
 def _repair(
     analysis: Analysis,
     keeping: Keeping,
+    data: Calibration,
+    deal: Deal,
     fitted: Statistics,
     judged: Statistics | None,
     options: PruneOptions,
     progress: Progress,
-) -> tuple[tuple[Replacement, ...], tuple[RepairNote, ...]]:
+) -> Repaired:
+    """Repair in one pass and step by step, and keep what comes closest to the original's outputs."""
     if not options.repair:
-        return (), ()
-    return repair(analysis.model, analysis.graph, analysis.linears, keeping, fitted, judged, progress)
+        return Repaired()
+    model, graph, linears = analysis.model, analysis.graph, analysis.linears
+    settings = _capture_options(options)
+    candidates = [
+        repair_stepwise(model, graph, linears, keeping, data, deal.fit, deal.judge, settings, progress=progress),
+        repair_at_once(model, graph, linears, keeping, fitted, judged),
+    ]
+    samples = deal.judge if deal.judge.size else deal.fit
+    wanted = outputs(model.proto, data, samples, options.batch_size, options.threads)
+
+    def error(candidate: Repaired) -> float:
+        made = outputs(
+            rewrite(model, graph, keeping, candidate.replacements), data, samples, options.batch_size, options.threads
+        )
+        return compare(wanted, made, None, len(samples)).relative_error
+
+    return min(candidates, key=error)
 
 
 def _report(

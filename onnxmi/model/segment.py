@@ -1,0 +1,85 @@
+"""Pieces of a model that can be run on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from onnxmi.model.graph import Graph
+
+Array = NDArray[Any]
+
+
+class Pieces:
+    """A model that is run piece by piece: which nodes are still needed for a tensor, and a model of just these nodes."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._proto = proto
+        self._graph = Graph(proto)
+        self._weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._done: set[int] = set()
+
+    def set_weight(self, name: str, value: Array) -> None:
+        """Use another value for a stored tensor from now on."""
+        self._weights[name] = numpy_helper.from_array(value, name)
+
+    def result_operand(self, result: str, operand: int) -> str:
+        """Return the name of an input of the node that makes a tensor."""
+        return self._graph.producers[result].inputs[operand]
+
+    def pending(self, tensors: Sequence[str]) -> tuple[int, ...]:
+        """Nodes that have not run yet and that the tensors depend on, in order."""
+        wanted, found = list(tensors), set[int]()
+        while wanted:
+            node = self._graph.producers.get(wanted.pop())
+            if node is not None and node.index not in self._done and node.index not in found:
+                found.add(node.index)
+                wanted.extend((*node.inputs, *node.captures))
+        return tuple(sorted(found))
+
+    def mark_run(self, nodes: Sequence[int]) -> None:
+        """Note that nodes have run."""
+        self._done.update(nodes)
+
+    def live_after(self) -> set[str]:
+        """Tensors that nodes which have not run yet will read, and the graph's outputs."""
+        later = (node for node in self._graph.nodes if node.index not in self._done)
+        read = {name for node in later for name in (*node.inputs, *node.captures)}
+        return read | {info.name for info in self._graph.outputs}
+
+    def model(self, nodes: Sequence[int], given: Mapping[str, Array], wanted: set[str]) -> onnx.ModelProto:
+        """Build a model of some nodes.
+
+        Parameters
+        ----------
+        nodes : sequence of int
+            As from `pending`.
+        given : mapping of tensor name to array
+            Tensors that are at hand; those that the nodes read become inputs.
+        wanted : set of str
+            Those of the nodes' results that are in this set become outputs.
+        """
+        chosen = [self._proto.graph.node[index] for index in nodes]
+        views = [self._graph.nodes[index] for index in nodes]
+        made = {name for view in views for name in view.outputs if name}
+        read = {name for view in views for name in (*view.inputs, *view.captures) if name and name not in made}
+        graph = onnx.helper.make_graph(
+            chosen,
+            "piece",
+            [_value(name, given[name]) for name in sorted(read) if name in given],
+            [onnx.ValueInfoProto(name=name) for name in sorted(made & wanted)],
+            [self._weights[name] for name in sorted(read) if name in self._weights],
+        )
+        piece = onnx.helper.make_model(graph, opset_imports=self._proto.opset_import, ir_version=self._proto.ir_version)
+        piece.functions.extend(self._proto.functions)
+        return piece
+
+
+def _value(name: str, array: Array) -> onnx.ValueInfoProto:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
+    return onnx.helper.make_tensor_value_info(name, element, [None] * np.ndim(array))

@@ -1,0 +1,73 @@
+"""One-pass repair: refit every linear operator that lost inputs on the original model's surviving activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxmi.capture import Progress, Statistics, silent
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import Keeping
+from onnxmi.information import Moments, fit, regress
+from onnxmi.linear import Linear
+from onnxmi.model import Model
+from onnxmi.repair.frame import Frame
+from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
+from onnxmi.rewrite import Replacement
+
+
+def repair_at_once(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    keeping: Keeping,
+    fitted: Statistics,
+    judged: Statistics | None,
+    progress: Progress = silent,
+) -> Repaired:
+    """Solve the regression of every operator that lost inputs, from moments that are already at hand.
+
+    Parameters
+    ----------
+    fitted, judged : Statistics
+        The regression is solved on the first and its ridge judged on the second, then solved anew on both together.
+
+    Returns
+    -------
+    Repaired
+        With one note for each operator that lost inputs.
+    """
+    replacements: list[Replacement] = []
+    notes: list[RepairNote] = []
+    lost = [linear for linear in linears if not linear.kept_features(keeping).all()]
+    for done, linear in enumerate(lost):
+        if linear.obstacle is not None:
+            notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
+            continue
+        frame = Frame.of(model, graph, linear, keeping)
+        solved = [_solve(frame, group, fitted, judged) for group in range(len(frame.groups))]
+        notes.append(note_of(linear, solved))
+        if notes[-1].used:
+            replacements.append(frame.replacement(solved))
+        progress("repair", done + 1, len(lost))
+    return Repaired(tuple(replacements), tuple(notes))
+
+
+def _solve(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Solution:
+    """Regress the kept outputs on the kept inputs of one group, towards the plain cut."""
+    key, number = frame.linear.key, frame.groups[group]
+    own = fitted.moments[key].group(number)
+    other = None if judged is None else judged.moments[key].group(number)
+    weights, kept = frame.wanted(group), frame.features[group]
+    bias = np.zeros(weights.shape[1])  # the original bias adds to both sides: only its change is solved for
+    result = fit(own, other, kept, weights, bias)
+    best, shift = result.weights, result.bias
+    if result.used and other is not None:
+        best, shift = regress(own.merge(other), kept, weights, bias, ridge=result.ridge)
+    spread = _spread(other or own, weights)
+    return Solution(best, shift, result.ridge, result.error_plain / spread, result.error_repaired / spread, result.used)
+
+
+def _spread(moments: Moments, weights: np.ndarray) -> float:
+    return float(np.einsum("km,km->", weights, moments.covariance @ weights)) or 1.0

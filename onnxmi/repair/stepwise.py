@@ -1,0 +1,197 @@
+"""Step-by-step repair: refit each linear operator on what the already repaired model feeds it.
+
+The original and the cut model advance together, operator by operator. At each linear operator the regression's inputs
+are the cut model's activations, its targets the original's outputs; so the errors that earlier operators left behind
+are corrected by later ones instead of adding up. Where the operator's result is added to a residual stream, the target
+also takes in what the stream itself is off by. One step costs the operators since the last one: all steps together are
+one forward pass of each model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.advance import Advance
+from onnxmi.calibration import Calibration
+from onnxmi.capture import Batch, CaptureOptions, Progress, draw_rows, padding_masks, silent
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import Keeping
+from onnxmi.information import MomentAccumulator, Moments, fit, regress
+from onnxmi.linear import Linear
+from onnxmi.model import Model
+from onnxmi.repair.feedback import Feedback, find_feedback
+from onnxmi.repair.frame import Frame
+from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
+from onnxmi.rewrite import Replacement, rewrite
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Variants of the step-by-step repair.
+
+    Attributes
+    ----------
+    feedback : bool
+        Let targets take in the residual stream's error.
+    everywhere : bool
+        Also refit operators that lost no inputs, where what feeds them is off.
+    """
+
+    feedback: bool = True
+    everywhere: bool = False
+
+
+def repair_stepwise(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    keeping: Keeping,
+    calibration: Calibration,
+    fitted: Samples,
+    judged: Samples,
+    options: CaptureOptions,
+    steps: StepOptions = StepOptions(),
+    progress: Progress = silent,
+) -> Repaired:
+    """Repair a cut model operator by operator; see `repair_at_once` for what is returned.
+
+    Parameters
+    ----------
+    fitted, judged : (n,) int64
+        Samples to solve on, and to judge the ridge on.
+    """
+    order = sorted((lin for lin in linears if _wanted(lin, keeping, steps)), key=lambda lin: lin.nodes[0].index)
+    walk = _Walk(model, graph, order, keeping, calibration, fitted, judged, options, steps)
+    replacements: list[Replacement] = []
+    notes: list[RepairNote] = []
+    for done, linear in enumerate(order):
+        made, note = walk.step(linear)
+        notes.append(note)
+        if made is not None:
+            replacements.append(made)
+        progress("repair", done + 1, len(order))
+    return Repaired(tuple(replacements), tuple(notes))
+
+
+def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
+    if linear.obstacle is not None or len(linear.nodes) != 1:
+        return False
+    return steps.everywhere or not linear.kept_features(keeping).all()
+
+
+class _Walk:
+    """Both models on their way through the calibration samples."""
+
+    def __init__(
+        self,
+        model: Model,
+        graph: ChannelGraph,
+        order: Sequence[Linear],
+        keeping: Keeping,
+        calibration: Calibration,
+        fitted: Samples,
+        judged: Samples,
+        options: CaptureOptions,
+        steps: StepOptions,
+    ) -> None:
+        self._model, self._graph, self._keeping, self._steps = model, graph, keeping, steps
+        self._seed = options.seed
+        self._total = len(fitted) + len(judged)
+        self._pending = [linear.nodes[0].index for linear in order]
+        self._masks = padding_masks(model, graph, order)
+        self._batches: list[tuple[Batch, bool]] = []
+        for samples, judges in ((fitted, False), (judged, True)):
+            for chosen, feeds in calibration.batches(samples, options.batch_size):
+                self._batches.append((Batch.of(calibration, chosen, feeds), judges))
+        self._frames = {linear.key: Frame.of(model, graph, linear, keeping) for linear in order}
+        plain = [frame.plain_replacement() for frame in self._frames.values()]
+        working = rewrite(model, graph, keeping, plain)
+        inputs = [batch.feeds for batch, _ in self._batches]
+        self._original = Advance(model.proto, inputs, options.threads)
+        self._cut = Advance(working, inputs, options.threads)
+
+    def step(self, linear: Linear) -> tuple[Replacement | None, RepairNote]:
+        """Advance to one operator, solve it and install the solution."""
+        frame = self._frames[linear.key]
+        self._pending.remove(linear.nodes[0].index)
+        fitted, judged = self._measure(linear, frame, self._feedback(linear))
+        solved = [_solve(frame, group, fitted, judged) for group in range(len(frame.groups))]
+        note = note_of(linear, solved)
+        if not note.used:
+            return None, note
+        made = frame.replacement(solved)
+        self._install(linear, made)
+        return made, note
+
+    def _feedback(self, linear: Linear) -> Feedback | None:
+        """The residual stream, where it is known before this operator's result is."""
+        found = find_feedback(self._model.graph, linear) if self._steps.feedback else None
+        if found is None:
+            return None
+        before = self._original.pieces.pending([found.stream])
+        blocked = {*self._pending, linear.nodes[0].index}
+        return None if blocked & set(before) else found
+
+    def _measure(self, linear: Linear, frame: Frame, feedback: Feedback | None) -> tuple[Moments, Moments | None]:
+        rng = np.random.default_rng(self._seed)
+        sums = {False: MomentAccumulator(), True: MomentAccumulator()}
+        tap = linear.taps[0]
+        wanted = [tap] if feedback is None else [tap, feedback.stream]
+        pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
+        judges_seen = False
+        for (batch, judges), original, cut in pairs:
+            places = draw_rows(linear, original[tap], batch, self._total, self._masks.get(linear.key), rng)
+            drift = None
+            if feedback is not None:
+                drift = frame.drift(original[feedback.stream], cut[feedback.stream], places, feedback.scale)
+            sums[judges].update(frame.rows(original[tap], cut[tap], places, drift))
+            judges_seen |= judges
+        return sums[False].moments(), sums[True].moments() if judges_seen else None
+
+    def _install(self, linear: Linear, made: Replacement) -> None:
+        pieces = self._cut.pieces
+        dtype = self._model.graph.constant(linear.weight_name).dtype
+        pieces.set_weight(linear.weight_name, made.weights.astype(dtype))
+        name, old = self._bias_of(linear)
+        value = made.shift if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))] + made.shift
+        pieces.set_weight(name, value.astype(dtype if old is None else old.dtype))
+
+    def _bias_of(self, linear: Linear) -> tuple[str, Array | None]:
+        """Name of the bias in the working model, and the original's values."""
+        bias, node, pieces = linear.biases[0], linear.nodes[0], self._cut.pieces
+        if bias is not None:
+            result = self._model.graph.nodes[bias.node].outputs[0]
+            return pieces.result_operand(result, bias.operand), self._model.graph.constant(bias.name)
+        return pieces.result_operand(node.outputs[0], 1 if node.op == "MatMul" else 2), None
+
+
+def _solve(frame: Frame, group: int, fitted: Moments, judged: Moments | None) -> Solution:
+    """Regress what is missing on the inputs, and add the solution to the plain cut."""
+    inputs, outputs = len(frame.features[group]), len(frame.outputs[group])
+    targets = np.zeros((inputs + outputs, outputs))
+    targets[inputs:] = np.eye(outputs)
+    kept, none = np.arange(inputs), np.zeros(outputs)
+    own, other = fitted.group(group), None if judged is None else judged.group(group)
+    result = fit(own, other, kept, targets, none)
+    extra, shift = result.weights, result.bias
+    if result.used and other is not None:
+        extra, shift = regress(own.merge(other), kept, targets, none, ridge=result.ridge)
+    plain = frame.plain(group)
+    spread = _spread(own, plain)
+    errors = result.error_plain / spread, result.error_repaired / spread
+    return Solution(plain + extra, shift, result.ridge, *errors, result.used)
+
+
+def _spread(moments: Moments, plain: Floats) -> float:
+    """Total variance of the targets: of the plain cut's results plus what they miss."""
+    lift = np.concatenate([plain, np.eye(plain.shape[1])])
+    return float(np.einsum("km,km->", lift, moments.covariance @ lift)) or 1.0
