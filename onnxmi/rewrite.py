@@ -164,6 +164,7 @@ def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, e
                 variants[key] = editor.add_initializer(name, whole[kept]) if stays or variants else name
                 if variants[key] == name:
                     editor.set_constant(name, whole[kept])
+                    editor.restate_shape(name, [len(kept)])
             editor.set_input(node, operand, variants[key])
 
 
@@ -171,6 +172,9 @@ def _restate_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -
     for stated in graph.size_attributes:
         if is_cut(stated.term, keeping):
             editor.set_size_attribute(stated.node, stated.attribute, stated.entry, kept_size(stated.term, keeping))
+    for pinned in graph.pinned:
+        if is_cut(pinned.term, keeping):
+            editor.add_attribute(pinned.node, pinned.attribute, pinned.value)
 
 
 def _restate_operands(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
@@ -179,19 +183,23 @@ def _restate_operands(model: Model, graph: ChannelGraph, keeping: Keeping, edito
             continue
         name = model.graph.nodes[stated.node].inputs[stated.operand]
         if stated.literal:
-            value = np.array(_restated(stated, keeping), dtype=np.int64)
+            value = np.array(_restated(stated, keeping), dtype=stated.dtype)
             editor.set_input(stated.node, stated.operand, editor.add_initializer(name, value))
         else:
             ratios = [
-                _ratio(t, keeping) if v > 0 else Fraction(1) for t, v in zip(stated.terms, stated.value, strict=True)
+                _ratio(t, keeping) if abs(v) == t.size and t.size else Fraction(1)
+                for t, v in zip(stated.terms, stated.value, strict=True)
             ]
-            editor.set_input(stated.node, stated.operand, editor.scale(name, ratios, before=stated.node))
+            editor.set_input(stated.node, stated.operand, editor.scale(name, ratios, stated.dtype, before=stated.node))
 
 
 def _restated(stated: SizeOperand, keeping: Keeping) -> list[int]:
-    """New entries: a size that was spelled out is spelled anew; 1 (broadcast), -1 and 0 keep their meaning."""
+    """New entries: a size that was spelled out is spelled anew; 1 (broadcast), -1 and 0 keep their meaning.
+
+    A Slice may state a size as a negative position, counted from the end.
+    """
     return [
-        kept_size(term, keeping) if value == term.size else value
+        kept_size(term, keeping) * (1 if value > 0 else -1) if abs(value) == term.size else value
         for term, value in zip(stated.terms, stated.value, strict=True)
     ]
 
@@ -209,9 +217,9 @@ def _hide_cut_from_shape_arithmetic(model: Model, graph: ChannelGraph, keeping: 
         start, end = int(node.attributes.get("start", 0)), node.attributes.get("end")
         read = axes[start : None if end is None else int(end)]
         if any(is_cut(term, keeping) for term in read):
-            ratios = [1 / _ratio(term, keeping) for term in read]
-            if any(kept_size(term, keeping) == 0 for term in read):
+            if any(kept_size(term, keeping) == 0 for term in read if term.size):
                 raise InvariantError(f"{node.label} reads the shape of a tensor that was cut to nothing")
+            ratios = [1 / _ratio(term, keeping) if term.size else Fraction(1) for term in read]
             editor.scale_output(reader, node.outputs[0], ratios)
 
 

@@ -16,12 +16,16 @@ Use = tuple[int, int]
 
 @dataclass(frozen=True)
 class Contraction:
-    """A node sums over `term`, which is (a factor of) an axis of its input `operand`: channels are consumed here."""
+    """A node sums over `term`, which is (a factor of) an axis of its input `operand`: channels are consumed here.
+
+    `zero` is the operand that says which value counts as zero there (a quantised operator's zero point).
+    """
 
     node: int
     operand: int
     axis: int
     term: Term
+    zero: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SizeOperand:
     """The integer input `operand` of a node lists the sizes of `terms`.
 
     `value` is what it was when the model was probed (-1 and 0 have the operator's own meaning); `literal` says that it
-    depends on stored tensors alone, so that it is the same on every input.
+    depends on stored tensors alone, so that it is the same on every input. `dtype` is that of its entries.
     """
 
     node: int
@@ -37,6 +41,7 @@ class SizeOperand:
     terms: tuple[Term, ...]
     value: tuple[int, ...]
     literal: bool
+    dtype: str = "int64"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class SizeAttribute:
     node: int
     attribute: str
     entry: int | None
+    term: Term
+
+
+@dataclass(frozen=True)
+class PinnedAttribute:
+    """An attribute whose default depends on the size of `term`: it has to be spelled out where the term is cut."""
+
+    node: int
+    attribute: str
+    value: float
     term: Term
 
 
@@ -115,6 +130,8 @@ class ChannelGraph:
         In topological order of their makers.
     frozen : tuple of Frozen
         What was left alone.
+    pinned : tuple of PinnedAttribute
+        Defaults that would change with a size.
     shape_readers : tuple of int
         Nodes whose output states the shape of their input.
     """
@@ -127,6 +144,7 @@ class ChannelGraph:
     shape_readers: tuple[int, ...]
     layers: tuple[Layer, ...]
     frozen: tuple[Frozen, ...]
+    pinned: tuple[PinnedAttribute, ...] = ()
 
     def read(self, node: int, operand: int, name: str) -> Axes | None:
         """Terms of a tensor as one node reads it; None where its shape is unknown."""

@@ -13,6 +13,7 @@ from onnxmi.dims.channel_graph import (
     Contraction,
     Frozen,
     Layer,
+    PinnedAttribute,
     SizeAttribute,
     SizeOperand,
     Use,
@@ -24,7 +25,8 @@ from onnxmi.dims.unify import Solver
 from onnxmi.model import Graph, Model, Node
 from onnxmi.probe import Probe
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
+_SHAPE_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "bool"})  # positions and sizes; weights may be 8 bits
 
 
 def infer(model: Model, probe: Probe) -> ChannelGraph:
@@ -119,7 +121,7 @@ def _read_off(inference: _Inference) -> ChannelGraph:
     solver, declared = inference.solver, inference.declared
     axes = {name: tuple(map(solver.resolve, terms)) for name, terms in inference.tensors.items()}
     uses = {use: tuple(map(solver.resolve, terms)) for use, terms in inference.uses.items()}
-    contractions = tuple(Contraction(n, i, a, solver.resolve(t)) for n, i, a, t in declared.contractions)
+    contractions = tuple(Contraction(n, i, a, solver.resolve(t), z) for n, i, a, t, z in declared.contractions)
     reader = _LayerReader(inference, axes, uses, contractions)
     layers, frozen = reader.read()
     return ChannelGraph(
@@ -127,13 +129,14 @@ def _read_off(inference: _Inference) -> ChannelGraph:
         uses=uses,
         contractions=contractions,
         size_operands=tuple(
-            SizeOperand(n, i, tuple(map(solver.resolve, terms)), value, literal)
-            for n, i, terms, value, literal in declared.size_operands
+            SizeOperand(n, i, tuple(map(solver.resolve, terms)), value, literal, dtype)
+            for n, i, terms, value, literal, dtype in declared.size_operands
         ),
         size_attributes=tuple(SizeAttribute(n, a, e, solver.resolve(t)) for n, a, e, t in declared.size_attributes),
         shape_readers=tuple(declared.shape_readers),
         layers=layers,
         frozen=frozen,
+        pinned=tuple(PinnedAttribute(n, a, v, solver.resolve(t)) for n, a, v, t in declared.pinned),
     )
 
 
@@ -189,10 +192,10 @@ class _LayerReader:
         return _unique(f"{name}:{kind}" if name in taken else name, taken)
 
     def _carried(self) -> set[int]:
-        """Atoms on an axis of a stored tensor of numbers (shape arithmetic is integer and does not count)."""
+        """Atoms on an axis of a stored tensor of numbers (shape arithmetic does not count)."""
         graph, found = self.inference.graph, set[int]()
         for name, terms in self._stored():
-            if graph.constant(name).dtype.kind not in "iub":
+            if graph.constant(name).dtype.name not in _SHAPE_TYPES:
                 found.update(atom.id for term in terms for atom in atoms(term))
         return found
 
@@ -255,6 +258,8 @@ class _LayerReader:
     def _kind(self, atom: int, makers: tuple[int, ...], users: tuple[int, ...]) -> str:
         """Say what a layer is in the field's words, by what contracts over it and what carries it."""
         solver, nodes = self.inference.solver, self.inference.graph.nodes
+        if "kind" in solver.marks(atom):
+            return solver.marks(atom)["kind"]
         if "renormalising" in solver.marks(atom):
             return "width"
         if any(nodes[n].op in _CONVOLUTIONS for n in (*makers, *users)):

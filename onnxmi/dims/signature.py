@@ -5,7 +5,7 @@
 Operands are separated by commas, axes by spaces. A letter is one axis; `(g c)` is one axis that is the row-major
 flattening of two; `*s` is all remaining axes, the same number wherever `*s` stands; `...` is leading axes that
 broadcast; `~` alone is an operand that broadcasts onto the first output; `_` is an axis tied to nothing; a `?` after
-an operand says that it may be absent.
+an operand says that it may be absent, a `!` that it may be one number instead.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ class AxisPattern:
 
 @dataclass(frozen=True)
 class OperandPattern:
-    """The axes of one operand; `broadcasts` for `~`."""
+    """The axes of one operand; `broadcasts` for `~`, `single` for `!`."""
 
     axes: tuple[AxisPattern, ...]
     optional: bool
     broadcasts: bool
+    single: bool = False
 
     def expand(self, rank: int) -> list[AxisPattern] | None:
         """Return one pattern an axis for a tensor of this rank; None where the rank does not fit."""
@@ -70,11 +71,15 @@ def _operand(text: str) -> OperandPattern:
     text = text.strip()
     optional = text.endswith("?")
     body = text.removesuffix("?").strip()
+    single = body.endswith("!")
+    body = body.removesuffix("!").strip()
     if body == "~":
         return OperandPattern((), optional, broadcasts=True)
     if _TOKEN.sub("", body).strip():
         raise ValueError(f"not an operand signature: {text!r}")
-    return OperandPattern(tuple(_axis(token) for token in _TOKEN.findall(body)), optional, broadcasts=False)
+    return OperandPattern(
+        tuple(_axis(token) for token in _TOKEN.findall(body)), optional, broadcasts=False, single=single
+    )
 
 
 def _axis(token: str) -> AxisPattern:

@@ -25,8 +25,11 @@ Rule = Callable[["Site"], None]
 class Declarations:
     """What the rules declared, with unresolved terms."""
 
-    contractions: list[tuple[int, int, int, int]] = field(default_factory=list)  # node, operand, axis, contracted term
-    size_operands: list[tuple[int, int, Terms, tuple[int, ...], bool]] = field(default_factory=list)  # see SizeOperand
+    contractions: list[tuple[int, int, int, int, int | None]] = field(default_factory=list)  # see Contraction
+    size_operands: list[tuple[int, int, Terms, tuple[int, ...], bool, str]] = field(
+        default_factory=list
+    )  # see SizeOperand
+    pinned: list[tuple[int, str, float, int]] = field(default_factory=list)  # see PinnedAttribute
     size_attributes: list[tuple[int, str, int | None, int]] = field(
         default_factory=list
     )  # node, attribute, entry, term
@@ -86,6 +89,10 @@ class Site:
         """Whether an input's value depends on stored tensors alone."""
         return self.node.inputs[position] in self.graph.folded
 
+    def is_sized(self, position: int) -> bool:
+        """Whether an input is absent, or its value depends on stored tensors and shapes alone."""
+        return position >= len(self.node.inputs) or self.node.inputs[position] in {"", *self.graph.sized}
+
     # -- speaking -------------------------------------------------------------------------------------------------
 
     def unify(self, a: int, b: int) -> None:
@@ -116,12 +123,12 @@ class Site:
         """Note that a normalisation runs over the term."""
         self.solver.mark(term, "renormalising", f"{self.node.op} {self.node.label} normalises over it")
 
-    def contract(self, operand: int, axis: int, term: int | None = None) -> None:
+    def contract(self, operand: int, axis: int, term: int | None = None, zero: int | None = None) -> None:
         """Declare that the node sums over (a factor of) an axis of an input: its channels are consumed here."""
         terms = self.ins[operand]
         assert terms is not None
         axis %= len(terms)
-        self.declared.contractions.append((self.node.index, operand, axis, terms[axis] if term is None else term))
+        self.declared.contractions.append((self.node.index, operand, axis, terms[axis] if term is None else term, zero))
 
     def states_sizes(self, operand: int, terms: Sequence[int]) -> None:
         """Declare that an integer input lists the sizes of these terms."""
@@ -130,11 +137,21 @@ class Site:
             self.freeze(terms, "is given sizes that are not known")
             return
         stated = tuple(int(size) for size in value.reshape(-1))
-        self.declared.size_operands.append((self.node.index, operand, tuple(terms), stated, self.is_constant(operand)))
+        literal = self.is_constant(operand)
+        self.declared.size_operands.append((self.node.index, operand, tuple(terms), stated, literal, str(value.dtype)))
 
     def states_size(self, attribute: str, term: int, entry: int | None = None) -> None:
         """Declare that an attribute (or one entry of it) is the size of a term."""
         self.declared.size_attributes.append((self.node.index, attribute, entry, term))
+
+    def calls(self, term: int, kind: str) -> None:
+        """Say what users call the channels of a term."""
+        self.solver.mark(term, "kind", kind)
+
+    def pins(self, attribute: str, value: float, term: int) -> None:
+        """Declare that an attribute's default depends on the size of a term."""
+        if self.attribute(attribute) is None:
+            self.declared.pinned.append((self.node.index, attribute, value, term))
 
     def reads_shape(self) -> None:
         """Declare that the output is the shape of the input."""

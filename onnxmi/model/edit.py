@@ -87,9 +87,13 @@ class Editor:
         else:
             proto.ints[entry] = size
 
-    def scale(self, name: str, ratios: Sequence[Fraction], before: int) -> str:
+    def add_attribute(self, node: int, attribute: str, value: float) -> None:
+        """Spell out an attribute that has been left to its default."""
+        self._nodes[node].attribute.append(onnx.helper.make_attribute(attribute, value))
+
+    def scale(self, name: str, ratios: Sequence[Fraction], dtype: str, before: int) -> str:
         """Multiply the entries of an integer vector by exact ratios, in nodes put before a node; return the result."""
-        nodes, result = self._scaling(name, ratios)
+        nodes, result = self._scaling(name, ratios, dtype)
         self._before[before].extend(nodes)
         return result
 
@@ -97,7 +101,7 @@ class Editor:
         """Let every reader of a node's output see it multiplied by exact ratios."""
         inner = self.free_name(name)
         self._nodes[node].output[list(self._nodes[node].output).index(name)] = inner
-        nodes, result = self._scaling(inner, ratios)
+        nodes, result = self._scaling(inner, ratios, "int64")
         nodes[-1].output[0] = name
         self._names.discard(result)
         self._after[node].extend(nodes)
@@ -110,11 +114,11 @@ class Editor:
         operand = self.add_initializer(name, value)
         self._after[node].append(onnx.helper.make_node(op, [inner, operand], [name], name=f"{inner}/{op}"))
 
-    def _scaling(self, name: str, ratios: Sequence[Fraction]) -> tuple[list[onnx.NodeProto], str]:
+    def _scaling(self, name: str, ratios: Sequence[Fraction], dtype: str) -> tuple[list[onnx.NodeProto], str]:
         nodes: list[onnx.NodeProto] = []
         parts = ("Mul", [ratio.numerator for ratio in ratios]), ("Div", [ratio.denominator for ratio in ratios])
         for op, values in parts:
-            operand = self.add_initializer(name, np.array(values, dtype=np.int64))
+            operand = self.add_initializer(name, np.array(values, dtype=dtype))
             made = self.free_name(name)
             nodes.append(onnx.helper.make_node(op, [name, operand], [made], name=f"{made}/{op}"))
             name = made

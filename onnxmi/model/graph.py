@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
+_RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,18 @@ class Graph:
     @cached_property
     def folded(self) -> frozenset[str]:
         """Every tensor whose value depends on stored tensors alone."""
+        return self._derived(frozenset())
+
+    @cached_property
+    def sized(self) -> frozenset[str]:
+        """Every tensor whose value depends on stored tensors and the shapes of others alone."""
+        return self._derived(frozenset({"Shape", "Size"}))
+
+    def _derived(self, sources: frozenset[str]) -> frozenset[str]:
         known = {name for name in self._constants if name not in self.overridable}
         for node in self.nodes:
-            if node.inputs and not node.captures and all(name in known or not name for name in node.inputs):
+            plain = node.inputs and not node.captures and node.op not in _RANDOM
+            if node.op in sources or (plain and all(name in known or not name for name in node.inputs)):
                 known.update(out for out in node.outputs if out)
         return frozenset(known)
 

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 class Mask:
     """What to multiply an input of a node with: `factors` broadcasts onto it.
 
-    `result` names the node by its first output; `dtype` is that of the input.
+    `result` names the node by its first output; `dtype` is that of the input. An integer input is not multiplied: what
+    is masked becomes the value of the tensor `zero` (a zero point), or 0.
     """
 
     result: str
     operand: int
     factors: NDArray[np.bool_]
     dtype: np.dtype[Any]
+    zero: str | None = None
 
 
 def with_masks(proto: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto:
@@ -35,11 +37,34 @@ def with_masks(proto: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
     for number, mask in enumerate(masks):
         node = nodes[mask.result]
-        source = node.inputs[mask.operand]
-        factors = gs.Constant(f"onnxmi.mask{number}", mask.factors.astype(mask.dtype))
-        masked = gs.Variable(f"onnxmi.masked{number}", dtype=source.dtype)
-        graph.nodes.insert(graph.nodes.index(node), gs.Node("Mul", inputs=[source, factors], outputs=[masked]))
-        node.inputs[mask.operand] = masked
-    made: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    made.ir_version = proto.ir_version
-    return made
+        made = _integer_mask(mask, number, node) if mask.dtype.kind in "iu" else _mask(mask, number, node)
+        place = graph.nodes.index(node)
+        graph.nodes[place:place] = made
+        node.inputs[mask.operand] = made[-1].outputs[0]
+    result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    result.ir_version = proto.ir_version
+    return result
+
+
+def _mask(mask: Mask, number: int, node: gs.Node) -> list[gs.Node]:
+    factors = gs.Constant(f"onnxmi.mask{number}", mask.factors.astype(mask.dtype))
+    masked = gs.Variable(f"onnxmi.masked{number}", dtype=node.inputs[mask.operand].dtype)
+    return [gs.Node("Mul", inputs=[node.inputs[mask.operand], factors], outputs=[masked])]
+
+
+def _integer_mask(mask: Mask, number: int, node: gs.Node) -> list[gs.Node]:
+    """Choose between the input and its zero in 32 bits: onnxruntime has no Where of some small types."""
+    wide, tensor = onnx.TensorProto.INT32, onnx.helper.np_dtype_to_tensor_dtype(mask.dtype)
+    names = iter(f"onnxmi.masked{number}.{part}" for part in range(4))
+    source = gs.Variable(next(names), dtype=np.int32)
+    nodes = [gs.Node("Cast", attrs={"to": wide}, inputs=[node.inputs[mask.operand]], outputs=[source])]
+    zero: gs.Tensor = gs.Constant(f"onnxmi.zero{number}", np.zeros((), np.int32))
+    point = next((tensor for tensor in node.inputs if tensor.name and tensor.name == mask.zero), None)
+    if point is not None:
+        zero = gs.Variable(next(names), dtype=np.int32)
+        nodes.append(gs.Node("Cast", attrs={"to": wide}, inputs=[point], outputs=[zero]))
+    stays = gs.Constant(f"onnxmi.mask{number}", mask.factors)
+    chosen, masked = gs.Variable(next(names), dtype=np.int32), gs.Variable(next(names), dtype=mask.dtype)
+    nodes.append(gs.Node("Where", inputs=[stays, source, zero], outputs=[chosen]))
+    nodes.append(gs.Node("Cast", attrs={"to": tensor}, inputs=[chosen], outputs=[masked]))
+    return nodes

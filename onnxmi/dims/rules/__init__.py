@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnxmi.dims.rules import elementwise, linear, normalisation, pooling, reduction, shaping
+from onnxmi.dims.rules import (
+    attention,
+    einsum,
+    elementwise,
+    indexing,
+    linear,
+    making,
+    normalisation,
+    pooling,
+    quantised,
+    recurrent,
+    reduction,
+    shaping,
+    spatial,
+    windows,
+)
 from onnxmi.dims.site import Rule
 
 Key = tuple[str, str]
@@ -21,5 +36,18 @@ def _merge(*tables: Mapping[Key, Rule]) -> dict[Key, Rule]:
 
 
 RULES: Mapping[Key, Rule] = _merge(
-    elementwise.RULES, linear.RULES, normalisation.RULES, pooling.RULES, reduction.RULES, shaping.RULES
+    attention.RULES,
+    einsum.RULES,
+    elementwise.RULES,
+    indexing.RULES,
+    linear.RULES,
+    making.RULES,
+    normalisation.RULES,
+    pooling.RULES,
+    quantised.RULES,
+    recurrent.RULES,
+    reduction.RULES,
+    shaping.RULES,
+    spatial.RULES,
+    windows.RULES,
 )

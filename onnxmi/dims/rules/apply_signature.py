@@ -68,6 +68,8 @@ class _Binding:
         if pattern.broadcasts:
             broadcast(self.site, terms, self.site.outs[0])
             return
+        if pattern.single and all(self.site.size(term) == 1 for term in terms):
+            return
         axes = pattern.expand(len(terms))
         if axes is None:
             self.site.freeze(terms, "has a rank that its rule does not know")
@@ -124,9 +126,14 @@ class _Binding:
                 if not site.is_constant(operand):
                     site.contract(operand, axis, self.letters[letter])
         for letter in rule.normalises:
-            site.renormalise(self.letters[letter])
+            for term in self._bound(letter):
+                site.renormalise(term)
         for letter, what in rule.freezes.items():
-            site.freeze([t for name, t in self.letters.items() if name.rstrip("0123456789") == letter], what)
+            site.freeze(self._bound(letter), what)
         for letter, attribute in rule.sizes.items():
             if letter in self.letters:
                 site.states_size(attribute, self.letters[letter])
+
+    def _bound(self, letter: str) -> list[int]:
+        """Terms of a letter; a star's letter has one for each of its axes."""
+        return [term for name, term in self.letters.items() if name.rstrip("0123456789") == letter]

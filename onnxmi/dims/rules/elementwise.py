@@ -25,4 +25,5 @@ def first_operand(site: Site) -> None:
 RULES: dict[tuple[str, str], Rule] = {
     **{("", op): elementwise for op in (_UNARY + _BROADCASTING).split()},
     **{("", op): first_operand for op in ("Clip", "Dropout", "CastLike")},
+    **{("com.microsoft", op): elementwise for op in ("Gelu", "FastGelu", "BiasGelu", "QuickGelu", "BiasAdd")},
 }

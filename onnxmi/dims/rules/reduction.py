@@ -33,8 +33,19 @@ def _reduce(site: Site) -> None:
     _tie_rest(site, operand, reduced, site.outs[0])
 
 
+def _reduce_mean(site: Site) -> None:
+    """A mean of fewer channels is another mean: what is divided by it, or has it taken off, is renormalised."""
+    operand = site.operand(0)
+    if operand is None:
+        return
+    reduced = _reduced_axes(site, operand)
+    for axis in reduced:
+        site.renormalise(operand[axis])
+    _tie_rest(site, operand, reduced, site.outs[0])
+
+
 def _reduce_sum(site: Site) -> None:
-    """Summing is a contraction with ones: a channel that is zero adds nothing."""
+    """Summing is a contraction with ones: a channel that is zero adds nothing (nor to a sum of magnitudes)."""
     operand = site.operand(0)
     if operand is None:
         return
@@ -73,11 +84,13 @@ def _arg_reduce(site: Site) -> None:
     _tie_rest(site, operand, (axis,), site.outs[0])
 
 
-_REDUCERS = "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare"
+_REDUCERS = "ReduceLogSumExp ReduceMax ReduceMin ReduceProd"
+_SUMS = "ReduceSum ReduceL1 ReduceL2 ReduceLogSum ReduceSumSquare"
 
 RULES: dict[tuple[str, str], Rule] = {
     **{("", op): _reduce for op in _REDUCERS.split()},
-    ("", "ReduceSum"): _reduce_sum,
+    ("", "ReduceMean"): _reduce_mean,
+    **{("", op): _reduce_sum for op in _SUMS.split()},
     **{("", op): _along_axis for op in ("Softmax", "LogSoftmax", "Hardmax", "CumSum")},
     **{("", op): _arg_reduce for op in ("ArgMax", "ArgMin")},
 }

@@ -88,32 +88,6 @@ def _split_sizes(site: Site, parts: list[int]) -> None:
             site.unify(parts[0], part)
 
 
-def _slice(site: Site) -> None:
-    """A window of step one splits its axis in three; any other window freezes it."""
-    operand, out = site.operand(0), site.outs[0]
-    if operand is None or out is None:
-        return
-    starts, ends = site.axes(1, "starts"), site.axes(2, "ends")
-    if starts is None or ends is None:
-        site.freeze_all("takes a window that is not known")
-        return
-    axes = site.axes(3) or tuple(range(len(starts)))
-    steps = site.axes(4, "steps") or (1,) * len(starts)
-    touched = {axis % len(operand): (s, e, p) for axis, s, e, p in zip(axes, starts, ends, steps, strict=True)}
-    for axis, (term, result) in enumerate(zip(operand, out, strict=True)):
-        if axis not in touched or site.size(term) == site.size(result):
-            _same_or_frozen(site, term, result, touched.get(axis, (0, 0, 1))[2])
-        else:
-            site.freeze([term, result], "takes a window of it")
-
-
-def _same_or_frozen(site: Site, term: int, result: int, step: int) -> None:
-    if step == 1:
-        site.unify(term, result)
-    else:
-        site.freeze([term, result], "reorders it")
-
-
 def _squeeze(site: Site) -> None:
     reinterpret(site, site.operand(0), site.outs[0])
 
@@ -123,50 +97,6 @@ def _expand(site: Site) -> None:
     out, stated = site.outs[0], site.operand(1)
     if out is not None and stated is not None:
         site.states_sizes(1, out[len(out) - site.size(stated[0]) :])
-
-
-def _pad(site: Site) -> None:
-    """Axes without padding pass, the others are new."""
-    operand, out = site.operand(0), site.outs[0]
-    if operand is None or out is None:
-        return
-    pads, axes = site.axes(1, "pads"), site.axes(3)
-    if pads is None:
-        site.freeze_all("pads by amounts that are not known")
-        return
-    where = [axis % len(operand) for axis in (axes if axes is not None else range(len(operand)))]
-    amounts = {axis: (pads[i], pads[i + len(where)]) for i, axis in enumerate(where)}
-    for axis, (term, result) in enumerate(zip(operand, out, strict=True)):
-        if amounts.get(axis, (0, 0)) == (0, 0):
-            site.unify(term, result)
-        else:
-            site.freeze([term, result], "pads it")
-
-
-def _gather(site: Site) -> None:
-    """Looking rows up: the axis that is indexed cannot be cut, the others pass."""
-    data, indices, out = site.operand(0), site.operand(1), site.outs[0]
-    if data is None or indices is None or out is None:
-        return
-    axis = int(site.attribute("axis", 0)) % len(data)
-    site.freeze([data[axis]], "looks positions up in it")
-    result = [*data[:axis], *indices, *data[axis + 1 :]]
-    for term, target in zip(result, out, strict=True):
-        site.unify(term, target)
-
-
-def _resize(site: Site) -> None:
-    operand, out = site.operand(0), site.outs[0]
-    if operand is None or out is None:
-        return
-    for axis, (term, result) in enumerate(zip(operand, out, strict=True)):
-        if axis < 2 and site.size(term) == site.size(result) and len(out) > 2:
-            site.unify(term, result)
-        else:
-            site.freeze([term, result], "resizes it")
-    scales, sizes = site.operand(2), site.operand(3)
-    if (sizes is not None and scales is None) or (sizes is not None and site.size((scales or (0,))[0]) == 0):
-        site.states_sizes(3, out)
 
 
 def _shape(site: Site) -> None:
@@ -187,14 +117,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("", "Transpose"): _transpose,
     ("", "Concat"): _concat,
     ("", "Split"): _split,
-    ("", "Slice"): _slice,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _squeeze,
     ("", "Expand"): _expand,
-    ("", "Pad"): _pad,
-    ("", "Gather"): _gather,
-    ("", "Resize"): _resize,
-    ("", "Upsample"): _resize,
     ("", "Shape"): _shape,
     ("", "Size"): _size,
     ("", "Constant"): _constant,
