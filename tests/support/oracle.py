@@ -1,0 +1,146 @@
+"""The oracle of a rewrite: the cut model equals the original with the cut channels zeroed where they are consumed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import onnx
+
+from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.dims.infer import infer
+from onnxmi.dims.term import Keeping, Kept, kept_size
+from onnxmi.model import Model
+from onnxmi.probe import Probe, probe, run_shapes
+from onnxmi.rewrite import rewrite
+from onnxmi.runtime import Feeds, open_session
+from onnxmi.verify import masked_original
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model with its channel graph."""
+
+    model: Model
+
+    @staticmethod
+    def of(proto: onnx.ModelProto) -> Case:
+        return Case(Model.of(proto))
+
+    @cached_property
+    def probe(self) -> Probe:
+        return probe(self.model)
+
+    @cached_property
+    def graph(self) -> ChannelGraph:
+        return infer(self.model, self.probe)
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.graph.layers}
+
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes of the layers, in order: what most tests look at."""
+        return [layer.size for layer in self.graph.layers]
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(frozen.reason for frozen in self.graph.frozen)
+
+    def feeds(self, seed: int = 1) -> Feeds:
+        """Other random numbers in the probe's shapes."""
+        rng = np.random.default_rng(seed)
+        return {
+            name: rng.normal(size=value.shape).astype(value.dtype) if value.dtype.kind == "f" else value
+            for name, value in self.probe.feeds.items()
+        }
+
+    def cut(self, keeping: Keeping) -> onnx.ModelProto:
+        return rewrite(self.model, self.graph, keeping)
+
+    def masked(self, keeping: Keeping) -> onnx.ModelProto:
+        return masked_original(self.model, self.graph, self.probe, keeping)
+
+
+def keep_first(layer: Layer, count: int) -> Kept:
+    return Kept(np.arange(count))
+
+
+def spread(layer: Layer, count: int) -> Kept:
+    """Keep `count` units: every other one, other ones in every part of a ragged layer."""
+    if layer.over is None:
+        return Kept(np.sort((np.arange(count) * 2 + 1) % layer.size) if layer.size % 2 else np.arange(count))
+    rng = np.random.default_rng(layer.size)
+    return Kept(np.stack([np.sort(rng.permutation(layer.size)[:count]) for _ in range(layer.parts)]), layer.over)
+
+
+def cut_all(case: Case, drop: int = 1) -> dict[int, Kept]:
+    """A plan that takes `drop` units from every layer (from every part of a ragged one)."""
+    return {layer.id: spread(layer, max(1, layer.size - drop)) for layer in case.graph.layers}
+
+
+def random_plan(graph: ChannelGraph, rng: random.Random) -> dict[int, Kept]:
+    """Random kept sets for some layers; ragged ones mostly where a layer is ragged."""
+    keeping: dict[int, Kept] = {}
+    for layer in graph.layers:
+        if rng.random() < 0.75:
+            count = rng.randint(1, layer.size - 1)
+            ragged = layer.over is not None and rng.random() < 0.75
+            sets = [sorted(rng.sample(range(layer.size), count)) for _ in range(layer.parts if ragged else 1)]
+            keeping[layer.id] = Kept(np.array(sets), layer.over) if ragged else Kept(np.array(sets[0]))
+    return keeping
+
+
+def run(proto: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
+    """Outputs in order, without onnxruntime's optimizer."""
+    return list(open_session(proto, optimise=False, threads=1).run(feeds).values())
+
+
+def gap(wanted: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """Largest difference, relative to the largest number of its output."""
+    assert [a.shape for a in wanted] == [b.shape for b in got]
+    worst = 0.0
+    for a, b in zip(wanted, got, strict=True):
+        a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        assert np.isfinite(a).all()
+        assert np.isfinite(b).all()
+        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / max(float(np.abs(a).max(initial=0.0)), 1e-3))
+    return worst
+
+
+def assert_exact(case: Case, keeping: Keeping, tolerance: float = TOLERANCE) -> onnx.ModelProto:
+    """Cut, and compare with the masked original, in values and in the shape of every tensor; return the cut model."""
+    cut, feeds = case.cut(keeping), case.feeds()
+    difference = gap(run(case.masked(keeping), feeds), run(cut, feeds))
+    assert difference <= tolerance, f"differs by {difference:.1e} from the masked original"
+    for name, shape in run_shapes(cut, case.probe.feeds).items():
+        axes = case.graph.axes.get(name)
+        if axes is not None:
+            assert shape == tuple(kept_size(term, keeping) for term in axes), name
+    return cut
+
+
+def assert_prunes(proto: onnx.ModelProto, *sizes: int, drop: int = 1) -> Case:
+    """The model has exactly these layers, and cutting all of them is exact and changes the result."""
+    case = Case.of(proto)
+    assert sorted(case.sizes) == sorted(sizes), (case.graph.layers, case.graph.frozen)
+    keeping = cut_all(case, drop)
+    assert_exact(case, keeping)
+    onnx.checker.check_model(case.cut(keeping), full_check=True)
+    feeds = case.feeds()
+    assert gap(run(proto, feeds), run(case.masked(keeping), feeds)) > TOLERANCE, "the plan cuts nothing that matters"
+    return case
+
+
+def assert_frozen(proto: onnx.ModelProto, *reasons: str) -> Case:
+    """Nothing can be cut, and each reason is given."""
+    case = Case.of(proto)
+    assert case.sizes == [], case.graph.layers
+    for reason in reasons:
+        assert reason in case.reasons
+    return case
