@@ -147,15 +147,19 @@ def _slice_stored(model: Model, graph: ChannelGraph, keeping: Keeping, editor: E
 
 
 def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
-    """A vector that several nodes read is sliced for each, and stays one where all want the same slice."""
+    """A vector that several nodes read is sliced for each, and stays one where all want the same slice.
+
+    What subgraphs and callers read is the whole of it.
+    """
     readings: dict[str, list[tuple[Use, Indices]]] = defaultdict(list)
     for (node, operand), axes in graph.uses.items():
         kept = np.flatnonzero(kept_mask(axes[0], keeping))
         readings[model.graph.nodes[node].inputs[operand]].append(((node, operand), kept))
+    outside = {info.name for info in model.graph.outputs} | {n for node in model.graph.nodes for n in node.captures}
     for name, uses in readings.items():
         variants: dict[bytes, str] = {}
         whole = model.graph.constant(name)
-        stays = any(len(kept) == len(whole) for _, kept in uses)
+        stays = name in outside or any(len(kept) == len(whole) for _, kept in uses)
         for (node, operand), kept in uses:
             if len(kept) == len(whole):
                 continue
