@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from onnxmi.cost import hanging, node_macs
+from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.pipeline import Analysis, Result
 
 
@@ -65,11 +66,15 @@ def result_data(result: Result) -> dict[str, Any]:
             for choice in result.plan.choices
         ],
         "left_out": [layer.name for layer in result.left_out],
-        "frozen": [vars(frozen) for frozen in graph.frozen],
+        "frozen": _frozen_data(graph),
         "repair": [vars(note) for note in result.repairs],
         "checks": [vars(check) for check in result.checks],
         "notes": list(result.notes),
     }
+
+
+def _frozen_data(graph: ChannelGraph) -> list[dict[str, Any]]:
+    return [{"name": frozen.name, "size": frozen.size, "reason": frozen.reason} for frozen in graph.frozen]
 
 
 def _latency_data(result: Result) -> dict[str, Any] | None:
@@ -89,7 +94,7 @@ def graph_data(analysis: Analysis) -> dict[str, Any]:
         "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
         "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
         "layers": layer_rows(analysis),
-        "frozen": [vars(frozen) for frozen in analysis.graph.frozen],
+        "frozen": _frozen_data(analysis.graph),
     }
 
 

@@ -1,0 +1,75 @@
+"""`onnxmi inspect`: what can be cut, and what cannot and why."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+
+STEM = "/stem/conv/Conv"
+
+
+@pytest.fixture
+def resnet(bundled):
+    return bundled / "digits-resnet.onnx"
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_table_fits_the_terminal(place, resnet, columns):
+    text = place.succeeds("inspect", resnet, columns=columns)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.count("\n") < 40
+    assert sum(line.startswith(" /") for line in text.splitlines()) == 6
+
+
+def test_a_layer_says_where_it_is_made_and_used_and_what_hangs_on_it(place, resnet):
+    lines = place.succeeds("inspect", resnet).splitlines()
+    start = next(i for i, line in enumerate(lines) if STEM in line)
+    assert lines[start].split() == [STEM, "channels", "16", "10,000", "56.9%"]
+    assert lines[start + 1].strip() == "also made by /block1/second/conv/Conv"
+    assert lines[start + 2].strip() == "used by /block1/first/conv/Conv +2"
+
+
+def test_frozen_axes_have_reasons(place):
+    text = place.succeeds("inspect", "model.onnx")
+    assert "it is an axis of the graph input x" in text.split("Left alone")[1]
+
+
+def test_a_model_with_nothing_to_cut(place, mlp):
+    onnx.save(mlp(sizes=(6, 4)), place.folder / "one.onnx")
+    assert "Layers that can be cut\n  none\n" in place.succeeds("inspect", "one.onnx")
+
+
+def test_nothing_left_alone(place, resnet):
+    assert "Left alone\n  nothing\n" in place.succeeds("inspect", resnet)
+
+
+def test_long_lists_are_cut_short(place, mlp):
+    proto = mlp(sizes=(6, *range(20, 36), 4))
+    proto.graph.output.extend(
+        onnx.helper.make_tensor_value_info(f"h{number}", onnx.TensorProto.FLOAT, None) for number in range(16)
+    )
+    onnx.save(proto, place.folder / "deep.onnx")
+    text = place.succeeds("inspect", "deep.onnx")
+    assert "... and 5 more; --json has them all" in text
+    data = json.loads(place.succeeds("inspect", "deep.onnx", "--json"))
+    assert len(data["frozen"]) == 17
+
+
+def test_json(place, resnet):
+    done = place.process("inspect", resnet, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout, parse_constant=pytest.fail)
+    stem = data["layers"][0]
+    assert (stem["name"], stem["size"], stem["grade"], stem["kind"]) == (STEM, 16, "exact", "channels")
+    assert stem["made_by"] == [STEM, "/block1/second/conv/Conv"]
+    assert len(stem["used_by"]) == 3
+    assert data["probed_with"] == {"image": [3, 1, 8, 8]}
+    assert data["model"]["bytes"] == resnet.stat().st_size
+
+
+def test_it_writes_nothing(place):
+    before = place.contents()
+    place.succeeds("inspect", "model.onnx")
+    assert place.contents() == before
