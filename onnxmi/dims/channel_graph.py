@@ -65,6 +65,15 @@ class PinnedAttribute:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """A node that normalises over `axes` of its first input, whose terms they are."""
+
+    node: int
+    axes: tuple[int, ...]
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
 class Layer:
     """An atom that some stored tensor carries and some operator contracts over: what can be cut.
 
@@ -132,6 +141,8 @@ class ChannelGraph:
         What was left alone.
     pinned : tuple of PinnedAttribute
         Defaults that would change with a size.
+    normalisations : tuple of Normalisation
+        Where a mean or a variance is taken over channels.
     shape_readers : tuple of int
         Nodes whose output states the shape of their input.
     """
@@ -145,6 +156,7 @@ class ChannelGraph:
     layers: tuple[Layer, ...]
     frozen: tuple[Frozen, ...]
     pinned: tuple[PinnedAttribute, ...] = ()
+    normalisations: tuple[Normalisation, ...] = ()
 
     def read(self, node: int, operand: int, name: str) -> Axes | None:
         """Terms of a tensor as one node reads it; None where its shape is unknown."""

@@ -13,6 +13,7 @@ from onnxmi.dims.channel_graph import (
     Contraction,
     Frozen,
     Layer,
+    Normalisation,
     PinnedAttribute,
     SizeAttribute,
     SizeOperand,
@@ -136,6 +137,9 @@ def _read_off(inference: _Inference) -> ChannelGraph:
         shape_readers=tuple(declared.shape_readers),
         layers=layers,
         frozen=frozen,
+        normalisations=tuple(
+            Normalisation(n, axes, tuple(map(solver.resolve, terms))) for n, axes, terms in declared.normalisations
+        ),
         pinned=tuple(PinnedAttribute(n, a, v, solver.resolve(t)) for n, a, v, t in declared.pinned),
     )
 

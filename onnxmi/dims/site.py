@@ -29,6 +29,7 @@ class Declarations:
     size_operands: list[tuple[int, int, Terms, tuple[int, ...], bool, str]] = field(
         default_factory=list
     )  # see SizeOperand
+    normalisations: list[tuple[int, tuple[int, ...], Terms]] = field(default_factory=list)  # see Normalisation
     pinned: list[tuple[int, str, float, int]] = field(default_factory=list)  # see PinnedAttribute
     size_attributes: list[tuple[int, str, int | None, int]] = field(
         default_factory=list
@@ -119,9 +120,15 @@ class Site:
         for operand in [*self.ins, *self.outs]:
             self.freeze(operand or (), what)
 
-    def renormalise(self, term: int) -> None:
-        """Note that a normalisation runs over the term."""
-        self.solver.mark(term, "renormalising", f"{self.node.op} {self.node.label} normalises over it")
+    def renormalise(self, axes: Sequence[int], terms: Sequence[int] | None = None) -> None:
+        """Declare that a normalisation runs over axes of the first input, or over just these terms on them."""
+        operand = self.ins[0]
+        assert operand is not None
+        axes = tuple(axis % len(operand) for axis in axes)
+        terms = [operand[axis] for axis in axes] if terms is None else terms
+        for term in terms:
+            self.solver.mark(term, "renormalising", f"{self.node.op} {self.node.label} normalises over it")
+        self.declared.normalisations.append((self.node.index, axes, tuple(terms)))
 
     def contract(self, operand: int, axis: int, term: int | None = None, zero: int | None = None) -> None:
         """Declare that the node sums over (a factor of) an axis of an input: its channels are consumed here."""

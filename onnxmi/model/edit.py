@@ -38,6 +38,7 @@ class Editor:
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants = {node.output[0]: node for node in self._nodes if node.op_type == "Constant"}
         self._infos = {value.name: value for value in graph.value_info}
+        self._infos |= {value.name: value for value in graph.input if value.name in self._initializers}
         self._replaced: set[str] = set()
         self._names = set(self._initializers) | {value.name for value in graph.input}
         self._names.update(name for node in self._nodes for name in node.output)

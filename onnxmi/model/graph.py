@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
+_OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
 _RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
@@ -82,7 +83,12 @@ class Graph:
 
     @cached_property
     def overridable(self) -> frozenset[str]:
-        """Initializers that are also graph inputs: a caller may replace them, so they are no constants."""
+        """Initializers that are also graph inputs: a caller may replace them, so they are no constants.
+
+        Before version 4 of the format every initializer had to be listed as an input: that says nothing there.
+        """
+        if self._proto.ir_version < _OPTIONAL_DEFAULTS:
+            return frozenset()
         return frozenset(value.name for value in self._proto.graph.input if value.name in self._tensors)
 
     @cached_property

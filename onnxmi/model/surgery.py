@@ -15,6 +15,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
+from onnxmi.model.renormalise import Renormalised, spell_out
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -31,8 +33,10 @@ class Mask:
     zero: str | None = None
 
 
-def with_masks(proto: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto:
-    """Return a copy of the model whose nodes read masked inputs."""
+def with_masks(
+    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised] = ()
+) -> onnx.ModelProto:
+    """Return a copy of the model whose nodes read masked inputs, and whose normalisations leave the masked out."""
     graph = gs.import_onnx(proto)
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
     for number, mask in enumerate(masks):
@@ -41,6 +45,7 @@ def with_masks(proto: onnx.ModelProto, masks: Iterable[Mask]) -> onnx.ModelProto
         place = graph.nodes.index(node)
         graph.nodes[place:place] = made
         node.inputs[mask.operand] = made[-1].outputs[0]
+    spell_out(graph, renormalised)
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = proto.ir_version
     return result

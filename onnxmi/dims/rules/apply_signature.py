@@ -125,14 +125,24 @@ class _Binding:
             for operand, axis in self.places.get(letter, ()):
                 if not site.is_constant(operand):
                     site.contract(operand, axis, self.letters[letter])
-        for letter in rule.normalises:
-            for term in self._bound(letter):
-                site.renormalise(term)
+        if rule.normalises:
+            axes = [axis for letter in rule.normalises for axis in self._axes(letter)]
+            site.renormalise(axes, [term for letter in rule.normalises for term in self._bound(letter)])
         for letter, what in rule.freezes.items():
             site.freeze(self._bound(letter), what)
         for letter, attribute in rule.sizes.items():
             if letter in self.letters:
                 site.states_size(attribute, self.letters[letter])
+
+    def _axes(self, letter: str) -> list[int]:
+        """Axes of the first input that a letter stands on; those of a star's letter."""
+        return [
+            axis
+            for name, places in self.places.items()
+            if name.rstrip("0123456789") == letter
+            for operand, axis in places
+            if operand == 0
+        ]
 
     def _bound(self, letter: str) -> list[int]:
         """Terms of a letter; a star's letter has one for each of its axes."""

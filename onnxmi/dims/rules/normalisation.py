@@ -20,8 +20,7 @@ def _batch_norm(site: Site) -> None:
 
 def normalise(site: Site, operand: Terms, start: int) -> None:
     """Note that a normalisation runs over the last axes of an operand, from `start` on."""
-    for term in operand[start:]:
-        site.renormalise(term)
+    site.renormalise(range(start % len(operand), len(operand)))
 
 
 def _layer_norm(site: Site) -> None:
@@ -65,8 +64,7 @@ def _mean_variance(site: Site) -> None:
     operand = site.operand(0)
     if operand is None:
         return
-    for axis in site.attribute("axes", (0, 2, 3)):
-        site.renormalise(operand[axis])
+    site.renormalise(site.attribute("axes", (0, 2, 3)))
     site.tie(operand, site.outs[0])
 
 

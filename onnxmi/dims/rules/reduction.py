@@ -39,8 +39,7 @@ def _reduce_mean(site: Site) -> None:
     if operand is None:
         return
     reduced = _reduced_axes(site, operand)
-    for axis in reduced:
-        site.renormalise(operand[axis])
+    site.renormalise(reduced)
     _tie_rest(site, operand, reduced, site.outs[0])
 
 
