@@ -52,6 +52,10 @@ class Calibration:
         """Inputs for the given samples."""
         return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
 
+    def one_run(self, samples: NDArray[np.int64], most: int = 1) -> dict[str, Array]:
+        """Inputs for a small run: at most `most` of the samples, or a full batch where the graph fixes its size."""
+        return self.feed(samples[:most] if self.step is None else np.resize(samples, self.step))
+
     def batches(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
         """Yield (samples, inputs) pairs; a graph with a fixed batch gets full ones, the last padded by repetition.
 

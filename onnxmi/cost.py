@@ -38,13 +38,14 @@ class Cost:
     macs: int
 
 
-def cost(proto: onnx.ModelProto, one_sample: Feeds) -> Cost:
-    """Count parameters, bytes and MACs; the MACs on the given inputs."""
+def cost(proto: onnx.ModelProto, inputs: Feeds, samples: int = 1) -> Cost:
+    """Count parameters, bytes and MACs; the MACs on the given inputs, which hold a number of samples."""
     graph = Graph(proto)
-    shapes = dict(run_shapes(proto, one_sample))
+    shapes = dict(run_shapes(proto, inputs))
     shapes |= {name: graph.constant_shape(name) for name in graph.constants}
-    shapes |= {name: np.shape(value) for name, value in one_sample.items()}
-    return Cost(parameters(graph), proto.ByteSize(), sum(node_macs(node, shapes) for node in graph.nodes))
+    shapes |= {name: np.shape(value) for name, value in inputs.items()}
+    macs = sum(node_macs(node, shapes) for node in graph.nodes)
+    return Cost(parameters(graph), proto.ByteSize(), macs // samples)
 
 
 def parameters(graph: Graph) -> int:

@@ -210,7 +210,7 @@ def prune(
     source = as_model(model)
     given = None if plan is None else given_plan(plan, source)
     data = as_calibration(calibration, source)
-    analysis = analyse(source, data.feed(np.arange(min(data.step or 3, data.count))))
+    analysis = analyse(source, data.one_run(np.arange(data.count), 3))
     layers, left_out = chosen_layers(source, analysis.graph, Filter(options.skip, options.only))
     _require_work(analysis, layers, options, given)
     deal = deal_samples(data, options.seed)
@@ -370,7 +370,7 @@ def _report(
     source = analysis.model
     checks = [*checks, *check_result(source, result, _sample_feeds(data, held))]
     require(checks)
-    one = data.feed(held[: data.step or 1])
+    one = data.one_run(held)
     protos = (source.proto, result)
     before, after = (outputs(proto, data, held, options.batch_size, options.threads) for proto in protos)
     labels = None if data.labels is None else data.labels[held]
@@ -380,8 +380,8 @@ def _report(
         plan=plan,
         analysis=analysis,
         left_out=left_out,
-        before=cost(source.proto, one),
-        after=cost(result, one),
+        before=cost(source.proto, one, data.step or 1),
+        after=cost(result, one, data.step or 1),
         quality=compare(before, after, labels, len(held)) if data.count > 1 else None,
         latency=None if timed is None else (timed[0], timed[1]),
         repairs=repairs,
