@@ -1,0 +1,118 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from onnxmi.dims.term import Dim, Kept, Product, Sum
+from onnxmi.rewrite import slice_array
+from onnxmi.verify import axes_mask
+
+GROUP, INNER, OUT, KERNEL, OTHER = Dim(1, 3), Dim(2, 5), Dim(3, 7), Dim(4, 2), Dim(5, 11)
+
+
+def numbered(*shape: int) -> np.ndarray:
+    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
+
+
+def test_nothing_cut() -> None:
+    array = numbered(3, 7)
+    assert_array_equal(slice_array(array, (GROUP, OUT), {}), array)
+
+
+def test_plain_axes() -> None:
+    keeping = {GROUP.id: Kept(np.array([0, 2])), OUT.id: Kept(np.array([1, 3, 6]))}
+    array = numbered(3, 7)
+    assert_array_equal(slice_array(array, (GROUP, OUT), keeping), array[[0, 2]][:, [1, 3, 6]])
+
+
+def test_one_atom_on_two_axes() -> None:
+    array = numbered(5, 5)
+    kept = [0, 3, 4]
+    assert_array_equal(slice_array(array, (INNER, INNER), {INNER.id: Kept(np.array(kept))}), array[kept][:, kept])
+
+
+def test_a_sum_and_a_product() -> None:
+    keeping = {INNER.id: Kept(np.array([1, 4])), OUT.id: Kept(np.array([0, 6]))}
+    array = numbered(5 + 7, 3 * 5)
+    result = slice_array(array, (Sum((INNER, OUT)), Product((GROUP, INNER))), keeping)
+    assert_array_equal(result, array[[1, 4, 5, 11]][:, [1, 4, 6, 9, 11, 14]])
+
+
+def test_a_scalar() -> None:
+    assert slice_array(np.float32(3.0), (), {OUT.id: Kept(np.array([0]))}) == 3.0
+
+
+def test_the_result_is_contiguous_and_of_the_same_type() -> None:
+    array = numbered(7, 5).astype(np.float16).T
+    result = slice_array(array, (INNER, OUT), {OUT.id: Kept(np.array([2, 3]))})
+    assert result.flags.c_contiguous
+    assert result.dtype == np.float16
+
+
+def test_a_ragged_vector() -> None:
+    """A bias of a grouped convolution."""
+    kept = np.array([[0, 2], [1, 4], [3, 4]])
+    result = slice_array(numbered(15), (Product((GROUP, INNER)),), {INNER.id: Kept(kept, GROUP.id)})
+    assert result.tolist() == [0, 2, 5 + 1, 5 + 4, 10 + 3, 10 + 4]
+
+
+def _blocks(weight: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """A grouped convolution's weight, cut group by group: the definition."""
+    outs = weight.shape[0] // len(kept)
+    return np.concatenate([weight[g * outs : (g + 1) * outs][:, units] for g, units in enumerate(kept)])
+
+
+kept_sets = st.integers(1, 5).flatmap(
+    lambda count: st.lists(st.permutations(range(5)).map(lambda p: sorted(p[:count])), min_size=3, max_size=3)
+)
+
+
+@given(kept_sets)
+def test_ragged_over_another_axis(sets: list[list[int]]) -> None:
+    """Channels per group on axis 1, the groups on axis 0."""
+    weight, kept = numbered(21, 5, 2), np.array(sets)
+    axes = (Product((GROUP, OUT)), INNER, KERNEL)
+    assert_array_equal(slice_array(weight, axes, {INNER.id: Kept(kept, GROUP.id)}), _blocks(weight, kept))
+
+
+@given(kept_sets)
+def test_ragged_over_an_axis_to_the_right(sets: list[list[int]]) -> None:
+    weight, kept = numbered(21, 5, 2), np.array(sets)
+    turned = np.moveaxis(weight, 0, 2)
+    axes = (INNER, KERNEL, Product((GROUP, OUT)))
+    result = slice_array(turned, axes, {INNER.id: Kept(kept, GROUP.id)})
+    assert_array_equal(result, np.moveaxis(_blocks(weight, kept), 0, 2))
+
+
+@given(kept_sets, st.sets(st.integers(0, 6), min_size=1), st.sets(st.integers(0, 2), min_size=1))
+def test_ragged_while_the_outer_axis_is_cut_too(sets: list[list[int]], outs: set[int], groups: set[int]) -> None:
+    weight, kept = numbered(21, 5), np.array(sets)
+    keeping = {
+        INNER.id: Kept(kept, GROUP.id),
+        OUT.id: Kept(np.array(sorted(outs))),
+        GROUP.id: Kept(np.array(sorted(groups))),
+    }
+    wanted = [[weight[g * 7 + o, c] for c in sets[g]] for g in sorted(groups) for o in sorted(outs)]
+    assert_array_equal(slice_array(weight, (Product((GROUP, OUT)), INNER), keeping), np.array(wanted))
+
+
+@given(kept_sets, kept_sets)
+def test_two_ragged_atoms_over_one_outer_atom(inputs: list[list[int]], outputs: list[list[int]]) -> None:
+    """A grouped convolution between two cut layers: both its channels are ragged over the groups."""
+    inner, outer = Dim(2, 5), Dim(6, 5)
+    weight = numbered(15, 5)
+    keeping = {inner.id: Kept(np.array(inputs), GROUP.id), outer.id: Kept(np.array(outputs), GROUP.id)}
+    wanted = [[weight[g * 5 + o, c] for c in inputs[g]] for g in range(3) for o in outputs[g]]
+    assert_array_equal(slice_array(weight, (Product((GROUP, outer)), inner), keeping), np.array(wanted))
+
+
+@given(kept_sets, st.booleans())
+def test_the_mask_of_the_oracle_and_the_slice_agree(sets: list[list[int]], turned: bool) -> None:
+    """They are written independently: the kept entries in order are the slice."""
+    axes = (Product((GROUP, OUT)), INNER, OTHER)
+    array = numbered(21, 5, 11)
+    if turned:
+        axes, array = axes[::-1], array.transpose(2, 1, 0)
+    keeping = {INNER.id: Kept(np.array(sets), GROUP.id), OTHER.id: Kept(np.array([0, 5]))}
+    mask = np.broadcast_to(axes_mask(axes, keeping), array.shape)
+    assert sorted(array[mask].tolist()) == sorted(slice_array(array, axes, keeping).reshape(-1).tolist())
