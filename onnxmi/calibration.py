@@ -110,9 +110,8 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
 def _read(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as stream:
-            if zipfile.is_zipfile(
-                stream
-            ):  # numpy takes a file that is none for a pickle; this program reads no pickles
+            # numpy takes what is no archive for a pickle, and this program reads no pickles
+            if zipfile.is_zipfile(stream):
                 stream.seek(0)
                 return _read_archive(stream, path)
             stream.seek(0)
