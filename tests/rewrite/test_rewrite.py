@@ -291,3 +291,15 @@ def test_rewrite_takes_a_model_that_was_wrapped_without_a_file() -> None:
     case, _ = _shared_bias()
     model = Model.of(case.model.proto)
     assert rewrite(model, case.graph, {}).graph.name == "g"
+
+
+@pytest.mark.parametrize("literal", [True, False])
+def test_a_one_that_broadcasts_stays_one(literal: bool) -> None:
+    """The shape that an Expand states may have ones where the tensor itself is wider."""
+    b = Build()
+    x = b.input("N", 5, 7)
+    hidden, narrow = b.dense(x, 7, 11), b.dense(x, 7, 1)
+    shape = b.ints(1, 5, 1) if literal else b.op("Shape", narrow)
+    case = Case.of(b.proto(b.dense(b.op("Expand", hidden, shape), 11, 3)))
+    assert case.sizes == [11]
+    assert_exact(case, cut_all(case, 5))
