@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
-from onnxmi.dims.term import atoms
 from onnxmi.information import JointHistogram, MomentAccumulator, Moments, quantile_edges
 from onnxmi.linear import Linear, feature_rows, row_count, weight_matrix
 from onnxmi.model import Model
@@ -162,25 +162,29 @@ def draw_rows(
     """
     rows = row_count(linear, activation)
     counted = np.arange(rows if rows % batch.fed else rows // batch.fed * batch.count)
-    if mask is not None:
+    if mask is not None and batch.feeds[mask].size == rows:
         counted = np.flatnonzero(batch.feeds[mask].reshape(-1)[: counted.size] != 0)
     share = -(-rows_wanted(linear) * batch.count // (total * len(linear.nodes)))
     return counted if counted.size <= share else np.sort(rng.permutation(counted)[:share])
 
 
 def padding_masks(model: Model, graph: ChannelGraph, linears: Sequence[Linear]) -> dict[str, str]:
-    """Linear key -> the attention mask over just its positions, where the model has such an input."""
+    """Linear key -> the attention mask over just its positions, where the model has such an input.
+
+    Positions are matched by the probe's sizes: those are distinct primes on dynamic axes, and exporters compute with
+    the mask's axes in ways that leave no tie between them and the tokens'.
+    """
     masks = {
-        positions: info.name
+        _positions(graph.axes[info.name]): info.name
         for info in model.graph.inputs
-        if "mask" in info.name.lower() and (positions := _atoms(graph.axes.get(info.name, ())))
+        if "mask" in info.name.lower() and info.name in graph.axes
     }
-    leading = {linear.key: _atoms(graph.axes[linear.taps[0]][:-1]) for linear in linears if not linear.kernel}
+    leading = {linear.key: _positions(graph.axes[linear.taps[0]][:-1]) for linear in linears if not linear.kernel}
     return {key: masks[positions] for key, positions in leading.items() if positions in masks}
 
 
-def _atoms(axes: Axes) -> tuple[int, ...]:
-    return tuple(atom.id for term in axes for atom in atoms(term) if atom.size > 1)
+def _positions(axes: Axes) -> int:
+    return prod(term.size for term in axes)
 
 
 class _Gauge:
