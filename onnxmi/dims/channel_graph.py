@@ -9,6 +9,8 @@ from typing import Literal
 from onnxmi.dims.term import Term
 
 Grade = Literal["exact", "renormalising"]
+KINDS = ("channels", "ffn", "heads", "hidden", "qk", "value", "width")
+"""The kinds of layers; see `Layer.kind`."""
 Axes = tuple[Term, ...]
 Use = tuple[int, int]
 """(node index, operand position): one reading of a tensor."""

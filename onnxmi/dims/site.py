@@ -92,7 +92,8 @@ class Site:
 
     def is_sized(self, position: int) -> bool:
         """Whether an input is absent, or its value depends on stored tensors and shapes alone."""
-        return position >= len(self.node.inputs) or self.node.inputs[position] in {"", *self.graph.sized}
+        name = self.node.inputs[position] if position < len(self.node.inputs) else ""
+        return not name or name in self.graph.sized
 
     # -- speaking -------------------------------------------------------------------------------------------------
 

@@ -157,6 +157,7 @@ class Editor:
         dropped = {name for name in self._replaced if name in self._initializers and name not in read}
         _keep_only(graph.initializer, dropped)
         _keep_only(graph.value_info, dropped)
+        _keep_only(graph.input, dropped)  # before version 4 of the format every initializer is listed there, too
 
 
 def _keep_only(entries: Any, dropped: set[str]) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from onnxmi.errors import ModelError
@@ -51,7 +52,7 @@ class Model:
     def of(proto: onnx.ModelProto) -> Model:
         """Wrap a proto that has no file."""
         data = proto.SerializeToString(deterministic=True)
-        return Model(proto, hashlib.sha256(data).hexdigest(), len(data))
+        return Model(inlined(proto), hashlib.sha256(data).hexdigest(), len(data))
 
 
 def complaint(proto: onnx.ModelProto) -> str | None:
@@ -63,6 +64,16 @@ def complaint(proto: onnx.ModelProto) -> str | None:
     ) as error:  # the checker raises several unrelated types, ValueError for models over 2 GiB among them
         return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return None
+
+
+def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the functions it defines put in place of their calls."""
+    if not proto.functions:
+        return proto
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:  # the inliner raises unrelated types
+        raise ModelError(f"the model's own functions cannot be put in place: {_one_line(error)}") from error
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -81,6 +92,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     except Exception as error:  # the helper raises OSError, ValueError or ValidationError
         raise ModelError(f"{path}: its external data cannot be read: {_one_line(error)}") from error
     files = [path, *externals]
+    proto = inlined(proto)
     return Model(proto, _digest(files), sum(file.stat().st_size for file in files), path)
 
 
