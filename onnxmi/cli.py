@@ -18,6 +18,8 @@ import click
 from rich.console import Console
 
 from onnxmi import pipeline, report
+from onnxmi.choose_layers import DEFAULT_KINDS
+from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
 from onnxmi.model.save import save, serialise, write_together
 from onnxmi.progress import progress_bars
@@ -128,6 +130,13 @@ _model = click.argument("model", type=click.Path(path_type=Path))
 _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: MODEL.pruned.onnx]."
 )
+
+
+def _kinds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Split a comma-separated list of kinds."""
+    return tuple(filter(None, (kind.strip() for kind in (value or "").split(","))))
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 
 
@@ -147,6 +156,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stan
     "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
 )
 @click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
+@click.option(
+    "--cut",
+    metavar="KIND,...",
+    callback=_kinds,
+    help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
+)
 @click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, check_calibration, load_calibration
 from onnxmi.capture import CaptureOptions, Progress, Statistics, capture, silent
+from onnxmi.choose_layers import Filter, chosen_layers
 from onnxmi.cost import Cost, cost
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.dims.infer import infer
@@ -28,7 +29,7 @@ from onnxmi.repair import Repaired, RepairNote, repair_at_once, repair_stepwise
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.scoring import SCORERS
-from onnxmi.select_channels import Filter, SelectOptions, chosen_layers, kept_count, select_channels
+from onnxmi.select_channels import SelectOptions, kept_count, select_channels
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
 HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
@@ -53,6 +54,8 @@ class PruneOptions:
         gaussian, or binned for the pairwise score.
     repair : bool
         Refit the weights that lost inputs.
+    cut : tuple of str
+        Kinds of layers to cut; empty for channels, ffn, heads and hidden.
     skip, only : tuple of str
         Shell patterns of layer names to leave alone, or to cut and no others.
     seed : int
@@ -69,6 +72,7 @@ class PruneOptions:
     score: str = "joint"
     estimator: str = "gaussian"
     repair: bool = True
+    cut: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     seed: int = 0
@@ -211,7 +215,7 @@ def prune(
     given = None if plan is None else given_plan(plan, source)
     data = as_calibration(calibration, source)
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
-    layers, left_out = chosen_layers(source, analysis.graph, Filter(options.skip, options.only))
+    layers, left_out = chosen_layers(source, analysis.graph, Filter(options.cut, options.skip, options.only))
     _require_work(analysis, layers, options, given)
     deal = deal_samples(data, options.seed)
     fitted, judged = _measure(analysis, data, deal, options, progress)
@@ -271,7 +275,7 @@ def _plan(
 ) -> Plan:
     settings = SelectOptions(options.keep, options.score, options.estimator, options.seed)
     choices = select_channels(analysis.model, analysis.graph, analysis.linears, statistics, layers, settings, progress)
-    shown = {name: getattr(options, name) for name in ("keep", "score", "estimator", "skip", "only", "seed")}
+    shown = {name: getattr(options, name) for name in ("keep", "score", "estimator", "cut", "skip", "only", "seed")}
     return Plan(analysis.model.digest, choices, shown)
 
 

@@ -117,7 +117,7 @@ def _left_alone(result: Result) -> RenderableType:
     graph = result.analysis.graph
     cut = {choice.layer for choice in result.plan.choices}
     out = {layer.name for layer in result.left_out}
-    entries = [(layer.name, layer.units, "left out by --skip or --only") for layer in result.left_out]
+    entries = [(layer.name, layer.units, "left out by --cut, --skip or --only") for layer in result.left_out]
     entries += [(layer.name, layer.units, "kept whole") for layer in graph.layers if layer.name not in cut | out]
     return _reasons("Left alone", [*entries, *((frozen.name, frozen.size, frozen.reason) for frozen in graph.frozen)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import reduce
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from onnxmi.capture import Progress, Statistics, silent
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
 from onnxmi.dims.term import Keeping, Kept, coordinates
-from onnxmi.errors import UsageError
 from onnxmi.information import Selection
 from onnxmi.linear import Linear, weight_matrix
 from onnxmi.model import Model
@@ -41,42 +39,6 @@ class SelectOptions:
     score: str = "joint"
     estimator: str = "gaussian"
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which layers may be cut: shell patterns on the names that `inspect` prints and on those of their nodes."""
-
-    skip: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-
-
-def chosen_layers(model: Model, graph: ChannelGraph, wanted: Filter) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
-    """Divide the layers into those to cut and those the user left out.
-
-    Raises
-    ------
-    UsageError
-        If a pattern matches no layer.
-    """
-    names = {layer.id: _names(model, layer) for layer in graph.layers}
-    for pattern in (*wanted.skip, *wanted.only):
-        if not any(_matches(names[layer.id], (pattern,)) for layer in graph.layers):
-            raise UsageError(f"no layer matches {pattern!r}; `onnxmi inspect` prints the names")
-    chosen = tuple(
-        layer
-        for layer in graph.layers
-        if not _matches(names[layer.id], wanted.skip) and (not wanted.only or _matches(names[layer.id], wanted.only))
-    )
-    return chosen, tuple(layer for layer in graph.layers if layer not in chosen)
-
-
-def _names(model: Model, layer: Layer) -> tuple[str, ...]:
-    return (layer.name, *(model.graph.nodes[node].label for node in layer.makers))
-
-
-def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def top_down(layers: Sequence[Layer]) -> list[Layer]:
