@@ -24,6 +24,8 @@ setup(
     name="onnxmi",
     version=read_version(),
     description="Prune ONNX models by mutual information",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["onnxmi", "onnxmi.*"]),
