@@ -15,6 +15,7 @@ from onnxmi.calibration import Calibration, check_calibration, load_calibration
 from onnxmi.capture import CaptureOptions, Progress, Statistics, capture, silent
 from onnxmi.choose_layers import Filter, chosen_layers
 from onnxmi.cost import Cost, cost
+from onnxmi.deal import Deal, deal_samples
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.dims.infer import infer
 from onnxmi.dims.term import Keeping
@@ -25,15 +26,13 @@ from onnxmi.model import Model, load
 from onnxmi.plan import Plan, load_plan
 from onnxmi.probe import Probe, probe
 from onnxmi.quality import Quality, compare, outputs
-from onnxmi.repair import Repaired, RepairNote, repair_at_once, repair_stepwise
+from onnxmi.repair import Repaired, RepairNote, repair
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.scoring import SCORERS
 from onnxmi.select_channels import SelectOptions, kept_count, select_channels
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
-HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
-JUDGED = 1 / 5  # share of the others that judges the repair's ridge before everything is fitted anew
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
 CHECKED = 8  # samples that the rewrite is checked on
 
@@ -222,33 +221,13 @@ def prune(
     chosen = _plan(analysis, layers, fitted, options, progress) if given is None else given
     keeping = chosen.keeping(analysis.graph)
     cut, checks = _cut(analysis, keeping, data, deal.fit)
-    repaired = _repair(analysis, keeping, data, deal, fitted, judged, options, progress)
+    repaired = Repaired()
+    if options.repair:
+        found = source, analysis.graph, analysis.linears
+        repaired = repair(*found, keeping, data, deal, fitted, judged, _capture_options(options), progress)
     result = rewrite(source, analysis.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    left_out = left_out if given is None else ()
     return _report(analysis, data, deal.held, chosen, left_out, result, checks, repaired.notes, options)
-
-
-@dataclass(frozen=True, eq=False)
-class Deal:
-    """How the calibration samples are divided.
-
-    Attributes
-    ----------
-    fit, judge : (n,) int64
-        To measure and solve on, and to judge the repair on; `judge` is empty where there are too few to divide.
-    held : (n,) int64
-        Nothing is fitted to these: what is reported is measured on them (on all, where there is only one sample).
-    """
-
-    fit: Samples
-    judge: Samples
-    held: Samples
-
-
-def deal_samples(data: Calibration, seed: int) -> Deal:
-    """Divide the calibration samples by seed."""
-    work, held = data.split(seed, HELD_BACK)
-    judge = np.sort(np.random.default_rng(seed).permutation(work)[: int(len(work) * JUDGED)])
-    return Deal(np.setdiff1d(work, judge), judge, held if held.size else work)
 
 
 def _capture_options(options: PruneOptions) -> CaptureOptions:
@@ -298,8 +277,8 @@ def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
 def _require_work(analysis: Analysis, layers: tuple[Layer, ...], options: PruneOptions, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
     if given is not None:
-        if options.skip or options.only:
-            raise UsageError("a plan says what is cut: skip and only do not go with it")
+        if options.cut or options.skip or options.only:
+            raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
         given.keeping(analysis.graph)
     elif all(kept_count(layer, options.keep) == layer.size for layer in layers):
         raise NothingToPruneError(_nothing(analysis, layers, options))
@@ -327,37 +306,6 @@ def _cut(analysis: Analysis, keeping: Keeping, data: Calibration, work: Samples)
 
 def _sample_feeds(data: Calibration, samples: Samples) -> list[Feeds]:
     return [feeds for _, feeds in data.batches(samples[:CHECKED], CHECKED)]
-
-
-def _repair(
-    analysis: Analysis,
-    keeping: Keeping,
-    data: Calibration,
-    deal: Deal,
-    fitted: Statistics,
-    judged: Statistics | None,
-    options: PruneOptions,
-    progress: Progress,
-) -> Repaired:
-    """Repair in one pass and step by step, and keep what comes closest to the original's outputs."""
-    if not options.repair:
-        return Repaired()
-    model, graph, linears = analysis.model, analysis.graph, analysis.linears
-    settings = _capture_options(options)
-    candidates = [
-        repair_stepwise(model, graph, linears, keeping, data, deal.fit, deal.judge, settings, progress=progress),
-        repair_at_once(model, graph, linears, keeping, fitted, judged),
-    ]
-    samples = deal.judge if deal.judge.size else deal.fit
-    wanted = outputs(model.proto, data, samples, options.batch_size, options.threads)
-
-    def error(candidate: Repaired) -> float:
-        made = outputs(
-            rewrite(model, graph, keeping, candidate.replacements), data, samples, options.batch_size, options.threads
-        )
-        return compare(wanted, made, None, len(samples)).relative_error
-
-    return min(candidates, key=error)
 
 
 def _report(

@@ -1,7 +1,8 @@
 """Repair: closed-form least squares for every linear operator that a cut touches."""
 
 from onnxmi.repair.at_once import repair_at_once
+from onnxmi.repair.best import repair
 from onnxmi.repair.solution import Repaired, RepairNote
 from onnxmi.repair.stepwise import StepOptions, repair_stepwise
 
-__all__ = ["RepairNote", "Repaired", "StepOptions", "repair_at_once", "repair_stepwise"]
+__all__ = ["RepairNote", "Repaired", "StepOptions", "repair", "repair_at_once", "repair_stepwise"]

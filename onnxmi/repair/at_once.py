@@ -9,7 +9,7 @@ import numpy as np
 from onnxmi.capture import Progress, Statistics, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import Moments, fit, regress
+from onnxmi.information import Moments, fit
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.frame import Frame
@@ -31,7 +31,7 @@ def repair_at_once(
     Parameters
     ----------
     fitted, judged : Statistics
-        The regression is solved on the first and its ridge judged on the second, then solved anew on both together.
+        The regression is solved on the first, its ridge judged on the second.
 
     Returns
     -------
@@ -62,11 +62,9 @@ def _solve(frame: Frame, group: int, fitted: Statistics, judged: Statistics | No
     weights, kept = frame.wanted(group), frame.features[group]
     bias = np.zeros(weights.shape[1])  # the original bias adds to both sides: only its change is solved for
     result = fit(own, other, kept, weights, bias)
-    best, shift = result.weights, result.bias
-    if result.used and other is not None:
-        best, shift = regress(own.merge(other), kept, weights, bias, ridge=result.ridge)
     spread = _spread(other or own, weights)
-    return Solution(best, shift, result.ridge, result.error_plain / spread, result.error_repaired / spread, result.used)
+    errors = result.error_plain / spread, result.error_repaired / spread
+    return Solution(result.weights, result.bias, result.ridge, *errors, result.used)
 
 
 def _spread(moments: Moments, weights: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from onnxmi.calibration import Calibration
 from onnxmi.capture import Batch, CaptureOptions, Progress, draw_rows, padding_masks, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import MomentAccumulator, Moments, fit, regress
+from onnxmi.information import MomentAccumulator, Moments, fit
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.feedback import Feedback, find_feedback
@@ -182,13 +182,10 @@ def _solve(frame: Frame, group: int, fitted: Moments, judged: Moments | None) ->
     kept, none = np.arange(inputs), np.zeros(outputs)
     own, other = fitted.group(group), None if judged is None else judged.group(group)
     result = fit(own, other, kept, targets, none)
-    extra, shift = result.weights, result.bias
-    if result.used and other is not None:
-        extra, shift = regress(own.merge(other), kept, targets, none, ridge=result.ridge)
     plain = frame.plain(group)
     spread = _spread(own, plain)
     errors = result.error_plain / spread, result.error_repaired / spread
-    return Solution(plain + extra, shift, result.ridge, *errors, result.used)
+    return Solution(plain + result.weights, result.bias, result.ridge, *errors, result.used)
 
 
 def _spread(moments: Moments, plain: Floats) -> float:
