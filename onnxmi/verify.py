@@ -192,7 +192,7 @@ def _check_interface(source: Model, result: onnx.ModelProto) -> Check:
 
 
 def _interfaces(a: onnx.ModelProto, b: onnx.ModelProto) -> list[tuple[Any, Any]]:
-    stored = {tensor.name for tensor in a.graph.initializer}  # old files list these as inputs, too
+    stored = {tensor.name for model in (a, b) for tensor in model.graph.initializer}  # old files list these as inputs
     inputs = [[value for value in graph.input if value.name not in stored] for graph in (a.graph, b.graph)]
     return [(inputs[0], inputs[1]), (a.graph.output, b.graph.output)]
 

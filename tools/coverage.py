@@ -35,8 +35,8 @@ Record = dict[str, Any]
 
 def examine(model_path: str, calibration_path: str, seed: int) -> Record:
     from onnxmi.calibration import load_calibration
-    from onnxmi.errors import OnnxmiError
     from onnxmi.dims.infer import infer
+    from onnxmi.errors import OnnxmiError
     from onnxmi.model import load
     from onnxmi.probe import probe
 
@@ -146,7 +146,7 @@ def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
     return {
         "status": "failed" if failed else "verified",
         "why": "; ".join(failed)[:300],
-        "removed": 1 - after.parameters / before.parameters,
+        "removed": 1 - after.parameters / max(1, before.parameters),
         "removed_other": 1 - (after.parameters - left) / max(1, parameters(model.graph) - words),
         "removed_macs": 1 - after.macs / max(1, before.macs),
         "parameters": before.parameters,
@@ -313,12 +313,13 @@ def render(records: list[Record], options: dict[str, Any]) -> str:
         [
             "# Coverage",
             "",
-            "Every model is cut at random: half of the units of every layer of every kind, the residual width included.",
+            "Every model is cut at random: half of the units of every layer of every",
+            "kind, the residual width included.",
             "The weights are random too: this shows what can be cut and that it is cut rightly, never accuracy.",
             "",
             "Made by",
             "",
-            f"    python tools/coverage.py --zoo {options['zoo']} --out {options['out']}{picked} --seed {options['seed']}",
+            f"    python tools/coverage.py --zoo {options['zoo']} --out {options['out']} --seed {options['seed']}{picked}",
             "",
             *(f"- {line}" for line in _summary(records).splitlines()),
             "",

@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from onnxmi.model.graph import OPTIONAL_DEFAULTS
+
 Array = NDArray[Any]
 
 
@@ -59,6 +61,9 @@ class Editor:
         name = self.free_name(like)
         self._initializers[name] = self._proto.graph.initializer.add()
         self._initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+        if self._proto.ir_version < OPTIONAL_DEFAULTS:
+            kind = self._initializers[name].data_type
+            self._proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
         return name
 
     def free_name(self, like: str) -> str:

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
-_OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
+OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
 _RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
@@ -87,7 +87,7 @@ class Graph:
 
         Before version 4 of the format every initializer had to be listed as an input: that says nothing there.
         """
-        if self._proto.ir_version < _OPTIONAL_DEFAULTS:
+        if self._proto.ir_version < OPTIONAL_DEFAULTS:
             return frozenset()
         return frozenset(value.name for value in self._proto.graph.input if value.name in self._tensors)
 

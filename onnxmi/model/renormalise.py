@@ -104,37 +104,31 @@ _SPELLED_OUT: dict[str, Callable[[_Writer, gs.Node, Renormalised], list[gs.Varia
 KNOWN = frozenset({"ReduceMean", *_SPELLED_OUT})
 
 
-def spell_out(graph: gs.Graph, changes: Iterable[Renormalised]) -> None:
-    """Replace the nodes by ones that leave the masked channels out; the graph is changed."""
+def spell_out(graph: gs.Graph, changes: Iterable[Renormalised]) -> dict[int, list[gs.Node]]:
+    """Return, by the identity of a node, the nodes to put in its place so that the masked channels are left out."""
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
+    changed: dict[int, list[gs.Node]] = {}
     for number, what in enumerate(changes):
         node = nodes[what.result]
         write = _Writer(f"onnxmi.renormalised{number}", graph.opset, what.dtype)
-        if node.op == "ReduceMean":
-            _rescale_mean(write, node, what)
-            place = graph.nodes.index(node)
-            graph.nodes[place : place + 1] = [write.nodes[0], node, *write.nodes[1:]]
-            continue
-        made = _SPELLED_OUT[node.op](write, node, what)
-        outs = [node.outputs[0], *([node.outputs[3]] if len(made) > 1 and len(node.outputs) > 3 else [])]
-        place = graph.nodes.index(node)
-        graph.nodes[place : place + 1] = write.nodes
-        node.outputs.clear()
-        for out, value in zip(outs, made, strict=False):
-            if out.name:
-                _hand_over(value, out, write, graph)
+        changed[id(node)] = _mean(write, node, what) if node.op == "ReduceMean" else _spelled_out(write, node, what)
+    return changed
 
 
-def _hand_over(value: gs.Variable, out: gs.Variable, write: _Writer, graph: gs.Graph) -> None:
-    """Let a tensor of the original be what was computed anew."""
-    place = graph.nodes.index(write.nodes[-1]) + 1
-    graph.nodes.insert(place, gs.Node("Identity", inputs=[value], outputs=[out]))
+def _spelled_out(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Node]:
+    made = _SPELLED_OUT[node.op](write, node, what)
+    outs = [node.outputs[0], *node.outputs[3:4]]  # a fused sum is the fourth output; statistics are not made
+    node.outputs.clear()
+    for out, value in zip(outs, made, strict=False):
+        if out.name:
+            write.nodes.append(gs.Node("Identity", inputs=[value], outputs=[out]))
+    return write.nodes
 
 
-def _rescale_mean(write: _Writer, node: gs.Node, what: Renormalised) -> None:
+def _mean(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Node]:
     """Mask what the mean is taken of, and divide by what is kept instead of by all."""
     node.inputs[0] = write.op("Mul", node.inputs[0], write.constant(what.factors))
     out = node.outputs[0]
     whole = gs.Variable(f"{write.prefix}.mean", dtype=what.dtype)
     node.outputs[0] = whole
-    write.nodes.append(gs.Node("Mul", inputs=[whole, write.constant(1.0 / what.share)], outputs=[out]))
+    return [*write.nodes, node, gs.Node("Mul", inputs=[whole, write.constant(1.0 / what.share)], outputs=[out])]

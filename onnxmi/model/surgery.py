@@ -39,13 +39,16 @@ def with_masks(
     """Return a copy of the model whose nodes read masked inputs, and whose normalisations leave the masked out."""
     graph = gs.import_onnx(proto)
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
+    before: dict[int, list[gs.Node]] = {}  # by identity: comparing nodes is slow
     for number, mask in enumerate(masks):
         node = nodes[mask.result]
         made = _integer_mask(mask, number, node) if mask.dtype.kind in "iu" else _mask(mask, number, node)
-        place = graph.nodes.index(node)
-        graph.nodes[place:place] = made
+        before.setdefault(id(node), []).extend(made)
         node.inputs[mask.operand] = made[-1].outputs[0]
-    spell_out(graph, renormalised)
+    changed = spell_out(graph, renormalised)
+    graph.nodes[:] = [
+        new for node in graph.nodes for new in (*before.get(id(node), ()), *changed.get(id(node), [node]))
+    ]
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = proto.ir_version
     return result
