@@ -77,7 +77,7 @@ def measure(
     clock : str
         A key of `CLOCKS`.
     """
-    sessions = [open_session(proto, threads=threads) for proto in protos]
+    sessions = [open_session(proto, threads=threads, spin=True) for proto in protos]
     for session in sessions:
         _time(session, feeds, CLOCKS[clock])
     times: list[list[float]] = []

@@ -44,7 +44,12 @@ class Session:
 
 
 def open_session(
-    proto: onnx.ModelProto, *, taps: Sequence[str] | None = None, threads: int = 0, optimise: bool = True
+    proto: onnx.ModelProto,
+    *,
+    taps: Sequence[str] | None = None,
+    threads: int = 0,
+    optimise: bool = True,
+    spin: bool = False,
 ) -> Session:
     """Load a model under onnxruntime's CPU provider.
 
@@ -58,6 +63,8 @@ def open_session(
         Intra-operator threads; 0 lets onnxruntime choose.
     optimise : bool
         Off for comparisons: onnxruntime's optimizer changes the results of some graphs.
+    spin : bool
+        Let idle threads wait busily, as deployed sessions do: for timing. It wastes the cores of a shared machine.
 
     Raises
     ------
@@ -68,6 +75,7 @@ def open_session(
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     if taps is not None:
