@@ -178,6 +178,8 @@ def prune(model: Path, calib: Path, output: Path | None, plan: Path | None, as_j
 
     PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
     """
+    if plan is not None:
+        _refuse_beside_a_plan(click.get_current_context())
     target = output or _default_target(model)
     plan_target = target.with_suffix(".plan.json")
     _check_target(target, model, calib, *filter(None, [plan]))
@@ -228,6 +230,13 @@ def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
         click.echo(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
     else:
         click.echo(report.printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))
+
+
+def _refuse_beside_a_plan(ctx: click.Context) -> None:
+    """A plan says what stays: options that say so too would be ignored."""
+    for name in ("keep", "score", "estimator", "cut", "skip", "only"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"a plan says what stays: --{name} does not go with --plan")
 
 
 def _default_target(model: Path) -> Path:

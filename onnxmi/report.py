@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from onnxmi.choose_layers import DEFAULT_KINDS
+from onnxmi.dims.channel_graph import Layer
 from onnxmi.latency import Latency
 from onnxmi.pipeline import Analysis, Result
 from onnxmi.report_data import LayerRow, layer_rows
@@ -117,9 +119,16 @@ def _left_alone(result: Result) -> RenderableType:
     graph = result.analysis.graph
     cut = {choice.layer for choice in result.plan.choices}
     out = {layer.name for layer in result.left_out}
-    entries = [(layer.name, layer.units, "left out by --cut, --skip or --only") for layer in result.left_out]
+    entries = [(layer.name, layer.units, _why_left_out(layer, result)) for layer in result.left_out]
     entries += [(layer.name, layer.units, "kept whole") for layer in graph.layers if layer.name not in cut | out]
     return _reasons("Left alone", [*entries, *((frozen.name, frozen.size, frozen.reason) for frozen in graph.frozen)])
+
+
+def _why_left_out(layer: Layer, result: Result) -> str:
+    kinds = result.plan.options.get("cut") or DEFAULT_KINDS
+    if layer.kind in kinds:
+        return "left out by --skip or --only"
+    return f"layers of kind {layer.kind} are cut only if --cut names them"
 
 
 def _reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableType:

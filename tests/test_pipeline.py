@@ -82,6 +82,13 @@ def test_a_plan_is_carried_out_as_it_is(model, arrays):
     assert data(again.proto) == data(onnxmi.apply(model, plan)[0])
 
 
+def test_filters_do_not_go_with_a_plan(model, arrays):
+    plan = onnxmi.prune(model, arrays, QUICK).plan
+    for options in (PruneOptions(cut=("hidden",)), PruneOptions(skip=("fc0",)), PruneOptions(only=("fc0",))):
+        with pytest.raises(UsageError, match="a plan says what is cut"):
+            onnxmi.prune(model, arrays, options, plan=plan)
+
+
 def test_more_threads_and_other_batches_choose_the_same_units(model, arrays):
     kept = [
         [choice.kept.tolist() for choice in onnxmi.prune(model, arrays, options).plan.choices]

@@ -60,10 +60,18 @@ def test_a_pattern_that_matches_nothing(place, option):
     assert "no layer matches 'conv*'" in place.fails(2, *PRUNE, option, "fc*", option, "conv*")
 
 
-@pytest.mark.parametrize("option", ["--skip", "--only"])
-def test_a_pattern_beside_a_plan(place, option):
+@pytest.mark.parametrize(
+    "option",
+    [("--skip", "fc*"), ("--only", "fc*"), ("--keep", "0.5"), ("--score", "random"), ("--cut", "hidden")],
+    ids=lambda option: option[0],
+)
+def test_what_does_not_go_with_a_plan(place, option):
     place.succeeds(*PRUNE)
-    assert "do not go with it" in place.fails(2, *PRUNE, "--plan", "model.pruned.plan.json", option, "fc*")
+    assert f"{option[0]} does not go with --plan" in place.fails(2, *PRUNE, "--plan", "model.pruned.plan.json", *option)
+
+
+def test_a_kind_of_layer_that_does_not_exist(place):
+    assert "no kind of layer 'neurons'" in place.fails(2, *PRUNE, "--cut", "hidden,neurons")
 
 
 @pytest.mark.parametrize("output", ["model.onnx", "calib.npz", "./model.onnx"])
@@ -90,6 +98,10 @@ def test_keep_all(place):
 
 def test_no_layer_left(place):
     assert "no layer was chosen" in place.fails(1, *PRUNE, "--skip", "*")
+
+
+def test_no_layer_of_the_wanted_kind(place):
+    assert "no layer was chosen" in place.fails(1, *PRUNE, "--cut", "heads")
 
 
 def test_a_model_without_layers(place):

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxmi import load
 from onnxmi.cli import main
@@ -111,6 +112,44 @@ def test_what_was_left_alone_and_why(place):
     assert "fc1" in left
     assert "left out by --skip or --only" in left
     assert "it is an axis of the graph input x" in left
+
+
+def transformer_block():
+    """LayerNormalization around a residual feed-forward block: one layer of kind ffn, one of kind width."""
+    rng = np.random.default_rng(0)
+    stored = {"e": (6, 8), "g": (8,), "b": (8,), "up": (8, 16), "down": (16, 8), "g2": (8,), "b2": (8,), "out": (8, 3)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "e"], ["h"], name="embed"),
+        helper.make_node("LayerNormalization", ["h", "g", "b"], ["n"]),
+        helper.make_node("MatMul", ["n", "up"], ["u"], name="up"),
+        helper.make_node("Relu", ["u"], ["r"]),
+        helper.make_node("MatMul", ["r", "down"], ["d"], name="down"),
+        helper.make_node("Add", ["h", "d"], ["s"]),
+        helper.make_node("LayerNormalization", ["s", "g2", "b2"], ["m"]),
+        helper.make_node("MatMul", ["m", "out"], ["y"], name="head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "block",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(rng.normal(size=size).astype(np.float32), name) for name, size in stored.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+def test_a_kind_that_is_cut_on_request_only(place):
+    onnx.save(transformer_block(), place.folder / "model.onnx")
+    text = place.succeeds("prune", "model.onnx", "calib.npz")
+    cut, left = text.split("Left alone")
+    assert "up" in counts(cut)
+    assert "embed" not in counts(cut)
+    assert "layers of kind width are cut only if --cut names them" in left
+    wide = place.succeeds("prune", "model.onnx", "calib.npz", "--cut", "width,ffn", "-o", "narrow.onnx")
+    assert {"up", "embed"} <= set(counts(wide.split("Left alone")[0]))
+    again = place.succeeds("prune", "model.onnx", "calib.npz", "--plan", "narrow.plan.json", "-o", "again.onnx")
+    assert "only if --cut" not in again
+    assert place.contents()["again.onnx"] == place.contents()["narrow.onnx"]
 
 
 def test_only_cuts_nothing_else(place):
