@@ -230,22 +230,31 @@ def _gemm_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
 # -- Conv -------------------------------------------------------------------------------------------------------------
 
 
-def _patches(linear: Linear, activation: Array) -> Array:
-    geometry = _geometry(linear.nodes[0].attributes, linear.kernel, activation.shape[2:])
-    return _windows(activation, geometry)
+def _patch_places(linear: Linear, activation: Array) -> tuple[int, ...]:
+    """Spatial shape of the result."""
+    return _geometry(linear.nodes[0].attributes, linear.kernel, activation.shape[2:]).places
 
 
 def _patch_count(linear: Linear, activation: Array) -> int:
-    windows = _patches(linear, activation[:, :1])
-    return int(windows.shape[0]) * prod(windows.shape[2 : activation.ndim])
+    return int(activation.shape[0]) * prod(_patch_places(linear, activation))
 
 
 def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
-    windows = _patches(linear, activation)  # (samples, channels, *positions, *kernel)
-    spatial = windows.shape[2 : activation.ndim]
-    samples, *where = np.unravel_index(places, (windows.shape[0], *spatial))
-    index: tuple[Any, ...] = (samples, slice(None), *where)
-    rows: Array = windows[index].reshape(len(places), linear.groups, -1)
+    """Gather just the wanted patches: the activation is neither padded nor unfolded."""
+    size = activation.shape[2:]
+    geometry = _geometry(linear.nodes[0].attributes, linear.kernel, size)
+    samples, *where = np.unravel_index(places, (activation.shape[0], *geometry.places))
+    offsets, inside = np.zeros((len(places), 1), dtype=np.int64), np.ones((len(places), 1), dtype=np.bool_)
+    for axis, start in enumerate(where):
+        reach = np.arange(geometry.kernel[axis]) * geometry.dilations[axis] - geometry.before[axis]
+        at = start[:, None] * geometry.strides[axis] + reach
+        within = (at >= 0) & (at < size[axis])
+        clipped = np.clip(at, 0, size[axis] - 1)
+        offsets = (offsets[:, :, None] * size[axis] + clipped[:, None, :]).reshape(len(places), -1)
+        inside = (inside[:, :, None] & within[:, None, :]).reshape(len(places), -1)
+    patches: Array = activation.reshape(*activation.shape[:2], -1)[samples[:, None], :, offsets]
+    patches[~inside] = 0
+    rows: Array = patches.swapaxes(1, 2).reshape(len(places), linear.groups, -1)
     return rows.transpose(1, 0, 2)
 
 
@@ -258,11 +267,13 @@ def _patch_results(result: Array, places: Ints, groups: int) -> Array:
 
 @dataclass(frozen=True)
 class _Geometry:
+    """A convolution's window on one spatial size: `before` is the padding, `places` the shape of the result."""
+
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     before: tuple[int, ...]
-    after: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 def _geometry(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...]) -> _Geometry:
@@ -272,26 +283,15 @@ def _geometry(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tupl
     pads = tuple(attributes.get("pads", (0,) * (2 * axes)))
     before, after = pads[:axes], pads[axes:]
     auto = attributes.get("auto_pad", "NOTSET")
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         total = [max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in zip(size, strides, reach, strict=True)]
         small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
         before, after = (small, large) if auto == "SAME_UPPER" else (large, small)
     elif auto == "VALID":
         before = after = (0,) * axes
-    return _Geometry(kernel, strides, dilations, before, after)
-
-
-def _windows(activation: Array, geometry: _Geometry) -> Array:
-    """Every position's patch as a view: (samples, channels, *positions, *kernel)."""
-    axes = len(geometry.kernel)
-    padding = [(0, 0), (0, 0), *zip(geometry.before, geometry.after, strict=True)]
-    padded = np.pad(activation, padding)
-    reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=tuple(range(2, 2 + axes)))
-    step = [slice(None), slice(None), *(slice(None, None, s) for s in geometry.strides)]
-    step += [slice(None, None, d) for d in geometry.dilations]
-    return windows[tuple(step)]
+    spans = zip(size, before, after, reach, strides, strict=True)
+    return _Geometry(kernel, strides, dilations, before, tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans))
 
 
 def _conv_matrix(linear: Linear, array: Array) -> Array:
