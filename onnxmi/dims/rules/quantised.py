@@ -104,7 +104,10 @@ _QLINEAR_MATMUL = SignatureRule("... i k, i!, i!, ... k j, j!, j!, j!, j! -> ...
 _TO_FLOAT = SignatureRule("... i k, ... k j, i!, j!, i!?, j!?, j? -> ... i j", contracts=("k",))
 _DYNAMIC = SignatureRule("... k, k j, j!, j!?, j? -> ... j", contracts=("k",))
 _BLOCKS = SignatureRule(
-    "... k, n _ _, (n b), (n z)?, _?, n? -> ... n", freezes={"k": "packs blocks of it"}, sizes={"n": "N"}
+    "... k, n _ _, (n b), (n z)?, _?, n? -> ... n",
+    contracts=("k",),
+    freezes={"k": "packs blocks of it"},
+    sizes={"n": "N"},
 )
 
 RULES: dict[tuple[str, str], Rule] = {
