@@ -32,6 +32,12 @@ class Advance:
         """The model's nodes and weights; change a weight before the step that reads it."""
         return self._pieces
 
+    def amend(self, tensor: str, scale: Array, shift: Array) -> None:
+        """Scale and shift a live tensor along its last axis, in every batch."""
+        for state in self._states:
+            if tensor in state:
+                state[tensor] = (state[tensor] * scale + shift).astype(state[tensor].dtype)
+
     def to(self, tensors: Sequence[str]) -> Iterator[dict[str, Array]]:
         """Run everything that the tensors need, and yield for every batch a mapping that holds them.
 

@@ -43,8 +43,20 @@ class Replacement:
     shift: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class VectorReplacement:
+    """A new value for a stored vector that one node reads."""
+
+    node: int
+    operand: int
+    value: Array
+
+
 def rewrite(
-    model: Model, graph: ChannelGraph, keeping: Keeping, replacements: Sequence[Replacement] = ()
+    model: Model,
+    graph: ChannelGraph,
+    keeping: Keeping,
+    replacements: Sequence[Replacement | VectorReplacement] = (),
 ) -> onnx.ModelProto:
     """Return a copy of the model without the cut channels.
 
@@ -56,7 +68,7 @@ def rewrite(
         Its channel graph.
     keeping : mapping of atom id to Kept
         What stays of each cut atom.
-    replacements : sequence of Replacement
+    replacements : sequence of Replacement and VectorReplacement
         Repaired parameters to write instead of the plain slices.
 
     Raises
@@ -72,7 +84,12 @@ def rewrite(
     _hide_cut_from_shape_arithmetic(model, graph, keeping, editor)
     _restate_value_info(graph, keeping, editor)
     for replacement in replacements:
-        _install(model, replacement, keeping, editor)
+        if isinstance(replacement, VectorReplacement):
+            name = model.graph.nodes[replacement.node].inputs[replacement.operand]
+            added = editor.add_initializer(name, replacement.value)
+            editor.set_input(replacement.node, replacement.operand, added)
+        else:
+            _install(model, replacement, keeping, editor)
     return editor.finish()
 
 

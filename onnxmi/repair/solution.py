@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.linear import Linear
-from onnxmi.rewrite import Replacement
+from onnxmi.rewrite import Replacement, VectorReplacement
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class RepairNote:
 class Repaired:
     """New parameters for `onnxmi.rewrite.rewrite`, and what was done to each operator."""
 
-    replacements: tuple[Replacement, ...] = ()
+    replacements: tuple[Replacement | VectorReplacement, ...] = ()
     notes: tuple[RepairNote, ...] = ()
 
 

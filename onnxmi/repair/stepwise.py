@@ -22,12 +22,14 @@ from onnxmi.capture import Batch, CaptureOptions, Progress, draw_rows, padding_m
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import MomentAccumulator, Moments, fit
+from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear
 from onnxmi.model import Model
+from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.feedback import Feedback, find_feedback
 from onnxmi.repair.frame import Frame
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
-from onnxmi.rewrite import Replacement, rewrite
+from onnxmi.rewrite import Replacement, VectorReplacement, rewrite
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -69,17 +71,22 @@ def repair_stepwise(
     fitted, judged : (n,) int64
         Samples to solve on, and to judge the ridge on.
     """
-    order = sorted((lin for lin in linears if _wanted(lin, keeping, steps)), key=lambda lin: lin.nodes[0].index)
+    order = [linear for linear in linears if _wanted(linear, keeping, steps)]
+    affines = list(find_affines(model, graph, keeping))
     walk = _Walk(model, graph, order, keeping, calibration, fitted, judged, options, steps)
-    replacements: list[Replacement] = []
+    replacements: list[Replacement | VectorReplacement] = []
     notes: list[RepairNote] = []
-    for done, linear in enumerate(order):
-        made, note = walk.step(linear)
+    stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
+    for done, stop in enumerate(stops):
+        made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
         notes.append(note)
-        if made is not None:
-            replacements.append(made)
-        progress("repair", done + 1, len(order))
+        replacements.extend(made)
+        progress("repair", done + 1, len(stops))
     return Repaired(tuple(replacements), tuple(notes))
+
+
+def _place(stop: Linear | Affine) -> int:
+    return stop.node.index if isinstance(stop, Affine) else stop.nodes[0].index
 
 
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
@@ -119,7 +126,23 @@ class _Walk:
         self._original = Advance(model.proto, inputs, options.threads)
         self._cut = Advance(working, inputs, options.threads)
 
-    def step(self, linear: Linear) -> tuple[Replacement | None, RepairNote]:
+    def normalise(self, affine: Affine) -> tuple[tuple[VectorReplacement, ...], RepairNote]:
+        """Advance past one normalisation and refit its scale and shift."""
+        measured: dict[bool, PairMoments] = {}
+        name = affine.result
+        for (batch, judges), original, cut in zip(
+            self._batches, self._original.to([name]), self._cut.to([name]), strict=True
+        ):
+            before, after = (value[name].reshape(-1, value[name].shape[-1]) for value in (original, cut))
+            places = _unpadded(batch, len(before))
+            found = PairMoments.of(after[places], before[places][:, affine.kept])
+            measured[judges] = measured[judges].merge(found) if judges in measured else found
+        correction, made, note = solve_affine(self._model, affine, measured[False], measured.get(True))
+        if correction is not None:
+            self._cut.amend(name, *correction)
+        return made, note
+
+    def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
         frame = self._frames[linear.key]
         self._pending.remove(linear.nodes[0].index)
@@ -127,10 +150,10 @@ class _Walk:
         solved = [_solve(frame, group, fitted, judged) for group in range(len(frame.groups))]
         note = note_of(linear, solved)
         if not note.used:
-            return None, note
+            return (), note
         made = frame.replacement(solved)
         self._install(linear, made)
-        return made, note
+        return (made,), note
 
     def _feedback(self, linear: Linear) -> Feedback | None:
         """The residual stream, where it is known before this operator's result is."""
@@ -172,6 +195,16 @@ class _Walk:
             result = self._model.graph.nodes[bias.node].outputs[0]
             return pieces.result_operand(result, bias.operand), self._model.graph.constant(bias.name)
         return pieces.result_operand(node.outputs[0], 1 if node.op == "MatMul" else 2), None
+
+
+def _unpadded(batch: Batch, rows: int) -> Samples:
+    """Rows of a batch that count: not padding, nor samples that only fill it up."""
+    counted = np.arange(rows if rows % batch.fed else rows // batch.fed * batch.count)
+    for name, array in batch.feeds.items():
+        if "mask" in name.lower() and array.size == rows:
+            counted = counted[array.reshape(-1)[: counted.size] != 0]
+            break
+    return counted
 
 
 def _solve(frame: Frame, group: int, fitted: Moments, judged: Moments | None) -> Solution:
