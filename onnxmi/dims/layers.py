@@ -123,13 +123,14 @@ class LayerReader:
         return found
 
     def _outer(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> Dim | None:
-        """The atom that a layer is ragged over: it owns the layer in every tensor, and encloses it in some.
+        """The atom that a layer is ragged over: it owns the layer in every tensor.
 
-        It stands inside the layer in none: there the kept units would have to be in two orders at once.
+        It encloses the layer in some, or lies on an axis of its own in all (experts). It stands inside the layer in
+        none: there the kept units would have to be in two orders at once.
         """
         tensors = neighbours[atom]
-        outers = dict.fromkeys(outer for terms in tensors for term in terms for outer in enclosing(term, atom))
-        for outer in reversed(outers):
+        outers = list(dict.fromkeys(outer for terms in tensors for term in terms for outer in enclosing(term, atom)))
+        for outer in reversed(outers or _everywhere(tensors, atom)):
             inside = any(dim.id == atom for terms in tensors for term in terms for dim in enclosing(term, outer.id))
             if outer.size > 1 and not inside and all(owns(terms, outer.id, atom) for terms in tensors):
                 return outer
@@ -173,6 +174,12 @@ class LayerReader:
         made = self.axes.get(self.graph.nodes[node].outputs[0], ())
         marks = [self.solver.marks(a.id) for term in made for a in atoms(term)]
         return any("renormalising" in found for found in marks)
+
+
+def _everywhere(tensors: list[Axes], atom: int) -> list[Dim]:
+    """Atoms that lie in every tensor that an atom lies in."""
+    held = [{other for term in terms for other in atoms(term) if other.id != atom} for terms in tensors]
+    return sorted(set.intersection(*held), key=lambda other: other.id) if held else []
 
 
 def _unique(name: str, taken: set[str]) -> str:
