@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +50,13 @@ class Calibration:
     step: int | None
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """(count,) a hash of each sample's inputs: equal samples have equal ones, in whatever file they are."""
+        names = sorted(self.arrays.keys() - self.whole)
+        prints = [_fingerprint(self.arrays[name][sample] for name in names) for sample in range(self.count)]
+        return np.array(prints, dtype=np.uint64)
+
     def feed(self, samples: NDArray[np.int64]) -> dict[str, Array]:
         """Inputs for the given samples."""
         return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
@@ -72,6 +81,14 @@ class Calibration:
         order = np.random.default_rng(seed).permutation(self.count)
         held = min(max(round(self.count * share), 1), self.count - 1)
         return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _fingerprint(arrays: Iterable[Any]) -> int:
+    digest = blake2b(digest_size=8)
+    for array in arrays:
+        value = np.asarray(array)
+        digest.update(repr(value.tolist()).encode() if value.dtype.kind == "O" else value.tobytes())
+    return int.from_bytes(digest.digest(), "little")
 
 
 def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, check_calibration, load_calibration
-from onnxmi.capture import CaptureOptions, Progress, Statistics, capture, silent
+from onnxmi.capture import CaptureOptions, Progress, capture, silent
 from onnxmi.choose_layers import Filter, chosen_layers
 from onnxmi.cost import Cost, cost
 from onnxmi.deal import Deal, deal_samples
@@ -31,6 +31,7 @@ from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.scoring import SCORERS
 from onnxmi.select_channels import SelectOptions, kept_count, select_channels
+from onnxmi.statistics import Statistics
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
@@ -238,11 +239,10 @@ def _measure(
     analysis: Analysis, data: Calibration, deal: Deal, options: PruneOptions, progress: Progress
 ) -> tuple[Statistics, Statistics | None]:
     """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples)."""
-    settings = _capture_options(options)
-    source = analysis.model, analysis.graph, analysis.linears, data
-    binned = replace(settings, binned=options.estimator == "binned")
-    fitted = capture(*source, deal.fit, binned, progress)
-    return fitted, capture(*source, deal.judge, settings, progress) if deal.judge.size else None
+    settings = replace(_capture_options(options), binned=options.estimator == "binned")
+    sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
+    fitted, *judged = capture(analysis.model, analysis.graph, analysis.linears, data, sets, settings, progress)
+    return fitted, judged[0] if judged else None
 
 
 def _plan(

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.capture import Progress, Statistics, silent
+from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
 from onnxmi.dims.term import Keeping, Kept, coordinates
 from onnxmi.information import Selection
@@ -17,6 +17,7 @@ from onnxmi.linear import Linear, weight_matrix
 from onnxmi.model import Model
 from onnxmi.plan import Choice
 from onnxmi.scoring import SCORERS, Candidates, Consumer, consumer, consumes
+from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
 

@@ -3,6 +3,7 @@
 Measure with `MomentAccumulator`, score with `joint` (or the baselines of `scores`), repair with `fit`.
 """
 
+from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.histogram import JointHistogram, quantile_edges
 from onnxmi.information.least_squares import Repair, fit, output_error, regress, regress_cross
 from onnxmi.information.moments import MomentAccumulator, Moments
@@ -19,6 +20,7 @@ from onnxmi.information.selection import Selection, View, joint
 from onnxmi.information.swaps import backward_swaps
 
 __all__ = [
+    "ClassMeans",
     "JointHistogram",
     "MomentAccumulator",
     "Moments",

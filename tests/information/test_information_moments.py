@@ -107,6 +107,31 @@ def test_the_moments_are_a_copy():
     np.testing.assert_array_equal(before.mean, mean)
 
 
+def add(rows):
+    accumulator = MomentAccumulator()
+    accumulator.update(rows)
+    accumulator.moments()
+
+
+def test_how_rows_come_in_parts_changes_nothing():
+    rows = rows_of(10, 100, 3).astype(np.float32)
+    whole, parts = MomentAccumulator(chunk=16), MomentAccumulator(chunk=16)
+    whole.update(rows)
+    for part in np.split(rows, [1, 1, 7, 40, 99]):
+        parts.update(part)
+    np.testing.assert_array_equal(whole.moments().scatter, parts.moments().scatter)
+    np.testing.assert_array_equal(whole.moments().mean, parts.moments().mean)
+
+
+def test_waiting_rows_are_copies():
+    rows = rows_of(11, 5, 3)
+    accumulator = MomentAccumulator()
+    accumulator.update(rows)
+    wanted = Moments.of(rows)
+    rows[:] = 0.0
+    np.testing.assert_allclose(accumulator.moments().scatter, wanted.scatter)
+
+
 def test_misuse():
     accumulator = MomentAccumulator()
     with pytest.raises(ValueError, match="no rows"):
@@ -116,9 +141,9 @@ def test_misuse():
     with pytest.raises(ValueError, match="follow rows"):
         accumulator.update(np.zeros((5, 2)))
     with pytest.raises(ValueError, match="not finite"):
-        accumulator.update(np.full((5, 3), np.nan))
+        add(np.full((5, 3), np.nan))
     with pytest.raises(ValueError, match="overflow"):
-        accumulator.update(np.array([[1e200] * 3, [-1e200] * 3]))
+        add(np.array([[1e200] * 3, [-1e200] * 3]))
     with pytest.raises(ValueError, match="expected"):
         accumulator.update(np.zeros(3))
     with pytest.raises(ValueError, match="chunk"):
