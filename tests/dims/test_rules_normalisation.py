@@ -52,11 +52,11 @@ def test_layer_norm_leaves_other_layers_exact() -> None:
 
 
 def test_layer_norm_over_several_axes_marks_them_all() -> None:
-    def step(b: Build, x: str) -> str:
-        return b.op("LayerNormalization", x, b.weight(5, 11), b.weight(5, 11), axis=1)
-
-    (layer,) = Case.of(between_matmuls(step)).graph.layers
-    assert layer.grade == "renormalising"
+    b = Build()
+    hidden = b.dense(b.op("MatMul", b.weight(13, 5), b.input("N", 5, 7)), 7, 11)  # (N, 13, 11), both of weights
+    normed = b.op("LayerNormalization", hidden, b.weight(13, 11), b.weight(13, 11), axis=1)
+    case = Case.of(b.proto(b.dense(b.op("MatMul", b.weight(3, 13), normed), 11, 5)))
+    assert {layer.size: layer.grade for layer in case.graph.layers} == {11: "renormalising", 13: "renormalising"}
 
 
 @pytest.mark.parametrize("axis", [-1, 2])

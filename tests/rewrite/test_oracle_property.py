@@ -49,16 +49,19 @@ def _whole(size: int, parts: int, over: int | None) -> Kept:
 @settings(max_examples=EXAMPLES // 2)
 @given(rng=randoms)
 def test_the_oracle_notices_a_perturbed_weight(rng: random.Random) -> None:
-    """Smooth models only: in them every weight that is read matters."""
+    """Smooth models only: in them nearly every weight that is read matters."""
     case = Case.of(random_model(rng, smooth=True, longest=5))
-    keeping = random_plan(case.graph, rng)
+    keeping, feeds = random_plan(case.graph, rng), case.feeds()
     cut = case.cut(keeping)
+    clean = run(cut, feeds)
     read = {name for node in cut.graph.node for name in node.input if node.op_type in ("Conv", "Gemm", "MatMul")}
     weights = [t for t in cut.graph.initializer if t.name in read and len(t.dims) > 1]
     assume(weights)
     weight = rng.choice(weights)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.5), weight.name))
-    assert gap(run(case.masked(keeping), case.feeds()), run(cut, case.feeds())) > TOLERANCE
+    perturbed = run(cut, feeds)
+    assume(gap(clean, perturbed) > 10 * TOLERANCE)  # not the keys of an attention that is uniform anyway
+    assert gap(run(case.masked(keeping), feeds), perturbed) > TOLERANCE
 
 
 @settings(max_examples=EXAMPLES // 2)
