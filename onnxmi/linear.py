@@ -53,6 +53,8 @@ class Linear:
         Spatial shape of a convolution's kernel, else empty.
     obstacle : str or None
         Why the weights cannot be replaced by repaired ones, if so.
+    alpha, beta : float
+        What a Gemm multiplies its product and its bias by.
     """
 
     nodes: tuple[Node, ...]
@@ -64,6 +66,8 @@ class Linear:
     outputs: Term
     kernel: tuple[int, ...]
     obstacle: str | None
+    alpha: float = 1.0
+    beta: float = 1.0
 
     @property
     def key(self) -> str:
@@ -150,6 +154,8 @@ def _linear(graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...]) -> Li
         outputs=channels.axes[node.outputs[0]][axis],
         kernel=shape[2:] if node.op == "Conv" else (),
         obstacle=_obstacle(graph, nodes),
+        alpha=float(node.attributes.get("alpha", 1.0)),
+        beta=float(node.attributes.get("beta", 1.0)),
     )
 
 
@@ -171,8 +177,9 @@ def _obstacle(graph: Graph, nodes: tuple[Node, ...]) -> str | None:
     node, lens = nodes[0], LENSES[nodes[0].op]
     if len(graph.consumers[node.inputs[lens.weight]]) != len(nodes):
         return "its weight is also used by other operators"
-    if node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("beta", 1.0) != 1.0:
-        return "it scales its product or its bias"
+    scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
+    if len(set(scales)) > 1 or not all(scales[0]):
+        return "it scales its product or its bias by nothing, or differently at each use"
     for bias in (_bias(graph, n) for n in nodes):
         if bias is not None and not (graph.is_constant(bias.name) and len(graph.constant_shape(bias.name)) == 1):
             return "its bias is not a stored vector"
@@ -180,13 +187,20 @@ def _obstacle(graph: Graph, nodes: tuple[Node, ...]) -> str | None:
 
 
 def weight_matrix(linear: Linear, array: Array) -> NDArray[np.float64]:
-    """Weights as (groups, K, M) float64."""
-    return LENSES[linear.nodes[0].op].matrix(linear, array).astype(np.float64)
+    """Weights as (groups, K, M) float64, with what the operator multiplies its product by."""
+    return LENSES[linear.nodes[0].op].matrix(linear, array).astype(np.float64) * linear.alpha
+
+
+def bias_value(linear: Linear, old: Array | None, shift: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
+    """Return the stored bias that adds `shift` (M,) to the results; `old` is the one before, if there is one."""
+    if old is None:
+        return np.asarray(shift / linear.beta).astype(dtype)
+    return np.asarray(old.astype(np.float64) + shift / linear.beta).astype(old.dtype)
 
 
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     """Turn (groups, K, M) weights into the operator's own layout and shape."""
-    return LENSES[linear.nodes[0].op].array(linear, matrix, shape)
+    return LENSES[linear.nodes[0].op].array(linear, matrix / linear.alpha, shape)
 
 
 def row_count(linear: Linear, activation: Array) -> int:

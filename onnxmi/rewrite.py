@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, SizeOperand, Use
 from onnxmi.dims.term import Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import InvariantError
-from onnxmi.linear import Linear
+from onnxmi.linear import Linear, bias_value
 from onnxmi.model import Model
 from onnxmi.model.edit import Array, Editor
 
@@ -123,13 +123,14 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
     for node, bias in zip(linear.nodes, linear.biases, strict=True):
         if bias is not None:
             old = model.graph.constant(bias.name)
-            value = (old[outputs].astype(np.float64) + replacement.shift).astype(old.dtype)
+            value = bias_value(linear, old[outputs], replacement.shift, dtype)
             editor.set_input(bias.node, bias.operand, editor.add_initializer(bias.name, value))
-        elif node.op == "MatMul":
-            editor.add_after(node.index, "Add", replacement.shift.astype(dtype))
+            continue
+        value = bias_value(linear, None, replacement.shift, dtype)
+        if node.op == "MatMul":
+            editor.add_after(node.index, "Add", value)
         else:
-            name = editor.add_initializer(f"{linear.weight_name}.bias", replacement.shift.astype(dtype))
-            editor.set_input(node.index, 2, name)
+            editor.set_input(node.index, 2, editor.add_initializer(f"{linear.weight_name}.bias", value))
 
 
 def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, int]:

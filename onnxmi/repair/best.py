@@ -43,10 +43,9 @@ def repair(
     Repaired
         Few samples cannot make the model worse than the plain cut on the judging samples.
     """
-    stepwise = repair_stepwise(
-        model, graph, linears, keeping, calibration, deal.fit, deal.judge, options, progress=progress
-    )
-    at_once = repair_at_once(model, graph, linears, keeping, fitted, judged)
+    found = model, graph, linears, keeping
+    at_once = repair_at_once(*found, fitted, judged)
+    stepwise = repair_stepwise(*found, calibration, deal.fit, deal.judge, options, shared=at_once, progress=progress)
     plain = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in at_once.notes))
     return min((stepwise, at_once, plain), key=_error(model, graph, keeping, calibration, deal, options))
 

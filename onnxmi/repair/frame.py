@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SMALL_SCALE = 1e-3  # a channel that is scaled down this far after the operator cannot correct its stream
+SMALL_SCALE = 1e-3  # a channel that is scaled down this far after the operator cannot correct anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,8 @@ class Frame:
         blank = (Solution(self.plain(g), np.zeros(len(self.outputs[g])), 0.0, 0.0, 0.0, False) for g in groups)
         return self.replacement(list(blank))
 
-    def rows(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> Array:
-        """Inputs of the cut model beside what its plain cut misses of the targets.
+    def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
+        """Inputs of the cut model, and the results that are wanted of them.
 
         Parameters
         ----------
@@ -94,45 +94,35 @@ class Frame:
         places : (rows,) int64
             See `onnxmi.linear.feature_rows`.
         drift : (groups, rows, M) array or None
-            What to add to the targets.
+            What to add to the original's results.
 
         Returns
         -------
-        (groups, rows, S + M) array
+        (groups, rows, S) and (groups, rows, M) arrays; the results are without bias.
         """
         before = feature_rows(self.linear, original, places)
-        after = feature_rows(self.after, cut, places)
-        joined = []
-        for group, of_original in enumerate(self.groups):
-            target = before[of_original] @ self.wanted(group).astype(before.dtype)
-            missing = target - after[group] @ self.plain(group).astype(after.dtype)
-            if drift is not None:
-                missing = missing + drift[group]
-            joined.append(np.concatenate([after[group], missing], axis=1))
-        return np.stack(joined)
+        inputs = feature_rows(self.after, cut, places)
+        wanted = np.stack([before[g] @ self.wanted(k).astype(before.dtype) for k, g in enumerate(self.groups)])
+        return inputs, wanted if drift is None else wanted + drift
 
-    def drift(self, original: Array, cut: Array, places: Ints, scale: Floats | None) -> Array:
-        """What the cut model's residual stream is off by, in units of the operator's result.
+    def joined(self, inputs: Array, wanted: Array) -> Array:
+        """Inputs beside what the plain cut misses of the wanted results, (groups, rows, S + M)."""
+        missing = [wanted[k] - inputs[k] @ self.plain(k).astype(inputs.dtype) for k in range(len(self.groups))]
+        return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
-        Parameters
-        ----------
-        original, cut : array
-            The stream in both models.
-        scale : (M,) float64 or None
-            What the operator's result is multiplied by before it is added to the stream.
-
-        Returns
-        -------
-        (groups, rows, M) array
-        """
+    def stream(self, original: Array, cut: Array, places: Ints) -> tuple[Array, Array]:
+        """A tensor that the results are added to, in both models: (groups, rows, M) each."""
         before = output_rows(self.linear, original, places, self.linear.groups)
         after = output_rows(self.linear, cut, places, len(self.groups))
-        kept = np.stack([before[g][:, outputs] for g, outputs in zip(self.groups, self.outputs, strict=True)])
-        difference: Array = kept - after
-        if scale is None:
-            return difference
-        per_group = scale.reshape(self.linear.groups, -1)
-        factors = np.stack([per_group[g][outputs] for g, outputs in zip(self.groups, self.outputs, strict=True)])
-        small = np.abs(factors) < SMALL_SCALE * np.abs(factors).max(initial=0.0)
-        inverse = np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))
-        return np.asarray(difference * inverse[:, None, :].astype(difference.dtype))
+        return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
+
+    def kept(self, of_outputs: Floats) -> Floats:
+        """Pick the outputs that stay from one value an output, (groups, 1, M)."""
+        per_group = of_outputs.reshape(self.linear.groups, -1)
+        return np.stack([per_group[g][out] for g, out in zip(self.groups, self.outputs, strict=True)])[:, None]
+
+
+def inverse(factors: Floats) -> Floats:
+    """One over each factor; 0 for those too small to undo."""
+    small = np.abs(factors) <= SMALL_SCALE * np.abs(factors).max(initial=0.0)
+    return np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))

@@ -10,7 +10,7 @@ one forward pass of each model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,13 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import MomentAccumulator, Moments, fit
 from onnxmi.information.affine import PairMoments
-from onnxmi.linear import Linear
+from onnxmi.linear import Linear, bias_value
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
-from onnxmi.repair.feedback import Feedback, find_feedback
-from onnxmi.repair.frame import Frame
+from onnxmi.repair.frame import Frame, inverse
+from onnxmi.repair.rectified import RectifiedRows, refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
+from onnxmi.repair.tail import Tail, find_tail
 from onnxmi.rewrite import Replacement, VectorReplacement, rewrite
 
 Floats = NDArray[np.float64]
@@ -62,6 +63,7 @@ def repair_stepwise(
     judged: Samples,
     options: CaptureOptions,
     steps: StepOptions = StepOptions(),
+    shared: Repaired | None = None,
     progress: Progress = silent,
 ) -> Repaired:
     """Repair a cut model operator by operator; see `repair_at_once` for what is returned.
@@ -70,12 +72,19 @@ def repair_stepwise(
     ----------
     fitted, judged : (n,) int64
         Samples to solve on, and to judge the ridge on.
+    steps : StepOptions
+        Variants.
+    shared : Repaired, optional
+        The one-pass repair: operators that are used at several places of the model are taken from it.
     """
     order = [linear for linear in linears if _wanted(linear, keeping, steps)]
     affines = list(find_affines(model, graph, keeping))
-    walk = _Walk(model, graph, order, keeping, calibration, fitted, judged, options, steps)
-    replacements: list[Replacement | VectorReplacement] = []
-    notes: list[RepairNote] = []
+    shared = shared or Repaired()
+    stepped = {linear.label for linear in order}
+    taken = [r for r in shared.replacements if isinstance(r, Replacement) and len(r.linear.nodes) > 1]
+    walk = _Walk(model, graph, order, taken, keeping, calibration, fitted, judged, options, steps)
+    replacements: list[Replacement | VectorReplacement] = list(taken)
+    notes = [note for note in shared.notes if note.operator not in stepped]
     stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
     for done, stop in enumerate(stops):
         made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
@@ -103,6 +112,7 @@ class _Walk:
         model: Model,
         graph: ChannelGraph,
         order: Sequence[Linear],
+        taken: Sequence[Replacement],
         keeping: Keeping,
         calibration: Calibration,
         fitted: Samples,
@@ -121,7 +131,7 @@ class _Walk:
                 self._batches.append((Batch.of(calibration, chosen, feeds), judges))
         self._frames = {linear.key: Frame.of(model, graph, linear, keeping) for linear in order}
         plain = [frame.plain_replacement() for frame in self._frames.values()]
-        working = rewrite(model, graph, keeping, plain)
+        working = rewrite(model, graph, keeping, [*plain, *taken])
         inputs = [batch.feeds for batch, _ in self._batches]
         self._original = Advance(model.proto, inputs, options.threads)
         self._cut = Advance(working, inputs, options.threads)
@@ -146,8 +156,8 @@ class _Walk:
         """Advance to one operator, solve it and install the solution."""
         frame = self._frames[linear.key]
         self._pending.remove(linear.nodes[0].index)
-        fitted, judged = self._measure(linear, frame, self._feedback(linear))
-        solved = [_solve(frame, group, fitted, judged) for group in range(len(frame.groups))]
+        measured = self._measure(linear, frame, self._tail(linear))
+        solved = [_solve(frame, group, measured) for group in range(len(frame.groups))]
         note = note_of(linear, solved)
         if not note.used:
             return (), note
@@ -155,38 +165,36 @@ class _Walk:
         self._install(linear, made)
         return (made,), note
 
-    def _feedback(self, linear: Linear) -> Feedback | None:
-        """The residual stream, where it is known before this operator's result is."""
-        found = find_feedback(self._model.graph, linear) if self._steps.feedback else None
-        if found is None:
-            return None
-        before = self._original.pieces.pending([found.stream])
-        blocked = {*self._pending, linear.nodes[0].index}
-        return None if blocked & set(before) else found
+    def _tail(self, linear: Linear) -> Tail:
+        """What becomes of the result; without the stream where that is not known before the result is."""
+        tail = find_tail(self._model.graph, linear)
+        if tail.stream is None:
+            return tail
+        before = self._original.pieces.pending([tail.stream])
+        blocked = {*self._pending, linear.nodes[0].index} & set(before)
+        return replace(tail, stream=None, rectified=False) if blocked or not self._steps.feedback else tail
 
-    def _measure(self, linear: Linear, frame: Frame, feedback: Feedback | None) -> tuple[Moments, Moments | None]:
+    def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> _Measured:
         rng = np.random.default_rng(self._seed)
-        sums = {False: MomentAccumulator(), True: MomentAccumulator()}
         tap = linear.taps[0]
-        wanted = [tap] if feedback is None else [tap, feedback.stream]
+        wanted = [tap] if tail.stream is None else [tap, tail.stream]
+        measured = _Measured(frame, tail)
         pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
-        judges_seen = False
         for (batch, judges), original, cut in pairs:
             places = draw_rows(linear, original[tap], batch, self._total, self._masks.get(linear.key), rng)
-            drift = None
-            if feedback is not None:
-                drift = frame.drift(original[feedback.stream], cut[feedback.stream], places, feedback.scale)
-            sums[judges].update(frame.rows(original[tap], cut[tap], places, drift))
-            judges_seen |= judges
-        return sums[False].moments(), sums[True].moments() if judges_seen else None
+            stream = None
+            if tail.stream is not None:
+                stream = frame.stream(original[tail.stream], cut[tail.stream], places)
+            measured.add(judges, original[tap], cut[tap], places, stream)
+        return measured
 
     def _install(self, linear: Linear, made: Replacement) -> None:
         pieces = self._cut.pieces
         dtype = self._model.graph.constant(linear.weight_name).dtype
         pieces.set_weight(linear.weight_name, made.weights.astype(dtype))
         name, old = self._bias_of(linear)
-        value = made.shift if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))] + made.shift
-        pieces.set_weight(name, value.astype(dtype if old is None else old.dtype))
+        kept = None if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))]
+        pieces.set_weight(name, bias_value(linear, kept, made.shift, dtype))
 
     def _bias_of(self, linear: Linear) -> tuple[str, Array | None]:
         """Name of the bias in the working model, and the original's values."""
@@ -207,18 +215,69 @@ def _unpadded(batch: Batch, rows: int) -> Samples:
     return counted
 
 
-def _solve(frame: Frame, group: int, fitted: Moments, judged: Moments | None) -> Solution:
+class _Measured:
+    """What one operator's regression needs, from all batches: moments, and the rows themselves before a Relu."""
+
+    def __init__(self, frame: Frame, tail: Tail) -> None:
+        self._frame, self._tail = frame, tail
+        self._scale, self._offset = frame.kept(tail.scale), frame.kept(tail.offset)
+        self._sums = {False: MomentAccumulator(), True: MomentAccumulator()}
+        self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
+        self._judged = False
+
+    def add(
+        self, judges: bool, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None
+    ) -> None:
+        """Take in one batch."""
+        undo = inverse(self._scale).astype(original.dtype)
+        drift = None if stream is None else (stream[0] - stream[1]) * undo
+        inputs, wanted = self._frame.targets(original, cut, places, drift)
+        self._sums[judges].update(self._frame.joined(inputs, wanted))
+        self._judged |= judges
+        if self._tail.rectified:
+            level = self._offset.astype(original.dtype) + (0 if stream is None else stream[1])
+            threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
+            self._rows[judges].append((inputs, wanted, threshold.astype(original.dtype)))
+
+    def moments(self, group: int) -> tuple[Moments, Moments | None]:
+        """Of the rows to fit to, and of those to judge by."""
+        judged = self._sums[True].moments().group(group) if self._judged else None
+        return self._sums[False].moments().group(group), judged
+
+    def rectified(self, group: int, judges: bool) -> RectifiedRows | None:
+        """The rows themselves, where the result goes through a Relu."""
+        batches = self._rows[judges and self._judged]
+        if not batches:
+            return None
+        inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
+        threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
+        return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
+
+
+def _solve(frame: Frame, group: int, measured: _Measured) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
     inputs, outputs = len(frame.features[group]), len(frame.outputs[group])
     targets = np.zeros((inputs + outputs, outputs))
     targets[inputs:] = np.eye(outputs)
     kept, none = np.arange(inputs), np.zeros(outputs)
-    own, other = fitted.group(group), None if judged is None else judged.group(group)
-    result = fit(own, other, kept, targets, none)
+    fitted, judged = measured.moments(group)
+    result = fit(fitted, judged, kept, targets, none)
     plain = frame.plain(group)
-    spread = _spread(own, plain)
+    spread = _spread(fitted, plain)
+    weights, shift = plain + result.weights, result.bias
+    if result.used:
+        weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
     errors = result.error_plain / spread, result.error_repaired / spread
-    return Solution(plain + result.weights, result.bias, result.ridge, *errors, result.used)
+    return Solution(weights, shift, result.ridge, *errors, result.used)
+
+
+def _for_relu(measured: _Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """Refine a solution for what a Relu lets through, and use that where it is better on the judging rows."""
+    rows, judge = measured.rectified(group, judges=False), measured.rectified(group, judges=True)
+    if rows is None or judge is None or not np.isfinite(ridge):
+        return weights, shift
+    refined = refine(rows, weights, shift, ridge)
+    return refined if judge.error(*refined) < judge.error(weights, shift) else (weights, shift)
 
 
 def _spread(moments: Moments, plain: Floats) -> float:

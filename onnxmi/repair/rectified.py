@@ -1,0 +1,83 @@
+"""Least squares for what a Relu lets through.
+
+Where the original's argument of a Relu is negative, any negative argument is as good. So the target is a set, and the
+regression alternates between the nearest target in the set and the least-squares solution for it; every round lowers
+the distance (the reconstruction of nonlinear responses of Zhang et al. 2015, solved by alternating projections). The
+Gram matrix stays the same: a round costs one product of the rows with the targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.information import regress_cross
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+ROUNDS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class RectifiedRows:
+    """Rows of one group of one linear operator whose result is rectified.
+
+    Attributes
+    ----------
+    inputs : (N, S)
+        Of the cut model.
+    targets : (N, M)
+        Results that would give the original's arguments of the Relu.
+    threshold : (N, M) or (1, M)
+        The result at which the argument is zero.
+    upward : (M,) bool
+        Whether the argument grows with the result.
+    """
+
+    inputs: Rows
+    targets: Rows
+    threshold: Rows
+    upward: NDArray[np.bool_]
+
+    def nearest(self, results: Rows) -> Rows:
+        """Return what has the same rectified value as the targets and lies nearest to the given results."""
+        closed = np.where(self.upward, self.targets <= self.threshold, self.targets >= self.threshold)
+        bounded = np.where(self.upward, np.minimum(results, self.threshold), np.maximum(results, self.threshold))
+        return np.where(closed, bounded, self.targets)
+
+    def error(self, weights: Floats, bias: Floats) -> float:
+        """Mean squared distance of the results from what has the right rectified value, summed over outputs."""
+        results = self.predict(weights, bias)
+        return float(np.square((results - self.nearest(results)).astype(np.float64)).sum() / max(len(results), 1))
+
+    def predict(self, weights: Floats, bias: Floats) -> Rows:
+        """Results (N, M) of weights (S, M) and a bias (M,)."""
+        kind = self.inputs.dtype
+        return np.asarray(self.inputs @ weights.astype(kind) + bias.astype(kind))
+
+
+def refine(rows: RectifiedRows, weights: Floats, bias: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """Improve a solution for what the Relu lets through.
+
+    Parameters
+    ----------
+    rows : RectifiedRows
+        To fit to.
+    weights, bias : (S, M) and (M,)
+        Where to start; the ridge shrinks towards these weights.
+    ridge : float
+        Relative, as in `onnxmi.information.regress_cross`.
+    """
+    inputs = rows.inputs.astype(np.float64)
+    mean = inputs.mean(axis=0)
+    centred = (inputs - mean).astype(rows.inputs.dtype)
+    gram = (centred.T @ centred).astype(np.float64) / len(centred)
+    prior = weights
+    for _ in range(ROUNDS):
+        wanted = rows.nearest(rows.predict(weights, bias))
+        cross = (centred.T @ wanted).astype(np.float64) / len(centred)
+        weights, bias = regress_cross(gram, cross, mean, wanted.mean(axis=0, dtype=np.float64), prior, ridge)
+    return weights, bias

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxmi.calibration import Calibration, check_calibration
+from onnxmi.capture import CaptureOptions
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import Keeping, Kept
+from onnxmi.linear import Linear, find_linears
+from onnxmi.model import Model
+from onnxmi.quality import compare, outputs
+from onnxmi.repair import Repaired, StepOptions, repair_stepwise
+from onnxmi.rewrite import rewrite
+from tests.support.oracle import Case
+
+
+@dataclass
+class Bench:
+    """A model with samples, cut and repaired."""
+
+    proto: onnx.ModelProto
+    samples: int = 193
+    case: Case = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.case = Case.of(self.proto)
+        rng = np.random.default_rng(5)
+        arrays = {}
+        for info in self.model.graph.inputs:
+            shape = [self.samples, *(dim if isinstance(dim, int) else 5 for dim in (info.dims or ())[1:])]
+            arrays[info.name] = rng.normal(size=shape).astype(np.float32)
+        self.data: Calibration = check_calibration(arrays, self.model.graph)
+        self.fit, self.judge, self.held = np.split(np.arange(self.samples), [131, 161])
+
+    @property
+    def model(self) -> Model:
+        return self.case.model
+
+    @property
+    def graph(self) -> ChannelGraph:
+        return self.case.graph
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        return find_linears(self.model.graph, self.graph)
+
+    def keep(self, share: float = 0.5) -> Keeping:
+        kept = {}
+        for layer in self.graph.layers:
+            indices = np.arange(0, layer.size, max(1, round(1 / share)))
+            kept[layer.id] = Kept(np.tile(indices, (layer.parts, 1)) if layer.over else indices, layer.over)
+        return kept
+
+    def stepwise(self, keeping: Keeping, steps: StepOptions | None = None) -> Repaired:
+        options = CaptureOptions(batch_size=32, threads=1)
+        found = self.model, self.graph, self.linears
+        return repair_stepwise(*found, keeping, self.data, self.fit, self.judge, options, steps or StepOptions())
+
+    def error(self, keeping: Keeping, replacements: Sequence[object] = ()) -> float:
+        """Relative error of the output on samples nothing was fitted to."""
+        made = rewrite(self.model, self.graph, keeping, replacements)
+        before, after = (outputs(p, self.data, self.held, 32, 1) for p in (self.model.proto, made))
+        return compare(before, after, None, len(self.held)).relative_error
+
+
+@pytest.fixture
+def bench() -> type[Bench]:
+    return Bench

@@ -1,0 +1,65 @@
+"""What becomes of a linear operator's result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxmi.linear import find_linears
+from onnxmi.repair.tail import Tail, find_tail
+from tests.support.build import Build
+from tests.support.oracle import Case
+
+
+def tail(build: Build, output: str, number: int = 0) -> tuple[Case, Tail]:
+    case = Case.of(build.proto(output))
+    linears = find_linears(case.model.graph, case.graph)
+    return case, find_tail(case.model.graph, linears[number])
+
+
+def test_a_bias_and_a_relu() -> None:
+    b = Build()
+    hidden = b.op("Relu", b.dense(b.input("N", 7), 7, 11))
+    case, found = tail(b, b.dense(hidden, 11, 3))
+    assert found.rectified
+    assert found.stream is None
+    np.testing.assert_array_equal(found.scale, np.ones(11))
+    np.testing.assert_allclose(found.offset, b.initializers[case.model.graph.nodes[1].inputs[1]])
+
+
+def test_a_batch_norm_scales_and_shifts() -> None:
+    b = Build()
+    x = b.conv(b.input("N", 3, 5, 7), 3, 11)
+    x = b.op("Relu", b.batch_norm(x, 11))
+    case, found = tail(b, b.conv(x, 11, 5))
+    conv, norm = case.model.graph.nodes[:2]
+    bias = b.initializers[conv.inputs[2]]
+    gamma, beta, mean, variance = (b.initializers[name].astype(np.float64) for name in norm.inputs[1:])
+    scale = gamma / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(found.scale, scale, rtol=1e-6)
+    np.testing.assert_allclose(found.offset, (bias - mean) * scale + beta, rtol=1e-5)
+    assert found.rectified
+
+
+def test_a_residual_stream() -> None:
+    b = Build()
+    stream = b.conv(b.input("N", 3, 5, 7), 3, 11)
+    inner = b.conv(b.op("Relu", b.conv(stream, 11, 13)), 13, 11)
+    _, found = tail(b, b.conv(b.op("Relu", b.op("Add", inner, stream)), 11, 5), number=2)
+    assert found.stream == stream
+    assert found.rectified
+
+
+def test_a_result_with_two_readers_is_followed_no_further() -> None:
+    b = Build()
+    made = b.conv(b.input("N", 3, 5, 7), 3, 11)
+    both = b.op("Add", b.op("Relu", made), b.op("Sigmoid", made))
+    _, found = tail(b, b.conv(both, 11, 5))
+    assert not found.rectified
+    assert found.stream is None
+
+
+def test_a_constant_is_no_stream() -> None:
+    b = Build()
+    made = b.op("Add", b.conv(b.input("N", 3, 5, 7), 3, 11), b.const(np.ones((11, 1, 1))))
+    _, found = tail(b, b.conv(made, 11, 5))
+    assert found.stream is None
