@@ -1,4 +1,4 @@
-"""Scores: what each unit of a layer is worth, seen from the linear operators that consume it."""
+"""Scores: what each unit of a layer is worth, seen from what consumes it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.consumers import Consumer
 from onnxmi.dims.channel_graph import Layer
-from onnxmi.dims.term import Keeping, atoms
 from onnxmi.information import Selection, View, joint, pairwise, pairwise_gaussian, top, variance, wanda
-from onnxmi.linear import Linear
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Consumer:
-    """One group of one linear operator that consumes a layer, restricted to what is kept so far.
-
-    Attributes
-    ----------
-    covariance : (K, K) of its input features; mean : (K,).
-    weights : (K, M), the columns of the kept neurons above.
-    units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
-    binned : (K, M) mutual information from histograms in nats, where they were captured.
-    """
-
-    covariance: Floats
-    mean: Floats
-    weights: Floats
-    units: Ints
-    binned: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,48 +127,3 @@ SCORERS: Mapping[tuple[str, str], Scorer] = {
 
 SCORES = tuple(dict.fromkeys(score for score, _ in SCORERS))
 ESTIMATORS = ("gaussian", "binned")
-
-
-def consumes(linear: Linear, layer: Layer) -> bool:
-    """Whether a linear operator contracts over a layer."""
-    return any(atom.id == layer.id for atom in atoms(linear.channels)) and any(
-        node.index in layer.users for node in linear.nodes
-    )
-
-
-def unit_of_features(linear: Linear, layer: Layer) -> Ints:
-    """Unit of a layer that owns each input feature of a linear operator, (groups, K); -1 for other layers' features.
-
-    The units of a ragged layer are numbered part by part.
-    """
-    inner = linear.feature_units(layer.id)
-    if layer.over is None:
-        return inner
-    outer = linear.feature_units(layer.over)
-    return np.where(inner >= 0, outer * layer.size + inner, -1)
-
-
-def consumer(
-    linear: Linear,
-    group: int,
-    layer: Layer,
-    keeping: Keeping,
-    weights: Floats,
-    covariance: Floats,
-    mean: Floats,
-    binned: Floats | None,
-) -> Consumer | None:
-    """Restrict one group of a linear operator to what is kept so far; None where the layer has nothing in it.
-
-    Parameters
-    ----------
-    weights, covariance, mean, binned
-        (K, M), (K, K), (K,) and (K, M) of the whole group.
-    """
-    rows = np.flatnonzero(linear.kept_features(keeping)[group])
-    columns = np.flatnonzero(linear.kept_outputs(keeping)[group])
-    units = unit_of_features(linear, layer)[group][rows]
-    if not rows.size or not columns.size or (units < 0).all():
-        return None
-    table = None if binned is None else binned[np.ix_(rows, columns)]
-    return Consumer(covariance[np.ix_(rows, rows)], mean[rows], weights[np.ix_(rows, columns)], units, table)

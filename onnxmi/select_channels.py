@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.capture import Progress, silent
+from onnxmi.consumers import Consumers
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
-from onnxmi.dims.term import Keeping, Kept, coordinates
+from onnxmi.dims.term import Kept, coordinates
 from onnxmi.information import Selection
-from onnxmi.linear import Linear, weight_matrix
+from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.plan import Choice
-from onnxmi.scoring import SCORERS, Candidates, Consumer, consumer, consumes
+from onnxmi.scoring import SCORERS, Candidates
 from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
@@ -34,12 +35,15 @@ class SelectOptions:
         A key of `onnxmi.scoring.SCORERS`.
     seed : int
         For the random baseline.
+    target : str
+        What layers right below the outputs are scored against: "outputs", or "labels" where there are any.
     """
 
     keep: float = 0.5
     score: str = "joint"
     estimator: str = "gaussian"
     seed: int = 0
+    target: str = "outputs"
 
 
 def top_down(layers: Sequence[Layer]) -> list[Layer]:
@@ -69,10 +73,11 @@ def select_channels(
     Returns
     -------
     tuple of Choice
-        For the layers that lose something, in graph order.
+        For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
+        of its weights; see `unscored`.
     """
     scorer = SCORERS[options.score, options.estimator]
-    weights = {linear.key: weight_matrix(linear, model.graph.constant(linear.weight_name)) for linear in linears}
+    consumers = Consumers.of(model, graph, linears, statistics, options.target != "outputs")
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):
@@ -80,7 +85,7 @@ def select_channels(
         if quota < layer.size:
             candidates = Candidates(
                 layer=layer,
-                consumers=tuple(_consumers(layer, linears, statistics, weights, keeping)),
+                consumers=consumers(layer, keeping),
                 keep=quota * layer.parts,
                 quota=quota,
                 parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
@@ -95,30 +100,18 @@ def select_channels(
     return tuple(choices[layer.id] for layer in graph.layers if layer.id in choices)
 
 
+def unscored(
+    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, layers: Sequence[Layer]
+) -> tuple[Layer, ...]:
+    """Layers that nothing consumes that could be measured: their units are chosen by the norms of their weights."""
+    consumers = Consumers.of(model, graph, linears, statistics, labels=False)
+    return tuple(layer for layer in layers if not consumers(layer, {}))
+
+
 def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
     if layer.over is None:
         return selection.kept
     return (selection.kept % layer.size).reshape(layer.parts, -1)
-
-
-def _consumers(
-    layer: Layer,
-    linears: Sequence[Linear],
-    statistics: Statistics,
-    weights: dict[str, Floats],
-    keeping: Keeping,
-) -> Iterator[Consumer]:
-    for linear in linears:
-        if not consumes(linear, layer):
-            continue
-        moments = statistics.moments[linear.key]
-        binned = statistics.binned.get(linear.key)
-        for group in range(linear.groups):
-            own = moments.group(group)
-            table = None if binned is None else binned[group]
-            made = consumer(linear, group, layer, keeping, weights[linear.key][group], own.covariance, own.mean, table)
-            if made is not None:
-                yield made
 
 
 def unit_norms(model: Model, graph: ChannelGraph, layer: Layer) -> Floats:

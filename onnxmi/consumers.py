@@ -1,0 +1,132 @@
+"""What consumes a layer, and what of it is kept so far: the targets that the layer's units are scored against.
+
+- A linear operator makes kept neurons' pre-activations from the layer: they are the target. Operators that read the
+  same source make one target together.
+- A product of queries with keys makes attention scores: each head's score is the target of its dimensions.
+- Right below the outputs, where the samples have labels, the best linear prediction of the label may be the target.
+
+A layer with several consumers is worth what it tells each of them, summed. A residual stream is one layer with many:
+every block on it, so it comes last and is scored against everything that is kept above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.attention import ScoreProduct, find_score_products
+from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.dims.term import Keeping, atoms
+from onnxmi.linear import Linear, weight_matrix
+from onnxmi.model import Model
+from onnxmi.sources import Source, find_sources
+from onnxmi.statistics import Statistics
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Consumer:
+    """What consumes a layer, restricted to what is kept so far: one group of a source, or one head's scores.
+
+    Attributes
+    ----------
+    covariance : (K, K) of its input features; mean : (K,).
+    weights : (K, M), the columns of the kept neurons above.
+    units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
+    binned : (K, M) mutual information from histograms in nats, where they were captured.
+    """
+
+    covariance: Floats
+    mean: Floats
+    weights: Floats
+    units: Ints
+    binned: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """Finds the consumers of any layer.
+
+    Attributes
+    ----------
+    labels : bool
+        Whether labels are the target right below the outputs, where they were measured.
+    """
+
+    model: Model
+    sources: tuple[Source, ...]
+    products: tuple[ScoreProduct, ...]
+    statistics: Statistics
+    labels: bool
+
+    @staticmethod
+    def of(
+        model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, labels: bool
+    ) -> Consumers:
+        """Look for them in a model."""
+        measured = [linear for linear in linears if linear.key in statistics.keys]
+        products = [p for p in find_score_products(model.graph, graph, {}) if p.key in statistics.scores]
+        return Consumers(model, find_sources(measured, {}), tuple(products), statistics, labels)
+
+    def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Consumer, ...]:
+        """Return what consumes a layer; nothing where no consumer of it could be measured."""
+        linear = (self._readers(source, layer, keeping) for source in self.sources)
+        scores = (self._scores(product, layer, keeping) for product in self.products)
+        return tuple(consumer for found in (*linear, *scores) for consumer in found)
+
+    def _readers(self, source: Source, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
+        """Consumers behind one source: one for each group of channels."""
+        readers = [linear for linear in source.linears if consumes(linear, layer)]
+        if not readers:
+            return
+        moments = self.statistics.sources[source.key]
+        stored = [weight_matrix(reader, self.model.graph.constant(reader.weight_name)) for reader in readers]
+        tables = [self.statistics.binned.get(reader.key) for reader in readers]
+        classes = self.statistics.classes.get(source.key) if self.labels else None
+        for group in range(readers[0].groups):
+            rows = np.flatnonzero(readers[0].kept_features(keeping)[group])
+            units = unit_of_features(readers[0], layer)[group][rows]
+            columns = [reader.kept_outputs(keeping)[group] for reader in readers]
+            weights = np.concatenate([w[group][rows][:, c] for w, c in zip(stored, columns, strict=True)], axis=1)
+            if not weights.size or (units < 0).all():
+                continue
+            own = moments.group(group).take(rows)
+            if classes is not None:
+                weights = classes.weights(moments, (group,))[rows]
+            binned = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
+            table = np.concatenate(binned, axis=1) if binned else None
+            yield Consumer(own.covariance, own.mean, weights, units, table)
+
+    def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
+        """Consumers behind one product of queries and keys: one for each kept head."""
+        if product.node.index not in layer.users or not any(atom.id == layer.id for atom in atoms(product.term)):
+            return
+        moments = self.statistics.scores[product.key]
+        units = product.units(layer)
+        for group in np.flatnonzero(product.kept_groups(keeping)).tolist():
+            own = moments.group(group)
+            yield Consumer(own.covariance, own.mean, np.ones((own.features, 1)), units[group])
+
+
+def consumes(linear: Linear, layer: Layer) -> bool:
+    """Whether a linear operator contracts over a layer."""
+    return any(atom.id == layer.id for atom in atoms(linear.channels)) and any(
+        node.index in layer.users for node in linear.nodes
+    )
+
+
+def unit_of_features(linear: Linear, layer: Layer) -> Ints:
+    """Unit of a layer that owns each input feature of a linear operator, (groups, K); -1 for other layers' features.
+
+    The units of a ragged layer are numbered part by part.
+    """
+    inner = linear.feature_units(layer.id)
+    if layer.over is None:
+        return inner
+    outer = linear.feature_units(layer.over)
+    return np.where(inner >= 0, outer * layer.size + inner, -1)
