@@ -13,7 +13,7 @@ from onnxmi.dims.channel_graph import (
 )
 from onnxmi.dims.layers import LayerReader
 from onnxmi.dims.rules import RULES
-from onnxmi.dims.site import Declarations, Site, Terms
+from onnxmi.dims.site import Declarations, Rule, Site, Terms
 from onnxmi.dims.unify import Solver
 from onnxmi.model import Graph, Model, Node
 from onnxmi.probe import Probe
@@ -62,7 +62,7 @@ class _Inference:
         ):
             site.freeze_all("has an operand whose shape is not known")
         else:
-            rule(site)
+            _run(rule, site)
 
     def _read(self, node: Node, operand: int) -> Terms | None:
         """Terms of an operand; a stored vector with several readers gets terms of its own for each reading."""
@@ -105,6 +105,14 @@ class _Inference:
     def _freeze(self, name: str, reason: str) -> None:
         for term in self.tensors.get(name, ()):
             self.solver.freeze(term, reason)
+
+
+def _run(rule: Rule, site: Site) -> None:
+    """Run a rule; operands in a form that it does not foresee are frozen like those of an operator without a rule."""
+    try:
+        rule(site)
+    except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
+        site.freeze_all(f"is used in a way that its rule does not know ({type(error).__name__}: {error})"[:120])
 
 
 def _read_off(inference: _Inference) -> ChannelGraph:

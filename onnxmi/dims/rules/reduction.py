@@ -13,6 +13,14 @@ def _reduced_axes(site: Site, operand: Terms) -> tuple[int, ...]:
     return tuple(axis % len(operand) for axis in axes)
 
 
+def _is_fed(site: Site) -> bool:
+    """Whether a caller says which axes; then all are frozen."""
+    fed = len(site.node.inputs) > 1 and bool(site.node.inputs[1]) and site.value(1) is None
+    if fed:
+        site.freeze_all("reduces axes that are not known")
+    return fed
+
+
 def _tie_rest(site: Site, operand: Terms, reduced: tuple[int, ...], out: Terms | None) -> None:
     if out is None:
         return
@@ -26,7 +34,7 @@ def _tie_rest(site: Site, operand: Terms, reduced: tuple[int, ...], out: Terms |
 def _reduce(site: Site) -> None:
     """Freeze the axes that are reduced, tie the others."""
     operand = site.operand(0)
-    if operand is None:
+    if operand is None or _is_fed(site):
         return
     reduced = _reduced_axes(site, operand)
     site.freeze([operand[axis] for axis in reduced], "reduces over it")
@@ -36,7 +44,7 @@ def _reduce(site: Site) -> None:
 def _reduce_mean(site: Site) -> None:
     """A mean of fewer channels is another mean: what is divided by it, or has it taken off, is renormalised."""
     operand = site.operand(0)
-    if operand is None:
+    if operand is None or _is_fed(site):
         return
     reduced = _reduced_axes(site, operand)
     site.renormalise(reduced)
@@ -46,7 +54,7 @@ def _reduce_mean(site: Site) -> None:
 def _reduce_sum(site: Site) -> None:
     """Summing is a contraction with ones: a channel that is zero adds nothing (nor to a sum of magnitudes)."""
     operand = site.operand(0)
-    if operand is None:
+    if operand is None or _is_fed(site):
         return
     reduced = _reduced_axes(site, operand)
     for axis in reduced:
