@@ -17,12 +17,10 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.gauges import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.linear import Linear
 from onnxmi.model import Model
-from onnxmi.rows import Batch, Drawer, Samples, draw_rows, mask_inputs, padding_masks
+from onnxmi.rows import Batch, Drawer, Samples, mask_inputs, padding_masks
 from onnxmi.runtime import open_session
 from onnxmi.sources import find_sources, top_sources
 from onnxmi.statistics import Statistics
-
-__all__ = ["Batch", "CaptureOptions", "Progress", "Statistics", "capture", "draw_rows", "padding_masks", "silent"]
 
 Progress = Callable[[str, int, int], None]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping, Term, coordinates, kept_mask
 from onnxmi.model import Graph, Node
+from onnxmi.patches import Window, count, gather, window
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -120,6 +121,9 @@ class Lens:
     weight: int
 
 
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}
@@ -133,26 +137,29 @@ def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
 def _fits(graph: Graph, channels: ChannelGraph, node: Node, contracted: set[tuple[int, int]]) -> bool:
     lens = LENSES[node.op]
     weight = node.inputs[lens.weight]
-    stored = graph.is_constant(weight) and (node.op == "Conv" or len(graph.constant_shape(weight)) == 2)
-    plain = not node.attributes.get("transA", 0)
+    stored = graph.is_constant(weight) and (node.op in CONVOLUTIONS or len(graph.constant_shape(weight)) == 2)
+    plain = not node.attributes.get("transA", 0) and not node.attributes.get("output_shape")
+    if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        return False
     known = node.inputs[lens.activation] in channels.axes and node.outputs[0] in channels.axes
     return stored and plain and known and (node.index, lens.activation) in contracted
 
 
 def _linear(graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...]) -> Linear:
     node, lens = nodes[0], LENSES[nodes[0].op]
-    axis = 1 if node.op == "Conv" else -1
+    convolution = node.op in CONVOLUTIONS
+    axis = 1 if convolution else -1
     biases = tuple(_bias(graph, n) for n in nodes)
     shape = graph.constant_shape(node.inputs[lens.weight])
     return Linear(
         nodes=nodes,
         activation=lens.activation,
         weight=lens.weight,
-        groups=int(node.attributes.get("group", 1)) if node.op == "Conv" else 1,
+        groups=int(node.attributes.get("group", 1)) if convolution else 1,
         biases=biases,
         channels=channels.axes[node.inputs[lens.activation]][axis],
         outputs=channels.axes[node.outputs[0]][axis],
-        kernel=shape[2:] if node.op == "Conv" else (),
+        kernel=shape[2:] if convolution else (),
         obstacle=_obstacle(graph, nodes),
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
@@ -244,31 +251,18 @@ def _gemm_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
 # -- Conv -------------------------------------------------------------------------------------------------------------
 
 
-def _patch_places(linear: Linear, activation: Array) -> tuple[int, ...]:
-    """Spatial shape of the result."""
-    return _geometry(linear.nodes[0].attributes, linear.kernel, activation.shape[2:]).places
+def _window(linear: Linear, activation: Array) -> Window:
+    node = linear.nodes[0]
+    return window(node.attributes, linear.kernel, activation.shape[2:], transposed=node.op == "ConvTranspose")
 
 
 def _patch_count(linear: Linear, activation: Array) -> int:
-    return int(activation.shape[0]) * prod(_patch_places(linear, activation))
+    return count(activation, _window(linear, activation))
 
 
 def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
-    """Gather just the wanted patches: the activation is neither padded nor unfolded."""
-    size = activation.shape[2:]
-    geometry = _geometry(linear.nodes[0].attributes, linear.kernel, size)
-    samples, *where = np.unravel_index(places, (activation.shape[0], *geometry.places))
-    offsets, inside = np.zeros((len(places), 1), dtype=np.int64), np.ones((len(places), 1), dtype=np.bool_)
-    for axis, start in enumerate(where):
-        reach = np.arange(geometry.kernel[axis]) * geometry.dilations[axis] - geometry.before[axis]
-        at = start[:, None] * geometry.strides[axis] + reach
-        within = (at >= 0) & (at < size[axis])
-        clipped = np.clip(at, 0, size[axis] - 1)
-        offsets = (offsets[:, :, None] * size[axis] + clipped[:, None, :]).reshape(len(places), -1)
-        inside = (inside[:, :, None] & within[:, None, :]).reshape(len(places), -1)
-    patches: Array = activation.reshape(*activation.shape[:2], -1)[samples[:, None], :, offsets]
-    patches[~inside] = 0
-    rows: Array = patches.swapaxes(1, 2).reshape(len(places), linear.groups, -1)
+    patches = gather(activation, _window(linear, activation), places)
+    rows: Array = patches.reshape(len(places), linear.groups, -1)
     return rows.transpose(1, 0, 2)
 
 
@@ -279,41 +273,23 @@ def _patch_results(result: Array, places: Ints, groups: int) -> Array:
     return rows.transpose(1, 0, 2)
 
 
-@dataclass(frozen=True)
-class _Geometry:
-    """A convolution's window on one spatial size: `before` is the padding, `places` the shape of the result."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    before: tuple[int, ...]
-    places: tuple[int, ...]
-
-
-def _geometry(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...]) -> _Geometry:
-    axes = len(kernel)
-    strides = tuple(attributes.get("strides", (1,) * axes))
-    dilations = tuple(attributes.get("dilations", (1,) * axes))
-    pads = tuple(attributes.get("pads", (0,) * (2 * axes)))
-    before, after = pads[:axes], pads[axes:]
-    auto = attributes.get("auto_pad", "NOTSET")
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in zip(size, strides, reach, strict=True)]
-        small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
-        before, after = (small, large) if auto == "SAME_UPPER" else (large, small)
-    elif auto == "VALID":
-        before = after = (0,) * axes
-    spans = zip(size, before, after, reach, strides, strict=True)
-    return _Geometry(kernel, strides, dilations, before, tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans))
-
-
 def _conv_matrix(linear: Linear, array: Array) -> Array:
     return array.reshape(linear.groups, array.shape[0] // linear.groups, -1).transpose(0, 2, 1)
 
 
 def _conv_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     return matrix.transpose(0, 2, 1).reshape(shape)
+
+
+def _transposed_matrix(linear: Linear, array: Array) -> Array:
+    """(channels, outputs of a group, *kernel) as (groups, channels * kernel, outputs)."""
+    grouped = array.reshape(linear.groups, -1, array.shape[1], prod(linear.kernel))
+    return grouped.swapaxes(2, 3).reshape(linear.groups, -1, array.shape[1])
+
+
+def _transposed_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
+    grouped = matrix.reshape(matrix.shape[0], -1, prod(linear.kernel), matrix.shape[-1])
+    return grouped.swapaxes(2, 3).reshape(shape)
 
 
 def _left_matrix(linear: Linear, array: Array) -> Array:
@@ -327,4 +303,5 @@ LENSES: Mapping[str, Lens] = {
     "Gemm": Lens(*_MATRICES, _gemm_matrix, _gemm_array, activation=0, weight=1),
     "MatMul": Lens(*_MATRICES, _left_matrix, _gemm_array, activation=0, weight=1),
     "Conv": Lens(*_PATCHES, _conv_matrix, _conv_array, activation=0, weight=1),
+    "ConvTranspose": Lens(*_PATCHES, _transposed_matrix, _transposed_array, activation=0, weight=1),
 }

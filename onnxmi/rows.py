@@ -25,8 +25,6 @@ from onnxmi.model import Model
 Samples = NDArray[np.int64]
 Places = NDArray[np.int64]
 
-REPAIR_ROWS = 16_384
-REPAIR_ROWS_PER_FEATURE = 12
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -124,7 +122,10 @@ class Drawer:
         (rows,) int64
             Sorted places for `onnxmi.linear.feature_rows`.
         """
-        rows = row_count(linear, activation)
+        return self.places(row_count(linear, activation), batch, mask, wanted, nodes)
+
+    def places(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> Places:
+        """Draw as `draw` does from a tensor with so many rows in the batch."""
         by_sample = rows % batch.fed == 0
         counted = rows // batch.fed * batch.count if by_sample else rows
         total = rows / batch.fed * len(self._samples)
@@ -145,19 +146,6 @@ class Drawer:
             own = array if mask in self._calibration.whole else array[self._samples]
             self._unpadded[mask] = int(np.count_nonzero(own))
         return self._unpadded[mask]
-
-
-def draw_rows(
-    linear: Linear, activation: NDArray[Any], batch: Batch, total: int, mask: Mask | None, rng: np.random.Generator
-) -> Places:
-    """Draw rows of one batch evenly, without padding, by a generator: `total` samples give `REPAIR_ROWS` together."""
-    rows = row_count(linear, activation)
-    counted = np.arange(rows if rows % batch.fed else rows // batch.fed * batch.count)
-    if mask is not None and batch.feeds[mask.name].size == rows:
-        counted = np.flatnonzero(mask.flat(batch.feeds[mask.name])[: counted.size])
-    wanted = max(REPAIR_ROWS, REPAIR_ROWS_PER_FEATURE * linear.features)
-    share = -(-wanted * batch.count // (total * len(linear.nodes)))
-    return counted if counted.size <= share else np.sort(rng.permutation(counted)[:share])
 
 
 def padding_masks(

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
-    ("plan", "calibration", "linear"),
+    ("plan", "calibration", "linear", "patches"),
     ("dims",),
     ("probe",),
     ("runtime",),

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Pieces:
-    """A model that is run piece by piece: which nodes are still needed for a tensor, and a model of just these nodes."""
+    """A model that is run piece by piece: the nodes a tensor still needs, and a model of just these."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._proto = proto

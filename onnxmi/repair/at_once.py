@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxmi.capture import Progress, Statistics, silent
+from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import Moments, fit
@@ -15,6 +15,7 @@ from onnxmi.model import Model
 from onnxmi.repair.frame import Frame
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.rewrite import Replacement
+from onnxmi.statistics import Statistics
 
 
 def repair_at_once(

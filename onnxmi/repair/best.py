@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from onnxmi.calibration import Calibration
-from onnxmi.capture import CaptureOptions, Progress, Statistics, silent
+from onnxmi.capture import CaptureOptions, Progress, silent
 from onnxmi.deal import Deal
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
@@ -17,6 +17,7 @@ from onnxmi.repair.at_once import repair_at_once
 from onnxmi.repair.solution import Repaired
 from onnxmi.repair.stepwise import repair_stepwise
 from onnxmi.rewrite import rewrite
+from onnxmi.statistics import Statistics
 
 
 def repair(

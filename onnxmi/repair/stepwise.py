@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onnxmi.advance import Advance
 from onnxmi.calibration import Calibration
-from onnxmi.capture import Batch, CaptureOptions, Progress, draw_rows, padding_masks, silent
+from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import MomentAccumulator, Moments, fit
@@ -31,6 +31,7 @@ from onnxmi.repair.rectified import RectifiedRows, refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
 from onnxmi.rewrite import Replacement, VectorReplacement, rewrite
+from onnxmi.rows import Batch, Drawer, padding_masks
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -121,10 +122,10 @@ class _Walk:
         steps: StepOptions,
     ) -> None:
         self._model, self._graph, self._keeping, self._steps = model, graph, keeping, steps
-        self._seed = options.seed
-        self._total = len(fitted) + len(judged)
+        self._drawer = Drawer(calibration, np.concatenate([fitted, judged]), options.seed)
         self._pending = [linear.nodes[0].index for linear in order]
-        self._masks = padding_masks(model, graph, order)
+        self._masks = padding_masks(model, graph, order, options.mask)
+        self._any_mask = next(iter(self._masks.values()), None)
         self._batches: list[tuple[Batch, bool]] = []
         for samples, judges in ((fitted, False), (judged, True)):
             for chosen, feeds in calibration.batches(samples, options.batch_size):
@@ -144,7 +145,7 @@ class _Walk:
             self._batches, self._original.to([name]), self._cut.to([name]), strict=True
         ):
             before, after = (value[name].reshape(-1, value[name].shape[-1]) for value in (original, cut))
-            places = _unpadded(batch, len(before))
+            places = self._drawer.places(len(before), batch, self._any_mask, np.inf)
             found = PairMoments.of(after[places], before[places][:, affine.kept])
             measured[judges] = measured[judges].merge(found) if judges in measured else found
         correction, made, note = solve_affine(self._model, affine, measured[False], measured.get(True))
@@ -175,13 +176,12 @@ class _Walk:
         return replace(tail, stream=None, rectified=False) if blocked or not self._steps.feedback else tail
 
     def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> _Measured:
-        rng = np.random.default_rng(self._seed)
-        tap = linear.taps[0]
+        tap, wanted_rows = linear.taps[0], rows_wanted(linear)
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
         measured = _Measured(frame, tail)
         pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
         for (batch, judges), original, cut in pairs:
-            places = draw_rows(linear, original[tap], batch, self._total, self._masks.get(linear.key), rng)
+            places = self._drawer.draw(linear, original[tap], batch, self._masks.get(linear.key), wanted_rows)
             stream = None
             if tail.stream is not None:
                 stream = frame.stream(original[tail.stream], cut[tail.stream], places)
@@ -203,16 +203,6 @@ class _Walk:
             result = self._model.graph.nodes[bias.node].outputs[0]
             return pieces.result_operand(result, bias.operand), self._model.graph.constant(bias.name)
         return pieces.result_operand(node.outputs[0], 1 if node.op == "MatMul" else 2), None
-
-
-def _unpadded(batch: Batch, rows: int) -> Samples:
-    """Rows of a batch that count: not padding, nor samples that only fill it up."""
-    counted = np.arange(rows if rows % batch.fed else rows // batch.fed * batch.count)
-    for name, array in batch.feeds.items():
-        if "mask" in name.lower() and array.size == rows:
-            counted = counted[array.reshape(-1)[: counted.size] != 0]
-            break
-    return counted
 
 
 class _Measured:

@@ -77,8 +77,7 @@ def test_few_samples_do_not_make_it_worse_on_them(bench, few: int) -> None:
 def captured(made, options: CaptureOptions):
     from onnxmi.capture import capture
 
-    source = made.model, made.graph, made.linears, made.data
-    return capture(*source, made.fit, options), capture(*source, made.judge, options)
+    return capture(made.model, made.graph, made.linears, made.data, (made.fit, made.judge), options)
 
 
 def test_a_scaled_gemm_is_repaired_in_its_own_scale(bench) -> None:

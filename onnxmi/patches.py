@@ -1,0 +1,111 @@
+"""The patches that convolutions see: which inputs each position of the result is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel on one spatial size.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Spatial shape of the input.
+    kernel, strides, dilations : tuple of int
+        One entry for each spatial axis.
+    before : tuple of int
+        Padding at the start of each axis.
+    places : tuple of int
+        Spatial shape of the result.
+    transposed : bool
+        For a transposed convolution: a result at p reads (p + before - k * dilation) / stride where that is whole.
+    """
+
+    size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    before: tuple[int, ...]
+    places: tuple[int, ...]
+    transposed: bool = False
+
+    def sources(self, axis: int, place: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """Input position for each kernel entry along one axis, (rows, kernel), and whether there is one."""
+        steps = np.arange(self.kernel[axis]) * self.dilations[axis]
+        if self.transposed:
+            at, odd = np.divmod(place[:, None] + self.before[axis] - steps, self.strides[axis])
+            return at, (odd == 0) & (at >= 0) & (at < self.size[axis])
+        at = place[:, None] * self.strides[axis] + steps - self.before[axis]
+        return at, (at >= 0) & (at < self.size[axis])
+
+
+def window(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...], transposed: bool) -> Window:
+    """Read a convolution's attributes."""
+    axes = len(kernel)
+    strides = tuple(attributes.get("strides", (1,) * axes))
+    dilations = tuple(attributes.get("dilations", (1,) * axes))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    before, after = _padding(attributes, size, strides, reach)
+    spans = zip(size, before, after, reach, strides, strict=True)
+    if transposed:
+        extra = attributes.get("output_padding", (0,) * axes)
+        places = tuple((n - 1) * s + r - b - a + e for (n, b, a, r, s), e in zip(spans, extra, strict=True))
+    else:
+        places = tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans)
+    return Window(size, kernel, strides, dilations, before, places, transposed)
+
+
+def _padding(
+    attributes: Mapping[str, Any], size: tuple[int, ...], strides: tuple[int, ...], reach: list[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding before and after each axis, stated or automatic."""
+    axes = len(size)
+    pads = tuple(attributes.get("pads", (0,) * (2 * axes)))
+    auto = attributes.get("auto_pad", "NOTSET")
+    if auto == "VALID":
+        return (0,) * axes, (0,) * axes
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return pads[:axes], pads[axes:]
+    total = [max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in zip(size, strides, reach, strict=True)]
+    small, large = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+    return (small, large) if auto == "SAME_UPPER" else (large, small)
+
+
+def gather(activation: Array, seen: Window, places: Ints) -> Array:
+    """Return the patches at some places, (rows, channels, kernel entries); the input is neither padded nor unfolded.
+
+    Parameters
+    ----------
+    activation : (samples, channels, *size) array
+        The input.
+    seen : Window
+        For its size.
+    places : (rows,) int64
+        Flat indices into (samples, *seen.places).
+    """
+    samples, *where = np.unravel_index(places, (activation.shape[0], *seen.places))
+    offsets, inside = np.zeros((len(places), 1), dtype=np.int64), np.ones((len(places), 1), dtype=np.bool_)
+    for axis, place in enumerate(where):
+        at, within = seen.sources(axis, place)
+        clipped = np.clip(at, 0, seen.size[axis] - 1)
+        offsets = (offsets[:, :, None] * seen.size[axis] + clipped[:, None, :]).reshape(len(places), -1)
+        inside = (inside[:, :, None] & within[:, None, :]).reshape(len(places), -1)
+    patches: Array = activation.reshape(*activation.shape[:2], -1)[samples[:, None], :, offsets]
+    patches[~inside] = 0
+    return patches.swapaxes(1, 2)
+
+
+def count(activation: Array, seen: Window) -> int:
+    """How many places there are in all samples."""
+    return int(activation.shape[0]) * prod(seen.places)
