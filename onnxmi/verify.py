@@ -24,7 +24,7 @@ from onnxmi.runtime import Feeds, Session, open_session
 Array = NDArray[Any]
 
 # Largest difference between the cut and the masked model, relative to the largest output: rounding in another order.
-TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
+TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1, "8 bits": 3e-2}
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def check_equivalence(
     pairs = list(_runs(oracle, rewritten, feeds)) or list(_runs(oracle, rewritten, [probe.feeds]))
     if not pairs:
         return Check(name, False, "the masked original runs on no sample")
-    floor = _rounding(probe)
+    floor = _rounding(model, probe)
     worst, limit = 0.0, np.inf  # the difference closest to, or furthest beyond, what is allowed
     for wanted, got in pairs:
         error, allowed = _difference(wanted, got)
@@ -141,9 +141,14 @@ def _runs(oracle: Session, rewritten: Session, feeds: Sequence[Feeds]) -> Iterab
         yield from zip(wanted.values(), rewritten.run(feed).values(), strict=True)
 
 
-def _rounding(probe: Probe) -> float:
-    """What the coarsest type inside the model allows: a float16 model may well have float32 outputs."""
-    return max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(probe.dtypes.values())), default=0.0)
+def _rounding(model: Model, probe: Probe) -> float:
+    """What the coarsest type inside the model allows: a float16 model may well have float32 outputs.
+
+    Where activations are rounded to 8 bits, a sum in another order may take the next step.
+    """
+    coarsest = max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(probe.dtypes.values())), default=0.0)
+    eight_bits = any(word in node.op for node in model.graph.nodes for word in ("Quant", "QLinear", "Integer", "NBits"))
+    return max(coarsest, TOLERANCE["8 bits"] if eight_bits else 0.0)
 
 
 def _difference(wanted: Any, got: Any) -> tuple[float, float]:

@@ -143,11 +143,15 @@ def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
     tables = _vocabulary(model.graph)
     words = sum(prod(model.graph.constant_shape(name)) for name in tables)
     left = sum(prod(Graph(cut).constant_shape(name)) for name in tables)
+    other = parameters(model.graph) - words
+    shares = {
+        "removed": 1 - after.parameters / max(1, before.parameters),
+        "removed_other": 1 - (after.parameters - left) / max(1, other),
+    }
     return {
         "status": "failed" if failed else "verified",
         "why": "; ".join(failed)[:300],
-        "removed": 1 - after.parameters / max(1, before.parameters),
-        "removed_other": 1 - (after.parameters - left) / max(1, parameters(model.graph) - words),
+        **(shares if other else {}),
         "removed_macs": 1 - after.macs / max(1, before.macs),
         "parameters": before.parameters,
         "cut_s": round(time.perf_counter() - started, 2),
@@ -294,6 +298,7 @@ def _summary(records: list[Record]) -> str:
 def render(records: list[Record], options: dict[str, Any]) -> str:
     """The Markdown document."""
     picked = f" --sample {options['sample']}" if options["sample"] else ""
+    picked += f" --seed {options['seed']}"
     rows = [_row(record) for record in records]
     head = (
         "model",
@@ -319,7 +324,7 @@ def render(records: list[Record], options: dict[str, Any]) -> str:
             "",
             "Made by",
             "",
-            f"    python tools/coverage.py --zoo {options['zoo']} --out {options['out']} --seed {options['seed']}{picked}",
+            f"    python tools/coverage.py --zoo {options['zoo']} --out {options['out']}{picked}",
             "",
             *(f"- {line}" for line in _summary(records).splitlines()),
             "",

@@ -85,3 +85,17 @@ def test_a_quantised_convolution(per_channel: bool) -> None:
     middle, last = b.const(0.2), b.const(1.0)
     made = conv(conv(source, 3, HIDDEN, scale, middle), HIDDEN, OUT, middle, last)
     check(Case.of(b.proto(b.op("DequantizeLinear", made, last, zero))))
+
+
+def test_a_product_of_packed_blocks_loses_whole_blocks() -> None:
+    """Four bits a weight, 16 weights a block: the hidden layer is cut in units of 16."""
+    b = Build()
+    block, blocks = 16, 3
+    hidden = b.op("Relu", b.gemm(b.input(3, IN), IN, block * blocks))
+    packed = b.const(b.rng.integers(0, 255, size=(OUT, blocks, block // 2)).astype(np.uint8))
+    scales = b.const(b.rng.uniform(0.01, 0.1, size=OUT * blocks))
+    attrs = {"N": OUT, "K": block * blocks, "bits": 4, "block_size": block, "domain": "com.microsoft"}
+    made = b.op("MatMulNBits", hidden, packed, scales, **attrs)
+    case = Case.of(b.proto(made, dims=[(3, OUT)]))
+    assert case.sizes == [blocks]
+    assert_exact(case, cut_all(case), tolerance=1e-3)

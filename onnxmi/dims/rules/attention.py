@@ -152,16 +152,20 @@ def _packed(site: Site) -> None:
 def _grouped_query(site: Site) -> None:
     """com.microsoft.GroupQueryAttention: several query heads read one key head."""
     query, key, value = _optional(site.ins, 0, 1, 2)
-    if query is None or key is None or value is None:
-        site.freeze_all("packs its operands in a way that is not understood")
+    if query is None:
         return
     heads, key_heads = int(site.attribute("num_heads")), int(site.attribute("kv_num_heads"))
-    size = site.size(query[2]) // heads
+    size = site.size(query[2]) // (heads if key is not None else heads + 2 * key_heads)
     made = _Heads.of(site, heads, key_heads, size, size)
     site.unify(made.qk, made.value)  # the operator knows one head size
     site.states_size("num_heads", site.solver.product(made.queries(site)))
     site.states_size("kv_num_heads", made.keys)
-    for terms, what in ((query, "query"), (key, "key"), (value, "value"), (site.outs[0], "out")):
+    if key is None:  # all three in one
+        parts = [made.packed(site, what) for what in ("query", "key", "value")]
+        site.unify(query[2], site.solver.sum(parts))
+    else:
+        _place(site, query, made, "query")
+    for terms, what in ((key, "key"), (value, "value"), (site.outs[0], "out")):
         _place(site, terms, made, what)
     _consume(site, (0, 1))
     _cache(site, [*_optional(site.ins, 3, 4), *_optional(site.outs, 1, 2)], made)

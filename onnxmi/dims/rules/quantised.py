@@ -85,6 +85,38 @@ def _pool(site: Site) -> None:
     (_POOL_LAST if site.attribute("channels_last", 0) else _POOL_FIRST)(site)
 
 
+def _block_product(site: Site) -> None:
+    """MatMulNBits: the weights of a block of inputs share a byte string and a scale, so whole blocks are cut."""
+    source, weights = site.operand(0), site.operand(1)
+    if source is None or weights is None or len(weights) != 3:
+        site.freeze_all("packs its weights in a way that is not understood")
+        return
+    outputs, blocks = weights[0], weights[1]
+    inside = site.solver.dim(int(site.attribute("block_size")))
+    inputs = site.solver.product([blocks, inside])
+    site.freeze([inside, weights[2]], "packs blocks of it")
+    site.unify(source[-1], inputs)
+    if site.operand(3) is not None:  # zero points: several of a row share a byte
+        site.freeze([outputs, blocks], "packs its zero points")
+    site.states_size("N", outputs)
+    site.states_size("K", inputs)
+    site.contract(0, -1)
+    _place_scales(site, site.operand(2), outputs, blocks)
+    result = site.outs[0]
+    assert result is not None
+    site.tie((*source[:-1], outputs), result)
+    broadcast(site, site.operand(5), result)
+
+
+def _place_scales(site: Site, scales: Terms | None, outputs: int, blocks: int) -> None:
+    if scales is None:
+        return
+    if len(scales) == 2:
+        site.tie(scales, (outputs, blocks))
+    else:
+        site.unify(scales[0], site.solver.product([outputs, blocks]))
+
+
 _GROUPS = {"g": "group"}
 _POOLED = {"*s": "pools over it", "*t": "pools over it"}
 _POOL_FIRST = SignatureRule("n c *s, _!, _!?, _!, _!? -> n c *t", freezes=_POOLED)
@@ -103,13 +135,6 @@ _MATMUL_INTEGER = SignatureRule("... i k, ... k j, i!?, j!? -> ... i j", contrac
 _QLINEAR_MATMUL = SignatureRule("... i k, i!, i!, ... k j, j!, j!, j!, j! -> ... i j", contracts=("k",))
 _TO_FLOAT = SignatureRule("... i k, ... k j, i!, j!, i!?, j!?, j? -> ... i j", contracts=("k",))
 _DYNAMIC = SignatureRule("... k, k j, j!, j!?, j? -> ... j", contracts=("k",))
-_BLOCKS = SignatureRule(
-    "... k, n _ _, (n b), (n z)?, _?, n? -> ... n",
-    contracts=("k",),
-    freezes={"k": "packs blocks of it"},
-    sizes={"n": "N"},
-)
-
 RULES: dict[tuple[str, str], Rule] = {
     **{(domain, "QuantizeLinear"): _linear_quantisation for domain in ("", "com.microsoft")},
     **{(domain, "DequantizeLinear"): _linear_quantisation for domain in ("", "com.microsoft")},
@@ -121,7 +146,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("", "QLinearMatMul"): _with_zero_points(_QLINEAR_MATMUL, {0: 2, 3: 5}),
     ("com.microsoft", "MatMulIntegerToFloat"): _with_zero_points(_TO_FLOAT, {0: 4, 1: 5}),
     ("com.microsoft", "DynamicQuantizeMatMul"): _DYNAMIC,
-    ("com.microsoft", "MatMulNBits"): _BLOCKS,
+    ("com.microsoft", "MatMulNBits"): _block_product,
     **{("com.microsoft", f"QLinear{op}"): _parameters for op in ("Add", "Mul", "LeakyRelu", "Sigmoid")},
     **{("com.microsoft", f"QLinear{op}"): _pool for op in ("AveragePool", "GlobalAveragePool")},
     ("com.microsoft", "QLinearConcat"): _concat,

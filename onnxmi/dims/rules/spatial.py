@@ -57,11 +57,24 @@ def _space_to_depth(site: Site) -> None:
         _interleave(site, found[1], found[0], (1, 2, 0))
 
 
+def _columns_to_image(site: Site) -> None:
+    """Col2Im: the places in a block are folded into the channels."""
+    operand, out, block = site.operand(0), site.outs[0], site.value(2)
+    if operand is None or out is None or block is None:
+        site.freeze_all("folds blocks that are not known")
+        return
+    inside = site.solver.dim(int(block.prod()))
+    site.freeze([inside, operand[2], *out[2:]], "folds blocks of it")
+    site.unify(operand[0], out[0])
+    site.unify(operand[1], site.solver.product([out[1], inside]))
+
+
 RULES: dict[tuple[str, str], Rule] = {
     ("", "Resize"): _resize,
     ("", "Upsample"): _resize,
     ("", "DepthToSpace"): _depth_to_space,
     ("", "SpaceToDepth"): _space_to_depth,
+    ("", "Col2Im"): _columns_to_image,
     ("", "GridSample"): SignatureRule("n c *s, n *t _ -> n c *t", freezes=_SAMPLED),
     ("", "RoiAlign"): SignatureRule("n c *s, r _, r -> r c *t", freezes=_SAMPLED),
     ("", "MaxRoiPool"): SignatureRule("n c *s, r _ -> r c *t", freezes=_SAMPLED),
