@@ -24,8 +24,9 @@ from onnxmi.statistics import Statistics
 
 Progress = Callable[[str, int, int], None]
 
-ROWS = 16_384  # rows that a layer's moments are drawn from, at least; wide layers get ROWS_PER_FEATURE a feature
-ROWS_PER_FEATURE = 12
+# Rows that moments are drawn from: at least so many, and so many a feature where features are many.
+ROWS, ROWS_PER_FEATURE = 16_384, 12
+PATCHES, PATCHES_PER_FEATURE = 4_096, 5  # of convolutions: cheap to run, dear to unfold, and neighbours are alike
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -132,8 +133,18 @@ def plan_passes(sizes: Sequence[int], memory: int | None) -> list[list[int]]:
 
 
 def rows_wanted(linear: Linear) -> int:
-    """Return how many rows a linear operator's moments are drawn from."""
+    """Return how many rows the repair of a linear operator is solved on."""
     return max(ROWS, ROWS_PER_FEATURE * linear.features)
+
+
+def rows_measured(linear: Linear) -> int:
+    """Return how many rows the moments to score a linear operator's inputs are drawn from.
+
+    Measured on a residual network with up to 864 features: half-size models of moments from 2,048 to 16,384 patches
+    (2 to 12 a feature) agree with the original on 0.90 to 0.92 of the samples, in no order; the time does differ.
+    """
+    fewest, a_feature = (PATCHES, PATCHES_PER_FEATURE) if linear.kernel else (ROWS, ROWS_PER_FEATURE)
+    return max(fewest, a_feature * linear.features)
 
 
 def _gauges(
@@ -150,7 +161,7 @@ def _gauges(
     labelled = top_sources(model.graph, sources) if calibration.labels is not None else frozenset()
     placed: list[tuple[int, Gauge]] = []
     for source in sources:
-        wanted = rows_wanted(source.linear)
+        wanted = rows_measured(source.linear)
         histograms = Histograms.of(model, source, wanted) if options.binned else None
         gauge = SourceGauge(source, drawer, len(sets), wanted, source.key in labelled, histograms)
         placed.append((source.linear.nodes[0].index, gauge))

@@ -184,12 +184,18 @@ def _as_float(rows: AnyFloats) -> AnyFloats:
 
 
 def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
-    """Rows less their rounded mean (..., n, K); that mean (..., K); and the mean of what is left (..., K)."""
-    centre = rows.mean(axis=-2, dtype=np.float64).astype(rows.dtype)
+    """Rows less about their mean (..., n, K); what was taken off (..., K); and the mean of what is left (..., K).
+
+    Both means are summed in the rows' own type by a matrix product, several times as fast as with a cast: what the
+    first misses the second sees, and rounding of the second is far below the rows' deviation.
+    """
+    ones = np.full((1, rows.shape[-2]), 1.0 / rows.shape[-2], dtype=rows.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = (ones @ rows)[..., 0, :]
     if not np.isfinite(centre).all():
         raise ValueError("rows hold values that are not finite, or too large for their type")
     centred = rows - centre[..., None, :]
-    return centred, centre.astype(np.float64), centred.mean(axis=-2, dtype=np.float64)
+    return centred, centre.astype(np.float64), (ones @ centred)[..., 0, :].astype(np.float64)
 
 
 def _gram(centred: AnyFloats) -> AnyFloats:
