@@ -51,7 +51,7 @@ class StepOptions:
     """
 
     feedback: bool = True
-    everywhere: bool = False
+    everywhere: bool = True
 
 
 def repair_stepwise(
