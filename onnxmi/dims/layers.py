@@ -147,15 +147,20 @@ class LayerReader:
         solver, nodes = self.solver, self.graph.nodes
         if "kind" in solver.marks(atom):
             return solver.marks(atom)["kind"]
+        multiplied = all(node in self._bilinear for node in users)  # with another activation, and nothing else
+        convolved = any(nodes[n].op in _CONVOLUTIONS for n in (*makers, *users))
+        if multiplied:
+            return "qk"
+        if any(node in self._bilinear and self._on_both_operands(node, atom) for node in makers):
+            return "heads"
         if "renormalising" in solver.marks(atom):
-            return "width"
-        if any(nodes[n].op in _CONVOLUTIONS for n in (*makers, *users)):
+            return "channels" if convolved and not any(nodes[n].op == "MatMul" for n in users) else "width"
+        if convolved:
             return "channels"
         if any(node in self._bilinear for node in users):
             return "qk"
         if any(node in self._bilinear for node in makers):
-            outer = any(self._on_both_operands(node, atom) for node in makers if node in self._bilinear)
-            return "heads" if outer else "value"
+            return "value"
         return "ffn" if any(self._makes_width(node) for node in users) else "hidden"
 
     @cached_property
@@ -163,7 +168,8 @@ class LayerReader:
         """Nodes that contract an activation with an activation."""
         operands: dict[int, set[int]] = defaultdict(set)
         for contraction in self.contractions:
-            operands[contraction.node].add(contraction.operand)
+            if self.graph.nodes[contraction.node].inputs[contraction.operand] not in self.graph.folded:
+                operands[contraction.node].add(contraction.operand)
         return frozenset(node for node, found in operands.items() if len(found) > 1)
 
     def _on_both_operands(self, node: int, atom: int) -> bool:

@@ -130,3 +130,19 @@ def test_the_standard_operator_with_grouped_heads() -> None:
     case = Case.of(b.proto(out, dims=[(2, TOKENS, WIDTH)]))
     assert {layer.kind for layer in case.graph.layers} == {"heads", "qk", "value"}
     assert_exact(case, cut_all(case))
+
+
+def test_normalised_queries_and_keys_are_not_the_residual_width() -> None:
+    """As OLMo 2 and Gemma 3 have it: a norm over the channels of a head."""
+    b = Build()
+    x = b.input("N", TOKENS, WIDTH)
+    q, k, v = (split_heads(b, b.dense(x, WIDTH, HEADS * SIZE)) for _ in range(3))
+    q, k = (b.op("LayerNormalization", y, b.vector(SIZE), axis=-1) for y in (q, k))
+    merged = b.reshape(attend(b, q, k, v), 0, 0, HEADS * SIZE)
+    case = Case.of(b.proto(b.dense(merged, HEADS * SIZE, WIDTH)))
+    assert {(layer.kind, layer.grade) for layer in case.graph.layers} == {
+        ("qk", "renormalising"),
+        ("heads", "exact"),
+        ("value", "exact"),
+    }
+    assert_exact(case, cut_all(case))
