@@ -224,7 +224,7 @@ def test_pad_passes_axes_without_padding(mode: str) -> None:
 
 
 def test_padding_channels_with_a_constant_puts_others_beside_them() -> None:
-    assert_prunes(between_gemms(lambda b, x: b.op("Pad", x, b.ints(0, 1, 0, 1)), after=13), 11)
+    assert_prunes(between_gemms(lambda b, x: b.op("Pad", x, b.ints(0, 1, 0, 2)), after=14), 11)
 
 
 def test_padding_channels_with_channels_freezes_them() -> None:
@@ -266,6 +266,13 @@ def test_a_row_of_an_embedding_passes_its_other_axis() -> None:
     rows = b.op("Gather", b.weight(13, 11), ids, axis=0, name="embed")
     case = assert_prunes(b.proto(b.dense(rows, 11, 3)), 11)
     assert 13 not in case.sizes
+
+
+def test_looking_channels_up_freezes_them() -> None:
+    step = between_gemms(lambda b, x: b.op("Gather", x, b.ints(0, 5, 2), axis=1, name="pick"), after=3)
+    hidden_too = between_gemms(lambda b, x: b.op("Add", x, b.op("Gather", x, b.ints(3), axis=1, name="pick")))
+    assert Case.of(step).sizes == []
+    assert_frozen(hidden_too, "Gather pick looks positions up in it")
 
 
 def test_resize_passes_the_channels_by_scales_and_by_sizes() -> None:
