@@ -7,14 +7,16 @@
 
 from onnxmi.calibration import Calibration, check_calibration, load_calibration
 from onnxmi.errors import OnnxmiError
+from onnxmi.measurement import Measurement, load_measurement, save_measurement
 from onnxmi.model import Model, load, save
-from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, prune
+from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune
 from onnxmi.plan import Plan, load_plan
 from onnxmi.version import __version__
 
 __all__ = [
     "Analysis",
     "Calibration",
+    "Measurement",
     "Model",
     "OnnxmiError",
     "Plan",
@@ -24,9 +26,12 @@ __all__ = [
     "analyse",
     "apply",
     "check_calibration",
+    "collect",
     "load",
     "load_calibration",
+    "load_measurement",
     "load_plan",
     "prune",
     "save",
+    "save_measurement",
 ]

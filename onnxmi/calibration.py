@@ -20,6 +20,7 @@ from onnxmi.model import Graph, TensorInfo
 
 Array = NDArray[Any]
 LABELS = "labels"
+GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
 _NPY = b"\x93NUMPY"  # how a file with a single array starts
 
 
@@ -89,6 +90,19 @@ def _fingerprint(arrays: Iterable[Any]) -> int:
         value = np.asarray(array)
         digest.update(repr(value.tolist()).encode() if value.dtype.kind == "O" else value.tobytes())
     return int.from_bytes(digest.digest(), "little")
+
+
+def chances(prints: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+    """Turn fingerprints into numbers in [0, 1), even and independent for each seed."""
+    mixed = scramble(prints + np.uint64(GOLDEN * (seed + 1) % 2**64))
+    return np.asarray(np.ldexp((mixed >> np.uint64(11)).astype(np.float64), -53), dtype=np.float64)
+
+
+def scramble(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble each number (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:

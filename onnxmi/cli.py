@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,10 +22,12 @@ from onnxmi import pipeline, report
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+from onnxmi.measurement import Measurement, merge_files, save_measurement
 from onnxmi.model.save import save, serialise, write_together
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import graph_data, result_data, to_json
 from onnxmi.scoring import ESTIMATORS, SCORES
+from onnxmi.select_channels import TARGETS
 from onnxmi.version import __version__
 
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
@@ -132,11 +135,36 @@ _output = click.option(
 )
 
 
+_stats_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the statistics."
+)
+
+
 def _kinds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Split a comma-separated list of kinds."""
     return tuple(filter(None, (kind.strip() for kind in (value or "").split(","))))
 
 
+def _bytes(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Read a size such as 4GB."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(I?)B?", value.strip().upper())
+    size = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " ") if found else 0.0
+    if size < 1:
+        raise click.BadParameter(f"{value!r} is not a size such as 500MB or 4GB")
+    return int(size)
+
+
+_mask = click.option(
+    "--mask", metavar="NAME", help='The input that is zero at padding [default: one with "mask" in its name].'
+)
+_memory = click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=_bytes,
+    help="What statistics may take at a time, such as 4GB; more passes where they need more [default: no limit].",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 
 
@@ -168,12 +196,30 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stan
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For everything that is drawn.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime [default: its choice].")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run.")
+@_mask
+@_memory
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="auto",
+    show_default=True,
+    help="What layers right below the outputs are scored against; auto: the labels, where there are any.",
+)
+@click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
 @_json
-def prune(model: Path, calib: Path, output: Path | None, plan: Path | None, as_json: bool, **settings: Any) -> None:
+def prune(
+    model: Path,
+    calib: Path,
+    output: Path | None,
+    plan: Path | None,
+    stats: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Cut MODEL down, using the sample inputs in CALIB.
 
     CALIB is an .npz file whose arrays are named as the model's inputs, samples on the first axis; an array `labels`
-    with one class a sample is optional and used for reporting only. The result is written beside MODEL as
+    with one class a sample is optional. The result is written beside MODEL as
     MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every check on it passes.
 
     PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
@@ -182,10 +228,11 @@ def prune(model: Path, calib: Path, output: Path | None, plan: Path | None, as_j
         _refuse_beside_a_plan(click.get_current_context())
     target = output or _default_target(model)
     plan_target = target.with_suffix(".plan.json")
-    _check_target(target, model, calib, *filter(None, [plan]))
-    _check_target(plan_target, model, calib)
+    _check_target(target, model, calib, *filter(None, [plan, stats]))
+    _check_target(plan_target, model, calib, *filter(None, [stats]))
+    options = pipeline.PruneOptions(**settings)
     with progress_bars() as progress:
-        result = pipeline.prune(model, calib, pipeline.PruneOptions(**settings), plan=plan, progress=progress)
+        result = pipeline.prune(model, calib, options, plan=plan, statistics=stats, progress=progress)
     files = {target: serialise(result.proto), plan_target: result.plan.to_json().encode()}
     if plan is not None and plan.resolve() == plan_target.resolve():
         del files[plan_target]  # it says so already, and may have been edited by hand
@@ -197,6 +244,53 @@ def prune(model: Path, calib: Path, output: Path | None, plan: Path | None, as_j
     report.show_result(console := Console(), result)
     for path in files:
         console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+
+
+@main.command(epilog=_epilog("onnxmi capture model.onnx calib.npz -o model.stats.npz"))
+@_model
+@click.argument("calib", type=click.Path(path_type=Path))
+@_stats_output
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For everything that is drawn.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime [default: its choice].")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run.")
+@_mask
+@_memory
+@_json
+def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: Any) -> None:
+    """Measure MODEL on the sample inputs in CALIB once, for many plans.
+
+    Use the file with `onnxmi prune MODEL CALIB --stats STATS`, with the same seed and mask. A sample is measured, used
+    for judging or held back by its content and the seed, in whatever file it is.
+    """
+    _check_target(output, model, calib)
+    with progress_bars() as progress:
+        measured = pipeline.collect(model, calib, pipeline.PruneOptions(**settings), progress)
+    _show_measurement(output, measured, as_json)
+
+
+@main.command(epilog=_epilog("onnxmi merge monday.stats.npz tuesday.stats.npz -o week.stats.npz"))
+@click.argument("stats", type=click.Path(path_type=Path), nargs=-1, required=True)
+@_stats_output
+@_json
+def merge(stats: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Add up STATS files that were measured on different samples of one model.
+
+    The result is what one measurement of all samples gives, up to rounding, where no rows were left out; where they
+    were, it has the rows that each part drew.
+    """
+    _check_target(output)
+    _show_measurement(output, merge_files(stats), as_json)
+
+
+def _show_measurement(output: Path, measured: Measurement, as_json: bool) -> None:
+    size = save_measurement(measured, output)
+    fewest, most = measured.fit.rows
+    if as_json:
+        shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options)}
+        click.echo(to_json({"output": str(output), "bytes": size, **shown}))
+        return
+    rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"
+    click.echo(report.printable(f"wrote {output} ({size:,} bytes): {rows}"))
 
 
 @main.command(epilog=_epilog("onnxmi inspect model.onnx --json | jq '.layers[].name'"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.calibration import Calibration
+from onnxmi.calibration import Calibration, chances
 
 Samples = NDArray[np.int64]
 
@@ -38,7 +38,23 @@ class Deal:
 
 
 def deal_samples(data: Calibration, seed: int) -> Deal:
-    """Divide the calibration samples by seed."""
-    work, held = data.split(seed, HELD_BACK)
-    judge = np.sort(np.random.default_rng(seed).permutation(work)[: int(len(work) * JUDGED)])
-    return Deal(np.setdiff1d(work, judge), judge, held if held.size else work)
+    """Divide the calibration samples by seed and content: a sample gets the same part in whatever file it comes.
+
+    So statistics of several files can be added up, equal samples are never on both sides, and the shares are kept on
+    average. Where chance would make a part half as large or twice, the samples nearest to it are moved.
+    """
+    lots = chances(data.fingerprints, seed)
+    order = np.argsort(lots, kind="stable")
+    held = _clipped(int((lots < HELD_BACK).sum()), data.count * HELD_BACK)
+    held = min(max(held, 1), data.count - 1)
+    work = data.count - held
+    limit = HELD_BACK + (1 - HELD_BACK) * JUDGED
+    judge = _clipped(int(((lots >= HELD_BACK) & (lots < limit)).sum()), work * JUDGED)
+    parts = np.split(order, [held, held + judge])
+    out, judging, fit = (np.sort(part) for part in parts)
+    return Deal(fit, judging, out if out.size else fit)
+
+
+def _clipped(found: int, expected: float) -> int:
+    """Keep a count between half and twice what is expected; none where less than one is."""
+    return int(np.clip(found, np.ceil(expected / 2), np.floor(2 * expected))) if expected >= 1 else 0

@@ -48,6 +48,10 @@ class CalibrationError(DataError):
     """The calibration file does not fit the model."""
 
 
+class StatisticsError(DataError):
+    """The statistics file cannot be read, or does not fit the model, the options or another one."""
+
+
 class PlanError(DataError):
     """The plan file cannot be read or does not fit the model."""
 

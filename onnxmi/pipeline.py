@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.calibration import Calibration, check_calibration, load_calibration
-from onnxmi.capture import CaptureOptions, Progress, capture, silent
+from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.calibration import Calibration
+from onnxmi.capture import Progress, silent
 from onnxmi.choose_layers import Filter, chosen_layers
 from onnxmi.cost import Cost, cost
-from onnxmi.deal import Deal, deal_samples
-from onnxmi.dims.channel_graph import ChannelGraph, Layer
-from onnxmi.dims.infer import infer
+from onnxmi.deal import deal_samples
+from onnxmi.dims.channel_graph import Layer
 from onnxmi.dims.term import Keeping
 from onnxmi.errors import ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.latency import Latency, measure
-from onnxmi.linear import Linear, find_linears
-from onnxmi.model import Model, load
+from onnxmi.measurement import Measurement
+from onnxmi.measuring import capture_options, collect, given_statistics, measure_statistics, measured_notes
+from onnxmi.model import Model
+from onnxmi.options import PruneOptions
 from onnxmi.plan import Plan, load_plan
-from onnxmi.probe import Probe, probe
 from onnxmi.quality import Quality, compare, outputs
 from onnxmi.repair import Repaired, RepairNote, repair
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
-from onnxmi.scoring import SCORERS
-from onnxmi.select_channels import SelectOptions, kept_count, select_channels
+from onnxmi.select_channels import SelectOptions, kept_count, select_channels, unscored
 from onnxmi.statistics import Statistics
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
@@ -38,67 +36,6 @@ _ONE_SAMPLE = "with one sample, none could be held back to measure the quality o
 CHECKED = 8  # samples that the rewrite is checked on
 
 Samples = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class PruneOptions:
-    """Options of `prune`.
-
-    Attributes
-    ----------
-    keep : float
-        Share of every layer's units that stays, above 0 and at most 1.
-    score : str
-        joint, pairwise, magnitude, wanda, variance or random.
-    estimator : str
-        gaussian, or binned for the pairwise score.
-    repair : bool
-        Refit the weights that lost inputs.
-    cut : tuple of str
-        Kinds of layers to cut; empty for channels, ffn, heads and hidden.
-    skip, only : tuple of str
-        Shell patterns of layer names to leave alone, or to cut and no others.
-    seed : int
-        For the division of the samples, the positions drawn and the random score.
-    threads : int
-        Intra-operator threads of onnxruntime; 0 lets it choose.
-    batch_size : int
-        Samples a run.
-    latency : bool
-        Measure both models' latency.
-    """
-
-    keep: float = 0.5
-    score: str = "joint"
-    estimator: str = "gaussian"
-    repair: bool = True
-    cut: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    seed: int = 0
-    threads: int = 0
-    batch_size: int = 32
-    latency: bool = True
-
-    def check(self) -> None:
-        """Raise UsageError where options are out of range or contradict each other."""
-        if not 0.0 < self.keep <= 1.0:
-            raise UsageError(f"keep is {self.keep}; wanted: a share above 0 and at most 1")
-        if (self.score, self.estimator) not in SCORERS:
-            known = ", ".join(f"{score} with {estimator}" for score, estimator in SCORERS)
-            raise UsageError(f"no score {self.score!r} with estimator {self.estimator!r}; there are: {known}")
-        if self.batch_size < 1 or self.threads < 0 or self.seed < 0:
-            raise UsageError("batch size must be 1 or more, threads and seed 0 or more")
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """A model with its channel graph and its linear operators."""
-
-    model: Model
-    seen: Probe
-    graph: ChannelGraph
-    linears: tuple[Linear, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,46 +79,13 @@ class Result:
     notes: tuple[str, ...]
 
 
-ModelLike = Model | onnx.ModelProto | str | Path
-CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
-
-
-def analyse(model: ModelLike, feeds: Feeds | None = None) -> Analysis:
-    """Load a model and find out what can be cut.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read or onnxruntime cannot run the model.
-    """
-    source = as_model(model)
-    seen = probe(source, feeds)
-    graph = infer(source, seen)
-    return Analysis(source, seen, graph, find_linears(source.graph, graph))
-
-
-def as_model(model: ModelLike) -> Model:
-    """Return a Model from a path, a proto or a Model."""
-    if isinstance(model, Model):
-        return model
-    return Model.of(model) if isinstance(model, onnx.ModelProto) else load(model)
-
-
-def as_calibration(calibration: CalibrationLike, model: Model) -> Calibration:
-    """Return checked calibration samples from a path, a mapping of arrays or a Calibration."""
-    if isinstance(calibration, Calibration):
-        return calibration
-    if isinstance(calibration, Mapping):
-        return check_calibration(calibration, model.graph)
-    return load_calibration(calibration, model.graph)
-
-
 def prune(
     model: ModelLike,
     calibration: CalibrationLike,
     options: PruneOptions | None = None,
     *,
     plan: Plan | str | Path | None = None,
+    statistics: Measurement | str | Path | None = None,
     progress: Progress = silent,
 ) -> Result:
     """Make a model smaller: score, select top-down, cut, repair and verify.
@@ -196,6 +100,8 @@ def prune(
         See there.
     plan : Plan or path, optional
         Cut what this plan says instead of scoring and selecting.
+    statistics : Measurement or path, optional
+        Use what `collect` measured instead of measuring it now.
     progress : callable(stage, done, total), optional
         Called during long work.
 
@@ -214,35 +120,39 @@ def prune(
     source = as_model(model)
     given = None if plan is None else given_plan(plan, source)
     data = as_calibration(calibration, source)
+    measured = None if statistics is None else given_statistics(statistics, source, options)
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
     layers, left_out = chosen_layers(source, analysis.graph, Filter(options.cut, options.skip, options.only))
     _require_work(analysis, layers, options, given)
     deal = deal_samples(data, options.seed)
-    fitted, judged = _measure(analysis, data, deal, options, progress)
-    chosen = _plan(analysis, layers, fitted, options, progress) if given is None else given
+    if measured is None:
+        measured = measure_statistics(analysis, data, deal, options, progress)
+    measured.fit.require(analysis.linears)
+    chosen = _plan(analysis, layers, measured.fit, options, progress) if given is None else given
     keeping = chosen.keeping(analysis.graph)
     cut, checks = _cut(analysis, keeping, data, deal.fit)
     repaired = Repaired()
     if options.repair:
         found = source, analysis.graph, analysis.linears
-        repaired = repair(*found, keeping, data, deal, fitted, judged, _capture_options(options), progress)
+        settings = capture_options(options)
+        repaired = repair(*found, keeping, data, deal, measured.fit, measured.judge, settings, progress)
     result = rewrite(source, analysis.graph, keeping, repaired.replacements) if repaired.replacements else cut
     left_out = left_out if given is None else ()
-    return _report(analysis, data, deal.held, chosen, left_out, result, checks, repaired.notes, options)
+    notes = measured_notes(measured, data, deal)
+    if given is None:
+        notes += _scored_notes(analysis, layers, measured.fit, options)
+    return _report(analysis, data, deal.held, chosen, left_out, result, checks, repaired.notes, notes, options)
 
 
-def _capture_options(options: PruneOptions) -> CaptureOptions:
-    return CaptureOptions(options.batch_size, options.threads, options.seed)
-
-
-def _measure(
-    analysis: Analysis, data: Calibration, deal: Deal, options: PruneOptions, progress: Progress
-) -> tuple[Statistics, Statistics | None]:
-    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples)."""
-    settings = replace(_capture_options(options), binned=options.estimator == "binned")
-    sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
-    fitted, *judged = capture(analysis.model, analysis.graph, analysis.linears, data, sets, settings, progress)
-    return fitted, judged[0] if judged else None
+def _scored_notes(
+    analysis: Analysis, layers: tuple[Layer, ...], statistics: Statistics, options: PruneOptions
+) -> list[str]:
+    if options.score in ("magnitude", "random"):
+        return []
+    unseen = unscored(analysis.model, analysis.graph, analysis.linears, statistics, layers)
+    return [
+        f"{layer.name}: chosen by the norms of its weights, nothing that consumes it is measured" for layer in unseen
+    ]
 
 
 def _plan(
@@ -252,7 +162,7 @@ def _plan(
     options: PruneOptions,
     progress: Progress,
 ) -> Plan:
-    settings = SelectOptions(options.keep, options.score, options.estimator, options.seed)
+    settings = SelectOptions(options.keep, options.score, options.estimator, options.seed, options.target)
     choices = select_channels(analysis.model, analysis.graph, analysis.linears, statistics, layers, settings, progress)
     shown = {name: getattr(options, name) for name in ("keep", "score", "estimator", "cut", "skip", "only", "seed")}
     return Plan(analysis.model.digest, choices, shown)
@@ -317,6 +227,7 @@ def _report(
     result: onnx.ModelProto,
     checks: list[Check],
     repairs: tuple[RepairNote, ...],
+    notes: list[str],
     options: PruneOptions,
 ) -> Result:
     source = analysis.model
@@ -338,7 +249,7 @@ def _report(
         latency=None if timed is None else (timed[0], timed[1]),
         repairs=repairs,
         checks=tuple(checks),
-        notes=(*data.notes, *([] if data.count > 1 else [_ONE_SAMPLE])),
+        notes=(*data.notes, *notes, *([] if data.count > 1 else [_ONE_SAMPLE])),
     )
 
 
@@ -364,4 +275,4 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     return cut, tuple(checks)
 
 
-__all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "prune"]
+__all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "collect", "prune"]

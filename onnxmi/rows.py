@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.calibration import Calibration
+from onnxmi.calibration import GOLDEN, Calibration, chances, scramble
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
 from onnxmi.dims.term import atoms
 from onnxmi.errors import UsageError
@@ -24,9 +24,6 @@ from onnxmi.model import Model
 
 Samples = NDArray[np.int64]
 Places = NDArray[np.int64]
-
-
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
@@ -62,18 +59,9 @@ class Batch:
     def hashes(self, positions: int, seed: int) -> NDArray[np.float64]:
         """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""
         if (positions, seed) not in self._hashes:
-            start = _mix(self.prints + np.uint64(_GOLDEN * (seed + 1) % 2**64))
-            steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
-            mixed = _mix(start[:, None] + steps) >> np.uint64(11)
-            self._hashes[positions, seed] = np.ldexp(mixed.reshape(-1).astype(np.float64), -53)
+            steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+            self._hashes[positions, seed] = chances((scramble(self.prints)[:, None] + steps).reshape(-1), seed)
         return self._hashes[positions, seed]
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble each number (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
 
+TARGETS = ("auto", "labels", "outputs")
+
 
 @dataclass(frozen=True)
 class SelectOptions:
@@ -36,7 +38,7 @@ class SelectOptions:
     seed : int
         For the random baseline.
     target : str
-        What layers right below the outputs are scored against: "outputs", or "labels" where there are any.
+        What layers right below the outputs are scored against: "outputs", or where there are any, "labels" ("auto").
     """
 
     keep: float = 0.5

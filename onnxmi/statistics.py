@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.errors import DataError
+from onnxmi.errors import StatisticsError
 from onnxmi.information import ClassMeans, Moments
+from onnxmi.linear import Linear
 
 Measured = TypeVar("Measured")
 
@@ -57,16 +58,22 @@ class Statistics:
         counts = [moments.count for moments in self.sources.values()]
         return min(counts, default=0), max(counts, default=0)
 
+    def require(self, linears: Sequence[Linear]) -> None:
+        """Raise StatisticsError unless they are of these operators."""
+        shapes = {key: moments.mean.shape for key, moments in self.moments.items()}
+        if shapes != {linear.key: (linear.groups, linear.features) for linear in linears}:
+            raise StatisticsError("the statistics are of other operators than this version finds in the model")
+
     def merge(self, other: Statistics) -> Statistics:
         """Statistics of both sets of samples together.
 
         Raises
         ------
-        DataError
+        StatisticsError
             If they were not measured on the same things.
         """
         if self.keys != other.keys or self.scores.keys() != other.scores.keys():
-            raise DataError("the statistics are of different operators")
+            raise StatisticsError("the statistics are of different operators")
         try:
             return Statistics(
                 sources=_merged(self.sources, other.sources, Moments.merge),
@@ -76,7 +83,7 @@ class Statistics:
                 classes=_merged(self.classes, other.classes, ClassMeans.merge),
             )
         except ValueError as error:
-            raise DataError(f"the statistics do not fit together: {error}") from error
+            raise StatisticsError(f"the statistics do not fit together: {error}") from error
 
 
 def _merged(

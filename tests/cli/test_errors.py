@@ -278,7 +278,7 @@ def test_plans_that_do_not_fit(place, kind):
 def test_a_wrong_plan_is_refused_before_the_samples_are_run(place, monkeypatch):
     place.succeeds(*PRUNE)
     edit(place, set_kept([0, 99]))
-    monkeypatch.setattr(pipeline, "capture", lambda *_: pytest.fail("samples were run"))
+    monkeypatch.setattr("onnxmi.measuring.capture", lambda *_: pytest.fail("samples were run"))
     place.fails(3, *PRUNE, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
 
 

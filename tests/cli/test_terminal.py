@@ -167,7 +167,7 @@ def test_an_interrupt_while_working_leaves_nothing(place, monkeypatch):
     def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.pipeline, "capture", interrupt)
+    monkeypatch.setattr("onnxmi.measuring.capture", interrupt)
     assert place.fails(130, "prune", "model.onnx", "calib.npz") == "interrupted"
 
 

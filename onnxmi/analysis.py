@@ -1,0 +1,62 @@
+"""A model looked through: what can be cut, what cannot, and what the later stages need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.calibration import Calibration, check_calibration, load_calibration
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.infer import infer
+from onnxmi.linear import Linear, find_linears
+from onnxmi.model import Model, load
+from onnxmi.probe import Probe, probe
+from onnxmi.runtime import Feeds
+
+ModelLike = Model | onnx.ModelProto | str | Path
+CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A model with its channel graph and its linear operators."""
+
+    model: Model
+    seen: Probe
+    graph: ChannelGraph
+    linears: tuple[Linear, ...]
+
+
+def analyse(model: ModelLike, feeds: Feeds | None = None) -> Analysis:
+    """Load a model and find out what can be cut.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or onnxruntime cannot run the model.
+    """
+    source = as_model(model)
+    seen = probe(source, feeds)
+    graph = infer(source, seen)
+    return Analysis(source, seen, graph, find_linears(source.graph, graph))
+
+
+def as_model(model: ModelLike) -> Model:
+    """Return a Model from a path, a proto or a Model."""
+    if isinstance(model, Model):
+        return model
+    return Model.of(model) if isinstance(model, onnx.ModelProto) else load(model)
+
+
+def as_calibration(calibration: CalibrationLike, model: Model) -> Calibration:
+    """Return checked calibration samples from a path, a mapping of arrays or a Calibration."""
+    if isinstance(calibration, Calibration):
+        return calibration
+    if isinstance(calibration, Mapping):
+        return check_calibration(calibration, model.graph)
+    return load_calibration(calibration, model.graph)

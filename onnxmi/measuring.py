@@ -1,0 +1,93 @@
+"""Collecting statistics: measured now or read from a file, and what the user should know of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.calibration import Calibration
+from onnxmi.capture import (
+    PATCHES,
+    PATCHES_PER_FEATURE,
+    ROWS,
+    ROWS_PER_FEATURE,
+    CaptureOptions,
+    Progress,
+    capture,
+    silent,
+)
+from onnxmi.deal import Deal, deal_samples
+from onnxmi.errors import StatisticsError, UsageError
+from onnxmi.measurement import Measurement, load_measurement
+from onnxmi.model import Model
+from onnxmi.options import PruneOptions
+
+
+def collect(
+    model: ModelLike, calibration: CalibrationLike, options: PruneOptions | None = None, progress: Progress = silent
+) -> Measurement:
+    """Measure once what `prune` needs, for many plans; merge what is measured on other samples, save and load it.
+
+    Of the options, the seed, the mask, the memory, the threads and the batch size count.
+    """
+    options = options or PruneOptions()
+    options.check()
+    source = as_model(model)
+    data = as_calibration(calibration, source)
+    analysis = analyse(source, data.one_run(np.arange(data.count), 3))
+    return measure_statistics(analysis, data, deal_samples(data, options.seed), options, progress)
+
+
+def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
+    """Return statistics from a path or a Measurement; refuse those of another model or measured otherwise."""
+    if options.estimator == "binned":
+        raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
+    measured = statistics if isinstance(statistics, Measurement) else load_measurement(statistics)
+    try:
+        measured.require(model.digest, measured_with(options))
+    except StatisticsError as error:
+        where = "" if isinstance(statistics, Measurement) else f"{statistics}: "
+        raise StatisticsError(f"{where}{error}") from error
+    return measured
+
+
+def measured_with(options: PruneOptions) -> dict[str, Any]:
+    """What statistics depend on besides the model and the samples."""
+    rows = [ROWS, ROWS_PER_FEATURE, PATCHES, PATCHES_PER_FEATURE]
+    return {"seed": options.seed, "mask": options.mask, "rows": rows}
+
+
+def capture_options(options: PruneOptions) -> CaptureOptions:
+    """Pick the options that say how to run."""
+    return CaptureOptions(
+        options.batch_size,
+        options.threads,
+        options.seed,
+        binned=options.estimator == "binned",
+        mask=options.mask,
+        memory=options.memory,
+    )
+
+
+def measure_statistics(
+    analysis: Analysis, data: Calibration, deal: Deal, options: PruneOptions, progress: Progress
+) -> Measurement:
+    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples)."""
+    sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
+    found = analysis.model, analysis.graph, analysis.linears
+    fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
+    prints = np.sort(data.fingerprints[np.concatenate(sets)])
+    return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
+
+
+def measured_notes(measured: Measurement, data: Calibration, deal: Deal) -> list[str]:
+    """Say how much was measured, and on what it should not have been."""
+    fewest, most = measured.fit.rows
+    notes = [f"measured on {measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"]
+    known = int(np.isin(data.fingerprints[deal.held], measured.prints).sum()) if data.count > 1 else 0
+    if known:
+        notes.append(f"{known} of {len(deal.held)} samples held back to measure the quality were measured before")
+    return notes
