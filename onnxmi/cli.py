@@ -201,9 +201,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stan
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
-    default="auto",
+    default="outputs",
     show_default=True,
-    help="What layers right below the outputs are scored against; auto: the labels, where there are any.",
+    help="What layers right below the outputs are scored against.",
 )
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
 @_json

@@ -38,7 +38,7 @@ class PruneOptions:
     memory : int or None
         Bytes that what is measured in one pass may take; None for as much as it needs.
     target : str
-        What layers right below the outputs are scored against: "outputs", "labels", or "auto" for labels if there are.
+        What layers right below the outputs are scored against: "outputs", or the calibration's "labels".
     latency : bool
         Measure both models' latency.
     """
@@ -55,7 +55,7 @@ class PruneOptions:
     batch_size: int = 32
     mask: str | None = None
     memory: int | None = None
-    target: str = "auto"
+    target: str = "outputs"
     latency: bool = True
 
     def check(self) -> None:

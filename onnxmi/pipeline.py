@@ -128,6 +128,8 @@ def prune(
     if measured is None:
         measured = measure_statistics(analysis, data, deal, options, progress)
     measured.fit.require(analysis.linears)
+    if options.target == "labels" and not measured.fit.classes:
+        raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
     chosen = _plan(analysis, layers, measured.fit, options, progress) if given is None else given
     keeping = chosen.keeping(analysis.graph)
     cut, checks = _cut(analysis, keeping, data, deal.fit)

@@ -22,7 +22,7 @@ from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
 
-TARGETS = ("auto", "labels", "outputs")
+TARGETS = ("outputs", "labels")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SelectOptions:
     seed : int
         For the random baseline.
     target : str
-        What layers right below the outputs are scored against: "outputs", or where there are any, "labels" ("auto").
+        What layers right below the outputs are scored against: "outputs" or, if they were measured, "labels".
     """
 
     keep: float = 0.5
@@ -79,7 +79,7 @@ def select_channels(
         of its weights; see `unscored`.
     """
     scorer = SCORERS[options.score, options.estimator]
-    consumers = Consumers.of(model, graph, linears, statistics, options.target != "outputs")
+    consumers = Consumers.of(model, graph, linears, statistics, options.target == "labels")
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):

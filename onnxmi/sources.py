@@ -10,7 +10,7 @@ from onnxmi.linear import Linear
 from onnxmi.model import Graph
 from onnxmi.rows import Mask
 
-_WINDOW = ("strides", "dilations", "pads", "auto_pad", "group")
+_WINDOW = ("strides", "dilations", "pads", "auto_pad", "output_padding", "output_shape", "group")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ def source_key(linear: Linear) -> str:
     taps = " & ".join(linear.taps)
     if not linear.kernel:
         return taps
-    attributes = linear.nodes[0].attributes
+    node = linear.nodes[0]
+    attributes = node.attributes
     window = ", ".join(f"{name} {attributes[name]}" for name in _WINDOW if name in attributes)
-    return f"{taps} through {'x'.join(map(str, linear.kernel))} ({window})"
+    return f"{taps} through {node.op} {'x'.join(map(str, linear.kernel))} ({window})"
 
 
 def top_sources(graph: Graph, sources: Sequence[Source]) -> frozenset[str]:
