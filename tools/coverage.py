@@ -278,11 +278,17 @@ def _line(record: Record) -> str:
     return f"{record['model']:44s} {record['status']:9s} {share:5s} {record['total_s']:6.1f}s {record.get('why', '')}"
 
 
+def _weighs(record: Record) -> bool:
+    """Whether the model has stored weights at all (test files with made weights have none)."""
+    return record["status"] != "verified" or "removed_other" in record
+
+
 def _summary(records: list[Record]) -> str:
     states = Counter(record["status"] for record in records)
     lines = [f"{len(records)} models: " + ", ".join(f"{count} {state}" for state, count in states.most_common())]
     for family in ("transformer", "CNN", "other"):
-        shares = [record.get("removed_other", 0.0) for record in records if record.get("family") == family]
+        counted = [record for record in records if record.get("family") == family and _weighs(record)]
+        shares = [record.get("removed_other", 0.0) for record in counted]
         if shares:
             enough = sum(share >= PAYS for share in shares)
             lines.append(
@@ -358,7 +364,7 @@ def _cell(text: str) -> str:
 def _reasons(records: list[Record]) -> list[str]:
     lines = []
     for record in records:
-        if record.get("removed_other", 0.0) >= PAYS:
+        if record.get("removed_other", 0.0) >= PAYS or not _weighs(record):
             continue
         told = [f"{_cell(reason)} ({count:,})" for reason, count in record.get("frozen", []) if count]
         lines.append(f"- {record['model']}: " + ("; ".join(told) or _cell(record.get("why", "")) or "nothing frozen"))

@@ -1,0 +1,42 @@
+"""Where a model decides: operators that turn numbers into choices, so that rounding may change what comes after.
+
+The last bit of a score decides which box is kept or which token comes first. Two models that compute the same up to
+rounding agree on everything before such an operator, and need not after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxmi.model.graph import Graph
+
+_DECIDES = frozenset({"NonMaxSuppression", "NonZero", "TopK", "ArgMax", "ArgMin", "Unique", "Compress", "Hardmax"})
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What the model decides on, and what depends on the outcome.
+
+    Attributes
+    ----------
+    grounds : tuple of str
+        Tensors that are decided on, and do not depend on another decision.
+    outcome : frozenset of str
+        Tensors that depend on a decision, in their values and even their shapes.
+    """
+
+    grounds: tuple[str, ...]
+    outcome: frozenset[str]
+
+
+def find_decisions(graph: Graph) -> Decisions:
+    """Find the operators that decide on numbers that the model computes."""
+    outcome, grounds = set[str](), dict[str, None]()
+    for node in graph.nodes:
+        read = [name for name in (*node.inputs, *node.captures) if name]
+        decides = node.op in _DECIDES or bool(node.captures)
+        if decides:
+            grounds.update(dict.fromkeys(name for name in read if name not in outcome and name not in graph.folded))
+        if decides or any(name in outcome for name in read):
+            outcome.update(name for name in node.outputs if name and name not in graph.folded)
+    return Decisions(tuple(grounds), frozenset(outcome))
