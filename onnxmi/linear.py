@@ -262,14 +262,14 @@ def _patch_count(linear: Linear, activation: Array) -> int:
 
 def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     patches = gather(activation, _window(linear, activation), places)
-    rows: Array = patches.reshape(len(places), linear.groups, -1)
+    rows: Array = patches.reshape(len(places), linear.groups, linear.features)
     return rows.transpose(1, 0, 2)
 
 
 def _patch_results(result: Array, places: Ints, groups: int) -> Array:
     samples, *where = np.unravel_index(places, (result.shape[0], *result.shape[2:]))
     index: tuple[Any, ...] = (samples, slice(None), *where)
-    rows: Array = result[index].reshape(len(places), groups, -1)
+    rows: Array = result[index].reshape(len(places), groups, result.shape[1] // groups)
     return rows.transpose(1, 0, 2)
 
 

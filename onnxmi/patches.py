@@ -99,8 +99,9 @@ def gather(activation: Array, seen: Window, places: Ints) -> Array:
     for axis, place in enumerate(where):
         at, within = seen.sources(axis, place)
         clipped = np.clip(at, 0, seen.size[axis] - 1)
-        offsets = (offsets[:, :, None] * seen.size[axis] + clipped[:, None, :]).reshape(len(places), -1)
-        inside = (inside[:, :, None] & within[:, None, :]).reshape(len(places), -1)
+        wide = len(places), offsets.shape[1] * clipped.shape[1]  # spelled out: a batch may have no place
+        offsets = (offsets[:, :, None] * seen.size[axis] + clipped[:, None, :]).reshape(wide)
+        inside = (inside[:, :, None] & within[:, None, :]).reshape(wide)
     patches: Array = activation.reshape(*activation.shape[:2], -1)[samples[:, None], :, offsets]
     patches[~inside] = 0
     return patches.swapaxes(1, 2)

@@ -38,10 +38,10 @@ def token_model(softmax: bool = True) -> onnx.ModelProto:
     return b.proto(b.gemm(first, 17, 4))
 
 
-def image_model() -> onnx.ModelProto:
+def image_model(space: tuple[int, int] = (9, 7)) -> onnx.ModelProto:
     """Two convolutions that read the same, one that does not, and a head."""
     b = Build(seed=2)
-    x = b.op("Relu", b.conv(b.input("N", 3, 9, 7), 3, 8))
+    x = b.op("Relu", b.conv(b.input("N", 3, *space), 3, 8))
     twice = b.op("Add", b.conv(x, 8, 6), b.conv(x, 8, 6))
     made = b.op("Relu", b.op("Add", twice, b.conv(x, 8, 6, kernel=(1, 1))))
     return b.proto(b.gemm(b.op("Flatten", b.op("GlobalAveragePool", made)), 6, 4))
@@ -76,9 +76,9 @@ def token_arrays(count: int = 24, tokens: int = 6) -> dict[str, NDArray[Any]]:
     return {"x": x, "attention_mask": mask, "labels": rng.integers(0, 4, size=count)}
 
 
-def image_arrays(count: int = 24) -> dict[str, NDArray[Any]]:
+def image_arrays(count: int = 24, space: tuple[int, int] = (9, 7)) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(4)
-    return {"x": rng.normal(size=(count, 3, 9, 7)).astype(np.float32), "labels": rng.integers(0, 4, size=count)}
+    return {"x": rng.normal(size=(count, 3, *space)).astype(np.float32), "labels": rng.integers(0, 4, size=count)}
 
 
 @pytest.fixture(scope="session")

@@ -124,6 +124,14 @@ def test_about_as_many_rows_are_drawn_as_are_wanted(images: Scene) -> None:
     assert len(drawer.draw(linear, value, from_all, None, 10_000)) == 24 * 63
 
 
+def test_a_batch_may_give_no_row(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ROWS", "PATCHES"):
+        monkeypatch.setattr(capturing, name, 3)
+    for name in ("ROWS_PER_FEATURE", "PATCHES_PER_FEATURE"):
+        monkeypatch.setattr(capturing, name, 0)
+    assert scene.measure(ALL, batch_size=1)[0].samples == 24
+
+
 def batches(scene: Scene):  # type: ignore[no-untyped-def]
     for _, batch in capturing._batches(scene.data, [np.arange(24)], 24):
         yield batch
