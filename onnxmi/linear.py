@@ -262,7 +262,7 @@ def _patch_count(linear: Linear, activation: Array) -> int:
 
 def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     patches = gather(activation, _window(linear, activation), places)
-    rows: Array = patches.reshape(len(places), linear.groups, linear.features)
+    rows: Array = patches.reshape(len(places), linear.groups, prod(patches.shape[1:]) // linear.groups)
     return rows.transpose(1, 0, 2)
 
 

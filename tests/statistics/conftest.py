@@ -32,6 +32,8 @@ def token_model(softmax: bool = True) -> onnx.ModelProto:
     if softmax:
         bias = b.op("Mul", b.op("Sub", mask, b.const(1.0)), b.const(1e4))
         scores = b.op("Softmax", b.op("Add", scores, b.op("Unsqueeze", bias, b.ints(1, 2))), axis=-1)
+    else:
+        scores = b.op("Mul", scores, b.op("Unsqueeze", mask, b.ints(1, 2)))
     mixed = b.reshape(b.op("Transpose", b.op("MatMul", scores, heads[2]), perm=[0, 2, 1, 3]), 0, 0, HEADS * DIMS)
     hidden = b.op("Relu", b.dense(b.dense(mixed, HEADS * DIMS, 13), 13, 17))
     first = b.op("Gather", hidden, b.const(np.array(0)), axis=1)
