@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
 ROWS, ROWS_PER_FEATURE = 16_384, 12
-PATCHES, PATCHES_PER_FEATURE = 4_096, 5  # of convolutions: cheap to run, dear to unfold, and neighbours are alike
+PATCHES, PATCHES_PER_FEATURE = 4_096, 4  # of convolutions: cheap to run, dear to unfold, and neighbours are alike
 
 
 def silent(stage: str, done: int, total: int) -> None:

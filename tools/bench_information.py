@@ -1,4 +1,8 @@
-"""Measure the information package: prints times on one core, and ratios that do not depend on the machine."""
+"""Measure the information package: prints times on one core, and ratios that do not depend on the machine.
+
+python tools/bench_information.py                            the package alone
+python tools/bench_information.py MODEL.onnx CALIB.npz ...   capture and scoring against the plain forward pass
+"""
 
 import os
 import sys
@@ -7,7 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+import onnxmi
+from onnxmi.capture import CaptureOptions, capture
 from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
+from onnxmi.runtime import open_session
+from onnxmi.select_channels import SelectOptions, select_channels
+from onnxmi.statistics import Statistics
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -112,10 +121,47 @@ def bench_pairwise() -> None:
         print(f"pairwise, {name}: {faster:.0f} times as fast, Spearman {rank:.3f} with the truth")
 
 
+def bench_capture(model: str, calib: str, samples: int = 1024) -> None:
+    """Statistics of all samples against the plain forward pass of the same samples, in turns, on one thread."""
+    source = onnxmi.load(model)
+    data = onnxmi.load_calibration(calib, source.graph)
+    found = onnxmi.analyse(source, data.one_run(np.arange(data.count), 3))
+    chosen = np.arange(min(samples, data.count))
+    options = CaptureOptions(threads=1)
+    taps = list(dict.fromkeys(tap for linear in found.linears for tap in linear.taps))
+
+    def forward(names: list[str] | None = None) -> None:
+        session = open_session(source.proto, threads=1, taps=names)
+        for _, feeds in data.batches(chosen, options.batch_size):
+            session.run(feeds)
+
+    def measure() -> Statistics:
+        return capture(source, found.graph, found.linears, data, [chosen], options)[0]
+
+    spent = {"plain": [], "tapped": [], "captured": []}
+    for _ in range(3):
+        for name, work in (("plain", forward), ("tapped", lambda: forward(taps)), ("captured", measure)):
+            spent[name].append(seconds(work, 1))
+    plain, tapped, captured = (float(np.median(times)) for times in spent.values())
+    statistics = measure()
+    start = time.process_time()
+    select_channels(source, found.graph, found.linears, statistics, found.graph.layers, SelectOptions())
+    selected = time.process_time() - start
+    print(
+        f"{model}: {len(chosen)} samples, {statistics.rows[0]} to {statistics.rows[1]} rows a layer; in units of the "
+        f"plain forward pass ({plain:.2f} s): with every activation returned {tapped / plain:.2f}, "
+        f"statistics {captured / plain:.2f}, selection in all layers {selected / plain:.2f}"
+    )
+
+
 def main() -> None:
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         # The BLAS reads this when numpy is imported: start again with it.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    if len(sys.argv) > 1:
+        for model, calib in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+            bench_capture(model, calib)
+        return
     rows = activations(8192, 1536, 300)
     bench_moments(rows)
     bench_joint(rows)

@@ -118,7 +118,8 @@ class MomentAccumulator:
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}, expected 1 or more")
         self._chunk = chunk
-        self._waiting: list[AnyFloats] = []
+        self._waiting: AnyFloats | None = None
+        self._filled = 0
         self._count = 0
         self._mean: Floats | None = None
         self._scatter: Floats | None = None
@@ -131,14 +132,18 @@ class MomentAccumulator:
         """
         rows = _as_float(rows)
         mean, scatter = self._sums(rows)
-        if self._waiting and self._waiting[0].dtype != rows.dtype:
+        waiting = self._waiting
+        if waiting is None or waiting.dtype != rows.dtype:
             self._flush(mean, scatter)
+            waiting = np.empty((*rows.shape[:-2], self._chunk, rows.shape[-1]), dtype=rows.dtype)
+            self._waiting = waiting
         while rows.shape[-2]:
-            room = self._chunk - sum(part.shape[-2] for part in self._waiting)
-            self._waiting.append(rows[..., :room, :] if rows.shape[-2] >= room else rows.copy())
-            if rows.shape[-2] >= room:
+            part = rows[..., : self._chunk - self._filled, :]
+            waiting[..., self._filled : self._filled + part.shape[-2], :] = part
+            self._filled += part.shape[-2]
+            rows = rows[..., part.shape[-2] :, :]
+            if self._filled == self._chunk:
                 self._flush(mean, scatter)
-            rows = rows[..., room:, :]
 
     def moments(self) -> Moments:
         """Copy the moments so far. Raises ValueError before the first `update`, when K is not known."""
@@ -157,12 +162,12 @@ class MomentAccumulator:
 
     def _flush(self, mean: Floats, scatter: Floats) -> None:
         """Take in the rows that were waiting for a full chunk."""
-        if self._waiting:
-            one = len(self._waiting) == 1
-            self._absorb(self._waiting[0] if one else np.concatenate(self._waiting, axis=-2), mean, scatter)
-            self._waiting.clear()
+        if self._waiting is not None and self._filled:
+            filled, self._filled = self._filled, 0
+            self._absorb(self._waiting[..., :filled, :], mean, scatter)
 
     def _absorb(self, rows: AnyFloats, mean: Floats, scatter: Floats) -> None:
+        """Take in a chunk, which is overwritten."""
         fresh = rows.shape[-2]
         centred, centre, slip = _centre(rows)
         scatter += _gram(centred)
@@ -184,7 +189,7 @@ def _as_float(rows: AnyFloats) -> AnyFloats:
 
 
 def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
-    """Rows less about their mean (..., n, K); what was taken off (..., K); and the mean of what is left (..., K).
+    """Rows less about their mean (..., n, K), in place; what was taken off and the mean of what is left (..., K).
 
     Both means are summed in the rows' own type by a matrix product, several times as fast as with a cast: what the
     first misses the second sees, and rounding of the second is far below the rows' deviation.
@@ -194,8 +199,8 @@ def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
         centre = (ones @ rows)[..., 0, :]
     if not np.isfinite(centre).all():
         raise ValueError("rows hold values that are not finite, or too large for their type")
-    centred = rows - centre[..., None, :]
-    return centred, centre.astype(np.float64), (ones @ centred)[..., 0, :].astype(np.float64)
+    rows -= centre[..., None, :]
+    return rows, centre.astype(np.float64), (ones @ rows)[..., 0, :].astype(np.float64)
 
 
 def _gram(centred: AnyFloats) -> AnyFloats:
