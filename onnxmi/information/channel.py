@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.information.arrays import Floats, Ints
-from onnxmi.information.cholesky import factor, forward, live, root
+from onnxmi.information.cholesky import DEAD, factor, forward, live, root
 from onnxmi.information.exchange import volume_changes
 from onnxmi.information.sweep import Sweep
 from onnxmi.information.view import View
@@ -24,6 +24,33 @@ _FLOOR = 1e-3
 """In ridges: what rounding may not push a conditional variance below."""
 
 
+_FLOORS = (DEAD, 1e-18, 1e-12)
+"""Shares of the largest variance below which a feature is dead, tried in turn.
+
+Features of float32 activations that hardly vary can hold nothing but rounding: then their correlations are none.
+"""
+
+
+def _correlations(covariance: Floats) -> tuple[Ints, Floats, Floats, float]:
+    """Live features (K,), their deviations (K,), their correlations (K, K) and the ridge that makes these definite.
+
+    Raises ValueError if no choice of live features makes them a covariance.
+    """
+    variance = np.diagonal(covariance)
+    for floor in _FLOORS[:-1]:
+        try:
+            return _scaled(covariance, np.flatnonzero(live(variance, floor)))
+        except ValueError:
+            continue
+    return _scaled(covariance, np.flatnonzero(live(variance, _FLOORS[-1])))
+
+
+def _scaled(covariance: Floats, alive: Ints) -> tuple[Ints, Floats, Floats, float]:
+    deviation = np.sqrt(np.diagonal(covariance)[alive])
+    prior = covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
+    return alive, deviation, prior, factor(prior, RIDGE)[1]
+
+
 class Channel:
     """Gains in nats of the units of one view, given the units so far: ``1/2 (logdet A_bb|S - logdet B_bb|S)``.
 
@@ -35,12 +62,8 @@ class Channel:
         """Condition on the other layers. Raises ValueError if a unit is out of range or the covariance not one."""
         if view.units.size and not -1 <= view.units.min() <= view.units.max() < n_units:
             raise ValueError(f"units of a view must lie in -1 .. {n_units - 1}")
-        variance = np.diagonal(view.covariance)
-        alive = np.flatnonzero(live(variance))
-        deviation = np.sqrt(variance[alive])
-        prior = view.covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
+        alive, deviation, prior, self._ridge = _correlations(view.covariance)
         self._weight = view.weight
-        self._ridge = factor(prior, RIDGE)[1]
         prior[np.diag_indices_from(prior)] += self._ridge
         after = posterior(prior, view.weights[alive] * deviation[:, None], view.relevance, noise)
         slots = slots_of(view.units[alive], n_units)

@@ -18,19 +18,20 @@ float64 moments of a constant feature are not exactly zero: they hold the square
 _LEAF = 64
 
 
-def live(variances: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def live(variances: Floats, share: float = DEAD) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Which features vary at all.
 
     Parameters
     ----------
     variances : (K,)
+    share : of the largest variance, at most which a feature counts as constant.
 
     Returns
     -------
     (K,) bool, False for a constant feature.
     """
     largest = float(variances.max(initial=0.0))
-    return np.asarray(variances > DEAD * largest, dtype=np.bool_)
+    return np.asarray(variances > share * largest, dtype=np.bool_)
 
 
 def factor(matrix: Floats, ridge: float, largest: float = 1e-2) -> tuple[Floats, float]:

@@ -273,3 +273,15 @@ def test_misuse_of_a_view():
             View(*arguments)
     with pytest.raises(ValueError, match="not a covariance"):
         joint([View(1.0 - 2 * np.eye(3) + 2, np.ones((3, 2)), np.arange(3))], 3, 1)
+
+
+def test_features_that_hold_only_rounding_are_left_out() -> None:
+    rng = np.random.default_rng(11)
+    live_part = rng.normal(size=(500, 7))
+    covariance = np.zeros((11, 11))
+    covariance[:7, :7] = np.cov(live_part.T)
+    noise = rng.normal(size=(4, 4)) * 1e-21  # no covariance at all: what rounding leaves of constant features
+    covariance[7:, 7:] = noise + noise.T + np.diag(np.full(4, 1e-21))
+    view = View(covariance, rng.normal(size=(11, 3)), np.arange(11))
+    chosen = joint([view], 11, 5)
+    assert set(chosen.kept.tolist()) <= set(range(7))
