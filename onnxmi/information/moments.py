@@ -191,16 +191,19 @@ def _as_float(rows: AnyFloats) -> AnyFloats:
 def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
     """Rows less about their mean (..., n, K), in place; what was taken off and the mean of what is left (..., K).
 
-    Both means are summed in the rows' own type by a matrix product, several times as fast as with a cast: what the
-    first misses the second sees, and rounding of the second is far below the rows' deviation.
+    The first row is taken off first, so that a constant feature becomes exactly 0, and then the mean of what is left:
+    summed in the rows' own type by a matrix product, several times as fast as with a cast. What its rounding misses,
+    the mean of what is left sees; its own rounding is far below the rows' deviation.
     """
-    ones = np.full((1, rows.shape[-2]), 1.0 / rows.shape[-2], dtype=rows.dtype)
+    first = rows[..., 0, :].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        centre = (ones @ rows)[..., 0, :]
-    if not np.isfinite(centre).all():
+        rows -= rows[..., :1, :].copy()
+        ones = np.full((1, rows.shape[-2]), 1.0 / rows.shape[-2], dtype=rows.dtype)
+        rest = (ones @ rows)[..., 0, :]
+    if not np.isfinite(rest).all():
         raise ValueError("rows hold values that are not finite, or too large for their type")
-    rows -= centre[..., None, :]
-    return rows, centre.astype(np.float64), (ones @ rows)[..., 0, :].astype(np.float64)
+    rows -= rest[..., None, :]
+    return rows, first + rest, (ones @ rows)[..., 0, :].astype(np.float64)
 
 
 def _gram(centred: AnyFloats) -> AnyFloats:

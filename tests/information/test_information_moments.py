@@ -132,6 +132,18 @@ def test_waiting_rows_are_copies():
     np.testing.assert_allclose(accumulator.moments().scatter, wanted.scatter)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_feature_has_no_variance_at_all(dtype):
+    rows = rows_of(12, 5000, 3).astype(dtype)
+    rows[:, 1] = 0.37
+    accumulator = MomentAccumulator(chunk=1000)
+    accumulator.update(rows)
+    moments = accumulator.moments()
+    assert moments.mean[1] == float(dtype(0.37))
+    assert not moments.scatter[1].any()
+    assert not moments.scatter[:, 1].any()
+
+
 def test_misuse():
     accumulator = MomentAccumulator()
     with pytest.raises(ValueError, match="no rows"):
