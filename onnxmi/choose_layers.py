@@ -13,8 +13,8 @@ from onnxmi.model import Model
 DEFAULT_KINDS = ("channels", "ffn", "heads", "hidden")
 """Kinds that are cut unless others are asked for.
 
-Dimensions inside heads (`qk`, `value`) are not: with their heads they would be cut twice. Nor is `width`: what a
-normalisation runs over changes every kept channel, so it is cut on request only.
+Dimensions inside heads (`qk`, `value`) are not: with their heads they would be cut twice. Nor is `width`, nor any other
+layer that a normalisation runs over: cutting it changes every kept channel, so that happens on request only.
 """
 
 
@@ -50,15 +50,18 @@ def chosen_layers(model: Model, graph: ChannelGraph, wanted: Filter) -> tuple[tu
     for pattern in (*wanted.skip, *wanted.only):
         if not any(_matches(names[layer.id], (pattern,)) for layer in graph.layers):
             raise UsageError(f"no layer matches {pattern!r}; `onnxmi inspect` prints the names")
-    kinds = wanted.kinds or DEFAULT_KINDS
     chosen = tuple(
         layer
         for layer in graph.layers
-        if layer.kind in kinds
+        if _wanted(layer, wanted.kinds)
         and not _matches(names[layer.id], wanted.skip)
         and (not wanted.only or _matches(names[layer.id], wanted.only))
     )
     return chosen, tuple(layer for layer in graph.layers if layer not in chosen)
+
+
+def _wanted(layer: Layer, kinds: tuple[str, ...]) -> bool:
+    return layer.kind in kinds if kinds else layer.kind in DEFAULT_KINDS and layer.grade == "exact"
 
 
 def _names(model: Model, layer: Layer) -> tuple[str, ...]:

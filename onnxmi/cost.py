@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -16,7 +16,8 @@ from onnxmi.model import Graph, Node
 from onnxmi.probe import run_shapes
 from onnxmi.runtime import Feeds
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 
 @dataclass(frozen=True)
@@ -56,30 +57,37 @@ def parameters(graph: Graph) -> int:
 
 def node_macs(node: Node, shapes: Shapes) -> int:
     """Multiply-accumulates of one node; 0 for operators that are neither products nor convolutions."""
-    counter = _MACS.get(node.op)
-    known = all(name in shapes for name in (*node.inputs[:2], *node.outputs[:1]))
-    return counter(node, shapes) if counter is not None and known else 0
+    counter, second = _MACS.get(node.op, (None, 1))
+    if counter is None or len(node.inputs) <= second:
+        return 0
+    names = (node.inputs[0], node.inputs[second], node.outputs[0])
+    if any(name not in shapes for name in names):
+        return 0
+    return counter(node, *(shapes[name] for name in names))
 
 
-def _product(node: Node, shapes: Shapes) -> int:
-    left = shapes[node.inputs[0]]
-    axis = 0 if node.attributes.get("transA", 0) else -1
-    return prod(shapes[node.outputs[0]]) * (left[axis] if left else 1)
+def _product(node: Node, left: Shape, _right: Shape, result: Shape) -> int:
+    axis = -2 if node.attributes.get("transA", 0) else -1
+    return prod(result) * (left[axis] if left else 1)
 
 
-def _convolution(node: Node, shapes: Shapes) -> int:
-    return prod(shapes[node.outputs[0]]) * prod(shapes[node.inputs[1]][1:])
+def _convolution(_node: Node, _input: Shape, weight: Shape, result: Shape) -> int:
+    return prod(result) * prod(weight[1:])
 
 
-def _transposed_convolution(node: Node, shapes: Shapes) -> int:
-    return prod(shapes[node.inputs[0]]) * prod(shapes[node.inputs[1]][1:])
+def _transposed_convolution(_node: Node, source: Shape, weight: Shape, _result: Shape) -> int:
+    return prod(source) * prod(weight[1:])
 
 
-_MACS = {
-    "MatMul": _product,
-    "Gemm": _product,
-    "Conv": _convolution,
-    "ConvTranspose": _transposed_convolution,
+Counting = Callable[[Node, Shape, Shape, Shape], int]
+
+# Operator -> how it is counted, and which operand its second factor is.
+_MACS: Mapping[str, tuple[Counting | None, int]] = {
+    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger", "FusedMatMul", "FusedGemm", "TransposeMatMul"), (_product, 1)),
+    **dict.fromkeys(("Conv", "ConvInteger", "FusedConv"), (_convolution, 1)),
+    "ConvTranspose": (_transposed_convolution, 1),
+    "QLinearMatMul": (_product, 3),
+    "QLinearConv": (_convolution, 3),
 }
 
 
