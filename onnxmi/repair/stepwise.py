@@ -89,7 +89,8 @@ def repair_stepwise(
     stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
     for done, stop in enumerate(stops):
         made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
-        notes.append(note)
+        if note.used or isinstance(stop, Affine) or not stop.kept_features(keeping).all():
+            notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
         replacements.extend(made)
         progress("repair", done + 1, len(stops))
     return Repaired(tuple(replacements), tuple(notes))
