@@ -99,7 +99,7 @@ class Consumers:
             if classes is not None:
                 weights = classes.weights(moments, (group,))[rows]
             binned = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
-            table = np.concatenate(binned, axis=1) if binned else None
+            table = np.concatenate(binned, axis=1) if binned and classes is None else None
             yield Consumer(own.covariance, own.mean, weights, units, table)
 
     def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:

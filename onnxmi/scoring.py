@@ -75,9 +75,17 @@ def _gaussian_scores(consumer: Consumer, units: int) -> Floats:
 
 
 def _pairwise_binned(candidates: Candidates) -> Selection:
-    """Sum over kept upper neurons of I(x_i; y_j), from quantile histograms."""
-    tables = [(c.binned, c.units) for c in candidates.consumers if c.binned is not None]
-    return candidates.best(sum((pairwise(t, u, candidates.units) for t, u in tables), _none(candidates)))
+    """Sum over kept upper neurons of I(x_i; y_j), from quantile histograms; Gaussian where nothing was counted.
+
+    Attention scores are made pair by pair and never seen as rows, and labels are no column of the weights.
+    """
+    scores = _none(candidates)
+    for c in candidates.consumers:
+        if c.binned is None:
+            scores = scores + _gaussian_scores(c, candidates.units)
+        else:
+            scores = scores + pairwise(c.binned, c.units, candidates.units)
+    return candidates.best(scores)
 
 
 def _wanda(candidates: Candidates) -> Selection:

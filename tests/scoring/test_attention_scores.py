@@ -111,7 +111,17 @@ def test_a_layer_that_nothing_measured_consumes_is_told(scene: Scene) -> None:
     assert len(choices) == len(analysis.graph.layers)
 
 
-def test_the_dimensions_that_make_the_scores_are_kept() -> None:
+@pytest.mark.parametrize(
+    ("score", "estimator"),
+    [
+        ("joint", "gaussian"),
+        ("pairwise", "gaussian"),
+        ("pairwise", "binned"),
+        ("wanda", "gaussian"),
+        ("variance", "gaussian"),
+    ],
+)
+def test_the_dimensions_that_make_the_scores_are_kept(score: str, estimator: str) -> None:
     """All but two dimensions of each head are made so small that they hardly count."""
     proto = token_model()
     for stored in proto.graph.initializer:
@@ -124,9 +134,9 @@ def test_the_dimensions_that_make_the_scores_are_kept() -> None:
             stored.raw_data = (0 * np.frombuffer(stored.raw_data, dtype=np.float32)).tobytes()
     scene = scene_of(proto, token_arrays(COUNT))
     analysis = scene.analysis
-    (found,) = scene.measure(range(COUNT))
+    (found,) = scene.measure(range(COUNT), binned=estimator == "binned")
     layers = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     (choice,) = select_channels(
-        analysis.model, analysis.graph, analysis.linears, found, layers, SelectOptions(keep=0.4)
+        analysis.model, analysis.graph, analysis.linears, found, layers, SelectOptions(0.4, score, estimator)
     )
     assert choice.kept.tolist() == [[1, 4]] * HEADS
