@@ -29,7 +29,7 @@ class Candidates:
         Units to keep in all, and in each part.
     parts : (units,) int64 or None
         The part of each unit of a ragged layer.
-    norms : (units,)
+    norms : callable returning (units,)
         Euclidean norm of all weights that hang on a unit.
     seed : int
         For the random baseline.
@@ -40,7 +40,7 @@ class Candidates:
     keep: int
     quota: int
     parts: Ints | None
-    norms: Floats
+    norms: Callable[[], Floats]
     seed: int
 
     @property
@@ -107,7 +107,7 @@ def _variance(candidates: Candidates) -> Selection:
 
 def _magnitude(candidates: Candidates) -> Selection:
     """Norm of all weights that hang on a unit."""
-    return candidates.best(candidates.norms)
+    return candidates.best(candidates.norms())
 
 
 def _random(candidates: Candidates) -> Selection:

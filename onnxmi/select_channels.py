@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxmi.capture import Progress, silent
 from onnxmi.consumers import Consumers
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
-from onnxmi.dims.term import Kept, coordinates
+from onnxmi.dims.term import Kept, atoms, coordinates
 from onnxmi.information import Selection
 from onnxmi.linear import Linear
 from onnxmi.model import Model
@@ -91,10 +91,10 @@ def select_channels(
                 keep=quota * layer.parts,
                 quota=quota,
                 parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
-                norms=unit_norms(model, graph, layer),
+                norms=partial(unit_norms, model, graph, layer),
                 seed=options.seed,
             )
-            selection = scorer(candidates) if candidates.consumers else candidates.best(candidates.norms)
+            selection = scorer(candidates) if candidates.consumers else candidates.best(candidates.norms())
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
             keeping[layer.id] = Kept(kept, layer.over)
@@ -121,7 +121,8 @@ def unit_norms(model: Model, graph: ChannelGraph, layer: Layer) -> Floats:
     squares = np.zeros(layer.units)
     for name in model.graph.constants:
         axes = graph.axes.get(name, ())
-        if len(axes) < 2 or model.graph.constant(name).dtype.kind in "iub":
+        carried = any(atom.id == layer.id for term in axes for atom in atoms(term))
+        if not carried or len(axes) < 2 or model.graph.constant(name).dtype.kind in "iub":
             continue
         energy = np.square(model.graph.constant(name).astype(np.float64))
         for axis, term in enumerate(axes):
