@@ -23,7 +23,8 @@ from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
 from onnxmi.measurement import Measurement, merge_files, save_measurement
-from onnxmi.model.save import save, serialise, write_together
+from onnxmi.model import Model, load
+from onnxmi.model.save import Content, contents, data_path, refuse_links, save, write_together
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import graph_data, result_data, to_json
 from onnxmi.scoring import ESTIMATORS, SCORES
@@ -231,13 +232,19 @@ def prune(
     _check_target(target, model, calib, *filter(None, [plan, stats]))
     _check_target(plan_target, model, calib, *filter(None, [stats]))
     options = pipeline.PruneOptions(**settings)
+    options.check()
+    source = load(model)
+    _check_external(source, target, plan_target)
     with progress_bars() as progress:
-        result = pipeline.prune(model, calib, options, plan=plan, statistics=stats, progress=progress)
-    files = {target: serialise(result.proto), plan_target: result.plan.to_json().encode()}
+        result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+    files: dict[Path, Content] = contents(result.proto, target, bool(source.externals))
+    files[plan_target] = result.plan.to_json().encode()
     if plan is not None and plan.resolve() == plan_target.resolve():
         del files[plan_target]  # it says so already, and may have been edited by hand
     write_together(files)
     written = {"output": str(target), "plan": str(plan_target)}
+    if data_path(target) in files:
+        written["data"] = str(data_path(target))
     if as_json:
         click.echo(to_json({**written, **result_data(result)}))
         return
@@ -318,8 +325,10 @@ def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
     """
     target = output or _default_target(model)
     _check_target(target, model, plan)
-    proto, checks = pipeline.apply(model, plan)
-    size = save(proto, target)
+    source = load(model)
+    _check_external(source, target)
+    proto, checks = pipeline.apply(source, plan)
+    size = save(proto, target, external=bool(source.externals))
     if as_json:
         click.echo(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
     else:
@@ -335,6 +344,15 @@ def _refuse_beside_a_plan(ctx: click.Context) -> None:
 
 def _default_target(model: Path) -> Path:
     return model.parent / f"{model.stem}.pruned.onnx"
+
+
+def _check_external(source: Model, target: Path, *others: Path) -> None:
+    """Refuse to write over the external data of the source, or where that of the result cannot go."""
+    for path in (target, *others):
+        _check_target(path, *source.externals)
+    if source.externals:
+        refuse_links(target, data_path(target))
+        _check_target(data_path(target), *source.externals)
 
 
 def _check_target(target: Path, *sources: Path) -> None:

@@ -13,6 +13,7 @@ import onnx
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import atoms
 from onnxmi.model import Graph, Node
+from onnxmi.model.external import byte_size
 from onnxmi.probe import run_shapes
 from onnxmi.runtime import Feeds
 
@@ -46,7 +47,7 @@ def cost(proto: onnx.ModelProto, inputs: Feeds, samples: int = 1) -> Cost:
     shapes |= {name: graph.constant_shape(name) for name in graph.constants}
     shapes |= {name: np.shape(value) for name, value in inputs.items()}
     macs = sum(node_macs(node, shapes) for node in graph.nodes)
-    return Cost(parameters(graph), proto.ByteSize(), macs // samples)
+    return Cost(parameters(graph), byte_size(proto), macs // samples)
 
 
 def parameters(graph: Graph) -> int:

@@ -11,8 +11,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from onnxmi.errors import ModelError
+from onnxmi.errors import DataError, ModelError
 from onnxmi.model.edit import with_outputs
+from onnxmi.model.external import openable
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -51,7 +52,7 @@ def open_session(
     optimise: bool = True,
     spin: bool = False,
 ) -> Session:
-    """Load a model under onnxruntime's CPU provider.
+    """Load a model under onnxruntime's CPU provider; one over 2 GiB through temporary files.
 
     Parameters
     ----------
@@ -82,7 +83,10 @@ def open_session(
         proto = with_outputs(proto, taps)
     names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
     try:
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        with openable(proto) as source:  # what is mapped from a temporary file stays readable when that is removed
+            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except DataError:  # no room for temporary files
+        raise
     except Exception as error:  # onnxruntime raises many unrelated types
         raise ModelError(f"onnxruntime refuses the model: {one_line(error)}") from error
     return Session(session, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from onnxmi.errors import ModelError
+from onnxmi.errors import DataError, ModelError
+from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, openable, split, tensors
 from onnxmi.model.graph import Graph
 
 
@@ -31,12 +34,15 @@ class Model:
         Bytes of the file and its external data.
     path : Path or None
         Where it was read from.
+    externals : tuple of Path
+        The files that its external data was read from.
     """
 
     proto: onnx.ModelProto
     digest: str
     size: int
     path: Path | None = None
+    externals: tuple[Path, ...] = ()
 
     @cached_property
     def graph(self) -> Graph:
@@ -51,17 +57,24 @@ class Model:
     @staticmethod
     def of(proto: onnx.ModelProto) -> Model:
         """Wrap a proto that has no file."""
-        data = proto.SerializeToString(deterministic=True)
-        return Model(inlined(proto), hashlib.sha256(data).hexdigest(), len(data))
+        data = encoded(proto)
+        if data is not None:
+            return Model(inlined(proto), hashlib.sha256(data).hexdigest(), len(data))
+        bare, placed = split(proto, "data")
+        digest = hashlib.sha256(bare_bytes(bare))
+        for block in blocks(placed):
+            digest.update(block)
+        return Model(inlined(proto), digest.hexdigest(), byte_size(proto))
 
 
 def complaint(proto: onnx.ModelProto) -> str | None:
     """Return the first line of the strict checker's objection to a model, or None."""
     try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (
-        Exception
-    ) as error:  # the checker raises several unrelated types, ValueError for models over 2 GiB among them
+        with openable(proto) as source:
+            onnx.checker.check_model(source, full_check=True)
+    except DataError:  # no room for temporary files
+        raise
+    except Exception as error:  # the checker raises several unrelated types
         return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return None
 
@@ -87,13 +100,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     proto = _parse(path, _read(path))
     externals = _external_files(proto, path)
+    proto = inlined(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
     try:
-        onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+        for tensor in _stored(proto):
+            if uses_external_data(tensor):
+                load_external_data_for_tensor(tensor, str(path.parent))
+                tensor.ClearField("data_location")  # as in a model without external data
     except Exception as error:  # the helper raises OSError, ValueError or ValidationError
         raise ModelError(f"{path}: its external data cannot be read: {_one_line(error)}") from error
     files = [path, *externals]
-    proto = inlined(proto)
-    return Model(proto, _digest(files), sum(file.stat().st_size for file in files), path)
+    return Model(proto, _digest(files), sum(file.stat().st_size for file in files), path, tuple(externals))
 
 
 def _read(path: Path) -> bytes:
@@ -125,7 +141,7 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """Return the external data files, all of them regular files inside the model's folder."""
     folder = path.parent.resolve()
-    names = sorted({e.value for t in proto.graph.initializer for e in t.external_data if e.key == "location"})
+    names = sorted({e.value for tensor in _stored(proto) for e in tensor.external_data if e.key == "location"})
     for name in names:
         target = path.parent / name
         if os.path.isabs(name) or folder not in target.resolve().parents:
@@ -133,6 +149,10 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
         if not target.is_file():
             raise ModelError(f"{path}: external data file {name!r} is missing")
     return [path.parent / name for name in names]
+
+
+def _stored(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    return (tensor for part in (proto.graph, *proto.functions) for tensor in tensors(part))
 
 
 def _digest(files: list[Path]) -> str:
