@@ -1,0 +1,20 @@
+"""A model as its exporter wrote it, and as a simplifier left it, lose the same share of parameters."""
+
+from __future__ import annotations
+
+import pytest
+from fusions.zoo_models import Halve
+
+from onnxmi.cost import parameters
+from onnxmi.dims.channel_graph import KINDS
+from onnxmi.model import Graph
+
+NAMES = ("hf-bert-cls-eager", "hf-vit-cls", "hf-llama-lm", "hf-swin-cls", "own-lstm-cls", "tv-resnet18")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_and_simplified_lose_the_same_share(halve: Halve, name: str) -> None:
+    raw, simplified = (halve(f"{name}{suffix}", *KINDS) for suffix in ("", "-slim"))
+    shares = [1 - parameters(Graph(model.cut)) / parameters(Graph(model.dense)) for model in (raw, simplified)]
+    assert shares[0] > 0.2
+    assert shares[0] == pytest.approx(shares[1], abs=0.01)
