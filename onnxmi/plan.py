@@ -106,7 +106,8 @@ def _check_choice(choice: Choice, layer: Layer) -> None:
     if choice.size != layer.size:
         raise PlanError(f"{where} has {choice.size} units, the model's has {layer.size}")
     if kept.size == 0:
-        raise PlanError(f"{where} keeps nothing")
+        _check_removal(kept, layer, where)
+        return
     if kept.ndim == 2 and layer.over is None:
         raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has none")
     if kept.ndim == 2 and kept.shape[0] != layer.parts:
@@ -115,6 +116,14 @@ def _check_choice(choice: Choice, layer: Layer) -> None:
         raise PlanError(f"{where} keeps units outside 0..{layer.size - 1}")
     if (np.diff(kept, axis=-1) <= 0).any():
         raise PlanError(f"{where} lists units twice or out of order")
+
+
+def _check_removal(kept: NDArray[np.int64], layer: Layer, where: str) -> None:
+    """Check that a layer may go whole; whether its branch can go with it, `onnxmi.branches` knows."""
+    if kept.ndim != 1:
+        raise PlanError(f"{where} keeps nothing of each part: to remove it, `kept` has to be an empty list")
+    if layer.grade != "exact":
+        raise PlanError(f"{where} keeps nothing, and a normalisation runs over it")
 
 
 def _choice_json(choice: Choice) -> dict[str, Any]:

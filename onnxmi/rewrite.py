@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxmi.branches import Branches, constant_value, find_branches
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, SizeOperand, Use
 from onnxmi.dims.term import Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import InvariantError
@@ -75,8 +76,13 @@ def rewrite(
     ------
     InvariantError
         If a size cannot be restated; inference should have frozen such an axis.
+    PlanError
+        If nothing is kept of a layer that something cannot do without.
     """
     editor = Editor(model.proto)
+    branches = find_branches(model, graph, keeping)
+    _remove_branches(model, graph, keeping, branches, replacements, editor)
+    graph = branches.without(graph) if branches.removed else graph
     _slice_stored(model, graph, keeping, editor)
     _slice_shared_vectors(model, graph, keeping, editor)
     _restate_attributes(graph, keeping, editor)
@@ -88,7 +94,7 @@ def rewrite(
             name = model.graph.nodes[replacement.node].inputs[replacement.operand]
             added = editor.add_initializer(name, replacement.value)
             editor.set_input(replacement.node, replacement.operand, added)
-        else:
+        elif branches.remain(replacement.linear):
             _install(model, replacement, keeping, editor)
     return editor.finish()
 
@@ -131,6 +137,23 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
             editor.add_after(node.index, "Add", value)
         else:
             editor.set_input(node.index, 2, editor.add_initializer(f"{linear.weight_name}.bias", value))
+
+
+def _remove_branches(
+    model: Model,
+    graph: ChannelGraph,
+    keeping: Keeping,
+    branches: Branches,
+    replacements: Sequence[Replacement | VectorReplacement],
+    editor: Editor,
+) -> None:
+    shifts = {made.linear.key: made.shift for made in replacements if isinstance(made, Replacement)}
+    for found in branches.constants:
+        value = constant_value(model, graph, keeping, found, shifts.get(found.linear.key))
+        name = editor.add_initializer(found.result, value)
+        for node, operand in model.graph.consumers[found.result]:
+            editor.set_input(node.index, operand, name)
+    editor.remove(branches.removed, branches.absent)
 
 
 def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, int]:

@@ -129,8 +129,7 @@ def test_size_that_is_no_whole_number(tmp_path, plan, size):
     [
         ({"name": "fc9"}, "does not have or cannot cut"),
         ({"size": 11}, "has 11 units, the model's has 12"),
-        ({"kept": []}, "keeps nothing"),
-        ({"kept": [[], []]}, "keeps nothing"),
+        ({"kept": [[], []]}, "keeps nothing of each part"),
         ({"kept": [0, 12]}, "outside 0..11"),
         ({"kept": [-1, 3]}, "outside 0..11"),
         ({"kept": [3, 3]}, "twice or out of order"),
@@ -143,6 +142,14 @@ def test_plans_that_do_not_fit_the_model(tmp_path, plan, graph, change, message)
     read = load_plan(edited(tmp_path, plan, **change))
     with pytest.raises(PlanError, match=message.replace(".", r"\.")):
         read.keeping(graph)
+
+
+def test_a_plan_that_keeps_nothing_where_nothing_else_goes_on(tmp_path, plan, model):
+    read = load_plan(edited(tmp_path, plan, kept=[]))
+    with pytest.raises(
+        PlanError, match=r"keeps nothing of layer 'fc0': fc2 \(Gemm\) needs all of what the branch gave"
+    ):
+        onnxmi.apply(model, read)
 
 
 def test_a_plan_for_another_model(tmp_path, plan, mlp):

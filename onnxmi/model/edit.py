@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -42,6 +42,8 @@ class Editor:
         self._infos = {value.name: value for value in graph.value_info}
         self._infos |= {value.name: value for value in graph.input if value.name in self._initializers}
         self._replaced: set[str] = set()
+        self._removed: set[int] = set()
+        self._untold: set[str] = set()
         self._names = set(self._initializers) | {value.name for value in graph.input}
         self._names.update(name for node in self._nodes for name in node.output)
 
@@ -82,6 +84,15 @@ class Editor:
         inputs.extend([""] * (operand + 1 - len(inputs)))
         self._replaced.add(inputs[operand])
         inputs[operand] = name
+
+    def remove(self, nodes: Collection[int], untold: Collection[str]) -> None:
+        """Take nodes out, with the stored tensors that only they read; forget what the file says of some shapes."""
+        graph = self._proto.graph
+        given = {value.name for value in graph.input} if self._proto.ir_version >= OPTIONAL_DEFAULTS else set()
+        self._removed.update(nodes)
+        for node in nodes:
+            self._replaced.update(name for name in self._nodes[node].input if name not in given)
+        self._untold.update(untold)
 
     def set_size_attribute(self, node: int, attribute: str, entry: int | None, size: int) -> None:
         """Set an integer attribute, or one entry of an integer list."""
@@ -146,12 +157,14 @@ class Editor:
         ordered = [
             node
             for index, original in enumerate(self._nodes)
+            if index not in self._removed
             for node in (*self._before[index], original, *self._after[index])
         ]
-        if len(ordered) > len(self._nodes):
+        if self._removed or len(ordered) > len(self._nodes):
             copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
             del self._proto.graph.node[:]
             self._proto.graph.node.extend(copies)
+        _keep_only(self._proto.graph.value_info, self._untold)
         self._drop_replaced()
         return self._proto
 

@@ -6,7 +6,7 @@ Regressing the original's normalised channels on the cut model's, one by one, pu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +59,14 @@ class Affine:
         return self.node.outputs[0]
 
 
-def find_affines(model: Model, graph: ChannelGraph, keeping: Keeping) -> Iterator[Affine]:
+def find_affines(
+    model: Model, graph: ChannelGraph, keeping: Keeping, removed: Collection[int] = ()
+) -> Iterator[Affine]:
     """Yield the normalisations that lose channels and whose parameters can be replaced."""
     for normalisation in graph.normalisations:
         node = model.graph.nodes[normalisation.node]
+        if node.index in removed:
+            continue
         scale, shift = _PARAMETERS.get((node.domain, node.op), (0, None))
         if not scale or len(normalisation.terms) != 1 or not is_cut(normalisation.terms[0], keeping):
             continue

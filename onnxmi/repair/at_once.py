@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnxmi.branches import Branches, find_branches
 from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
@@ -41,7 +42,8 @@ def repair_at_once(
     """
     replacements: list[Replacement] = []
     notes: list[RepairNote] = []
-    lost = [linear for linear in linears if not linear.kept_features(keeping).all()]
+    branches = find_branches(model, graph, keeping)
+    lost = [linear for linear in linears if _lost(linear, keeping, branches)]
     for done, linear in enumerate(lost):
         if linear.obstacle is not None:
             notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
@@ -53,6 +55,11 @@ def repair_at_once(
             replacements.append(frame.replacement(solved))
         progress("repair", done + 1, len(lost))
     return Repaired(tuple(replacements), tuple(notes))
+
+
+def _lost(linear: Linear, keeping: Keeping, branches: Branches) -> bool:
+    """Whether an operator lost inputs and is there still, if only as the constant that it gives without any."""
+    return not linear.kept_features(keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
 def _solve(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Solution:

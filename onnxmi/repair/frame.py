@@ -53,7 +53,8 @@ class Frame:
     def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
         """Work out what a cut leaves of an operator."""
         features, outputs = linear.kept_features(keeping), linear.kept_outputs(keeping)
-        groups = tuple(g for g in range(linear.groups) if features[g].any() and outputs[g].any())
+        blind = not features.any()  # where all groups lost all their inputs, only the bias is left to repair
+        groups = tuple(g for g in range(linear.groups) if (blind or features[g].any()) and outputs[g].any())
         return Frame(
             linear=linear,
             after=replace(linear, groups=len(groups)),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.advance import Advance
+from onnxmi.branches import find_branches
 from onnxmi.calibration import Calibration
 from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
 from onnxmi.dims.channel_graph import ChannelGraph
@@ -76,13 +77,16 @@ def repair_stepwise(
     steps : StepOptions
         Variants.
     shared : Repaired, optional
-        The one-pass repair: operators that are used at several places of the model are taken from it.
+        The one-pass repair: operators that are used at several places of the model, and those that lost all their
+        inputs, are taken from it.
     """
-    order = [linear for linear in linears if _wanted(linear, keeping, steps)]
-    affines = list(find_affines(model, graph, keeping))
+    branches = find_branches(model, graph, keeping)
+    order = [linear for linear in linears if branches.remain(linear) and _wanted(linear, keeping, steps)]
+    affines = list(find_affines(model, graph, keeping, branches.removed))
     shared = shared or Repaired()
     stepped = {linear.label for linear in order}
-    taken = [r for r in shared.replacements if isinstance(r, Replacement) and len(r.linear.nodes) > 1]
+    given = [made for made in shared.replacements if isinstance(made, Replacement)]
+    taken = [made for made in given if len(made.linear.nodes) > 1 or branches.constant(made.linear)]
     walk = _Walk(model, graph, order, taken, keeping, calibration, fitted, judged, options, steps)
     replacements: list[Replacement | VectorReplacement] = list(taken)
     notes = [note for note in shared.notes if note.operator not in stepped]
@@ -123,6 +127,7 @@ class _Walk:
         steps: StepOptions,
     ) -> None:
         self._model, self._graph, self._keeping, self._steps = model, graph, keeping, steps
+        self._absent = find_branches(model, graph, keeping).absent
         self._drawer = Drawer(calibration, np.concatenate([fitted, judged]), options.seed)
         self._pending = [linear.nodes[0].index for linear in order]
         self._masks = padding_masks(model, graph, order, options.mask)
@@ -172,6 +177,8 @@ class _Walk:
         tail = find_tail(self._model.graph, linear)
         if tail.stream is None:
             return tail
+        if tail.stream in self._absent:
+            return replace(tail, stream=None, rectified=False)
         before = self._original.pieces.pending([tail.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
         return replace(tail, stream=None, rectified=False) if blocked or not self._steps.feedback else tail
