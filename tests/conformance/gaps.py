@@ -22,9 +22,6 @@ _ONE_NODE = r"(?!.*_expanded$)"
 KNOWN: tuple[Gap, ...] = (
     Gap(rf"^test_attention_{_ONE_NODE}", "batch and positions of queries, keys, values and output are not tied"),
     Gap(rf"^test_rotary_embedding{_ONE_NODE}", "batch and positions of the data and of position_ids are not tied"),
-    Gap(rf"^test_training_dropout{_ONE_NODE}", "draws random numbers in training mode"),
-    Gap(rf"^test_shape{_ONE_NODE}", "the axis of the shape itself is free, and as long as the rank"),
-    Gap(rf"^test_gru_{_ONE_NODE}", "the axis of the steps is not frozen, though the state runs along it"),
     Gap(r"^test_attention_.*_past_.*expanded$", "a product of two stored tensors contracts nothing", stored=True),
     Gap(r"^test_attention_local_window_with_past_expanded$", "the same", stored=True),
     Gap(r"^test_depthtospace_.*_expanded$", "units that are ragged over units that are ragged raise a KeyError"),

@@ -22,8 +22,16 @@ def first_operand(site: Site) -> None:
         broadcast(site, site.operand(0), out)
 
 
+def _dropout(site: Site) -> None:
+    """In training mode it draws random numbers: cutting would change which are drawn."""
+    first_operand(site)
+    if len(site.node.inputs) > 2 and site.node.inputs[2] and (site.value(2) is None or site.value(2)):
+        site.freeze_all("draws random numbers for it")
+
+
 RULES: dict[tuple[str, str], Rule] = {
     **{("", op): elementwise for op in (_UNARY + _BROADCASTING).split()},
-    **{("", op): first_operand for op in ("Clip", "Dropout", "CastLike")},
+    **{("", op): first_operand for op in ("Clip", "CastLike")},
+    ("", "Dropout"): _dropout,
     **{("com.microsoft", op): elementwise for op in ("Gelu", "FastGelu", "BiasGelu", "QuickGelu", "BiasAdd")},
 }

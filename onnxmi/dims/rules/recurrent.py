@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from onnxmi.dims.rules.apply_signature import SignatureRule
 from onnxmi.dims.site import Rule, Site
 
-_FIXED = {"d": "runs in directions", "q": "has gates", "r": "has gates", "p": "has gates"}
+_FIXED = {"s": "steps along it", "d": "runs in directions", "q": "has gates", "r": "has gates", "p": "has gates"}
 _BIAS, _WEIGHT, _RECURRENCE = 3, 1, 2
 
 

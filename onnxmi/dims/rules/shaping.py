@@ -100,6 +100,8 @@ def _expand(site: Site) -> None:
 
 
 def _shape(site: Site) -> None:
+    """As long as the input has axes, none of which can go."""
+    site.freeze(site.outs[0] or (), "states a size in each entry of it")
     site.reads_shape()
 
 
