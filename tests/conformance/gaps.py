@@ -54,5 +54,5 @@ NO_LAYER: dict[str, str] = {
     "Constant": "the case has no input",
     **dict.fromkeys(("Conv", "ConvInteger", "DeformConv", "GridSample", "MaxUnpool"), _ONE_CHANNEL),
     **dict.fromkeys(("QLinearConv", "Resize", "Upsample"), _ONE_CHANNEL),
-    **dict.fromkeys(("NonZero", "Range", "Size"), _NOTHING),
+    **dict.fromkeys(("NonZero", "Range", "Shape", "Size"), _NOTHING),
 }

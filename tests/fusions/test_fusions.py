@@ -44,9 +44,8 @@ def _optimised_session(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _optimised_offline(proto: onnx.ModelProto, model_type: str, heads: int, hidden: int) -> onnx.ModelProto:
     """What onnxruntime's transformer optimizer makes of a model."""
-    optimizer: Any = pytest.importorskip(
-        "onnxruntime.transformers.optimizer", reason="the transformer optimizer needs sympy", exc_type=ImportError
-    )
+    pytest.importorskip("sympy", reason="onnxruntime's transformer optimizer needs sympy, which is not installed")
+    optimizer: Any = pytest.importorskip("onnxruntime.transformers.optimizer", exc_type=ImportError)
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     return optimizer.optimize_model(copy, model_type=model_type, num_heads=heads, hidden_size=hidden, opt_level=0).model
