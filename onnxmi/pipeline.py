@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.branches import find_branches
 from onnxmi.calibration import Calibration
 from onnxmi.capture import Progress, silent
 from onnxmi.choose_layers import Filter, chosen_layers
@@ -191,7 +192,7 @@ def _require_work(analysis: Analysis, layers: tuple[Layer, ...], options: PruneO
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
-        given.keeping(analysis.graph)
+        find_branches(analysis.model, analysis.graph, given.keeping(analysis.graph))
     elif all(kept_count(layer, options.keep) == layer.size for layer in layers):
         raise NothingToPruneError(_nothing(analysis, layers, options))
 

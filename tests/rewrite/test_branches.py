@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 from support.build import Build
-from support.oracle import Case, gap, run
+from support.oracle import Case, gap, random_plan, run
+from support.random_models import random_model
 
 import onnxmi
 from onnxmi.branches import find_branches, removable
@@ -20,7 +22,9 @@ from onnxmi.dims.term import Keeping, Kept
 from onnxmi.errors import PlanError
 from onnxmi.linear import find_linears
 from onnxmi.plan import Choice, Plan, load_plan
+from onnxmi.repair import best
 from onnxmi.rewrite import Replacement, rewrite
+from onnxmi.runtime import open_session
 from onnxmi.verify import check_shapes
 
 NOTHING = Kept(np.zeros(0, dtype=np.int64))
@@ -155,6 +159,30 @@ def test_a_residual_mlp_with_its_stream_cut_too(scales: dict[str, float]) -> Non
     stream, hidden = sorted(case.graph.layers, key=lambda layer: layer.size)
     cut = assert_removed(case, {hidden.id: NOTHING, stream.id: Kept(np.array([0, 3, 4, 9]))})
     assert operators(cut) == ["Gemm", "Add", "Gemm"]
+
+
+def test_all_heads_where_the_stream_whose_shape_is_read_is_cut() -> None:
+    case = transformer(attention, feed_forward)
+    (width,) = [layer for layer in case.graph.layers if layer.kind == "width"]
+    assert_removed(case, {**all_of(case, "heads"), width.id: Kept(np.array([0, 2, 3, 5, 7, 10]))})
+
+
+def test_random_models() -> None:
+    """Nothing of each layer in turn, beside a random plan: it is refused, or exact."""
+    removed = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        case = Case.of(random_model(rng, smooth=True))
+        for layer in case.graph.layers:
+            keeping = {**random_plan(case.graph, rng), layer.id: NOTHING}
+            ragged = any(kept.over == layer.id for kept in keeping.values())
+            if layer.grade != "exact" or ragged or not removable(case.model, case.graph, keeping):
+                continue
+            removed += 1
+            cut, feeds = case.cut(keeping), case.feeds()
+            assert gap(run(case.masked(keeping), feeds), run(cut, feeds)) < 1e-5, (seed, layer.name)
+            assert check_shapes(case.graph, case.probe, keeping, cut, case.probe.feeds).passed, (seed, layer.name)
+    assert removed > 5
 
 
 def test_what_is_not_cut_stays_to_the_byte() -> None:
@@ -297,6 +325,34 @@ def test_the_shift_of_a_repair_is_added_to_the_constant() -> None:
     constants = [numpy_helper.to_array(proto.graph.initializer[-1]) for proto in (plain, shifted)]
     assert constants[0].shape == (1, 11)
     np.testing.assert_allclose(constants[1] - constants[0], shift[None], atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["at once", "step by step"])
+def test_both_ways_of_repair_store_the_mean_of_what_was_lost(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = residual_mlp(beta=1.5)
+    (layer,) = [layer for layer in case.graph.layers if layer.size == 13]
+    plan = Plan(case.model.digest, (Choice(layer.name, layer.kind, layer.size, NOTHING.indices),), {})
+    data = {"x": np.random.default_rng(0).normal(size=(173, 7)).astype(np.float32)}
+    order = iter([1.0, 0.0, 2.0] if way == "at once" else [0.0, 1.0, 2.0])  # step by step, at once, the plain cut
+    monkeypatch.setattr(best, "_error", lambda *_: lambda _: next(order))
+    result = onnxmi.prune(case.model.proto, data, plan=plan)
+    (found,) = [tensor for tensor in result.proto.graph.initializer if tuple(tensor.dims) == (1, 11)]
+    (linear,) = [linear for linear in find_linears(case.model.graph, case.graph) if linear.features == 13]
+    made = open_session(case.model.proto, taps=[linear.key]).run(data)[linear.key]
+    alone = 1.5 * case.model.graph.constant(linear.biases[0].name)
+    assert (
+        np.abs(numpy_helper.to_array(found)[0] - made.mean(axis=0)).max()
+        < 0.1 * np.abs(made.mean(axis=0) - alone).max()
+    )
+
+
+def test_a_branch_that_cannot_go_is_refused_before_anything_is_measured() -> None:
+    case = transformer(attention)
+    (layer,) = [layer for layer in case.graph.layers if layer.kind == "qk"]
+    plan = Plan(case.model.digest, (Choice(layer.name, "qk", layer.size, NOTHING.indices),), {})
+    data = {"x": np.zeros((41, 5, 7), dtype=np.float32)}
+    with pytest.raises(PlanError, match="cannot do without it"):
+        onnxmi.prune(case.model.proto, data, plan=plan, progress=lambda *_: pytest.fail("it has begun"))
 
 
 def test_prune_with_a_plan_that_keeps_nothing(tmp_path, monkeypatch) -> None:
