@@ -84,6 +84,8 @@ def open_session(
     names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
     try:
         with openable(proto) as source:  # what is mapped from a temporary file stays readable when that is removed
+            if isinstance(source, str) and not spin:  # deployed sessions pay a second copy of the weights for speed
+                options.add_session_config_entry("session.disable_prepacking", "1")
             session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except DataError:  # no room for temporary files
         raise

@@ -133,6 +133,23 @@ def test_a_session_on_a_model_above_the_limit(large, tmp_path, samples, monkeypa
     assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
+@pytest.mark.parametrize("spin", [False, True])
+def test_weights_are_copied_only_where_time_is_taken(large, monkeypatch, spin):
+    seen, real = [], onnxruntime.InferenceSession
+
+    def opened(source, options, **settings):
+        seen.append(options)
+        return real(source, options, **settings)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    open_session(large, spin=spin)
+    try:
+        off = seen[0].get_session_config_entry("session.disable_prepacking")
+    except RuntimeError:  # not set
+        off = "0"
+    assert off == ("0" if spin else "1")
+
+
 def test_the_checker_answers_above_the_limit(large, tmp_path):
     assert complaint(large) is None
     large.graph.node[0].op_type = "NoSuchOperator"
