@@ -107,6 +107,14 @@ def test_what_is_too_large_without_its_initializers_is_refused():
         external.bare_bytes(TooLarge())
 
 
+def test_the_estimate_does_not_mind_what_is_no_tensor(large):
+    assert external.payload(large) == sum(len(tensor.raw_data) for tensor in large.graph.initializer)
+    large.graph.initializer.add(name="unknown", data_type=99, dims=[1 << 40], raw_data=b"1234")
+    large.graph.initializer.add(name="undefined", dims=[1 << 40], raw_data=b"1234")
+    large.graph.initializer.add(name="text", data_type=onnx.TensorProto.STRING, dims=[1 << 40])
+    assert external.payload(large) < 20_000
+
+
 def test_size_and_digest_of_a_model_without_a_file(large, monkeypatch):
     split = Model.of(large)
     changed = onnx.ModelProto()
