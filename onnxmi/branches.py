@@ -78,11 +78,10 @@ class Branches:
         return any(found.linear.key == linear.key for found in self.constants)
 
     def without(self, graph: ChannelGraph) -> ChannelGraph:
-        """Return the channel graph of what stays."""
+        """Return the channel graph with what is said of the nodes that stay."""
         gone = self.removed
         return replace(
             graph,
-            axes={name: axes for name, axes in graph.axes.items() if name not in self.absent},
             uses={use: axes for use, axes in graph.uses.items() if use[0] not in gone},
             size_operands=tuple(stated for stated in graph.size_operands if stated.node not in gone),
             size_attributes=tuple(stated for stated in graph.size_attributes if stated.node not in gone),

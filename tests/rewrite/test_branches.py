@@ -21,6 +21,7 @@ from onnxmi.cli import main
 from onnxmi.dims.term import Keeping, Kept
 from onnxmi.errors import PlanError
 from onnxmi.linear import find_linears
+from onnxmi.model import Model
 from onnxmi.plan import Choice, Plan, load_plan
 from onnxmi.repair import best
 from onnxmi.rewrite import Replacement, rewrite
@@ -69,7 +70,7 @@ def attention(b: Build, x: str) -> str:
     normal = b.op("LayerNormalization", x, b.vector(11), b.vector(11), axis=-1)
     heads = []
     for order in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]):
-        lead = b.op("Gather", b.op("Shape", normal), b.ints(0, 1))
+        lead = b.op("Gather", b.op("Shape", x), b.ints(0, 1))
         shape = b.op("Concat", lead, b.ints(3, 5), axis=0)
         heads.append(b.op("Transpose", b.op("Reshape", b.dense(normal, 11, 15), shape), perm=order))
     scores = b.op("Softmax", b.op("MatMul", heads[0], heads[1]), axis=-1)
@@ -353,6 +354,24 @@ def test_a_branch_that_cannot_go_is_refused_before_anything_is_measured() -> Non
     data = {"x": np.zeros((41, 5, 7), dtype=np.float32)}
     with pytest.raises(PlanError, match="cannot do without it"):
         onnxmi.prune(case.model.proto, data, plan=plan, progress=lambda *_: pytest.fail("it has begun"))
+
+
+@pytest.mark.parametrize("kind", ["heads", "ffn"])
+def test_the_rest_is_repaired_where_the_stream_is_cut_too(kind: str) -> None:
+    case = transformer(attention, feed_forward)
+    (width,) = [layer for layer in case.graph.layers if layer.kind == "width"]
+    choices = (*plan_of(case, kind).choices, Choice(width.name, "width", 11, np.array([0, 2, 3, 5, 7, 8, 10])))
+    data = {"x": np.random.default_rng(0).normal(loc=0.5, size=(97, 5, 7)).astype(np.float32)}
+    plain, repaired = (
+        onnxmi.prune(
+            case.model.proto, data, onnxmi.PruneOptions(repair=repair), plan=Plan(case.model.digest, choices, {})
+        )
+        for repair in (False, True)
+    )
+    assert repaired.quality.relative_error < 0.8 * plain.quality.relative_error
+    labels = {node.label for node in Model.of(repaired.proto).graph.nodes}
+    last = {linear.label for linear in find_linears(case.model.graph, case.graph) if linear.features in (13, 15)}
+    assert {note.operator for note in repaired.repairs} <= labels | last, "of what is gone, nothing is told"
 
 
 def test_prune_with_a_plan_that_keeps_nothing(tmp_path, monkeypatch) -> None:
