@@ -141,7 +141,8 @@ def _fits(graph: Graph, channels: ChannelGraph, node: Node, contracted: set[tupl
     plain = not node.attributes.get("transA", 0) and not node.attributes.get("output_shape")
     if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         return False
-    known = node.inputs[lens.activation] in channels.axes and node.outputs[0] in channels.axes
+    activation = node.inputs[lens.activation]
+    known = activation in channels.axes and activation not in graph.folded and node.outputs[0] in channels.axes
     return stored and plain and known and (node.index, lens.activation) in contracted
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Normalisation
 from onnxmi.dims.term import Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import CheckError, ModelError
-from onnxmi.model import Graph, Model
+from onnxmi.model import Graph, Model, Node
 from onnxmi.model.decisions import find_decisions
 from onnxmi.model.load import complaint
 from onnxmi.model.renormalise import KNOWN, Renormalised
@@ -53,14 +53,21 @@ def _normalising(graph: ChannelGraph, keeping: Keeping) -> list[Normalisation]:
 def _unspelled(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:
     """Nodes that normalise over cut channels in a way that the oracle cannot spell out."""
     nodes = [(found, model.graph.nodes[found.node]) for found in _normalising(graph, keeping)]
-    return [node.label for found, node in nodes if node.op not in KNOWN or not found.axes]
+    return [node.label for found, node in nodes if not _spelled(model, node) or not found.axes]
+
+
+def _spelled(model: Model, node: Node) -> bool:
+    """Whether the oracle can spell a normalisation out; not one whose mean and deviation are read, too."""
+    outputs = {info.name for info in model.graph.outputs}
+    told = any(name in model.graph.consumers or name in outputs for name in node.outputs[1:] if name)
+    return node.op in KNOWN and not (told and node.op in ("LayerNormalization", "BatchNormalization"))
 
 
 def _renormalised(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> Iterable[Renormalised]:
     for found in _normalising(graph, keeping):
         node = model.graph.nodes[found.node]
         axes = graph.read(found.node, 0, node.inputs[0])
-        if node.op in KNOWN and axes is not None:
+        if _spelled(model, node) and axes is not None:
             share = prod(kept_size(axes[axis], keeping) / axes[axis].size for axis in found.axes)
             dtype = probe.dtypes.get(node.inputs[0]) or model.graph.constant(node.inputs[0]).dtype
             yield Renormalised(node.outputs[0], found.axes, axes_mask(axes, keeping), share, dtype)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onnxmi.dims.channel_graph import Axes, Contraction, Frozen, Layer, Use
@@ -47,7 +47,7 @@ class LayerReader:
             Frozen(atom, self._name(makers.get(atom, users[atom]), "frozen", names), solver.size(atom), reason)
             for atom, reason in stuck
         ]
-        return tuple(layers), tuple(frozen)
+        return _flattened(layers), tuple(frozen)
 
     def _layer(
         self, atom: int, makers: tuple[int, ...], users: tuple[int, ...], over: Dim | None, names: set[str]
@@ -186,6 +186,12 @@ def _everywhere(tensors: list[Axes], atom: int) -> list[Dim]:
     """Atoms that lie in every tensor that an atom lies in."""
     held = [{other for term in terms for other in atoms(term) if other.id != atom} for terms in tensors]
     return sorted(set.intersection(*held), key=lambda other: other.id) if held else []
+
+
+def _flattened(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Let only one of two nested layers be ragged: kept units that depend on kept units have no simple indices."""
+    ragged = {layer.id for layer in layers if layer.over is not None}
+    return tuple(replace(layer, over=None, parts=1) if layer.over in ragged else layer for layer in layers)
 
 
 def _unique(name: str, taken: set[str]) -> str:

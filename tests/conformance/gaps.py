@@ -17,15 +17,7 @@ class Gap:
     stored: bool = False
 
 
-_ONE_NODE = r"(?!.*_expanded$)"
-
-KNOWN: tuple[Gap, ...] = (
-    Gap(rf"^test_attention_{_ONE_NODE}", "batch and positions of queries, keys, values and output are not tied"),
-    Gap(rf"^test_rotary_embedding{_ONE_NODE}", "batch and positions of the data and of position_ids are not tied"),
-    Gap(r"^test_attention_.*_past_.*expanded$", "a product of two stored tensors contracts nothing", stored=True),
-    Gap(r"^test_attention_local_window_with_past_expanded$", "the same", stored=True),
-    Gap(r"^test_depthtospace_.*_expanded$", "units that are ragged over units that are ragged raise a KeyError"),
-)
+KNOWN: tuple[Gap, ...] = ()
 
 # Cases that cannot be compared.
 _LOGARITHM = "the logarithm of a sum of what is masked, or of some of the numbers, is not finite"

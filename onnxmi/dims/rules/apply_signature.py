@@ -122,9 +122,10 @@ class _Binding:
     def declare(self) -> None:
         site, rule = self.site, self.rule
         for letter in rule.contracts:
-            for operand, axis in self.places.get(letter, ()):
-                if not site.is_constant(operand):
-                    site.contract(operand, axis, self.letters[letter])
+            places = self.places.get(letter, [])
+            moving = [place for place in places if not site.is_constant(place[0])]
+            for operand, axis in moving or places[:1]:  # of a product of stored tensors, either consumes the other
+                site.contract(operand, axis, self.letters[letter])
         if rule.normalises:
             axes = [axis for letter in rule.normalises for axis in self._axes(letter)]
             site.renormalise(axes, [term for letter in rule.normalises for term in self._bound(letter)])

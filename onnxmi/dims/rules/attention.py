@@ -43,13 +43,25 @@ def _place(site: Site, terms: Terms | None, heads: _Heads, what: str) -> None:
     if terms is None:
         return
     if len(terms) == 3:
+        site.freeze(terms[1:2], "attends over it")
         site.unify(terms[2], heads.packed(site, what))
     elif len(terms) == 4:
+        site.freeze(terms[2:3], "attends over it")
         outer = heads.queries(site) if what in ("query", "out") else [heads.keys]
         site.unify(terms[1], site.solver.product(outer))
         site.unify(terms[3], heads.value if what in ("value", "out") else heads.qk)
     else:
         site.freeze(terms, "packs its operands in a way that is not understood")
+
+
+def _one_batch(site: Site, operands: Sequence[Terms | None]) -> None:
+    """Tie the first axes: each sample attends to itself."""
+    firsts = [terms[0] for terms in operands if terms]
+    for first in firsts[1:]:
+        if site.size(first) == site.size(firsts[0]):
+            site.unify(firsts[0], first)
+        else:
+            site.freeze([first, firsts[0]], "pairs batches in a way that is not understood")
 
 
 def _consume(site: Site, positions: Sequence[int]) -> None:
@@ -94,6 +106,7 @@ def _standard(site: Site) -> None:
         site.states_size("kv_num_heads", made.keys)
     for terms, what in ((query, "query"), (key, "key"), (value, "value"), (site.outs[0], "out")):
         _place(site, terms, made, what)
+    _one_batch(site, [query, key, value, site.outs[0]])
     _consume(site, (0, 1))
     _per_head(site, site.ins, 3, made)
     _cache(site, [*_optional(site.ins, 4, 5), *_optional(site.outs, 1, 2)], made)
@@ -173,6 +186,18 @@ def _grouped_query(site: Site) -> None:
         site.freeze([made.qk], "rotates it")
 
 
+def _positions(site: Site, operand: Terms, table: Terms, ids: int) -> None:
+    """The angles depend on the positions, and on the batch where each sample has positions of its own."""
+    places = operand[2:3] if len(operand) == 4 else operand[1:2]
+    site.freeze([*places, *table[:-1]], "turns it by its position")
+    stated = site.operand(ids)
+    if len(table) == 3:
+        _one_batch(site, [operand, table])
+    if stated is not None and len(stated) == 2:
+        site.freeze(stated[1:], "turns it by its position")
+        _one_batch(site, [operand, stated])
+
+
 def _rotary(site: Site, cos: int, sin: int) -> None:
     """Turns pairs of channels by angles that a table lists, one column a pair."""
     operand, out, table = site.operand(0), site.outs[0], site.operand(cos)
@@ -180,6 +205,7 @@ def _rotary(site: Site, cos: int, sin: int) -> None:
         return
     site.tie(operand, out)
     site.tie(table, site.operand(sin))
+    _positions(site, operand, table, 3 if cos == 1 else 1)
     pairs = table[-1]
     halves = site.solver.product([pairs, site.solver.dim(2)]) if site.attribute("interleaved", 0) else None
     turned = site.solver.sum([pairs, pairs]) if halves is None else halves
