@@ -73,6 +73,8 @@ def _consume(site: Site, positions: Sequence[int]) -> None:
 def _per_head(site: Site, operands: Sequence[Terms | None], position: int, heads: _Heads) -> None:
     """An attention bias (..., heads or 1, queries, keys), or the scores."""
     terms = operands[position] if position < len(operands) else None
+    if terms is not None:
+        site.freeze([*terms[-2:], *terms[:-3]], "attends over it")
     if terms is not None and len(terms) > 2 and site.size(terms[-3]) != 1:
         site.unify(terms[-3], site.solver.product(heads.queries(site)))
 
@@ -106,7 +108,9 @@ def _standard(site: Site) -> None:
         site.states_size("kv_num_heads", made.keys)
     for terms, what in ((query, "query"), (key, "key"), (value, "value"), (site.outs[0], "out")):
         _place(site, terms, made, what)
-    _one_batch(site, [query, key, value, site.outs[0]])
+    _one_batch(site, [query, key, value, *_optional(site.ins, 4, 5), *site.outs])
+    if any(site.ins[3:]):
+        site.freeze(query[:1], "is told of each sample what to attend to")
     _consume(site, (0, 1))
     _per_head(site, site.ins, 3, made)
     _cache(site, [*_optional(site.ins, 4, 5), *_optional(site.outs, 1, 2)], made)
@@ -207,7 +211,9 @@ def _rotary(site: Site, cos: int, sin: int) -> None:
     site.tie(table, site.operand(sin))
     _positions(site, operand, table, 3 if cos == 1 else 1)
     pairs = table[-1]
-    halves = site.solver.product([pairs, site.solver.dim(2)]) if site.attribute("interleaved", 0) else None
+    two = site.solver.dim(2)
+    site.freeze([two], "turns pairs of channels")
+    halves = site.solver.product([pairs, two]) if site.attribute("interleaved", 0) else None
     turned = site.solver.sum([pairs, pairs]) if halves is None else halves
     channels = operand[-1]
     if site.attribute("rotary_embedding_dim", 0) or site.size(channels) % site.size(turned):
