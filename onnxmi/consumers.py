@@ -79,6 +79,11 @@ class Consumers:
         scores = (self._scores(product, layer, keeping) for product in self.products)
         return tuple(consumer for found in (*linear, *scores) for consumer in found)
 
+    def measured(self, layer: Layer) -> bool:
+        """Whether anything that consumes a layer was measured; no moments are looked at."""
+        readers = (linear for source in self.sources for linear in source.linears)
+        return any(consumes(linear, layer) for linear in readers) or any(_scores_of(p, layer) for p in self.products)
+
     def _readers(self, source: Source, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
         """Consumers behind one source: one for each group of channels."""
         readers = [linear for linear in source.linears if consumes(linear, layer)]
@@ -104,7 +109,7 @@ class Consumers:
 
     def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
         """Consumers behind one product of queries and keys: one for each kept head."""
-        if product.node.index not in layer.users or not any(atom.id == layer.id for atom in atoms(product.term)):
+        if not _scores_of(product, layer):
             return
         moments = self.statistics.scores[product.key]
         units = product.units(layer)
@@ -118,6 +123,11 @@ def consumes(linear: Linear, layer: Layer) -> bool:
     return any(atom.id == layer.id for atom in atoms(linear.channels)) and any(
         node.index in layer.users for node in linear.nodes
     )
+
+
+def _scores_of(product: ScoreProduct, layer: Layer) -> bool:
+    """Whether a product of queries and keys contracts over a layer."""
+    return product.node.index in layer.users and any(atom.id == layer.id for atom in atoms(product.term))
 
 
 def unit_of_features(linear: Linear, layer: Layer) -> Ints:

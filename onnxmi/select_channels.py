@@ -107,7 +107,7 @@ def unscored(
 ) -> tuple[Layer, ...]:
     """Layers that nothing consumes that could be measured: their units are chosen by the norms of their weights."""
     consumers = Consumers.of(model, graph, linears, statistics, labels=False)
-    return tuple(layer for layer in layers if not consumers(layer, {}))
+    return tuple(layer for layer in layers if not consumers.measured(layer))
 
 
 def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
