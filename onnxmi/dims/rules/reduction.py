@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 from onnxmi.dims.rules.broadcasting import broadcast
 from onnxmi.dims.site import Rule, Site, Terms
 
@@ -31,35 +34,38 @@ def _tie_rest(site: Site, operand: Terms, reduced: tuple[int, ...], out: Terms |
         site.unify(term, target)
 
 
-def _reduce(site: Site) -> None:
+def _reducing(effect: Callable[[Site, Terms, tuple[int, ...]], None]) -> Rule:
+    """Make the rule of a reduction from what it does to the reduced axes: the others pass."""
+
+    @wraps(effect)
+    def rule(site: Site) -> None:
+        operand = site.operand(0)
+        if operand is None or _is_fed(site):
+            return
+        reduced = _reduced_axes(site, operand)
+        effect(site, operand, reduced)
+        _tie_rest(site, operand, reduced, site.outs[0])
+
+    return rule
+
+
+@_reducing
+def _reduce(site: Site, operand: Terms, reduced: tuple[int, ...]) -> None:
     """Freeze the axes that are reduced, tie the others."""
-    operand = site.operand(0)
-    if operand is None or _is_fed(site):
-        return
-    reduced = _reduced_axes(site, operand)
     site.freeze([operand[axis] for axis in reduced], "reduces over it")
-    _tie_rest(site, operand, reduced, site.outs[0])
 
 
-def _reduce_mean(site: Site) -> None:
+@_reducing
+def _reduce_mean(site: Site, _operand: Terms, reduced: tuple[int, ...]) -> None:
     """A mean of fewer channels is another mean: what is divided by it, or has it taken off, is renormalised."""
-    operand = site.operand(0)
-    if operand is None or _is_fed(site):
-        return
-    reduced = _reduced_axes(site, operand)
     site.renormalise(reduced)
-    _tie_rest(site, operand, reduced, site.outs[0])
 
 
-def _reduce_sum(site: Site) -> None:
+@_reducing
+def _reduce_sum(site: Site, _operand: Terms, reduced: tuple[int, ...]) -> None:
     """Summing is a contraction with ones: a channel that is zero adds nothing (nor to a sum of magnitudes)."""
-    operand = site.operand(0)
-    if operand is None or _is_fed(site):
-        return
-    reduced = _reduced_axes(site, operand)
     for axis in reduced:
         site.contract(0, axis)
-    _tie_rest(site, operand, reduced, site.outs[0])
 
 
 def _along_axis(site: Site) -> None:
