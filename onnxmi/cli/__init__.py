@@ -1,0 +1,40 @@
+"""The command line: arguments in, tables or JSON out. The only package that knows click; one module a command."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from onnxmi.cli.apply import apply
+from onnxmi.cli.failures import OneLineGroup, epilog, terminable
+from onnxmi.cli.inspect import inspect
+from onnxmi.cli.prune import prune
+from onnxmi.cli.statistics import capture, merge
+from onnxmi.version import __version__
+
+
+@click.group(
+    "onnxmi",
+    cls=OneLineGroup,
+    no_args_is_help=False,
+    epilog=epilog(
+        "onnxmi prune model.onnx calib.npz               keep half of every layer",
+        "onnxmi prune model.onnx calib.npz --keep 0.3    keep 30 %",
+        "onnxmi inspect model.onnx                       what can be cut, and why not",
+        "onnxmi apply model.onnx model.pruned.plan.json  cut as a plan says",
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="onnxmi")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs."""
+    ctx.with_resource(terminable())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
+
+
+for command in (prune, capture, merge, inspect, apply):
+    main.add_command(command)

@@ -1,0 +1,38 @@
+"""`onnxmi apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxmi import pipeline, report
+from onnxmi.cli.arguments import JSON, MODEL, OUTPUT
+from onnxmi.cli.failures import epilog
+from onnxmi.cli.targets import check_external, check_target, default_target
+from onnxmi.model import load
+from onnxmi.model.save import save
+from onnxmi.report_data import to_json
+
+
+@click.command(epilog=epilog("onnxmi apply model.onnx model.pruned.plan.json -o cut.onnx"))
+@MODEL
+@click.argument("plan", type=click.Path(path_type=Path))
+@OUTPUT
+@JSON
+def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
+    """Cut MODEL by a PLAN file, without calibration data and so without repair.
+
+    The plan must be for exactly this model; the same plan gives the same bytes. To repair as well, use
+    `onnxmi prune MODEL CALIB --plan PLAN`.
+    """
+    target = output or default_target(model)
+    check_target(target, model, plan)
+    source = load(model)
+    check_external(source, target)
+    proto, checks = pipeline.apply(source, plan)
+    size = save(proto, target, external=bool(source.externals))
+    if as_json:
+        click.echo(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
+    else:
+        click.echo(report.printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))

@@ -1,0 +1,96 @@
+"""How a run ends that cannot go on: one line on standard error and a documented exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from onnxmi import report
+from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
+
+_EXIT_CODES = """Exit codes:
+  0  done
+  1  a check failed, or there was nothing to prune: nothing was written
+  2  wrong usage
+  3  a file cannot be used, or the result cannot be written
+  4  onnxmi contradicted itself: please report it
+"""
+
+
+def epilog(*examples: str) -> str:
+    """End a help text with examples and the exit codes, not wrapped."""
+    lines = "\n".join(f"  {example}" for example in examples)
+    return f"\b\nExamples:\n{lines}\n\n\b\n{_EXIT_CODES}"
+
+
+class OneLineGroup(click.Group):
+    """A group whose failures are one line on standard error and a documented exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments."""
+        with _failures_in_one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _failures_in_one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OnnxmiError as error:
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "onnxmi"
+        _fail(f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code)
+    except MemoryError:
+        _fail("not enough memory", DataError.exit_code)
+    except (KeyboardInterrupt, EOFError):
+        _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends quietly
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", DataError.exit_code)
+    except click.exceptions.Exit:
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        message = f"{type(error).__name__}: {error} (a bug in onnxmi: please report it with what {TRACEBACK}=1 adds)"
+        _fail(message, InvariantError.exit_code)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"onnxmi: error: {report.printable(' '.join(message.split()))}", err=True)
+    raise SystemExit(code)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

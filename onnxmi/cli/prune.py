@@ -1,0 +1,114 @@
+"""`onnxmi prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from onnxmi import pipeline, report
+from onnxmi.choose_layers import DEFAULT_KINDS
+from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, OUTPUT, SEED, THREADS, kinds
+from onnxmi.cli.failures import epilog
+from onnxmi.cli.targets import check_external, check_target, default_target
+from onnxmi.dims.channel_graph import KINDS
+from onnxmi.errors import UsageError
+from onnxmi.model import load
+from onnxmi.model.save import Content, contents, data_path, write_together
+from onnxmi.progress import progress_bars
+from onnxmi.report_data import result_data, to_json
+from onnxmi.scoring import ESTIMATORS, SCORES
+from onnxmi.select_channels import TARGETS
+
+
+@click.command(
+    epilog=epilog(
+        "onnxmi prune model.onnx calib.npz --keep 0.3",
+        "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
+        "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
+    )
+)
+@MODEL
+@CALIBRATION
+@OUTPUT
+@click.option("--keep", type=float, default=0.5, show_default=True, help="Share of every layer's units that stays.")
+@click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
+@click.option(
+    "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
+)
+@click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
+@click.option(
+    "--cut",
+    metavar="KIND,...",
+    callback=kinds,
+    help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
+)
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
+@click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")
+@SEED
+@THREADS
+@BATCH_SIZE
+@MASK
+@MEMORY
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="outputs",
+    show_default=True,
+    help="What layers right below the outputs are scored against.",
+)
+@click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@JSON
+def prune(
+    model: Path,
+    calib: Path,
+    output: Path | None,
+    plan: Path | None,
+    stats: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Cut MODEL down, using the sample inputs in CALIB.
+
+    CALIB is an .npz file whose arrays are named as the model's inputs, samples on the first axis; an array `labels`
+    with one class a sample is optional. The result is written beside MODEL as
+    MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every check on it passes.
+
+    PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
+    """
+    if plan is not None:
+        _refuse_beside_a_plan(click.get_current_context())
+    target = output or default_target(model)
+    plan_target = target.with_suffix(".plan.json")
+    check_target(target, model, calib, *filter(None, [plan, stats]))
+    check_target(plan_target, model, calib, *filter(None, [stats]))
+    options = pipeline.PruneOptions(**settings)
+    options.check()
+    source = load(model)
+    check_external(source, target, plan_target)
+    with progress_bars() as progress:
+        result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+    files: dict[Path, Content] = contents(result.proto, target, bool(source.externals))
+    files[plan_target] = result.plan.to_json().encode()
+    if plan is not None and plan.resolve() == plan_target.resolve():
+        del files[plan_target]  # it says so already, and may have been edited by hand
+    write_together(files)
+    written = {"output": str(target), "plan": str(plan_target)}
+    if data_path(target) in files:
+        written["data"] = str(data_path(target))
+    if as_json:
+        click.echo(to_json({**written, **result_data(result)}))
+        return
+    report.show_result(console := Console(), result)
+    for path in files:
+        console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_beside_a_plan(ctx: click.Context) -> None:
+    """A plan says what stays: options that say so too would be ignored."""
+    for name in ("keep", "score", "estimator", "cut", "skip", "only"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"a plan says what stays: --{name} does not go with --plan")
