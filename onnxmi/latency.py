@@ -1,26 +1,44 @@
 """Latency: the one way in which onnxmi measures time.
 
-Models run in turn, one run each, again and again, so that whatever else the machine does strikes all of them; after a
-warm-up; with the thread count pinned. Medians are reported, and ratios are medians of the ratios of runs that stood
-next to each other.
+Models run in turn, one run each, again and again and in a new order each time, so that whatever else the machine does
+strikes all of them; after a warm-up; with the thread count pinned. Medians are reported, and ratios are medians of the
+ratios of runs of one turn. Intervals are those that order statistics give: they assume nothing about how times are
+distributed, and turns in which the machine was busy move them no further than any other turn.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxmi.errors import UsageError
 from onnxmi.runtime import Feeds, Session, open_session
 
 Clock = Callable[[], int]
+Floats = NDArray[np.float64]
 
 CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter_ns, "cpu": time.thread_time_ns}
-"""`cpu` counts the calling thread's time only: use it with one thread on a noisy machine."""
+"""`cpu` counts the calling thread's time only: with one thread, on a noisy machine."""
+
+CONFIDENCE = 0.95  # of every interval
+WARM_UP = 3  # runs of each model, at most; fewer where they are long
+LEAST = 5  # turns that are always made
+ENOUGH = 30  # turns before intervals are looked at: neighbours are alike, so that a few look better than they are
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a quantity lies, with a confidence of 95 %; an end is infinite where too few runs were made to tell."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +48,10 @@ class Latency:
     Attributes
     ----------
     times : (runs,) float64
-        One measured run each, in the order they were made.
+        One measured run each, in the order of the turns.
     """
 
-    times: NDArray[np.float64]
+    times: Floats
 
     @property
     def median(self) -> float:
@@ -46,28 +64,79 @@ class Latency:
         low, high = np.percentile(self.times, [25, 75])
         return float(high - low) / 2
 
+    @property
+    def p95(self) -> float:
+        """95th percentile, ms."""
+        return float(np.percentile(self.times, 95))
+
+    def interval(self, quantile: float = 0.5) -> Interval:
+        """Where the median, or another quantile, of this model's times lies, ms."""
+        return quantile_interval(self.times, quantile)
+
     def speedup_over(self, other: Latency) -> float:
-        """Median ratio of the other model's times to this one's, run by run."""
+        """Median ratio of the other model's times to this one's, turn by turn."""
         return float(np.median(other.times / self.times))
+
+    def speedup_interval(self, other: Latency) -> Interval:
+        """Where `speedup_over` lies."""
+        return quantile_interval(other.times / self.times, 0.5)
+
+
+def quantile_interval(values: Floats, quantile: float) -> Interval:
+    """Return the order statistics between which a quantile lies.
+
+    How many of n values lie below the quantile is binomial, whatever their distribution. So the quantile lies between
+    the l-th and the u-th smallest with at least the confidence asked for, if each side leaves out half of the rest.
+
+    Parameters
+    ----------
+    values : (n,) float64
+        Independent draws.
+    quantile : float
+        Between 0 and 1.
+    """
+    low, high = _ranks(len(values), quantile)
+    ordered = np.sort(values)
+    return Interval(
+        float(ordered[low - 1]) if low >= 1 else -math.inf,
+        float(ordered[high - 1]) if high <= len(values) else math.inf,
+    )
+
+
+@cache
+def _ranks(count: int, quantile: float) -> tuple[int, int]:
+    """Return the ranks, from 1, of an interval's ends; 0 and count + 1 are beyond the values.
+
+    With B the number of values below the quantile, P(B < low) and P(B >= high) are each at most half of what is left.
+    """
+    k = np.arange(count + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(k[1:]))])  # of factorials
+    pmf = np.exp(logs[-1] - logs - logs[::-1] + k * math.log(quantile) + (count - k) * math.log1p(-quantile))
+    below = np.concatenate([[0.0], np.cumsum(pmf)])  # P(B < k)
+    above = np.concatenate([np.cumsum(pmf[::-1])[::-1], [0.0]])  # P(B >= k)
+    rest = (1 - CONFIDENCE) / 2
+    return int(np.flatnonzero(below <= rest).max()), int(np.flatnonzero(above <= rest).min())
 
 
 def measure(
     protos: Sequence[onnx.ModelProto],
-    feeds: Feeds,
+    feeds: Feeds | Sequence[Feeds],
     *,
     threads: int = 0,
     runs: int = 30,
     seconds: float = 3.0,
     clock: str = "wall",
+    precision: float | None = None,
+    seed: int = 0,
 ) -> tuple[Latency, ...]:
-    """Time models on the same inputs, interleaved.
+    """Time any number of models, interleaved.
 
     Parameters
     ----------
     protos : sequence of onnx.ModelProto
         The models.
-    feeds : mapping
-        Inputs, the same for all.
+    feeds : mapping, or one mapping a model
+        Inputs.
     threads : int
         Intra-operator threads; 0 lets onnxruntime choose.
     runs : int
@@ -75,16 +144,68 @@ def measure(
     seconds : float
         Stop early once this much time has passed and five runs of each are done.
     clock : str
-        A key of `CLOCKS`.
+        A key of `CLOCKS`; `cpu` needs one thread.
+    precision : float, optional
+        Stop early once every interval, of the medians and of the ratios to the first model, is narrower than this
+        share of its middle to both sides. What the ratios are has no part in when to stop.
+    seed : int
+        For the order of the models within a turn.
+
+    Raises
+    ------
+    UsageError
+        If the clock does not go with the number of threads.
     """
-    sessions = [open_session(proto, threads=threads, spin=True) for proto in protos]
-    for session in sessions:
-        _time(session, feeds, CLOCKS[clock])
+    if clock == "cpu" and threads != 1:
+        raise UsageError("the cpu clock counts one thread: it needs exactly one (threads=1)")
+    fed = [feeds] * len(protos) if isinstance(feeds, Mapping) else list(feeds)
+    pairs = [
+        (open_session(proto, threads=threads, spin=True), inputs) for proto, inputs in zip(protos, fed, strict=True)
+    ]
+    for session, inputs in pairs:
+        _warm_up(session, inputs, seconds / len(pairs) / 10)
     times: list[list[float]] = []
     start = time.monotonic()
-    while len(times) < runs and (len(times) < 5 or time.monotonic() - start < seconds):
-        times.append([_time(session, feeds, CLOCKS[clock]) for session in sessions])
+    for turn in _turns(pairs, CLOCKS[clock], seed):
+        times.append(turn)
+        late = time.monotonic() - start >= seconds
+        if len(times) >= runs or (len(times) >= LEAST and (late or _narrow(times, precision))):
+            break
     return tuple(Latency(np.array(column)) for column in zip(*times, strict=True))
+
+
+def _turns(pairs: Sequence[tuple[Session, Feeds]], clock: Clock, seed: int) -> Iterator[list[float]]:
+    """Yield the times of one run of each model, made in a random order: what ran before leaves traces in the caches."""
+    rng = np.random.default_rng(seed)
+    while True:
+        turn = [0.0] * len(pairs)
+        for index in rng.permutation(len(pairs)):
+            session, feeds = pairs[index]
+            turn[index] = _time(session, feeds, clock)
+        yield turn
+
+
+def _narrow(times: list[list[float]], precision: float | None) -> bool:
+    """Whether every interval is narrow enough; looked at seldom, as looking takes time from the measuring."""
+    if precision is None or len(times) < ENOUGH or len(times) % 10:
+        return False
+    found = np.array(times)
+    quantities = [*found.T, *(found[:, :1] / found[:, 1:]).T]
+    return all(_half_width(values) <= precision for values in quantities)
+
+
+def _half_width(values: Floats) -> float:
+    interval = quantile_interval(values, 0.5)
+    return (interval.high - interval.low) / 2 / float(np.median(values))
+
+
+def _warm_up(session: Session, feeds: Feeds, seconds: float) -> None:
+    """Run a model a few times, only once if it is slow: the first run allocates what later ones use again."""
+    start = time.monotonic()
+    for _ in range(WARM_UP):
+        session.run(feeds)
+        if time.monotonic() - start > seconds:
+            break
 
 
 def _time(session: Session, feeds: Feeds, clock: Clock) -> float:

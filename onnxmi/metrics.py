@@ -173,7 +173,7 @@ def _f1(_reference: Array, outputs: Array, labels: Array | None) -> float:
 
 def _each(values: Array) -> Floats:
     """Return one number a sample: the mean over everything else."""
-    return values.reshape(len(values), -1).mean(-1, dtype=np.float64)
+    return np.asarray(values.reshape(len(values), -1).mean(-1, dtype=np.float64))
 
 
 def _numbers(outputs: Array) -> Floats:
@@ -194,7 +194,8 @@ def _cosine(reference: Array, outputs: Array, _labels: Array | None) -> Floats:
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     inner: Floats = np.einsum("nd, nd -> n", a, b)
     same = (a == b).all(-1)
-    return np.where(same, 1.0, np.where(lengths == 0, 0.0, inner / np.where(lengths == 0, 1.0, lengths)))
+    cosine: Floats = np.where(lengths == 0, 0.0, inner / np.where(lengths == 0, 1.0, lengths))
+    return np.asarray(np.where(same, 1.0, cosine), dtype=np.float64)
 
 
 # -- a user's own -----------------------------------------------------------------------------------------------------

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +16,10 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from onnxmi.errors import DataError, ModelError
+from onnxmi.errors import ModelError
 from onnxmi.model.edit import with_outputs
-from onnxmi.model.external import openable
+from onnxmi.model.external import bare_bytes, openable
+from onnxmi.model.lean import ROOT, is_lean
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -52,7 +58,7 @@ def open_session(
     optimise: bool = True,
     spin: bool = False,
 ) -> Session:
-    """Load a model under onnxruntime's CPU provider; one over 2 GiB through temporary files.
+    """Load a model under onnxruntime's CPU provider; one over 2 GiB that is not lean through temporary files.
 
     Parameters
     ----------
@@ -72,26 +78,76 @@ def open_session(
     ModelError
         If onnxruntime refuses the model.
     """
+    options = _options(threads, optimise, spin)
+    if taps is not None:
+        proto = with_outputs(proto, taps)
+    names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
+    return _open(proto, options, names, spin)
+
+
+def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int = 10) -> list[dict[str, Any]]:
+    """Run a model some times under onnxruntime's profiler, and return the events it wrote.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses or cannot run the model, or its profile cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True) as folder:
+        options = _options(threads, optimise=True, spin=True)
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(folder, "profile")
+        session = _open(proto, options, tuple(value.name for value in proto.graph.output), spin=True)
+        for _ in range(runs):
+            session.run(feeds)
+        try:
+            events = json.loads(Path(session.session.end_profiling()).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"onnxruntime's profile cannot be read: {one_line(error)}") from error
+    return list(events)
+
+
+def open_file(path: str | os.PathLike[str], *, threads: int = 0) -> Session:
+    """Load a model from its file, as deployed sessions do.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses the model.
+    """
+    session = _session(str(path), _options(threads, optimise=True, spin=True))
+    return Session(session, tuple(output.name for output in session.get_outputs()))
+
+
+def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    # Threads that go on spinning after a run would take the cores from another session's run.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-    if taps is not None:
-        proto = with_outputs(proto, taps)
-    names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
+    return options
+
+
+def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], spin: bool) -> Session:
+    lean = is_lean(proto)
+    if lean:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))
+    # What is mapped from a temporary file stays readable when that is removed.
+    with nullcontext(bare_bytes(proto)) if lean else openable(proto) as source:
+        if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        return Session(_session(source, options), names)
+
+
+def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     try:
-        with openable(proto) as source:  # what is mapped from a temporary file stays readable when that is removed
-            if isinstance(source, str) and not spin:  # deployed sessions pay a second copy of the weights for speed
-                options.add_session_config_entry("session.disable_prepacking", "1")
-            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except DataError:  # no room for temporary files
-        raise
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many unrelated types
         raise ModelError(f"onnxruntime refuses the model: {one_line(error)}") from error
-    return Session(session, names)
 
 
 def one_line(error: Exception) -> str:
