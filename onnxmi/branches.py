@@ -124,7 +124,7 @@ def constant_value(model: Model, graph: ChannelGraph, keeping: Keeping, found: C
     value = value[outputs] + (0.0 if shift is None else shift)
     shape = [1] * len(graph.axes[found.result])
     shape[1 if linear.nodes[0].op in CONVOLUTIONS else -1] = -1
-    return np.asarray(value.reshape(shape).astype(model.graph.constant(linear.weight_name).dtype))
+    return np.asarray(value.reshape(shape).astype(model.graph.constant_dtype(linear.weight_name)))
 
 
 def _name(graph: ChannelGraph, atom: int) -> str:

@@ -52,7 +52,7 @@ def cost(proto: onnx.ModelProto, inputs: Feeds, samples: int = 1) -> Cost:
 
 def parameters(graph: Graph) -> int:
     """Elements of all stored tensors, without shape arithmetic."""
-    stored = ((graph.constant(name).dtype, graph.constant_shape(name)) for name in graph.constants)
+    stored = ((graph.constant_dtype(name), graph.constant_shape(name)) for name in graph.constants)
     return sum(prod(shape) for dtype, shape in stored if dtype not in (np.dtype(np.int64), np.dtype(np.bool_)))
 
 

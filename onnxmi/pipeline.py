@@ -23,6 +23,7 @@ from onnxmi.latency import Latency, measure
 from onnxmi.measurement import Measurement
 from onnxmi.measuring import capture_options, collect, given_statistics, measure_statistics, measured_notes
 from onnxmi.model import Model
+from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
 from onnxmi.plan import Plan, load_plan
 from onnxmi.quality import Quality, compare, outputs
@@ -242,7 +243,7 @@ def _report(
     labels = None if data.labels is None else data.labels[held]
     timed = measure(protos, one, threads=options.threads) if options.latency else None
     return Result(
-        proto=result,
+        proto=whole(result),  # what it refers to goes with the source
         plan=plan,
         analysis=analysis,
         left_out=left_out,
@@ -275,7 +276,7 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
         *check_result(analysis.model, cut, feeds),
     ]
     require(checks)
-    return cut, tuple(checks)
+    return whole(cut), tuple(checks)
 
 
 __all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "collect", "prune"]

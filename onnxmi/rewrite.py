@@ -79,7 +79,7 @@ def rewrite(
     PlanError
         If nothing is kept of a layer that something cannot do without.
     """
-    editor = Editor(model.proto)
+    editor = Editor(model.proto, model.scratch)
     branches = find_branches(model, graph, keeping)
     _remove_branches(model, graph, keeping, branches, replacements, editor)
     graph = branches.without(graph) if branches.removed else graph
@@ -123,7 +123,7 @@ def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int,
 
 def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
     linear = replacement.linear
-    dtype = model.graph.constant(linear.weight_name).dtype
+    dtype = model.graph.constant_dtype(linear.weight_name)
     editor.set_constant(linear.weight_name, replacement.weights.astype(dtype))
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, bias in zip(linear.nodes, linear.biases, strict=True):

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from onnxmi.errors import ModelError
 from onnxmi.model.edit import with_outputs
-from onnxmi.model.external import openable
+from onnxmi.model.external import bare_bytes, openable
+from onnxmi.model.lean import ROOT, is_lean
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -56,7 +58,7 @@ def open_session(
     optimise: bool = True,
     spin: bool = False,
 ) -> Session:
-    """Load a model under onnxruntime's CPU provider; one over 2 GiB through temporary files.
+    """Load a model under onnxruntime's CPU provider; one over 2 GiB that is not lean through temporary files.
 
     Parameters
     ----------
@@ -131,8 +133,12 @@ def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOpt
 
 
 def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], spin: bool) -> Session:
-    with openable(proto) as source:  # what is mapped from a temporary file stays readable when that is removed
-        if isinstance(source, str) and not spin:  # deployed sessions pay a second copy of the weights for speed
+    lean = is_lean(proto)
+    if lean:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))
+    # What is mapped from a temporary file stays readable when that is removed.
+    with nullcontext(bare_bytes(proto)) if lean else openable(proto) as source:
+        if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
             options.add_session_config_entry("session.disable_prepacking", "1")
         return Session(_session(source, options), names)
 

@@ -69,7 +69,7 @@ def _renormalised(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keep
         axes = graph.read(found.node, 0, node.inputs[0])
         if _spelled(model, node) and axes is not None:
             share = prod(kept_size(axes[axis], keeping) / axes[axis].size for axis in found.axes)
-            dtype = probe.dtypes.get(node.inputs[0]) or model.graph.constant(node.inputs[0]).dtype
+            dtype = probe.dtypes.get(node.inputs[0]) or model.graph.constant_dtype(node.inputs[0])
             yield Renormalised(node.outputs[0], found.axes, axes_mask(axes, keeping), share, dtype)
 
 
@@ -85,7 +85,7 @@ def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) ->
         axes = graph.read(contraction.node, contraction.operand, name)
         if axes is not None:
             zero = None if contraction.zero is None else node.inputs[contraction.zero]
-            dtype = probe.dtypes.get(name) or model.graph.constant(name).dtype
+            dtype = probe.dtypes.get(name) or model.graph.constant_dtype(name)
             yield Mask(node.outputs[0], contraction.operand, axes_mask(axes, keeping), dtype, zero)
 
 

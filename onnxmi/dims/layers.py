@@ -74,7 +74,7 @@ class LayerReader:
         """Atoms on an axis of a stored tensor of numbers (shape arithmetic does not count)."""
         graph, found = self.graph, set[int]()
         for name, terms in self._stored():
-            if graph.constant(name).dtype.name not in _SHAPE_TYPES:
+            if graph.constant_dtype(name).name not in _SHAPE_TYPES:
                 found.update(atom.id for term in terms for atom in atoms(term))
         for node in graph.nodes:  # weights that are all alike are not stored but made
             if node.op == "ConstantOfShape" and node.outputs[0] in graph.folded:

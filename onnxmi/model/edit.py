@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
+from onnxmi.model.lean import Scratch, is_lean
 
 Array = NDArray[Any]
 
@@ -30,7 +31,9 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 class Editor:
     """A copy of a model under change. Nodes are addressed by their index in the original until `finish`."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.ModelProto, scratch: Scratch | None = None) -> None:
+        """Copy a model; `scratch` takes the large tensors of one that is lean."""
+        self._stored = scratch.tensor if scratch is not None and is_lean(proto) else _in_message
         self._proto = onnx.ModelProto()
         self._proto.CopyFrom(proto)
         graph = self._proto.graph
@@ -52,7 +55,7 @@ class Editor:
     def set_constant(self, name: str, value: Array) -> None:
         """Replace the value of an initializer or of a Constant node."""
         if name in self._initializers:
-            self._initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+            self._initializers[name].CopyFrom(self._stored(name, value))
             return
         node = self._constants[name]
         del node.attribute[:]
@@ -62,7 +65,7 @@ class Editor:
         """Store a new tensor under a free name made from `like`; return the name."""
         name = self.free_name(like)
         self._initializers[name] = self._proto.graph.initializer.add()
-        self._initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+        self._initializers[name].CopyFrom(self._stored(name, value))
         if self._proto.ir_version < OPTIONAL_DEFAULTS:
             kind = self._initializers[name].data_type
             self._proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
@@ -176,6 +179,10 @@ class Editor:
         _keep_only(graph.initializer, dropped)
         _keep_only(graph.value_info, dropped)
         _keep_only(graph.input, dropped)  # before version 4 of the format every initializer is listed there, too
+
+
+def _in_message(name: str, value: Array) -> onnx.TensorProto:
+    return numpy_helper.from_array(value, name)
 
 
 def _keep_only(entries: Any, dropped: set[str]) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
+from typing import Any
 
 import onnx
-from google.protobuf.message import EncodeError, Message
+from google.protobuf.message import EncodeError
 from onnx.external_data_helper import set_external_data
 
 from onnxmi.errors import DataError, ModelError
+from onnxmi.model.lean import ALIGNMENT, copy_fields, estimate, is_away, is_lean, stored_bytes, stored_size, whole
 
 PROTOBUF_LIMIT = 2**31 - 1
 LIMIT = PROTOBUF_LIMIT - 2**24  # models above this are split; the margin is for readers that add to a model
 INLINE = 1024  # tensors of fewer bytes stay in the model file: shape inference reads some of them there
-ALIGNMENT = 4096  # of a tensor's place in the data file, so that readers can map it into memory
 
 _Placed = list[tuple[int, onnx.TensorProto]]
 
@@ -27,7 +28,7 @@ def encoded(proto: onnx.ModelProto) -> bytes | None:
     if payload(proto) > LIMIT:
         return None
     try:
-        data = bytes(proto.SerializeToString(deterministic=True))
+        data = bytes(whole(proto).SerializeToString(deterministic=True))
     except EncodeError:
         return None
     return data if len(data) <= LIMIT else None
@@ -35,22 +36,16 @@ def encoded(proto: onnx.ModelProto) -> bytes | None:
 
 def byte_size(proto: onnx.ModelProto) -> int:
     """Return the size of a model with its tensors; protobuf itself cannot tell it over 2 GiB."""
-    if payload(proto) <= LIMIT:
+    if payload(proto) <= LIMIT and not is_lean(proto):
         return int(proto.ByteSize())
     bare, placed = split(proto, "data")
-    return int(bare.ByteSize()) + sum(len(tensor.raw_data) for _, tensor in placed)
+    return int(bare.ByteSize()) + sum(stored_size(tensor) for _, tensor in placed)
 
 
 def payload(proto: onnx.ModelProto) -> int:
     """Estimate how many bytes of initializers could be taken out of a model, without looking at them (a copy each)."""
-    return sum(_estimate(tensor) for tensor in proto.graph.initializer if tensor.HasField("raw_data"))
-
-
-def _estimate(tensor: onnx.TensorProto) -> int:
-    try:
-        return int(prod(tensor.dims)) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    except KeyError:  # an unknown type, which the checker refuses
-        return 0
+    held = (tensor for tensor in proto.graph.initializer if tensor.HasField("raw_data") or is_away(tensor))
+    return sum(map(estimate, held))
 
 
 def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Placed]:
@@ -59,7 +54,7 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
     Parameters
     ----------
     proto : onnx.ModelProto
-        With all tensors loaded; not changed, and never copied whole.
+        Not changed, and never copied whole; a lean model's tensors may be in other files.
     location : str
         The name of the data file.
 
@@ -71,12 +66,12 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
         Where in the data file which tensor of the original goes, in file order.
     """
     bare = onnx.ModelProto()
-    _copy_fields(proto, bare, "graph")
-    _copy_fields(proto.graph, bare.graph, "initializer")
+    copy_fields(proto, bare, "graph")
+    copy_fields(proto.graph, bare.graph, "initializer")
     placed: _Placed = []
     end = 0
     for tensor in proto.graph.initializer:
-        size = len(tensor.raw_data)
+        size = stored_size(tensor)
         copy = bare.graph.initializer.add()
         if size < INLINE:
             copy.CopyFrom(tensor)
@@ -84,7 +79,7 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
         offset = -(-end // ALIGNMENT) * ALIGNMENT
         end = offset + size
         placed.append((offset, tensor))
-        _copy_fields(tensor, copy, "raw_data")
+        copy_fields(tensor, copy, "raw_data")
         copy.raw_data = b""  # set_external_data asks for the field
         set_external_data(copy, location, offset, size)
         copy.ClearField("raw_data")
@@ -105,28 +100,29 @@ def bare_bytes(bare: onnx.ModelProto) -> bytes:
         raise ModelError("the model exceeds protobuf's 2 GiB limit even without its initializers") from error
 
 
-def blocks(placed: Sequence[tuple[int, onnx.TensorProto]]) -> Iterator[bytes]:
-    """Yield the content of the data file, a tensor at a time."""
+def blocks(placed: Sequence[tuple[int, onnx.TensorProto]]) -> Iterator[Any]:
+    """Yield the content of the data file, a tensor at a time: bytes, or mapped arrays of bytes."""
     end = 0
     for offset, tensor in placed:
-        data = tensor.raw_data
+        data = stored_bytes(tensor)
         yield bytes(offset - end)
         yield data
         end = offset + len(data)
 
 
 @contextmanager
-def openable(proto: onnx.ModelProto) -> Iterator[bytes | str]:
+def openable(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | str]:
     """Give what other libraries open a model from: its bytes, or a path where it has to be split.
 
     The path is in a temporary folder (of `TMPDIR`), removed at the end: by then a session has mapped or read the data.
+    For who does not look at large tensors, a split model's data file may be `empty`: a hole of the right size.
 
     Raises
     ------
     DataError
         If there is no room for the temporary files.
     """
-    data = encoded(proto)
+    data = None if is_lean(proto) else encoded(proto)
     if data is not None:
         yield data
         return
@@ -135,7 +131,8 @@ def openable(proto: onnx.ModelProto) -> Iterator[bytes | str]:
         model = Path(folder, "model.onnx")
         try:
             _write(model, [bare_bytes(bare)])
-            _write(Path(folder, "data"), blocks(placed))
+            _write(Path(folder, "data"), [] if empty else blocks(placed))
+            os.truncate(Path(folder, "data"), max((o + stored_size(tensor) for o, tensor in placed), default=0))
         except OSError as error:
             raise DataError(f"{folder}: a temporary file cannot be written: {error.strerror}") from error
         yield str(model)
@@ -152,19 +149,6 @@ def tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.Tens
                 yield from tensors(inner)
 
 
-def _write(path: Path, content: Iterable[bytes]) -> None:
+def _write(path: Path, content: Iterable[Any]) -> None:
     with path.open("wb") as stream:
         stream.writelines(content)
-
-
-def _copy_fields(source: Message, target: Message, left_out: str) -> None:
-    """Copy all fields but one, without touching that one."""
-    for field, value in source.ListFields():
-        if field.name == left_out:
-            continue
-        if isinstance(value, Message):
-            getattr(target, field.name).CopyFrom(value)
-        elif hasattr(value, "extend"):
-            getattr(target, field.name).extend(value)
-        else:
-            setattr(target, field.name, value)

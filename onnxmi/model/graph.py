@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from onnxmi.model.lean import values
+
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
 OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
@@ -116,7 +118,14 @@ class Graph:
     def constant(self, name: str) -> Array:
         """Return the value of a stored tensor (do not write into it)."""
         stored = self._constants[name]
-        return numpy_helper.to_array(stored) if isinstance(stored, onnx.TensorProto) else np.asarray(stored)
+        return values(stored) if isinstance(stored, onnx.TensorProto) else np.asarray(stored)
+
+    def constant_dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type of a stored tensor, without reading it."""
+        stored = self._constants[name]
+        if isinstance(stored, onnx.TensorProto):
+            return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(stored.data_type))
+        return np.asarray(stored).dtype
 
     def constant_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a stored tensor, without reading it."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 from onnxmi.errors import DataError, ModelError
 from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, openable, split, tensors
 from onnxmi.model.graph import Graph
+from onnxmi.model.lean import Scratch, is_large, leave, may_stay
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Model:
     Attributes
     ----------
     proto : onnx.ModelProto
-        With external data loaded.
+        With external data loaded; lean where it is large (`onnxmi.model.lean`).
     digest : str
         SHA-256 of the file and its external data; of the serialised proto for a model that has no file.
     size : int
@@ -36,6 +37,8 @@ class Model:
         Where it was read from.
     externals : tuple of Path
         The files that its external data was read from.
+    scratch : Scratch
+        Holds the large tensors of a large model and of what is made of it, as long as this object lives.
     """
 
     proto: onnx.ModelProto
@@ -43,6 +46,7 @@ class Model:
     size: int
     path: Path | None = None
     externals: tuple[Path, ...] = ()
+    scratch: Scratch = field(default_factory=Scratch, repr=False)
 
     @cached_property
     def graph(self) -> Graph:
@@ -57,20 +61,21 @@ class Model:
     @staticmethod
     def of(proto: onnx.ModelProto) -> Model:
         """Wrap a proto that has no file."""
+        scratch = Scratch()
         data = encoded(proto)
         if data is not None:
-            return Model(inlined(proto), hashlib.sha256(data).hexdigest(), len(data))
+            return Model(scratch.lean(inlined(proto)), hashlib.sha256(data).hexdigest(), len(data), scratch=scratch)
         bare, placed = split(proto, "data")
         digest = hashlib.sha256(bare_bytes(bare))
         for block in blocks(placed):
             digest.update(block)
-        return Model(inlined(proto), digest.hexdigest(), byte_size(proto))
+        return Model(scratch.lean(inlined(proto)), digest.hexdigest(), byte_size(proto), scratch=scratch)
 
 
 def complaint(proto: onnx.ModelProto) -> str | None:
     """Return the first line of the strict checker's objection to a model, or None."""
     try:
-        with openable(proto) as source:
+        with openable(proto, empty=True) as source:
             onnx.checker.check_model(source, full_check=True)
     except DataError:  # no room for temporary files
         raise
@@ -102,14 +107,25 @@ def load(path: str | os.PathLike[str]) -> Model:
     externals = _external_files(proto, path)
     proto = inlined(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
     try:
-        for tensor in _stored(proto):
-            if uses_external_data(tensor):
-                load_external_data_for_tensor(tensor, str(path.parent))
-                tensor.ClearField("data_location")  # as in a model without external data
+        _take_in(proto, path.parent)
     except Exception as error:  # the helper raises OSError, ValueError or ValidationError
         raise ModelError(f"{path}: its external data cannot be read: {_one_line(error)}") from error
-    files = [path, *externals]
-    return Model(proto, _digest(files), sum(file.stat().st_size for file in files), path, tuple(externals))
+    files, scratch = [path, *externals], Scratch()
+    size = sum(file.stat().st_size for file in files)
+    return Model(scratch.lean(proto), _digest(files), size, path, tuple(externals), scratch)
+
+
+def _take_in(proto: onnx.ModelProto, folder: Path) -> None:
+    """Load external data, but leave the large initializers of a large model where they are."""
+    large, initializers = is_large(proto), len(proto.graph.initializer)
+    for number, tensor in enumerate(_stored(proto)):  # those come first
+        if not uses_external_data(tensor):
+            continue
+        if large and number < initializers and may_stay(tensor, folder):
+            leave(tensor, folder)
+            continue
+        load_external_data_for_tensor(tensor, str(folder))
+        tensor.ClearField("data_location")  # as in a model without external data
 
 
 def _read(path: Path) -> bytes:

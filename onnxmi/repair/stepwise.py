@@ -198,7 +198,7 @@ class _Walk:
 
     def _install(self, linear: Linear, made: Replacement) -> None:
         pieces = self._cut.pieces
-        dtype = self._model.graph.constant(linear.weight_name).dtype
+        dtype = self._model.graph.constant_dtype(linear.weight_name)
         pieces.set_weight(linear.weight_name, made.weights.astype(dtype))
         name, old = self._bias_of(linear)
         kept = None if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))]
