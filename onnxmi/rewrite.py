@@ -33,14 +33,14 @@ class Replacement:
     ----------
     linear : Linear
         The operator.
-    weights : array
-        In the operator's own layout, of the shape the cut leaves.
+    weights : array or None
+        In the operator's own layout and type, of the shape the cut leaves; None for the plain cut, with a bias.
     shift : (M,) float64
         What to add to its bias, for the outputs that stay.
     """
 
     linear: Linear
-    weights: NDArray[np.float64]
+    weights: Array | None
     shift: NDArray[np.float64]
 
 
@@ -124,7 +124,8 @@ def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int,
 def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
     linear = replacement.linear
     dtype = model.graph.constant_dtype(linear.weight_name)
-    editor.set_constant(linear.weight_name, replacement.weights.astype(dtype))
+    if replacement.weights is not None:
+        editor.set_constant(linear.weight_name, replacement.weights)
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, bias in zip(linear.nodes, linear.biases, strict=True):
         if bias is not None:

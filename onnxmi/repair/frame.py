@@ -39,6 +39,8 @@ class Frame:
         Of the original, all groups.
     shape : tuple of int
         Of the stored weight after the cut.
+    dtype : numpy dtype
+        Of the stored weight.
     """
 
     linear: Linear
@@ -48,6 +50,7 @@ class Frame:
     outputs: tuple[Ints, ...]
     weights: Floats
     shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     @staticmethod
     def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
@@ -63,6 +66,7 @@ class Frame:
             outputs=tuple(np.flatnonzero(outputs[g]) for g in groups),
             weights=weight_matrix(linear, model.graph.constant(linear.weight_name)),
             shape=sliced_shape(graph, linear.weight_name, keeping),
+            dtype=model.graph.constant_dtype(linear.weight_name),
         )
 
     def wanted(self, group: int) -> Floats:
@@ -77,13 +81,8 @@ class Frame:
         """Turn the groups' solutions into parameters in the operator's own layout."""
         matrix = np.stack([solution.weights for solution in solved])
         shift = np.concatenate([solution.shift for solution in solved])
-        return Replacement(self.linear, weight_array(self.linear, matrix, self.shape), shift)
-
-    def plain_replacement(self) -> Replacement:
-        """Return the plain cut with a bias of its own."""
-        groups = range(len(self.groups))
-        blank = (Solution(self.plain(g), np.zeros(len(self.outputs[g])), 0.0, 0.0, 0.0, False) for g in groups)
-        return self.replacement(list(blank))
+        weights = weight_array(self.linear, matrix, self.shape).astype(self.dtype)
+        return Replacement(self.linear, weights, shift)
 
     def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
         """Inputs of the cut model, and the results that are wanted of them.

@@ -136,8 +136,7 @@ class _Walk:
         for samples, judges in ((fitted, False), (judged, True)):
             for chosen, feeds in calibration.batches(samples, options.batch_size):
                 self._batches.append((Batch.of(calibration, chosen, feeds), judges))
-        self._frames = {linear.key: Frame.of(model, graph, linear, keeping) for linear in order}
-        plain = [frame.plain_replacement() for frame in self._frames.values()]
+        plain = [_plain(linear, keeping) for linear in order]
         working = rewrite(model, graph, keeping, [*plain, *taken])
         inputs = [batch.feeds for batch, _ in self._batches]
         self._original = Advance(model.proto, inputs, options.threads)
@@ -161,7 +160,7 @@ class _Walk:
 
     def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
-        frame = self._frames[linear.key]
+        frame = Frame.of(self._model, self._graph, linear, self._keeping)
         self._pending.remove(linear.nodes[0].index)
         measured = self._measure(linear, frame, self._tail(linear))
         solved = [_solve(frame, group, measured) for group in range(len(frame.groups))]
@@ -199,7 +198,8 @@ class _Walk:
     def _install(self, linear: Linear, made: Replacement) -> None:
         pieces = self._cut.pieces
         dtype = self._model.graph.constant_dtype(linear.weight_name)
-        pieces.set_weight(linear.weight_name, made.weights.astype(dtype))
+        if made.weights is not None:
+            pieces.set_weight(linear.weight_name, made.weights)
         name, old = self._bias_of(linear)
         kept = None if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))]
         pieces.set_weight(name, bias_value(linear, kept, made.shift, dtype))
@@ -250,6 +250,11 @@ class _Measured:
         inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
         threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
         return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
+
+
+def _plain(linear: Linear, keeping: Keeping) -> Replacement:
+    """Return the plain cut with a bias of its own, to be changed step by step."""
+    return Replacement(linear, None, np.zeros(int(linear.kept_outputs(keeping).sum())))
 
 
 def _solve(frame: Frame, group: int, measured: _Measured) -> Solution:
