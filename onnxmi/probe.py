@@ -135,6 +135,21 @@ def _size(dim: int | str | None, axis: int, sizes: Mapping[str, int]) -> int:
     return sum(int(part) if part.isdigit() else sizes.get(part, 1) for part in _terms(symbol))
 
 
+def made_up(inputs: tuple[TensorInfo, ...], batch: int, others: int) -> dict[str, Array]:
+    """Make inputs of one batch, whose other dynamic axes all have one size.
+
+    Raises
+    ------
+    ModelError
+        If the graph does not say how many axes an input has, or of what type it is.
+    """
+    for info in inputs:
+        if info.dims is None or info.dtype is None:
+            raise ModelError(f"input {info.name!r} has no type and shape to make inputs from")
+    sizes = _assign(inputs, batch, (others,))
+    return {info.name: _make(info, sizes) for info in inputs}
+
+
 def _make(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
     """Make an input: small normal numbers, or ones for integers and booleans (valid ids, nothing masked)."""
     assert info.dims is not None

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "onnxmi"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("report_bench",),
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
@@ -36,7 +37,7 @@ DOORS = {
     "click": {"onnxmi.cli"},
     "onnx_graphsurgeon": {"onnxmi.model"},
     "google": {"onnxmi.model"},
-    "rich": {"onnxmi.cli", "onnxmi.report", "onnxmi.progress"},
+    "rich": {"onnxmi.cli", "onnxmi.report", "onnxmi.report_bench", "onnxmi.progress"},
 }
 
 MODULE_LINES, FUNCTION_LINES = 400, 60

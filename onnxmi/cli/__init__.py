@@ -8,6 +8,7 @@ import sys
 import click
 
 from onnxmi.cli.apply import apply
+from onnxmi.cli.bench import bench
 from onnxmi.cli.failures import OneLineGroup, epilog, terminable
 from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
@@ -36,5 +37,5 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
-for command in (prune, capture, merge, inspect, apply):
+for command in (prune, capture, merge, inspect, apply, bench):
     main.add_command(command)

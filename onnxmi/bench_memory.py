@@ -1,0 +1,77 @@
+"""How much memory a model takes: the peak of a process of its own that loads the file and runs it.
+
+    python -m onnxmi.bench_memory MODEL INPUTS.npz THREADS
+
+prints the bytes by which the process grew at its peak, over what it had with onnxruntime already loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from onnxmi.errors import ModelError
+from onnxmi.runtime import Feeds, open_file
+
+RUNS = 3  # the first run allocates, later ones may still grow an arena
+
+
+def peak_memory(path: Path, feeds: Feeds, threads: int) -> int:
+    """Return the bytes that loading and running a model adds to a process, at the peak.
+
+    Raises
+    ------
+    ModelError
+        If the process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True) as folder:
+        inputs = Path(folder, "inputs.npz")
+        # np.savez has parameters of its own, which may have the name of an input
+        np.savez(inputs, *feeds.values())
+        names = list(feeds)
+        command = [sys.executable, "-m", __name__, str(path), str(inputs), str(threads), *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        raise ModelError(f"{path}: the process that measures its memory failed: {last[0]}")
+    return int(done.stdout)
+
+
+def _peak() -> int:
+    """Return the most bytes this process has held so far.
+
+    On Linux not by getrusage: its figure begins at what the process that started this one held.
+    """
+    with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _forget_peak() -> None:
+    """Let the peak begin anew at what is held now, where the system can do that."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
+        stream.write("5")
+
+
+def main(model: str, inputs: str, threads: str, *names: str) -> None:
+    """Measure, and print the result."""
+    with np.load(inputs, allow_pickle=False) as archive:
+        feeds = dict(zip(names, (archive[key] for key in archive.files), strict=True))
+    _forget_peak()
+    before = _peak()
+    session = open_file(os.fspath(model), threads=int(threads))
+    for _ in range(RUNS):
+        session.run(feeds)
+    print(_peak() - before)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,95 @@
+"""`onnxmi bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from onnxmi.bench import BenchOptions
+from onnxmi.bench import bench as measure_models
+from onnxmi.cli.arguments import JSON
+from onnxmi.cli.failures import epilog
+from onnxmi.errors import UsageError
+from onnxmi.latency import CLOCKS
+from onnxmi.progress import progress_bars
+from onnxmi.report_bench import bench_csv, bench_data, show_bench
+from onnxmi.report_data import to_json
+
+
+class Counts(click.ParamType[tuple[int, ...]]):
+    """Whole numbers separated by commas."""
+
+    name = "N,..."
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Read "1,8,32"."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 1,8,32", param, ctx)
+        if min(numbers) < self.least:
+            self.fail(f"{min(numbers)} is below {self.least}", param, ctx)
+        return tuple(dict.fromkeys(numbers))
+
+
+@click.command(
+    epilog=epilog(
+        "onnxmi bench model.onnx model.pruned.onnx --threads 1",
+        "onnxmi bench model.onnx model.int8.onnx --data eval.npz --batch 1,8,32",
+        "onnxmi bench encoder.onnx --sequence 16,64,128 --csv > encoder.csv",
+    )
+)
+@click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples [default: made-up inputs].")
+@click.option("--threads", type=Counts(0), default="0", help="Threads to try; 0 [default] for onnxruntime's choice.")
+@click.option("--batch", "batches", type=Counts(1), default=(), help="Samples a run to try [default: 1].")
+@click.option(
+    "--sequence", "lengths", type=Counts(1), default=(), help="Sizes to try of dynamic axes other than the batch."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    metavar="S",
+    show_default=True,
+    help="Longest time a setting, all models together.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
+)
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure the peak memory.")
+@click.option("--operators/--no-operators", default=True, show_default=True, help="Show where the time goes.")
+@JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on standard output, a row for each model and setting.")
+def bench(models: tuple[Path, ...], as_json: bool, as_csv: bool, **settings: Any) -> None:
+    """Measure MODELs side by side: time, memory, size, work, and where the time goes.
+
+    The models run in turn, so that whatever else the machine does strikes all of them; speed-ups are against the first,
+    with the interval they lie in with a confidence of 95 %. Each setting is measured until its intervals are within
+    1 %, or for --seconds.
+
+    Peak memory is what loading and running a model adds to a process of its own. Where the time goes is measured in
+    the first setting, by onnxruntime's profiler, which slows small operators down.
+    """
+    if as_json and as_csv:
+        raise UsageError("--json and --csv both want standard output; choose one")
+    with progress_bars() as progress:
+        found = measure_models(models, BenchOptions(**settings), progress)
+    if as_json:
+        click.echo(to_json(bench_data(found)))
+    elif as_csv:
+        click.echo(bench_csv(found), nl=False)
+    else:
+        show_bench(Console(), found)
