@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
-TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scipy>=1.11", "scikit-learn>=1.4"]
+REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scipy>=1.11", "scikit-learn>=1.4", *REPORT]
 LINT = ["ruff>=0.6", "mypy>=1.11"]
 
 
@@ -29,7 +30,7 @@ setup(
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["onnxmi", "onnxmi.*"]),
-    package_data={"onnxmi": ["py.typed"]},
+    package_data={"onnxmi": ["py.typed"], "onnxmi.html": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "onnx>=1.16",
@@ -43,7 +44,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, *LINT],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4"],
-        "report": ["jinja2>=3.1", "matplotlib>=3.8"],
+        "report": REPORT,
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.cli:main"]},
 )

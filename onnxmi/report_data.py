@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, TypedDict
 from onnxmi.cost import hanging, node_macs
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.pipeline import Analysis, Result
+from onnxmi.version import versions
 
 
 class LayerRow(TypedDict):
@@ -50,6 +52,8 @@ def result_data(result: Result) -> dict[str, Any]:
     parts = {layer.name: layer.parts for layer in graph.layers}
     return {
         "model": {"sha256": result.plan.digest},
+        "plan_sha256": hashlib.sha256(result.plan.to_json().encode()).hexdigest(),
+        "versions": versions(),
         "options": dict(result.plan.options),
         "before": vars(result.before),
         "after": vars(result.after),
@@ -62,6 +66,7 @@ def result_data(result: Result) -> dict[str, Any]:
                 "before": choice.size * parts[choice.layer],
                 "after": choice.count * parts[choice.layer],
                 "parts": parts[choice.layer],
+                "gains": [float(f"{gain:.6g}") for gain in choice.gains],
             }
             for choice in result.plan.choices
         ],

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "onnxmi"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("html",),
     ("report_bench",),
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
@@ -37,6 +38,9 @@ DOORS = {
     "click": {"onnxmi.cli"},
     "onnx_graphsurgeon": {"onnxmi.model"},
     "google": {"onnxmi.model"},
+    "jinja2": {"onnxmi.html"},
+    "markupsafe": {"onnxmi.html"},
+    "matplotlib": {"onnxmi.html"},
     "rich": {"onnxmi.cli", "onnxmi.report", "onnxmi.report_bench", "onnxmi.progress"},
 }
 

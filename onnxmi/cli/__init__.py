@@ -12,6 +12,7 @@ from onnxmi.cli.bench import bench
 from onnxmi.cli.failures import OneLineGroup, epilog, terminable
 from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
+from onnxmi.cli.report import report
 from onnxmi.cli.statistics import capture, merge
 from onnxmi.version import __version__
 
@@ -37,5 +38,5 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
-for command in (prune, capture, merge, inspect, apply, bench):
+for command in (prune, capture, merge, inspect, apply, bench, report):
     main.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
 
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
+
+_TYPED = "onnxmi.typed"  # where the context keeps the arguments
 
 _EXIT_CODES = """Exit codes:
   0  done
@@ -34,13 +37,23 @@ def epilog(*examples: str) -> str:
     return f"\b\nExamples:\n{lines}\n\n\b\n{_EXIT_CODES}"
 
 
+def command_line(ctx: click.Context) -> str:
+    """Return what was typed, quoted for a shell."""
+    return shlex.join(ctx.meta[_TYPED])
+
+
 class OneLineGroup(click.Group):
     """A group whose failures are one line on standard error and a documented exit code."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments."""
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments, and remember them for `command_line`."""
+        typed = ["onnxmi", *args]
         with _failures_in_one_line():
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_TYPED] = typed
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from onnxmi import pipeline, report
+from onnxmi import html, pipeline, report
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, OUTPUT, SEED, THREADS, kinds
-from onnxmi.cli.failures import epilog
-from onnxmi.cli.targets import check_external, check_target, default_target
+from onnxmi.cli.failures import command_line, epilog
+from onnxmi.cli.targets import check_external, check_page, check_target, default_target
 from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import UsageError
 from onnxmi.model import load
@@ -61,6 +62,7 @@ from onnxmi.select_channels import TARGETS
     help="What layers right below the outputs are scored against.",
 )
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")
 @JSON
 def prune(
     model: Path,
@@ -68,6 +70,7 @@ def prune(
     output: Path | None,
     plan: Path | None,
     stats: Path | None,
+    page: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -85,22 +88,29 @@ def prune(
     plan_target = target.with_suffix(".plan.json")
     check_target(target, model, calib, *filter(None, [plan, stats]))
     check_target(plan_target, model, calib, *filter(None, [stats]))
+    if page is not None:
+        html.require_extra()
+        check_page(page, target, plan_target, data_path(target), model, calib, *filter(None, [plan, stats]))
     options = pipeline.PruneOptions(**settings)
     options.check()
     source = load(model)
-    check_external(source, target, plan_target)
+    check_external(source, target, plan_target, *filter(None, [page]))
     with progress_bars() as progress:
         result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
     files: dict[Path, Content] = contents(result.proto, target, bool(source.externals))
     files[plan_target] = result.plan.to_json().encode()
     if plan is not None and plan.resolve() == plan_target.resolve():
         del files[plan_target]  # it says so already, and may have been edited by hand
-    write_together(files)
     written = {"output": str(target), "plan": str(plan_target)}
     if data_path(target) in files:
         written["data"] = str(data_path(target))
+    written["command"] = command_line(click.get_current_context())
+    found = to_json({**written, **result_data(result)}) if as_json or page is not None else ""
+    if page is not None:
+        files[page] = html.page(json.loads(found), "this run")
+    write_together(files)
     if as_json:
-        click.echo(to_json({**written, **result_data(result)}))
+        click.echo(found)
         return
     report.show_result(console := Console(), result)
     for path in files:

@@ -24,6 +24,13 @@ def check_external(source: Model, target: Path, *others: Path) -> None:
         check_target(data_path(target), *source.externals)
 
 
+def check_page(page: Path, *taken: Path) -> None:
+    """Refuse early to write a report where it cannot go, or over an input or another output."""
+    check_target(page)
+    if any(page.resolve() == other.resolve() for other in taken):
+        raise UsageError(f"{page}: is also an input or another output; choose another place with --report")
+
+
 def check_target(target: Path, *sources: Path) -> None:
     """Refuse early what would fail after the work is done."""
     folder = target.resolve().parent

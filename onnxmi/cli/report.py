@@ -1,0 +1,39 @@
+"""`onnxmi report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxmi import html
+from onnxmi.cli.failures import epilog
+from onnxmi.cli.targets import check_target
+from onnxmi.html.reading import read_json
+from onnxmi.model.save import write_atomically
+from onnxmi.report import printable
+
+
+@click.command(
+    epilog=epilog(
+        "onnxmi prune model.onnx calib.npz --json > run.json && onnxmi report run.json",
+        "onnxmi report run.json --sweep sweep.json -o run.html",
+        "onnxmi report sweep.json",
+    )
+)
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option(
+    "--sweep", type=click.Path(path_type=Path), help="What `onnxmi sweep --json` printed: the trade-off curve."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: RESULT.html].")
+def report(result: Path, sweep: Path | None, output: Path | None) -> None:
+    """Make one HTML page of RESULT, what `onnxmi prune --json` or `onnxmi sweep --json` printed.
+
+    The page needs no network and no other file. It is made with jinja2 and matplotlib: pip install 'onnxmi[report]'.
+    """
+    html.require_extra()
+    target = output or result.with_suffix(".html")
+    check_target(target, result, *filter(None, [sweep]))
+    curve = None if sweep is None else (read_json(sweep), str(sweep))
+    write_atomically(target, html.page(read_json(result), str(result), curve))
+    click.echo(printable(f"wrote {target}"))

@@ -1,0 +1,330 @@
+"""Reads what `prune --json` and `sweep --json` print into what the page shows. Files may be older, edited or hostile.
+
+What is missing is left out of the page; what is there and of another type is an error that says where.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxmi.errors import DataError
+from onnxmi.report import printable
+
+LONGEST = 200  # characters of a text that the page shows: a name of a megabyte would bury the rest
+_KIND = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or holds anything else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: is not what `onnxmi prune --json` or `onnxmi sweep --json` prints")
+    return found
+
+
+def shown(text: str, longest: int = LONGEST) -> str:
+    """Escape what cannot be seen, and shorten in the middle: names differ most at their ends."""
+    text = printable(text)
+    if len(text) <= longest:
+        return text
+    tail = 2 * longest // 3
+    return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+class Fields:
+    """An object of a JSON file; it knows where it stands, for the errors.
+
+    Parameters
+    ----------
+    values : mapping
+        The object.
+    where : str
+        File and place.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str) -> None:
+        self._values = values
+        self.where = where
+
+    def __contains__(self, key: str) -> bool:
+        return self._values.get(key) is not None
+
+    def _wrong(self, key: str, wanted: str) -> DataError:
+        return DataError(f"{self.where}: {shown(key)!r} is not {wanted}: is this what onnxmi printed?")
+
+    def _typed(self, key: str, kind: type) -> Any:
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise self._wrong(key, _KIND[kind])
+        return value
+
+    def text(self, key: str, longest: int = LONGEST) -> str:
+        """A text fit to be shown; empty if missing."""
+        return shown(self._typed(key, str) or "", longest)
+
+    def says(self, key: str) -> bool:
+        """Whether something of any type is there that is not empty."""
+        return bool(self._values.get(key))
+
+    def spelled(self, key: str) -> str:
+        """Whatever is there, as a text fit to be shown."""
+        return shown(_spelled(self._values.get(key)))
+
+    def flag(self, key: str) -> bool:
+        """Whether something holds; missing means no."""
+        return bool(self._typed(key, bool))
+
+    def number(self, key: str) -> float | None:
+        """A finite number; None if missing."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        found = _number(value)
+        if found is None:
+            raise self._wrong(key, "a number")
+        return found
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers, without those that were not finite."""
+        found = [_number(value) for value in self._typed(key, list) or [] if value is not None]
+        if None in found:
+            raise self._wrong(key, "a list of numbers")
+        return tuple(value for value in found if value is not None)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts fit to be shown."""
+        found = self._typed(key, list) or []
+        if not all(isinstance(value, str) for value in found):
+            raise self._wrong(key, "a list of texts")
+        return tuple(shown(value) for value in found)
+
+    def fields(self, key: str) -> Fields:
+        """An object; an empty one if missing."""
+        return Fields(self._typed(key, dict) or {}, f"{self.where}: {shown(key)}")
+
+    def entries(self, key: str) -> tuple[Fields, ...]:
+        """A list of objects."""
+        found = self._typed(key, list) or []
+        if not all(isinstance(value, dict) for value in found):
+            raise self._wrong(key, "a list of objects")
+        return tuple(Fields(value, f"{self.where}: {shown(key)}[{place}]") for place, value in enumerate(found))
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """All keys and values as texts; empty values are left out."""
+        return tuple(
+            (shown(key), shown(_spelled(value))) for key, value in self._values.items() if value not in (None, [], {})
+        )
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_spelled(entry) for entry in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something measured of the model before and after: its name, unit (`count`, `bytes` or `ms`) and values."""
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    spread: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def left(self) -> float | None:
+        """What is left of it, as a share."""
+        return self.after / self.before if self.before > 0 else None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close the result is to the original, on samples that nothing was fitted to. Shares from 0 to 1."""
+
+    samples: float | None
+    agreement: float | None
+    relative_error: float | None
+    accuracy: float | None
+    original_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """A layer that was cut: units before and after (of all parts), and what each unit added when it was chosen."""
+
+    name: str
+    kind: str
+    before: int
+    after: int
+    parts: int
+    gains: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A layer that was not cut, and why."""
+
+    name: str
+    size: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class RepairRow:
+    """What repair did to an operator: errors relative to the variance of its outputs."""
+
+    operator: str
+    used: bool
+    plain: float | None
+    repaired: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A check: name, verdict and what was seen."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of `prune`, as the page shows it."""
+
+    title: str
+    quantities: tuple[Quantity, ...]
+    speedup: float | None
+    agreement: Agreement
+    score: str
+    layers: tuple[LayerCut, ...]
+    alone: tuple[LeftAlone, ...]
+    repairs: tuple[RepairRow, ...]
+    checks: tuple[CheckRow, ...]
+    notes: tuple[str, ...]
+    budget: tuple[tuple[str, str], ...]
+    made: tuple[tuple[str, str], ...]
+    options: tuple[tuple[str, str], ...]
+    command: str
+
+
+def read_run(data: Mapping[str, Any], where: str) -> Run:
+    """Read the result of `prune --json`.
+
+    Raises
+    ------
+    DataError
+        If it is something else, or a field has another type.
+    """
+    fields = Fields(data, where)
+    if "layers" not in fields or "before" not in fields or "after" not in fields:
+        raise DataError(f"{where}: is not what `onnxmi prune --json` prints: it lacks `layers`, `before` or `after`")
+    options = fields.fields("options")
+    quality = fields.fields("quality")
+    return Run(
+        title=fields.text("output", 60),
+        quantities=_quantities(fields),
+        speedup=fields.fields("latency_ms").number("speedup"),
+        agreement=Agreement(
+            *(
+                quality.number(key)
+                for key in ("samples", "agreement", "relative_error", "accuracy", "original_accuracy")
+            )
+        ),
+        score=options.spelled("score") if "score" in options else "",  # a plan edited by hand may say anything here
+        layers=tuple(_layer(entry) for entry in fields.entries("layers")),
+        alone=_left_alone(fields),
+        repairs=tuple(_repair(entry) for entry in fields.entries("repair")),
+        checks=tuple(
+            CheckRow(entry.text("name"), entry.flag("passed"), entry.text("detail"))
+            for entry in fields.entries("checks")
+        ),
+        notes=fields.texts("notes"),
+        budget=fields.fields("budget").pairs(),
+        made=_made(fields),
+        options=options.pairs(),
+        command=fields.text("command", 2000),
+    )
+
+
+_COUNTS = (("parameters", "parameters", "count"), ("size", "file size", "bytes"), ("macs", "MACs a sample", "count"))
+
+
+def _quantities(fields: Fields) -> tuple[Quantity, ...]:
+    before, after = fields.fields("before"), fields.fields("after")
+    found = [(name, unit, before.number(key), after.number(key)) for key, name, unit in _COUNTS]
+    rows = [Quantity(name, unit, was, now) for name, unit, was, now in found if was is not None and now is not None]
+    latency = fields.fields("latency_ms")
+    slow, fast = latency.fields("before"), latency.fields("after")
+    was, now = slow.number("median"), fast.number("median")
+    if was is not None and now is not None:
+        rows.append(Quantity("latency, one sample", "ms", was, now, (slow.number("spread"), fast.number("spread"))))
+    return tuple(rows)
+
+
+def _layer(entry: Fields) -> LayerCut:
+    sizes = [entry.number(key) for key in ("before", "after")]
+    before, after = (max(int(size), 0) for size in sizes if size is not None) if None not in sizes else (0, 0)
+    if before <= 0 or after > before:
+        raise DataError(f"{entry.where}: has no sizes, or is larger after than before")
+    parts = max(int(entry.number("parts") or 1), 1)
+    return LayerCut(entry.text("name"), entry.text("kind"), before, after, parts, entry.numbers("gains"))
+
+
+def _left_alone(fields: Fields) -> tuple[LeftAlone, ...]:
+    options = fields.fields("options")
+    filtered = options.says("skip") or options.says("only")
+    why = "left out by --skip or --only, or its kind was not to be cut" if filtered else "its kind was not to be cut"
+    chosen = [LeftAlone(name, None, why) for name in fields.texts("left_out")]
+    for entry in fields.entries("frozen"):
+        size = entry.number("size")
+        chosen.append(LeftAlone(entry.text("name"), None if size is None else int(size), entry.text("reason")))
+    return tuple(chosen)
+
+
+def _repair(entry: Fields) -> RepairRow:
+    errors = entry.number("error_plain"), entry.number("error_repaired")
+    return RepairRow(entry.text("operator"), entry.flag("used"), *errors, entry.text("reason"))
+
+
+def _made(fields: Fields) -> tuple[tuple[str, str], ...]:
+    rows = [
+        ("model", fields.text("output")),
+        ("plan", fields.text("plan")),
+        ("SHA-256 of the original model", fields.fields("model").text("sha256")),
+        ("SHA-256 of the plan", fields.text("plan_sha256")),
+        *fields.fields("versions").pairs(),
+    ]
+    return tuple((name, value) for name, value in rows if value)

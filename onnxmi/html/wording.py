@@ -1,0 +1,47 @@
+"""Numbers as the page spells them."""
+
+from __future__ import annotations
+
+NOTHING = "\N{EN DASH}"  # where a number is missing
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A count, a number of bytes or a time in ms."""
+    if value is None:
+        return NOTHING
+    if unit == "bytes":
+        return f"{value / 1e6:,.2f}{_SPACE}MB" if value >= 1e6 else f"{value / 1e3:,.1f}{_SPACE}kB"
+    return f"{value:,.0f}" if unit == "count" else f"{value:,.3f}{_SPACE}ms"
+
+
+def percent(share: float | None) -> str:
+    """A share; what is not whole keeps a digit where it matters."""
+    if share is None:
+        return NOTHING
+    return f"{share:.0%}" if 0.1 <= share < 0.995 or share in (0.0, 1.0) else f"{share:.1%}"
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    """A measured number."""
+    if value is None:
+        return NOTHING
+    return f"{value:.{digits}f}" if value == 0 or 10**-digits <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def speed(speedup: float | None) -> str:
+    """How many times as fast, or as slow."""
+    if speedup is None or speedup <= 0:
+        return NOTHING
+    return f"{speedup:.2f}{_TIMES} faster" if speedup >= 1 else f"{1 / speedup:.2f}{_TIMES} slower"
+
+
+def points(change: float) -> str:
+    """A change of a share, in percentage points."""
+    return f"{100 * change:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
