@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.archive import read_archive
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Graph, TensorInfo
 
 Array = NDArray[Any]
 LABELS = "labels"
 GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
-_NPY = b"\x93NUMPY"  # how a file with a single array starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +112,7 @@ def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
     CalibrationError
         One line saying what is wrong with which array.
     """
-    return check_calibration(_read(Path(path)), graph, str(path))
+    return check_calibration(read_archive(Path(path), CalibrationError), graph, str(path))
 
 
 def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "calibration") -> Calibration:
@@ -136,40 +135,6 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
         _check_dims(fitted[name], info, name in whole, where)
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
     return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes))
-
-
-def _read(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as stream:
-            # numpy takes what is no archive for a pickle, and this program reads no pickles
-            if zipfile.is_zipfile(stream):
-                stream.seek(0)
-                return _read_archive(stream, path)
-            stream.seek(0)
-            single = stream.read(len(_NPY)) == _NPY
-    except IsADirectoryError as error:
-        raise CalibrationError(f"{path}: is a folder, not an .npz file") from error
-    except OSError as error:
-        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if single:
-        raise CalibrationError(f"{path}: is a single array; save with numpy.savez(path, INPUT_NAME=array, ...)")
-    raise CalibrationError(f"{path}: is not a readable .npz file")
-
-
-def _read_archive(stream: IO[bytes], path: Path) -> dict[str, Array]:
-    try:
-        with np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # numpy, zipfile, zlib and tokenize raise many unrelated types on a damaged archive
-        if "allow_pickle" in str(error):
-            raise CalibrationError(f"{path}: holds Python objects; only plain arrays are read") from error
-        raise CalibrationError(f"{path}: is not a readable .npz file") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise CalibrationError(f"{path}: {name!r} is not an array")
-    return arrays
 
 
 def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], where: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.attention import ScoreProduct
+from onnxmi.errors import ModelError
 from onnxmi.information import ClassMeans, JointHistogram, MomentAccumulator, Moments, quantile_edges
 from onnxmi.linear import feature_rows, row_count, weight_matrix
 from onnxmi.model import Model
@@ -94,7 +96,8 @@ class SourceGauge:
             activation = values[tap]
             places = self._drawer.draw(linear, activation, batch, self.source.mask, self._wanted, len(set(self.taps)))
             rows = feature_rows(linear, activation, places)
-            self._sums[number].update(rows)
+            with _finite(linear.nodes[0].label):
+                self._sums[number].update(rows)
             if self._labelled:
                 self._classify(number, rows, places // max(row_count(linear, activation) // batch.fed, 1), batch)
             if self.histograms is not None and number == 0:
@@ -102,7 +105,8 @@ class SourceGauge:
 
     def finish(self, spill: bool) -> None:
         """Settle the moments."""
-        moments = [sums.moments() for sums in self._sums]
+        with _finite(self.source.linear.nodes[0].label):
+            moments = [sums.moments() for sums in self._sums]
         self.moments = [spilled(one) for one in moments] if spill else moments
         self._sums = []
 
@@ -125,12 +129,22 @@ class ScoreGauge:
 
     def absorb(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""
-        fresh = self.product.measure(values[self.taps[0]], values[self.taps[1]], batch)
+        with _finite(self.product.node.label):
+            fresh = self.product.measure(values[self.taps[0]], values[self.taps[1]], batch)
         so_far = self.moments[number]
         self.moments[number] = fresh if so_far is None else so_far.merge(fresh)
 
     def finish(self, spill: bool) -> None:
         """Nothing is left to do: the sums are small."""
+
+
+@contextmanager
+def _finite(reader: str) -> Iterator[None]:
+    """Say of what the model computes, and not of this program, that it is not finite."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(f"what {reader} reads cannot be measured on these samples: {error}") from error
 
 
 Gauge = SourceGauge | ScoreGauge

@@ -143,7 +143,8 @@ def _fits(graph: Graph, channels: ChannelGraph, node: Node, contracted: set[tupl
         return False
     activation = node.inputs[lens.activation]
     known = activation in channels.axes and activation not in graph.folded and node.outputs[0] in channels.axes
-    return stored and plain and known and (node.index, lens.activation) in contracted
+    empty = stored and 0 in graph.constant_shape(weight)
+    return stored and plain and known and not empty and (node.index, lens.activation) in contracted
 
 
 def _linear(graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...]) -> Linear:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.archive import read_archive
 from onnxmi.errors import StatisticsError
 from onnxmi.information import ClassMeans, Moments
 from onnxmi.model.save import write_atomically
@@ -152,18 +153,14 @@ def load_measurement(path: str | os.PathLike[str]) -> Measurement:
         One line saying what is wrong with it.
     """
     path = Path(path)
+    arrays = read_archive(path, StatisticsError, "a statistics file of onnxmi")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return _parse({name: archive[name] for name in archive.files})
-    except OSError as error:
-        if error.errno is None:  # numpy's word for a file that is no archive
-            raise StatisticsError(f"{path}: is not a statistics file of onnxmi") from error
-        raise StatisticsError(f"{path}: cannot be read: {error.strerror}") from error
+        return _parse(arrays)
     except StatisticsError as error:
         raise StatisticsError(f"{path}: {error}") from error
     except MemoryError:
         raise
-    except Exception as error:  # numpy, zipfile and zlib raise many unrelated types on a damaged archive
+    except Exception as error:  # whatever a header that is not ours leads to
         raise StatisticsError(f"{path}: is not a statistics file of onnxmi") from error
 
 

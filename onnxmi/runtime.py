@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ Feeds = Mapping[str, Array]
 
 _ERRORS_ONLY = 3  # onnxruntime's severity scale: 3 is ERROR; its warnings speak of optimisations nobody asked about
 _FATAL_ONLY = 4
+_ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\d+ [^()]+\(.*?\)( const)? (?=[A-Z]))?")
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,8 @@ def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxru
 
 
 def one_line(error: Exception) -> str:
-    """Return an exception's message in one line of bounded length."""
-    return " ".join(str(error).split())[:400]
+    """Return an exception's message in one line of bounded length, without where in onnxruntime it arose."""
+    return _ORIGIN.sub("", " ".join(str(error).split()))[:400]
 
 
 def version() -> str:

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "calibration", "linear", "patches"),
     ("dims",),
     ("probe",),
-    ("runtime",),
+    ("runtime", "archive"),
     ("model",),
     ("information",),
     ("errors", "version"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,7 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
     placed : list of (int, onnx.TensorProto)
         Where in the data file which tensor of the original goes, in file order.
     """
-    bare = onnx.ModelProto()
-    copy_fields(proto, bare, "graph")
-    copy_fields(proto.graph, bare.graph, "initializer")
+    bare = _without_initializers(proto)
     placed: _Placed = []
     end = 0
     for tensor in proto.graph.initializer:
@@ -84,6 +82,27 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
         set_external_data(copy, location, offset, size)
         copy.ClearField("raw_data")
     return bare, placed
+
+
+def without(
+    proto: onnx.ModelProto, unwanted: Callable[[onnx.TensorProto], bool]
+) -> tuple[onnx.ModelProto, list[onnx.TensorProto]]:
+    """Copy a model without some of its initializers, which are never copied; return it and those."""
+    bare = _without_initializers(proto)
+    left_out: list[onnx.TensorProto] = []
+    for tensor in proto.graph.initializer:
+        if unwanted(tensor):
+            left_out.append(tensor)
+        else:
+            bare.graph.initializer.add().CopyFrom(tensor)
+    return bare, left_out
+
+
+def _without_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
+    bare = onnx.ModelProto()
+    copy_fields(proto, bare, "graph")
+    copy_fields(proto.graph, bare.graph, "initializer")
+    return bare
 
 
 def bare_bytes(bare: onnx.ModelProto) -> bytes:
@@ -138,15 +157,29 @@ def openable(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | st
         yield str(model)
 
 
-def tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor a graph or function stores, those of attributes and inner graphs included."""
-    yield from message.initializer if isinstance(message, onnx.GraphProto) else ()
+def graphs(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """Yield a graph or function and every graph in it."""
+    yield message
     for node in message.node:
         for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from graphs(inner)
+
+
+def tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor a graph or function stores, those of attributes, sparse ones and inner graphs included."""
+    for graph in graphs(message):
+        sparse: list[onnx.SparseTensorProto] = []
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            sparse.extend(graph.sparse_initializer)
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
             yield from [attribute.t] if attribute.HasField("t") else []
             yield from attribute.tensors
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from tensors(inner)
+            sparse.extend([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else [])
+            sparse.extend(attribute.sparse_tensors)
+        for one in sparse:
+            yield from (one.values, one.indices)
 
 
 def _write(path: Path, content: Iterable[Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,15 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from onnxmi.errors import DataError, ModelError
-from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, openable, split, tensors
+from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, graphs, openable, split, tensors
 from onnxmi.model.graph import Graph
 from onnxmi.model.lean import Scratch, is_large, leave, may_stay
+from onnxmi.model.place import find_places
+from onnxmi.model.sound import require_sound
+
+_MOST_NODES = 1_000_000  # in a model with its functions put in place
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +62,17 @@ class Model:
 
     @staticmethod
     def of(proto: onnx.ModelProto) -> Model:
-        """Wrap a proto that has no file."""
-        scratch = Scratch()
+        """Wrap a proto that has no file. Raises ModelError; see `require_sound`."""
+        scratch, whole = Scratch(), inlined(proto)
+        require_sound(whole)
         data = encoded(proto)
         if data is not None:
-            return Model(scratch.lean(inlined(proto)), hashlib.sha256(data).hexdigest(), len(data), scratch=scratch)
+            return Model(scratch.lean(whole), hashlib.sha256(data).hexdigest(), len(data), scratch=scratch)
         bare, placed = split(proto, "data")
         digest = hashlib.sha256(bare_bytes(bare))
         for block in blocks(placed):
             digest.update(block)
-        return Model(scratch.lean(inlined(proto)), digest.hexdigest(), byte_size(proto), scratch=scratch)
+        return Model(scratch.lean(whole), digest.hexdigest(), byte_size(proto), scratch=scratch)
 
 
 def complaint(proto: onnx.ModelProto) -> str | None:
@@ -85,13 +88,39 @@ def complaint(proto: onnx.ModelProto) -> str | None:
 
 
 def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the functions it defines put in place of their calls."""
+    """Return the model with the functions it defines put in place of their calls.
+
+    Raises
+    ------
+    ModelError
+        If they call themselves, or each other so often that a small file would become a huge model.
+    """
     if not proto.functions:
         return proto
+    if _written_out(proto) > _MOST_NODES:
+        raise ModelError(f"its functions call each other so often that they make more than {_MOST_NODES:,} operators")
     try:
         return onnx.inliner.inline_local_functions(proto)
     except Exception as error:  # the inliner raises unrelated types
         raise ModelError(f"the model's own functions cannot be put in place: {_one_line(error)}") from error
+
+
+def _written_out(proto: onnx.ModelProto) -> int:
+    """Count the operators of a model with its functions put in place; calls in a circle are left to the inliner."""
+    bodies: dict[tuple[str, str], onnx.FunctionProto] = {(f.domain, f.name): f for f in proto.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(body: onnx.GraphProto | onnx.FunctionProto) -> int:
+        calls = [(node.domain, node.op_type) for graph in graphs(body) for node in graph.node]
+        return sum(known(call) if call in bodies else 1 for call in calls)
+
+    def known(call: tuple[str, str]) -> int:
+        if call not in counts:
+            counts[call] = 1  # where it calls itself
+            counts[call] = min(count(bodies[call]), _MOST_NODES + 1)
+        return counts[call]
+
+    return count(proto.graph)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -100,32 +129,37 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     ModelError
-        If the file is missing, is no ONNX model, or refers to external data that is missing or outside its folder.
+        If the file is missing, is no ONNX model, refers to external data that is missing or outside its folder, or is
+        damaged; see `onnxmi.model.sound`.
     """
     path = Path(path)
     proto = _parse(path, _read(path))
-    externals = _external_files(proto, path)
-    proto = inlined(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
     try:
-        _take_in(proto, path.parent)
-    except Exception as error:  # the helper raises OSError, ValueError or ValidationError
-        raise ModelError(f"{path}: its external data cannot be read: {_one_line(error)}") from error
+        proto = inlined(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
+        externals = _take_in(proto, path.parent)
+        require_sound(proto)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     files, scratch = [path, *externals], Scratch()
     size = sum(file.stat().st_size for file in files)
     return Model(scratch.lean(proto), _digest(files), size, path, tuple(externals), scratch)
 
 
-def _take_in(proto: onnx.ModelProto, folder: Path) -> None:
-    """Load external data, but leave the large initializers of a large model where they are."""
+def _take_in(proto: onnx.ModelProto, folder: Path) -> list[Path]:
+    """Load external data, but leave the large initializers of a large model where they are; return the files."""
     large, initializers = is_large(proto), len(proto.graph.initializer)
-    for number, tensor in enumerate(_stored(proto)):  # those come first
-        if not uses_external_data(tensor):
+    places = find_places(tensors(proto.graph), folder)
+    for number, place in places.items():  # initializers come first
+        if large and number < initializers and may_stay(place.tensor, folder):
+            leave(place.tensor, folder)
             continue
-        if large and number < initializers and may_stay(tensor, folder):
-            leave(tensor, folder)
-            continue
-        load_external_data_for_tensor(tensor, str(folder))
-        tensor.ClearField("data_location")  # as in a model without external data
+        try:
+            place.tensor.raw_data = place.read()
+        except OSError as error:
+            raise ModelError(f"external data file {place.file.name!r} cannot be read: {error.strerror}") from error
+        place.tensor.ClearField("data_location")  # as in a model without external data
+        place.tensor.ClearField("external_data")
+    return sorted({place.file for place in places.values()})
 
 
 def _read(path: Path) -> bytes:
@@ -152,23 +186,6 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     if not proto.graph.node or not proto.graph.output or not proto.opset_import:
         raise ModelError(f"{path}: is not an ONNX model (no graph with nodes, outputs and an operator set in it)")
     return proto
-
-
-def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
-    """Return the external data files, all of them regular files inside the model's folder."""
-    folder = path.parent.resolve()
-    names = sorted({e.value for tensor in _stored(proto) for e in tensor.external_data if e.key == "location"})
-    for name in names:
-        target = path.parent / name
-        if os.path.isabs(name) or folder not in target.resolve().parents:
-            raise ModelError(f"{path}: external data {name!r} lies outside the model's folder; refused")
-        if not target.is_file():
-            raise ModelError(f"{path}: external data file {name!r} is missing")
-    return [path.parent / name for name in names]
-
-
-def _stored(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    return (tensor for part in (proto.graph, *proto.functions) for tensor in tensors(part))
 
 
 def _digest(files: list[Path]) -> str:

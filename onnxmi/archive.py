@@ -1,0 +1,126 @@
+"""Reading .npz archives from anywhere: plain arrays alone, and no more memory than the archive owns up to.
+
+What an array takes stands in its header and in the archive's directory. Both are read first, so that a small file that
+unpacks to a huge one is refused instead of filling the memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.errors import DataError
+
+Array = NDArray[Any]
+Refusal = Callable[[str], DataError]
+
+LARGE = 1 << 28  # bytes; what unpacks to less does no harm
+RATIO = 200  # packed arrays of real samples shrink by less
+_NPY = b"\x93NUMPY"  # how a file with a single array starts
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_archive(path: Path, refusal: Refusal, kind: str = "a readable .npz file") -> dict[str, Array]:
+    """Read all arrays of an `.npz` file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    refusal : callable(message)
+        Makes the error to raise; the message has the path in front.
+    kind : str
+        What the file should be, for messages.
+
+    Returns
+    -------
+    dict of str to array
+        In the file's order.
+
+    Raises
+    ------
+    DataError
+        What `refusal` makes: the file is missing, no archive, damaged, holds Python objects or unpacks to far more
+        than its size.
+    """
+    try:
+        with _opened(path, refusal) as stream:
+            # numpy takes what is no archive for a pickle, and this program reads no pickles
+            if zipfile.is_zipfile(stream):
+                return _read(stream, path, refusal, kind)
+            stream.seek(0)
+            single = stream.read(len(_NPY)) == _NPY
+    except OSError as error:
+        raise refusal(f"{path}: cannot be read: {error.strerror or error}") from error
+    if single:
+        raise refusal(f"{path}: is a single array; save with numpy.savez(path, INPUT_NAME=array, ...)")
+    raise refusal(f"{path}: is not {kind}")
+
+
+def _opened(path: Path, refusal: Refusal) -> IO[bytes]:
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a name with a NUL
+        raise refusal(f"{path}: cannot be read: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise refusal(f"{path}: is a folder, not an .npz file")
+    if not stat.S_ISREG(mode):  # a pipe would be waited for
+        raise refusal(f"{path}: is not a regular file")
+    return path.open("rb")
+
+
+def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            objection = _objection(archive, os.fstat(stream.fileno()).st_size)
+        if objection:
+            raise refusal(f"{path}: {objection}")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (OSError, MemoryError, DataError):
+        raise
+    except Exception as error:  # numpy, zipfile, zlib and tokenize raise many unrelated types on a damaged archive
+        raise refusal(f"{path}: is not {kind}") from error
+    return arrays
+
+
+def _objection(archive: zipfile.ZipFile, packed: int) -> str | None:
+    """Return what is wrong with an archive, from its directory and the headers of its arrays."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        return "has two arrays of one name"
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > max(LARGE, RATIO * packed):
+        return f"unpacks from {packed:,} bytes to {unpacked:,}; refused as a zip bomb"
+    for entry in entries:
+        with archive.open(entry) as stream:
+            objection = _header_objection(stream, entry)
+        if objection:
+            return objection
+    return None
+
+
+def _header_objection(stream: IO[bytes], entry: zipfile.ZipInfo) -> str | None:
+    name = entry.filename.removesuffix(".npy")
+    try:
+        version = np.lib.format.read_magic(stream)
+    except ValueError:
+        return f"{name!r} is not an array"
+    if version not in _HEADERS:  # (3, 0): names of fields, which no input has
+        return f"array {name!r} is in version {version} of numpy's format; 1.0 and 2.0 are read"
+    shape, _, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        return "holds Python objects; only plain arrays are read"
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
+        return f"array {name!r} is not as long as its shape {shape} takes"
+    return None

@@ -1,0 +1,65 @@
+"""Hold the rewriter against the oracle on random networks and random plans: how many of them come out wrong?
+
+    python tools/random_cuts.py --count 10000
+
+Every case is made from one number, so that a wrong one can be made again: --first NUMBER --count 1. The process lowers
+its own priority. The exit code is 1 if a case was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import onnx
+from support.oracle import Case, assert_exact, random_plan
+from support.random_models import random_model
+
+
+def examine(number: int, seen: Counter[str]) -> None:
+    """Make one network and one plan, cut, and compare; raises where anything is wrong."""
+    rng = random.Random(number)
+    proto = random_model(rng)
+    case = Case.of(proto)
+    plan = random_plan(case.graph, rng)
+    cut = assert_exact(case, plan)
+    onnx.checker.check_model(cut, full_check=True)
+    seen.update(f"operator {node.op}" for node in case.model.graph.nodes)
+    seen.update(f"layer of kind {layer.kind}" for layer in case.graph.layers)
+    seen["layers cut"] += len(plan)
+    seen["networks of which something was cut"] += bool(plan)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10_000, help="networks to make")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one")
+    args = parser.parse_args()
+    os.nice(10)
+    start, wrong, seen = time.monotonic(), 0, Counter[str]()
+    for number in range(args.first, args.first + args.count):
+        try:
+            examine(number, seen)
+        except Exception as error:
+            wrong += 1
+            print(f"{number}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+        if number % 1000 == 999:
+            print(f"# {number + 1}: {wrong} wrong, {time.monotonic() - start:.0f} s", flush=True)
+    for name, times in sorted(seen.items()):
+        print(f"{name:45} {times:8,}")
+    print(f"{args.count:,} networks, {wrong} wrong, {time.monotonic() - start:.0f} s")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
