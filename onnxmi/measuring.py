@@ -24,6 +24,8 @@ from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.measurement import Measurement, load_measurement
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
+from onnxmi.scoring import UNMEASURED
+from onnxmi.statistics import Statistics
 
 
 def collect(
@@ -83,8 +85,20 @@ def measure_statistics(
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
 
+def needed(options: PruneOptions, selects: bool) -> bool:
+    """Whether anything reads statistics: repair does, and most scores where units are selected."""
+    return options.repair or options.target == "labels" or (selects and options.score not in UNMEASURED)
+
+
+def nothing_measured(model: Model) -> Measurement:
+    """Stand in for statistics that nothing reads."""
+    return Measurement(model.digest, Statistics({}, {}, 0), None)
+
+
 def measured_notes(measured: Measurement, data: Calibration, deal: Deal) -> list[str]:
     """Say how much was measured, and on what it should not have been."""
+    if not measured.samples:
+        return []
     fewest, most = measured.fit.rows
     notes = [f"measured on {measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"]
     known = int(np.isin(data.fingerprints[deal.held], measured.prints).sum()) if data.count > 1 else 0

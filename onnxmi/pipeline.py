@@ -21,7 +21,15 @@ from onnxmi.dims.term import Keeping
 from onnxmi.errors import ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.latency import Latency, measure
 from onnxmi.measurement import Measurement
-from onnxmi.measuring import capture_options, collect, given_statistics, measure_statistics, measured_notes
+from onnxmi.measuring import (
+    capture_options,
+    collect,
+    given_statistics,
+    measure_statistics,
+    measured_notes,
+    needed,
+    nothing_measured,
+)
 from onnxmi.model import Model
 from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
@@ -30,6 +38,7 @@ from onnxmi.quality import Quality, compare, outputs
 from onnxmi.repair import Repaired, RepairNote, repair
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
+from onnxmi.scoring import UNMEASURED
 from onnxmi.select_channels import SelectOptions, kept_count, select_channels, unscored
 from onnxmi.statistics import Statistics
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
@@ -127,9 +136,12 @@ def prune(
     layers, left_out = chosen_layers(source, analysis.graph, Filter(options.cut, options.skip, options.only))
     _require_work(analysis, layers, options, given)
     deal = deal_samples(data, options.seed)
-    if measured is None:
+    if measured is None and needed(options, selects=given is None):
         measured = measure_statistics(analysis, data, deal, options, progress)
-    measured.fit.require(analysis.linears)
+    if measured is None:
+        measured = nothing_measured(source)
+    else:
+        measured.fit.require(analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
     chosen = _plan(analysis, layers, measured.fit, options, progress) if given is None else given
@@ -151,7 +163,7 @@ def prune(
 def _scored_notes(
     analysis: Analysis, layers: tuple[Layer, ...], statistics: Statistics, options: PruneOptions
 ) -> list[str]:
-    if options.score in ("magnitude", "random"):
+    if options.score in UNMEASURED:
         return []
     unseen = unscored(analysis.model, analysis.graph, analysis.linears, statistics, layers)
     return [

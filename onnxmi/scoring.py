@@ -133,5 +133,7 @@ SCORERS: Mapping[tuple[str, str], Scorer] = {
 }
 """(score, estimator) -> how to choose. Only the pairwise score has a second estimator."""
 
+# Scores that look at no activations.
+UNMEASURED = frozenset({"magnitude", "random"})
 SCORES = tuple(dict.fromkeys(score for score, _ in SCORERS))
 ESTIMATORS = ("gaussian", "binned")

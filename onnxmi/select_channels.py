@@ -17,7 +17,7 @@ from onnxmi.information import Selection
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.plan import Choice
-from onnxmi.scoring import SCORERS, Candidates
+from onnxmi.scoring import SCORERS, UNMEASURED, Candidates
 from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def select_channels(
         For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
         of its weights; see `unscored`.
     """
-    scorer = SCORERS[options.score, options.estimator]
+    scorer, blind = SCORERS[options.score, options.estimator], options.score in UNMEASURED
     consumers = Consumers.of(model, graph, linears, statistics, options.target == "labels")
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
@@ -87,14 +87,15 @@ def select_channels(
         if quota < layer.size:
             candidates = Candidates(
                 layer=layer,
-                consumers=consumers(layer, keeping),
+                consumers=() if blind else consumers(layer, keeping),
                 keep=quota * layer.parts,
                 quota=quota,
                 parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
                 norms=partial(unit_norms, model, graph, layer),
                 seed=options.seed,
             )
-            selection = scorer(candidates) if candidates.consumers else candidates.best(candidates.norms())
+            scored = blind or candidates.consumers
+            selection = scorer(candidates) if scored else candidates.best(candidates.norms())
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
             keeping[layer.id] = Kept(kept, layer.over)
