@@ -1,7 +1,8 @@
 """Capture: run the model over the calibration samples and reduce what every operator reads to moments.
 
 Only sums are kept, so memory does not grow with the number of samples. Where the sums of all operators together are too
-much, they are measured in several passes over the samples, and those of finished passes wait in temporary files.
+much, they are measured in several passes over the samples, and those of finished passes wait in temporary files. A
+lean model is rather run once, layer by layer.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxmi.advance import Advance
 from onnxmi.attention import find_score_products
 from onnxmi.calibration import Calibration
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.gauges import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.linear import Linear
 from onnxmi.model import Model
+from onnxmi.model.lean import is_lean
 from onnxmi.rows import Batch, Drawer, Samples, mask_inputs, padding_masks
 from onnxmi.runtime import open_session
 from onnxmi.sources import find_sources, top_sources
@@ -26,7 +29,9 @@ Progress = Callable[[str, int, int], None]
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
 ROWS, ROWS_PER_FEATURE = 16_384, 12
+LEAN_MEMORY = 2**32  # bytes for the sums of a pass over a lean model, where nothing else is said
 PATCHES, PATCHES_PER_FEATURE = 4_096, 4  # of convolutions: cheap to run, dear to unfold, and neighbours are alike
+_ENTRY = 4  # bytes of most activations
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -50,7 +55,7 @@ class CaptureOptions:
     mask : str or None
         The input that is zero at padding; without it, those with "mask" in their name.
     memory : int or None
-        Bytes that the sums of one pass may take; None for as much as they need.
+        Bytes that the sums of one pass may take; None for as much as they need (of a lean model, `LEAN_MEMORY`).
     """
 
     batch_size: int = 32
@@ -89,9 +94,26 @@ def capture(
         One for each set. The memory needed does not depend on the number of samples.
     """
     gauges = _gauges(model, graph, linears, calibration, sets, options)
-    passes = plan_passes([gauge.bytes for gauge in gauges], options.memory)
+    lean = is_lean(model.proto)
+    memory = LEAN_MEMORY if options.memory is None and lean else options.memory
+    passes = [[gauges[i] for i in indices] for indices in plan_passes([gauge.bytes for gauge in gauges], memory)]
+    batches = list(_batches(calibration, sets, options.batch_size)) if lean and len(passes) > 1 else []
+    if not batches or not _in_stages(model, gauges, batches, memory or 0, options.threads, progress):
+        _in_passes(model, passes, calibration, sets, options, progress)
+    return tuple(_statistics(gauges, number, len(samples)) for number, samples in enumerate(sets))
+
+
+def _in_passes(
+    model: Model,
+    passes: Sequence[Sequence[Gauge]],
+    calibration: Calibration,
+    sets: Sequence[Samples],
+    options: CaptureOptions,
+    progress: Progress,
+) -> None:
+    """Run the whole model once for each pass."""
     total, done = len(passes) * sum(map(len, sets)), 0
-    for chosen in ([gauges[i] for i in indices] for indices in passes):
+    for chosen in passes:
         taps = list(dict.fromkeys(tap for gauge in chosen for tap in gauge.taps))
         session = open_session(model.proto, taps=taps, threads=options.threads)
         for number, batch in _batches(calibration, sets, options.batch_size):
@@ -102,7 +124,33 @@ def capture(
             progress("capture", done, total)
         for gauge in chosen:
             gauge.finish(spill=len(passes) > 1)
-    return tuple(_statistics(gauges, number, len(samples)) for number, samples in enumerate(sets))
+
+
+def _in_stages(
+    model: Model,
+    gauges: Sequence[Gauge],
+    batches: Sequence[tuple[int, Batch]],
+    memory: int,
+    threads: int,
+    progress: Progress,
+) -> bool:
+    """Run the model once, a layer at a time: of all samples only what later layers read is held.
+
+    Returns whether it was done: not where that would take more than the memory, or where a gauge reads at several
+    places, as what other gauges read between them would be gone.
+    """
+    if any(len(set(gauge.taps)) > 1 for gauge in gauges if isinstance(gauge, SourceGauge)):
+        return False
+    advance = Advance(model.proto, [batch.feeds for _, batch in batches], threads)
+    for done, gauge in enumerate(gauges):
+        held = advance.to(gauge.taps)
+        for place, ((number, batch), values) in enumerate(zip(batches, held, strict=True)):
+            if done == place == 0 and len(batches) * sum(map(np.size, values.values())) * _ENTRY > memory:
+                return False
+            gauge.absorb(number, values, batch)
+        gauge.finish(spill=True)
+        progress("capture", done + 1, len(gauges))
+    return True
 
 
 def plan_passes(sizes: Sequence[int], memory: int | None) -> list[list[int]]:

@@ -1,0 +1,77 @@
+"""Capture of lean models: one run, layer by layer, with the statistics of the ordinary one (the limits are lowered)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnxmi
+from onnxmi import PruneOptions, capture
+from onnxmi.model import Model, lean
+from onnxmi.runtime import Session
+
+SIZES = (6, 64, 50, 4)
+QUICK = PruneOptions(threads=1, latency=False, batch_size=8)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Names of what each run of a session gave."""
+    seen, real = [], Session.run
+
+    def run(session, feeds):
+        seen.append(session.outputs)
+        return real(session, feeds)
+
+    monkeypatch.setattr(Session, "run", run)
+    return seen
+
+
+@pytest.fixture
+def low(monkeypatch):
+    monkeypatch.setattr(lean, "LEAN", 10_000)
+    monkeypatch.setattr(lean, "BULK", 1_000)
+    monkeypatch.setattr(capture, "LEAN_MEMORY", 1_000_000)  # the three layers need 1.6 million
+
+
+def collected(model, samples, **changes):
+    return onnxmi.collect(model, {"x": samples()}, PruneOptions(**{**vars(QUICK), **changes}))
+
+
+def assert_alike(got, wanted):
+    for one, other in ((got.fit, wanted.fit), (got.judge, wanted.judge)):
+        assert list(one.sources) == list(other.sources)
+        assert one.samples == other.samples
+        for key in one.sources:
+            assert one.sources[key].count == other.sources[key].count
+            np.testing.assert_allclose(one.sources[key].scatter, other.sources[key].scatter, rtol=1e-5, atol=1e-6)
+
+
+def test_each_layer_is_run_once(low, mlp, samples, runs):
+    source = Model.of(mlp(SIZES))
+    got = collected(source, samples)
+    made = [name for outputs in runs[1:] for name in outputs]  # the first run is the probe's
+    batches = made.count("h0.relu")
+    assert batches == 5  # of 8 samples at most: 32 to fit to, 3 to judge by
+    assert made.count("h1.relu") == batches
+    assert "y" not in made  # nothing is measured above the last operator
+    assert lean.is_lean(source.proto)
+    assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
+
+
+def test_sums_of_finished_layers_wait_in_files(low, mlp, samples):
+    kept = [m.scatter for m in collected(mlp(SIZES), samples).fit.sources.values()]
+    assert all(isinstance(scatter, np.memmap) for scatter in kept)
+
+
+@pytest.mark.parametrize("memory", [100, 10**9], ids=["no room for states", "room for all sums"])
+def test_otherwise_the_whole_model_is_run(low, mlp, samples, runs, memory, monkeypatch):
+    got = collected(mlp(SIZES), samples, memory=memory)
+    assert any({"h0.relu", "h1.relu"} <= set(outputs) or outputs == ("x",) for outputs in runs[1:])
+    monkeypatch.setattr(lean, "LEAN", 10**9)
+    assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
+
+
+def test_a_small_model_needs_no_stages(mlp, samples, runs):
+    collected(mlp(SIZES), samples, memory=1)
+    assert len(runs[1:]) % 3 == 0  # a pass for each of three layers
