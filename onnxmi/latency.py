@@ -29,7 +29,7 @@ CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter_ns, "cpu": time.thread_
 
 CONFIDENCE = 0.95  # of every interval
 WARM_UP = 3  # runs of each model, at most; fewer where they are long
-LEAST = 5  # turns that are always made
+LEAST = 6  # turns that are always made: fewer have no interval
 ENOUGH = 30  # turns before intervals are looked at: neighbours are alike, so that a few look better than they are
 
 
@@ -142,7 +142,7 @@ def measure(
     runs : int
         Measured runs of each model, at most.
     seconds : float
-        Stop early once this much time has passed and five runs of each are done.
+        Stop early once this much time has passed and six runs of each are done.
     clock : str
         A key of `CLOCKS`; `cpu` needs one thread.
     precision : float, optional

@@ -88,9 +88,10 @@ def _speedup(row: Row) -> str:
 
 
 def _operators(bench: Bench) -> Table:
-    """One row an operator, the longest of any model first; ms of a run, and how many nodes there are."""
-    title = f"Where the time goes: ms a run (nodes), {setting_text(bench.rows[0].setting)}"
-    table = _table(title, "operator", *(subject.name for subject in bench.subjects), numbers=False)
+    """One row an operator, the longest of any model first; ms of a run in the first setting, and how many nodes."""
+    table = _table(
+        "Where the time goes, ms (nodes)", "operator", *(subject.name for subject in bench.subjects), numbers=False
+    )
     found = [{entry.operator: entry for entry in operators} for operators in bench.operators]
     names = {name: max(at[name].milliseconds for at in found if name in at) for at in found for name in at}
     ranked = sorted(names, key=lambda name: -names[name])

@@ -9,6 +9,7 @@ import click
 
 from onnxmi.cli.apply import apply
 from onnxmi.cli.bench import bench
+from onnxmi.cli.check import check
 from onnxmi.cli.failures import OneLineGroup, epilog, terminable
 from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
@@ -38,5 +39,5 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
-for command in (prune, capture, merge, inspect, apply, bench, report):
+for command in (prune, capture, merge, inspect, apply, bench, check, report):
     main.add_command(command)

@@ -1,0 +1,158 @@
+"""`onnxmi check`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from onnxmi.check import CheckOptions, Report
+from onnxmi.check import check as check_model
+from onnxmi.check_config import read_config
+from onnxmi.cli.arguments import JSON, THREADS
+from onnxmi.cli.failures import epilog
+from onnxmi.cli.targets import check_target
+from onnxmi.errors import CheckError, UsageError
+from onnxmi.gate import LIMITS, RULE, Unit, read_quantity
+from onnxmi.junit import junit_xml
+from onnxmi.latency import CLOCKS
+from onnxmi.metrics import KNOWN
+from onnxmi.model.save import write_atomically
+from onnxmi.progress import progress_bars
+from onnxmi.report_check import check_data, check_markdown, github_annotations, show_check
+from onnxmi.report_data import to_json
+
+
+class Quantity(click.ParamType[float]):
+    """A number with a unit."""
+
+    name = "quantity"
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a quantity such as 12MB."""
+        try:
+            return read_quantity(value, self.unit)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each limit there is."""
+    for name, limit in reversed(list(LIMITS.items())):
+        needs = f" (needs {', '.join(f'--{need}' for need in limit.needs)})" if limit.needs else ""
+        kind = Quantity(limit.unit)
+        option = click.option(f"--{name}", type=kind, metavar=limit.unit.example, help=f"{limit.help}{needs}.")
+        command = option(command)
+    return command
+
+
+def _use_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Let a file say what the command line does not."""
+    if path is None:
+        return
+    spelled = {_spelling(parameter): str(parameter.name) for parameter in ctx.command.params}
+    known = [name for name in spelled if name not in ("config", "help")]
+    ctx.default_map = {spelled[name]: value for name, value in read_config(path, known).items()}
+
+
+def _spelling(parameter: click.Parameter) -> str:
+    return next(
+        (option.removeprefix("--") for option in parameter.opts if option.startswith("--")), str(parameter.name)
+    )
+
+
+@click.command(
+    epilog=epilog(
+        "onnxmi check model.onnx --max-size 12MB --max-latency 8ms --threads 1",
+        "onnxmi check pruned.onnx --baseline model.onnx --min-speedup 1.5",
+        "onnxmi check pruned.onnx --baseline model.onnx --data eval.npz --max-drop 0.01",
+        "onnxmi check --config onnxmi.toml --junit check.xml",
+    ),
+    help=f"""Hold MODEL against limits: a gate for a build, or before a release.
+
+    At least one limit is needed. Besides, the model has to run to finite values, and with --baseline its inputs and
+    outputs must be that model's. Exits with 0 if every check passes and with 1 if one fails.
+
+    {RULE} Models run in turn until their intervals are within 1 %, or for --seconds.
+
+    On GitHub, a summary is added to the job's page, and failures to that of the change.
+    """,
+)
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--baseline", type=click.Path(path_type=Path), help="The model that MODEL is to replace.")
+@click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples, and labels if there are any.")
+@_limit_options
+@click.option("--metric", metavar="METRIC", help=f"{KNOWN} [default: accuracy; without labels, agreement].")
+@click.option("--strict", is_flag=True, help="Pass only what is certain: the whole interval within the limit.")
+@THREADS
+@click.option("--batch", type=click.IntRange(min=1), help="Samples a timed run [default: 1].")
+@click.option("--sequence", "length", type=click.IntRange(min=1), help="Size of dynamic axes other than the batch.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run for --max-drop."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    metavar="S",
+    show_default=True,
+    help="Longest time to measure times for.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
+)
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML, too.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write them as Markdown, too.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_use_config,
+    help="Take what is not given here from the table [check] of a TOML file.",
+)
+@JSON
+def check(model: Path | None, junit: Path | None, markdown: Path | None, as_json: bool, **settings: Any) -> None:
+    """Hold MODEL against limits."""
+    if model is None:
+        raise UsageError("Missing argument 'MODEL' (or `model` in the file of --config)")
+    limits = {name: bound for name in LIMITS if (bound := settings.pop(name.replace("-", "_"))) is not None}
+    options = CheckOptions(limits=limits, **settings)
+    options.require()
+    for target in filter(None, (junit, markdown)):
+        check_target(target, model, *filter(None, (options.baseline, options.data)))
+    with progress_bars() as progress:
+        report = check_model(model, options, progress)
+    _write(report, junit, markdown)
+    if as_json:
+        click.echo(to_json(check_data(report)))
+    else:
+        show_check(Console(), report)
+    if not report.passed:
+        failed = ", ".join(verdict.name for verdict in report.failed)
+        raise CheckError(f"{len(report.failed)} of {len(report.verdicts)} checks failed: {failed}")
+
+
+def _write(report: Report, junit: Path | None, markdown: Path | None) -> None:
+    if junit is not None:
+        write_atomically(junit, junit_xml(report))
+    if markdown is not None:
+        write_atomically(markdown, check_markdown(report).encode())
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page:  # other steps write to it, too
+        with open(page, "a", encoding="utf-8") as stream:
+            stream.write(check_markdown(report))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in github_annotations(report):
+            click.echo(line, err=True)  # standard output may be data; GitHub reads both

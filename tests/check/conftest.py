@@ -1,0 +1,55 @@
+"""A folder with a model, smaller and broken ones, their samples, and the command line in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from onnxmi import check as check_module
+from onnxmi.cli import main
+from onnxmi.latency import Latency
+
+
+class Place:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self._monkeypatch = monkeypatch
+
+    def run(self, *args: object):
+        return CliRunner().invoke(main, ["check", *map(str, args)])
+
+    def passes(self, *args: object) -> str:
+        result = self.run(*args)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return result.stdout
+
+    def refuses(self, code: int, *args: object) -> str:
+        """What cannot be checked: one line, and nothing else."""
+        result = self.run(*args)
+        assert (result.exit_code, result.stdout) == (code, "")
+        assert result.stderr.count("\n") == 1
+        return result.stderr.removeprefix("onnxmi: error: ").rstrip("\n")
+
+    def takes(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Let the baseline and the model take known times, ms."""
+        times = [Latency(np.asarray(times, dtype=float)) for times in (old, new)]
+        self._monkeypatch.setattr(check_module, "measure", lambda protos, *_, **__: times[-len(protos) :])
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, mlp, samples) -> Place:
+    old = mlp()
+    onnx.save(old, tmp_path / "old.onnx")
+    onnx.save(mlp((6, 7, 5, 4)), tmp_path / "new.onnx")
+    onnx.save(mlp((6, 7, 5, 3)), tmp_path / "other.onnx")
+    np.savez(tmp_path / "data.npz", x=samples(), labels=np.arange(40) % 4)
+    np.savez(tmp_path / "unlabelled.npz", x=samples())
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return Place(tmp_path, monkeypatch)
