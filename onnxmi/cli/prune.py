@@ -107,7 +107,7 @@ def prune(
     written["command"] = command_line(click.get_current_context())
     found = to_json({**written, **result_data(result)}) if as_json or page is not None else ""
     if page is not None:
-        files[page] = html.page(json.loads(found), "this run")
+        files[page] = html.render(json.loads(found), "this run")
     write_together(files)
     if as_json:
         click.echo(found)

@@ -9,7 +9,7 @@ import click
 from onnxmi import html
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
-from onnxmi.html.reading import read_json
+from onnxmi.html.fields import read_json
 from onnxmi.model.save import write_atomically
 from onnxmi.report import printable
 
@@ -32,8 +32,9 @@ def report(result: Path, sweep: Path | None, output: Path | None) -> None:
     The page needs no network and no other file. It is made with jinja2 and matplotlib: pip install 'onnxmi[report]'.
     """
     html.require_extra()
+    found = read_json(result)
+    curve = None if sweep is None else (read_json(sweep), str(sweep))
     target = output or result.with_suffix(".html")
     check_target(target, result, *filter(None, [sweep]))
-    curve = None if sweep is None else (read_json(sweep), str(sweep))
-    write_atomically(target, html.page(read_json(result), str(result), curve))
+    write_atomically(target, html.render(found, str(result), curve))
     click.echo(printable(f"wrote {target}"))

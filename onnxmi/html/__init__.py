@@ -23,7 +23,7 @@ def require_extra() -> None:
         raise UsageError(f"a report needs {' and '.join(lacking)}: install it with `pip install 'onnxmi[report]'`")
 
 
-def page(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any], str] | None = None) -> bytes:
+def render(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any], str] | None = None) -> bytes:
     """Return the page of a run; see `onnxmi.html.page.render`."""
     logger = logging.getLogger("matplotlib")
     level = logger.level

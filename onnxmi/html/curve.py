@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxmi.errors import DataError
-from onnxmi.html.reading import Fields, Run
+from onnxmi.html.fields import Fields
+from onnxmi.html.reading import Run
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from onnxmi.html.svg import ACCENT, CUT, FAINT, INK, KEPT, PAGE, WIDTH, axes, fi
 
 ROW, BAR = 38.0, 11.0  # px
 NAME = 42  # characters of a name that fit beside its numbers
+POINTS = 200  # of a curve that is a hundred and some px wide
 PANEL, PANEL_NAME, COLUMNS = 142.0, 27, 2
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar within a bar: a name, what to write beside it, and the lengths of both."""
+    """A bar within a bar: a name, what to write beside it, and the lengths of both as shares of the width."""
 
     name: str
     text: str
@@ -28,28 +29,19 @@ class Bar:
     inner: float
 
 
-def bars(rows: Sequence[Bar], longest: float | None = None) -> Figure:
-    """Draw named bars below each other, the inner in the colour of what is kept.
-
-    Parameters
-    ----------
-    rows : sequence of Bar
-        From top to bottom.
-    longest : float, optional
-        The value that takes the whole width, so that several figures can share a scale; by default that of the longest.
-    """
-    longest = longest or max((max(row.outer, row.inner) for row in rows), default=1.0) or 1.0
+def bars(rows: Sequence[Bar]) -> Figure:
+    """Draw named bars below each other, the inner in the colour of what is kept."""
     fig = figure(ROW * len(rows) + 4)
     ax = axes(fig, 2, 2, 2, 2)
     ax.set_axis_off()
-    ax.set_xlim(0, longest)
+    ax.set_xlim(0, 1)
     ax.set_ylim(ROW * len(rows), 0)
     middles = [ROW * place + 19 + BAR / 2 for place in range(len(rows))]
     ax.barh(middles, [row.outer for row in rows], BAR, color=CUT)
     ax.barh(middles, [min(row.inner, row.outer) for row in rows], BAR, color=KEPT)
     for place, row in enumerate(rows):
         ax.text(0, ROW * place + 14, _ending(row.name, NAME), fontsize=12)
-        ax.text(longest, ROW * place + 14, row.text, fontsize=12, ha="right", color=FAINT)
+        ax.text(1, ROW * place + 14, row.text, fontsize=12, ha="right", color=FAINT)
     return fig
 
 
@@ -98,9 +90,10 @@ def growth(panels: Sequence[Growth], unit: str) -> Figure:
 
 def _grow(ax: Axes, panel: Growth, label: str) -> None:
     totals = [0.0, *accumulate(panel.gains)]
-    ks = range(len(totals))
-    ax.fill_between(ks, totals, color=KEPT, alpha=0.18, linewidth=0)
-    ax.plot(ks, totals, color=KEPT)
+    ks = range(0, len(totals), math.ceil(len(totals) / POINTS))
+    ys = [totals[k] for k in ks]
+    ax.fill_between(ks, ys, color=KEPT, alpha=0.18, linewidth=0)
+    ax.plot(ks, ys, color=KEPT)
     if panel.kept < len(panel.gains):
         ax.axvline(panel.kept, color=ACCENT, linewidth=1.5, linestyle=(0, (4, 3)))
     ax.plot(panel.kept, totals[min(panel.kept, len(totals) - 1)], "o", color=KEPT, markersize=5)

@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from onnxmi.html import plots
-from onnxmi.html.curve import Curve, is_sweep, read_sweep, read_trials
-from onnxmi.html.plots import MOST_PANELS, ROWS, Group
-from onnxmi.html.reading import Fields, Run, read_run
+from onnxmi.html.curve import is_sweep, read_sweep, read_trials
+from onnxmi.html.fields import Fields
+from onnxmi.html.plots import MOST_PANELS, ROWS
+from onnxmi.html.reading import Run, read_run
 from onnxmi.html.svg import settings
 from onnxmi.html.wording import percent, points, speed
 from onnxmi.version import __version__
@@ -63,7 +64,8 @@ def _run_context(
         "run": run,
         "unit": plots.unit_of(run.score),
         "summary": plots.summary(run),
-        "curve": _curve_group(curve),
+        "curve": plots.trade_off(curve),
+        "here": curve is not None and curve.here is not None,
         "layers": plots.layers(run),
         "overview": len(run.layers) > 2 * ROWS,
         "growth": plots.growth(run),
@@ -76,12 +78,13 @@ def _run_context(
 def _sweep_context(sweep: Mapping[str, Any], where: str) -> dict[str, object]:
     fields = Fields(sweep, where)
     title = fields.text("model") if isinstance(sweep.get("model"), str) else ""
-    curve = _curve_group(read_sweep(sweep, where))
-    return {"title": title or "Sweep", "run": None, "lead": "What models of several sizes keep.", "curve": curve}
-
-
-def _curve_group(curve: Curve | None) -> Group | None:
-    return plots.trade_off(curve)
+    return {
+        "title": title or "Sweep",
+        "lead": "What models of several sizes keep.",
+        "run": None,
+        "curve": plots.trade_off(read_sweep(sweep, where)),
+        "here": False,
+    }
 
 
 def _lead(run: Run) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from onnxmi.html import figures
 from onnxmi.html.curve import Curve, Point
 from onnxmi.html.figures import COLUMNS, Axis, Bar, Growth
-from onnxmi.html.reading import LayerCut, Run
+from onnxmi.html.reading import LayerCut, RepairRow, Run
 from onnxmi.html.svg import inline
 from onnxmi.html.wording import NOTHING, amount, counted, decimal, percent, speed
 
@@ -88,8 +88,9 @@ def summary(run: Run) -> Group | None:
     rows = [(found, found.left) for found in run.quantities if found.left is not None]
     if not rows:
         return None
+    longest = max(1.0, *(left for _, left in rows))
     drawn = [
-        Bar(found.name, f"{percent(left)} of {amount(found.before, found.unit)}", max(left, 1.0), left)
+        Bar(found.name, f"{percent(left)} of {amount(found.before, found.unit)}", 1.0 / longest, left / longest)
         for found, left in rows
     ]
     told = "; ".join(f"{found.name}: {percent(left)} of the original's" for found, left in rows)
@@ -148,7 +149,7 @@ def _layer_bars(chunk: Sequence[LayerCut], place: int, longest: Mapping[str, int
     ]
     title = f"Units kept and cut in {counted(len(chunk), 'layer')}"
     told = "; ".join(f"{row.name}: {row.text}" for row in rows)
-    return _plot(figures.bars(rows, 1.0), f"layers{place}", title, f"Kept: {told}.")
+    return _plot(figures.bars(rows), f"layers{place}", title, f"Kept: {told}.")
 
 
 def _overview(found: Sequence[LayerCut]) -> Plot:
@@ -211,18 +212,12 @@ def _milestones(gains: tuple[float, ...]) -> Iterator[str]:
 
 def repairs(run: Run) -> Group | None:
     """How far each operator was off after the cut, and after its repair."""
-    found = [row for row in run.repairs if row.plain is not None and row.repaired is not None]
     if not run.repairs:
         return None
-    drawn = [
-        Bar(
-            row.operator, f"{decimal(row.plain, 3)} → {decimal(row.repaired, 3)}", row.plain or 0.0, row.repaired or 0.0
-        )
-        for row in found
-        if row.used
-    ]
-    longest = max((bar.outer for bar in drawn), default=1.0)
-    plots = [_repair_bars(chunk, place, longest) for place, chunk in enumerate(_chunks(drawn, ROWS))]
+    found = [row for row in run.repairs if row.used and row.plain is not None and row.repaired is not None]
+    longest = max((row.plain for row in found if row.plain), default=1.0)
+    drawn = [_repair_bar(row, longest) for row in found]
+    plots = [_repair_bars(chunk, place) for place, chunk in enumerate(_chunks(drawn, ROWS))]
     cells = tuple(
         (
             row.operator,
@@ -237,10 +232,15 @@ def repairs(run: Run) -> Group | None:
     return Group(tuple(plots), Table(caption, headings, cells))
 
 
-def _repair_bars(chunk: Sequence[Bar], place: int, longest: float) -> Plot:
+def _repair_bar(row: RepairRow, longest: float) -> Bar:
+    text = f"{decimal(row.plain, 3)} → {decimal(row.repaired, 3)}"
+    return Bar(row.operator, text, (row.plain or 0.0) / longest, (row.repaired or 0.0) / longest)
+
+
+def _repair_bars(chunk: Sequence[Bar], place: int) -> Plot:
     told = "; ".join(f"{row.name}: {row.text}" for row in chunk)
     title = f"Errors of {counted(len(chunk), 'operator')} after the cut and after repair"
-    return _plot(figures.bars(chunk, longest), f"repairs{place}", title, f"{told}.")
+    return _plot(figures.bars(chunk), f"repairs{place}", title, f"{told}.")
 
 
 # -- trade-off --------------------------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ def inline(fig: Figure, name: str, title: str, description: str) -> str:
 
 
 def _references(element: ElementTree.Element) -> list[str]:
-    return [*_REFERENCE.findall(element.get("clip-path", "")), element.get(_HREF, "").removeprefix("#")]
+    link = element.get(_HREF)
+    return _REFERENCE.findall(element.get("clip-path", "")) + ([] if link is None else [link.removeprefix("#")])
 
 
 def _adopt(element: ElementTree.Element, name: str, used: set[str]) -> None:

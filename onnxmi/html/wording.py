@@ -17,10 +17,14 @@ def amount(value: float | None, unit: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share; what is not whole keeps a digit where it matters."""
+    """A share; it says 0% or 100% only of exactly none or all, and has a digit more near both."""
     if share is None:
         return NOTHING
-    return f"{share:.0%}" if 0.1 <= share < 0.995 or share in (0.0, 1.0) else f"{share:.1%}"
+    if 0.1 <= share < 0.99 or share >= 10 or share in (0.0, 1.0):
+        return f"{share:.0%}"
+    if 0 < share < 0.001:
+        return "<0.1%"
+    return f"{min(share, 0.999) if share < 1 else share:.1%}"
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
