@@ -138,6 +138,7 @@ def test_what_cannot_be_mapped_is_loaded_as_ever(low, source, mlp, change):
         onnx.save(proto, source / "model.onnx")
         model = load(source / "model.onnx")
         assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+        assert len(places(model.proto)) == 2  # this one was loaded, and put into a temporary file
         return
     with (source / "weights.bin").open("r+b") as stream:
         stream.truncate(5000)
@@ -235,6 +236,14 @@ def test_a_lean_model_is_pruned_to_the_same_bytes(low, source, monkeypatch, repa
 
 def test_what_prune_returns_stands_alone(low, mlp, samples):
     made = onnxmi.prune(mlp(SIZES), {"x": samples()}, QUICK).proto
+    gc.collect()
+    assert list(low.iterdir()) == []
+    assert open_session(made).run({"x": samples()})["y"].shape == (40, 4)
+
+
+def test_what_apply_returns_stands_alone(low, mlp, samples):
+    plan = onnxmi.prune(mlp(SIZES), {"x": samples()}, QUICK).plan
+    made, _ = onnxmi.apply(mlp(SIZES), plan)
     gc.collect()
     assert list(low.iterdir()) == []
     assert open_session(made).run({"x": samples()})["y"].shape == (40, 4)
