@@ -15,7 +15,7 @@ from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
 from onnxmi.cli.report import report
 from onnxmi.cli.statistics import capture, merge
-from onnxmi.version import __version__
+from onnxmi.cli.verbosity import VERSION, with_verbosity
 
 
 @click.group(
@@ -27,10 +27,12 @@ from onnxmi.version import __version__
         "onnxmi prune model.onnx calib.npz --keep 0.3    keep 30 %",
         "onnxmi inspect model.onnx                       what can be cut, and why not",
         "onnxmi apply model.onnx model.pruned.plan.json  cut as a plan says",
+        "onnxmi bench model.onnx model.pruned.onnx       time and memory of both",
+        "onnxmi check model.pruned.onnx --max-size 9MB   fail if it is larger",
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="onnxmi")
+@VERSION
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs."""
@@ -40,4 +42,4 @@ def main(ctx: click.Context) -> None:
 
 
 for command in (prune, capture, merge, inspect, apply, bench, check, report):
-    main.add_command(command)
+    main.add_command(with_verbosity(command))

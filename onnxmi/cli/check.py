@@ -71,8 +71,8 @@ def _spelling(parameter: click.Parameter) -> str:
 @click.command(
     epilog=epilog(
         "onnxmi check model.onnx --max-size 12MB --max-latency 8ms --threads 1",
-        "onnxmi check pruned.onnx --baseline model.onnx --min-speedup 1.5",
-        "onnxmi check pruned.onnx --baseline model.onnx --data eval.npz --max-drop 0.01",
+        "onnxmi check new.onnx --baseline old.onnx --min-speedup 1.5 --threads 1",
+        "onnxmi check new.onnx --baseline old.onnx --data eval.npz --max-drop 0.01",
         "onnxmi check --config onnxmi.toml --junit check.xml",
     ),
     help=f"""Hold MODEL against limits: a gate for a build, or before a release.

@@ -21,7 +21,7 @@ COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)\d(?:;\d+)*m")
 # -- help -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [("-h",), ("--help",), ("prune", "-h"), ("inspect", "-h"), ("apply", "-h")])
+@pytest.mark.parametrize("args", [("-h",), ("--help",), ("prune", "-h"), ("inspect", "-h"), ("apply", "-h"), ("bench", "-h"), ("check", "-h")])
 def test_help_fits_80_columns_and_has_examples_and_exit_codes(place, args):
     lines = place.succeeds(*args).splitlines()
     assert max(map(len, lines)) <= 80
@@ -38,7 +38,11 @@ def test_every_option_has_a_help_text():
 
 
 def test_version(place):
-    assert re.fullmatch(r"onnxmi, version \d+\.\d+\S*\n", place.succeeds("--version"))
+    lines = place.succeeds("--version").splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *("onnxmi", "onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "python"),
+    ]
+    assert all(re.fullmatch(r"\S+ \d+\.\d+\S*", line) for line in lines)
 
 
 # -- colours and characters -------------------------------------------------------------------------------------------

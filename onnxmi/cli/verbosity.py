@@ -1,0 +1,64 @@
+"""`-q`, `-v` and `--version`: what every command has."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from typing import Any
+
+import click
+
+from onnxmi.errors import UsageError
+from onnxmi.progress import verbosity
+from onnxmi.version import versions
+
+DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case
+
+QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors, and what --json asks for.")
+VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Print each stage and when it began, on standard error.")
+
+
+def with_verbosity(command: click.Command) -> click.Command:
+    """Give a command `-q` and `-v`."""
+    inner = command.callback
+    assert inner is not None
+    command.params += [QUIET, VERBOSE]
+    command.callback = _heeding(inner)
+    return command
+
+
+def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(inner)
+    def callback(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other")
+        with ExitStack() as stack:
+            stack.enter_context(verbosity(verbose - quiet))
+            if quiet and not any(options.get(name) for name in DATA):
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(redirect_stdout(nowhere))
+            return inner(*args, **options)
+
+    return callback
+
+
+def show_versions(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print the versions that a bug report needs, and end."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    for name, version in {**versions(), "python": platform.python_version()}.items():
+        click.echo(f"{name} {version}")
+    ctx.exit()
+
+
+VERSION = click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_versions,
+    help="Show the versions of onnxmi and of what it stands on, and exit.",
+)
