@@ -11,13 +11,13 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from onnxmi.errors import ModelError
+from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime import Feeds, open_file
 
 RUNS = 3  # the first run allocates, later ones may still grow an arena
@@ -31,7 +31,7 @@ def peak_memory(path: Path, feeds: Feeds, threads: int) -> int:
     ModelError
         If the process fails.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True) as folder:
+    with TemporaryFolder() as folder:
         inputs = Path(folder, "inputs.npz")
         # np.savez has parameters of its own, which may have the name of an input
         np.savez(inputs, *feeds.values())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxmi.attention import ScoreProduct
 from onnxmi.errors import ModelError
-from onnxmi.information import ClassMeans, JointHistogram, MomentAccumulator, Moments, quantile_edges
+from onnxmi.information import ClassMeans, JointHistogram, MomentAccumulator, Moments, NotFiniteError, quantile_edges
 from onnxmi.linear import feature_rows, row_count, weight_matrix
 from onnxmi.model import Model
 from onnxmi.rows import Batch, Drawer, Places
@@ -143,7 +143,7 @@ def _finite(reader: str) -> Iterator[None]:
     """Say of what the model computes, and not of this program, that it is not finite."""
     try:
         yield
-    except ValueError as error:
+    except NotFiniteError as error:
         raise ModelError(f"what {reader} reads cannot be measured on these samples: {error}") from error
 
 

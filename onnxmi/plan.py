@@ -176,6 +176,8 @@ def _parse_choice(entry: Mapping[str, Any]) -> Choice:
     if type(size) is not int:
         raise PlanError(f"layer {name!r}: `size` is not a whole number")
     gains = np.array(entry.get("gains", []), dtype=np.float64)
+    if gains.ndim != 1:
+        raise PlanError(f"layer {name!r}: `gains` is not a list of numbers")
     return Choice(name, str(entry.get("kind", "")), size, _indices(entry["kept"], name), gains)
 
 

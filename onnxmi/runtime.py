@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from onnxmi.errors import ModelError
 from onnxmi.model.edit import with_outputs
 from onnxmi.model.external import bare_bytes, openable
 from onnxmi.model.lean import ROOT, is_lean
+from onnxmi.model.temporary import TemporaryFolder
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -95,7 +95,7 @@ def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int
     ModelError
         If onnxruntime refuses or cannot run the model, or its profile cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True) as folder:
+    with TemporaryFolder() as folder:
         options = _options(threads, optimise=True, spin=True)
         options.enable_profiling = True
         options.profile_file_prefix = os.path.join(folder, "profile")

@@ -119,6 +119,11 @@ def test_an_index_beyond_all_bounds(tmp_path, plan):
     assert "no layer can have" in refused(edited(tmp_path, plan, kept=[0, 2**70]))
 
 
+@pytest.mark.parametrize("gains", [3.5, [[1.0]], "12", {}, [None, "x"]])
+def test_gains_that_are_no_list_of_numbers(tmp_path, plan, gains):
+    refused(edited(tmp_path, plan, gains=gains))
+
+
 @pytest.mark.parametrize("size", ["12", 12.5, None, True])
 def test_size_that_is_no_whole_number(tmp_path, plan, size):
     assert "size" in refused(edited(tmp_path, plan, size=size))

@@ -21,9 +21,9 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import onnx
-from support.oracle import Case, assert_exact, random_plan
-from support.random_models import random_model
+import onnx  # noqa: E402
+from support.oracle import Case, assert_exact, random_plan  # noqa: E402
+from support.random_models import random_model  # noqa: E402
 
 
 def examine(number: int, seen: Counter[str]) -> None:

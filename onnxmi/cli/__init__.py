@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 
 import click
 
@@ -37,6 +38,8 @@ from onnxmi.cli.verbosity import VERSION, with_verbosity
 def main(ctx: click.Context) -> None:
     """Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs."""
     ctx.with_resource(terminable())
+    # They speak to programmers, as of what overflows in numpy; where it matters, it is looked for.
+    ctx.with_resource(warnings.catch_warnings(action="ignore"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 

@@ -3,6 +3,7 @@
 Measure with `MomentAccumulator`, score with `joint` (or the baselines of `scores`), repair with `fit`.
 """
 
+from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.histogram import JointHistogram, quantile_edges
 from onnxmi.information.least_squares import Repair, fit, output_error, regress, regress_cross
@@ -24,6 +25,7 @@ __all__ = [
     "JointHistogram",
     "MomentAccumulator",
     "Moments",
+    "NotFiniteError",
     "Repair",
     "Selection",
     "View",

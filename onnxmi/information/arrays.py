@@ -10,3 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 AnyFloats = NDArray[Any]
+
+
+class NotFiniteError(ValueError):
+    """Rows hold NaN or infinity, or their squares do."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import Floats, Ints
+from onnxmi.information.arrays import Floats, Ints, NotFiniteError
 from onnxmi.information.cholesky import backward, forward, root, shifted
 from onnxmi.information.moments import Moments
 
@@ -62,7 +62,7 @@ def regress_cross(
 
     Raises
     ------
-    ValueError : a negative ridge, or shapes that do not fit.
+    ValueError : a negative ridge, shapes that do not fit, or (NotFiniteError) products that overflowed.
     """
     shapes = (gram.shape, cross.shape, mean_x.shape, mean_y.shape)
     features, targets = prior.shape
@@ -70,6 +70,8 @@ def regress_cross(
         raise ValueError(f"gram, cross, mean_x, mean_y have shapes {shapes}, which do not fit prior {prior.shape}")
     if not ridge >= 0.0:
         raise ValueError(f"ridge is {ridge}, expected 0 or more")
+    if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
+        raise NotFiniteError("products of rows are too large for their type")
     weights = prior
     if features and np.isfinite(ridge):
         shift = ridge * float(np.diagonal(gram).mean())

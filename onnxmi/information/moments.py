@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import AnyFloats, Floats
+from onnxmi.information.arrays import AnyFloats, Floats, NotFiniteError
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
         ones = np.full((1, rows.shape[-2]), 1.0 / rows.shape[-2], dtype=rows.dtype)
         rest = (ones @ rows)[..., 0, :]
     if not np.isfinite(rest).all():
-        raise ValueError("rows hold values that are not finite, or too large for their type")
+        raise NotFiniteError("rows hold values that are not finite, or too large for their type")
     rows -= rest[..., None, :]
     return rows, first + rest, (ones @ rows)[..., 0, :].astype(np.float64)
 
@@ -213,5 +213,5 @@ def _gram(centred: AnyFloats) -> AnyFloats:
     if np.isfinite(np.diagonal(gram, axis1=-2, axis2=-1)).all():
         return np.asarray(gram)
     if centred.dtype == np.float64:
-        raise ValueError("rows are too large: their squares overflow float64")
+        raise NotFiniteError("rows are too large: their squares overflow float64")
     return _gram(centred.astype(np.float64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from onnx.external_data_helper import set_external_data
 
 from onnxmi.errors import DataError, ModelError
 from onnxmi.model.lean import ALIGNMENT, copy_fields, estimate, is_away, is_lean, stored_bytes, stored_size, whole
+from onnxmi.model.temporary import TemporaryFolder
 
 PROTOBUF_LIMIT = 2**31 - 1
 LIMIT = PROTOBUF_LIMIT - 2**24  # models above this are split; the margin is for readers that add to a model
@@ -145,7 +145,7 @@ def openable(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | st
     if data is not None:
         yield data
         return
-    with tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True) as folder:
+    with TemporaryFolder() as folder:
         bare, placed = split(proto, "data")
         model = Path(folder, "model.onnx")
         try:

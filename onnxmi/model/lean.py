@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.errors import DataError
+from onnxmi.model.temporary import TemporaryFolder
 
 Array = NDArray[Any]
 
@@ -147,7 +148,7 @@ class Scratch:
     """A temporary file for the tensors of lean models; each is stored once. It goes with this object."""
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
         self._places: dict[bytes, int] = {}
         self._end = 0
 
@@ -193,7 +194,7 @@ class Scratch:
 
     def _path(self) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="onnxmi.", ignore_cleanup_errors=True)
+            self._folder = TemporaryFolder()
         return Path(self._folder.name, "tensors")
 
     def _append(self, path: Path, content: Array) -> int:

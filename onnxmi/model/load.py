@@ -18,7 +18,7 @@ from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, graphs
 from onnxmi.model.graph import Graph
 from onnxmi.model.lean import Scratch, is_large, leave, may_stay
 from onnxmi.model.place import find_places
-from onnxmi.model.sound import require_sound
+from onnxmi.model.sound import is_text, require_sound
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
 
@@ -183,6 +183,8 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
         proto.ParseFromString(data)
     except DecodeError as error:
         raise ModelError(f"{path}: is not an ONNX model (protobuf cannot parse it)") from error
+    if not is_text(proto):
+        raise ModelError(f"{path}: is not an ONNX model (a name in it is not UTF-8)")
     if not proto.graph.node or not proto.graph.output or not proto.opset_import:
         raise ModelError(f"{path}: is not an ONNX model (no graph with nodes, outputs and an operator set in it)")
     return proto

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import onnx
 
 from onnxmi.errors import DataError
 from onnxmi.model.external import bare_bytes, blocks, encoded, split
+from onnxmi.model.temporary import TemporaryFolder, exclusive
 
 Content = bytes | Iterable[bytes]
 
@@ -68,11 +68,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_together(files: Mapping[Path, Content]) -> None:
     """Write files so that all of them appear, or none.
 
-    Each is written to a temporary file beside it and flushed to the disk; then all are renamed into place, in the order
-    they are given. If a rename fails or a signal comes between two of them, the old files are put back (files that
-    were not there are removed). Only a crash of the machine, or SIGKILL, between two renames leaves a part: the first
-    files new, the others old. External data comes before its model, so that is unused data if there was no model; an
-    old model whose data file was replaced is not to be trusted then, and its plan, which comes last, does not fit.
+    Each is written to a temporary folder beside it and flushed to the disk; then all are renamed into place, in the
+    order they are given. If that fails or a signal comes in between, the old files are put back (files that were not
+    there are removed). A crash of the machine, or SIGKILL, in between leaves the first of the new files and none of the
+    old ones that came after them, which would not fit: external data without a model, or a model without its plan. What
+    it leaves in the temporary folder, the next run removes.
+
+    Two runs that write the same files at the same time leave those of one of them.
 
     Raises
     ------
@@ -80,30 +82,74 @@ def write_together(files: Mapping[Path, Content]) -> None:
         If a folder is missing or not writable, or the disk is full. Nothing is left behind then.
     """
     with ExitStack() as cleanup:
-        ready: list[tuple[str, str]] = []
+        folders: dict[str, _Folder] = {}
+        ready: list[tuple[Path, str, str]] = []
         for path, data in files.items():
             with _explained(path):
                 target = os.path.realpath(path)  # what a link points to is replaced, not the link
-                ready.append((_write_temporary(target, data, cleanup), target))
-        with ExitStack() as undo:
-            for (temporary, target), path in zip(ready, files, strict=True):
+                parent = os.path.dirname(target)
+                if parent not in folders:
+                    folders[parent] = _Folder(parent)
+                    cleanup.enter_context(folders[parent])
+                ready.append((path, folders[parent].write(data), target))
+        with ExitStack() as undo, _one_at_a_time(folders):
+            with _explained(next(iter(files))):
+                _make_way([target for _, _, target in ready], folders, undo)
+            for path, temporary, target in ready:
                 if len(ready) > 1:
-                    undo.callback(_put_back, target, _second_name(target, cleanup))
+                    undo.callback(_put_back, target, folders[os.path.dirname(target)].second_name(target))
                 with _explained(path):
                     os.replace(temporary, target)
             undo.pop_all()
 
 
-def _second_name(target: str, cleanup: ExitStack) -> str | None:
-    """Give a file that is about to be replaced another name to find it by; None if there is no such file."""
-    if not os.path.lexists(target):
-        return None
-    folder, name = os.path.split(target)
-    kept = tempfile.mktemp(prefix=f".{name[:100]}.", suffix=".old.tmp", dir=folder)
-    cleanup.callback(_remove, kept)
-    with suppress(OSError):  # a file system without hard links
-        os.link(target, kept)
-    return kept
+class _Folder(TemporaryFolder):
+    """Where files are until they are renamed: on the same file system as what they replace."""
+
+    _files = 0
+
+    def write(self, data: Content) -> str:
+        """Write and flush a file; return its path."""
+        temporary = self.free_path()
+        with open(temporary, "xb") as stream:
+            stream.writelines([data] if isinstance(data, bytes) else data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        return temporary
+
+    def second_name(self, target: str) -> str | None:
+        """Give a file that is about to be replaced another name to find it by; None if there is no such file."""
+        if not os.path.lexists(target):
+            return None
+        kept = self.free_path()
+        with suppress(OSError):  # a file system without hard links
+            os.link(target, kept)
+        return kept
+
+    def free_path(self) -> str:
+        """Return a path that nothing has yet."""
+        self._files += 1
+        return os.path.join(self.name, f"{self._files}.tmp")
+
+
+def _make_way(targets: Sequence[str], folders: Mapping[str, _Folder], undo: ExitStack) -> None:
+    """Move away, last first, what would not fit what comes before it: a model to its data, a plan to its model."""
+    for index in reversed(range(1, len(targets))):
+        target = targets[index]
+        if os.path.isfile(target) and any(map(os.path.lexists, targets[:index])):
+            kept = folders[os.path.dirname(target)].free_path()
+            undo.callback(_put_back, target, kept)
+            os.rename(target, kept)
+
+
+@contextmanager
+def _one_at_a_time(folders: Iterable[str]) -> Iterator[None]:
+    """Keep another run from renaming files in the same folders in between."""
+    with ExitStack() as locks:
+        for folder in sorted(folders):
+            locks.enter_context(exclusive(folder))
+        yield
 
 
 def _put_back(target: str, kept: str | None) -> None:
@@ -114,30 +160,12 @@ def _put_back(target: str, kept: str | None) -> None:
             os.replace(kept, target)
 
 
-def _write_temporary(target: str, data: Content, cleanup: ExitStack) -> str:
-    """Write and flush a temporary file beside the target; `cleanup` removes it unless it is renamed before."""
-    folder, name = os.path.split(target)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=folder)
-    cleanup.callback(_remove, temporary)
-    with os.fdopen(handle, "wb") as stream:
-        stream.writelines([data] if isinstance(data, bytes) else data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(temporary, 0o666 & ~_umask())
-    return temporary
-
-
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _remove(temporary: str) -> None:
-    with suppress(OSError):  # already renamed
-        os.unlink(temporary)
 
 
 def _umask() -> int:

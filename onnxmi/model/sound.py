@@ -7,12 +7,14 @@ of what it refuses in ways that say little. None of it loads code: an operator f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
@@ -53,12 +55,43 @@ def require_sound(proto: onnx.ModelProto) -> None:
         With what is wrong, where, in one line.
     """
     _check_versions(proto)
-    _check_domains(proto)
+    _check_types(proto)
+    _check_operators(proto)
     for tensor in tensors(proto.graph):
         objection = _objection(tensor)
         if objection:
             raise ModelError(f"stored tensor {tensor.name!r} {objection}")
     _check_structure(proto)
+
+
+def is_text(message: Message) -> bool:
+    """Whether all strings of a message are UTF-8, as they have to be.
+
+    protobuf reads others, too, and gives them as bytes, or fails when they are looked at.
+    """
+    try:
+        return all(_entries_are_text(field, entries) for field, entries in _fields(message))
+    except UnicodeDecodeError:
+        return False
+
+
+def _fields(message: Message) -> Iterable[tuple[FieldDescriptor, Iterable[Any]]]:
+    """Yield the fields that are set, each with its values; of a stored tensor's, only those that hold no numbers."""
+    if isinstance(message, TensorProto):  # to list its fields would copy its values
+        described = message.DESCRIPTOR.fields_by_name
+        yield described["name"], [message.name]
+        yield described["doc_string"], [message.doc_string]
+        yield described["external_data"], message.external_data
+        return
+    for field, value in message.ListFields():
+        several = not isinstance(value, Message) and hasattr(value, "extend")
+        yield field, value if several else [value]
+
+
+def _entries_are_text(field: FieldDescriptor, entries: Iterable[Any]) -> bool:
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        return all(map(is_text, entries))
+    return field.type != FieldDescriptor.TYPE_STRING or all(isinstance(entry, str) for entry in entries)
 
 
 def byte_count(tensor: TensorProto) -> int:
@@ -87,7 +120,14 @@ def _check_versions(proto: onnx.ModelProto) -> None:
             raise ModelError(f"operator set {entry.version} is not supported (1 to {latest} are)")
 
 
-def _check_domains(proto: onnx.ModelProto) -> None:
+def _check_types(proto: onnx.ModelProto) -> None:
+    for value in (*proto.graph.input, *proto.graph.output):
+        kind = value.type.tensor_type.elem_type
+        if value.type.HasField("tensor_type") and kind not in TensorProto.DataType.values():
+            raise ModelError(f"{value.name!r} has the unknown data type {kind}")
+
+
+def _check_operators(proto: onnx.ModelProto) -> None:
     for graph in graphs(proto.graph):
         for node in graph.node:
             if node.domain not in DOMAINS:
@@ -95,6 +135,10 @@ def _check_domains(proto: onnx.ModelProto) -> None:
                     f"operator {node.op_type!r} belongs to the custom domain {node.domain!r}; "
                     "no libraries of custom operators are loaded"
                 )
+            for attribute in node.attribute:
+                if attribute.ref_attr_name:
+                    label = node.name or node.op_type
+                    raise ModelError(f"attribute {attribute.name!r} of {label!r} refers to one of a function, in none")
 
 
 def _check_structure(proto: onnx.ModelProto) -> None:

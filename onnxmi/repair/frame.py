@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Keeping
+from onnxmi.dims.channel_graph import Axes, ChannelGraph
+from onnxmi.dims.term import Keeping, is_cut, kept_mask
 from onnxmi.linear import Linear, feature_rows, output_rows, weight_array, weight_matrix
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution
@@ -126,3 +126,26 @@ def inverse(factors: Floats) -> Floats:
     """One over each factor; 0 for those too small to undo."""
     small = np.abs(factors) <= SMALL_SCALE * np.abs(factors).max(initial=0.0)
     return np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))
+
+
+def remaining_rows(original: Array, axes: Axes | None, columns: int, keeping: Keeping) -> Array:
+    """Leave out the rows of a tensor of the original that the cut model does not have.
+
+    Rows are positions mostly, which stay; but a layer over positions has channels for rows, as in a mixer.
+
+    Parameters
+    ----------
+    original : array
+        The tensor.
+    axes : tuple of Term or None
+        Its axes, where they are known.
+    columns : int
+        The axis that is not among the rows; it stays whole.
+    keeping : mapping of atom id to Kept
+        What stays of each cut atom.
+    """
+    for axis, term in enumerate(axes or ()):
+        if axis != columns % original.ndim and is_cut(term, keeping):
+            kept = np.resize(kept_mask(term, keeping), original.shape[axis])  # batches differ in size, and lead
+            original = np.compress(kept, original, axis=axis)
+    return original

@@ -22,12 +22,12 @@ from onnxmi.calibration import Calibration
 from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import MomentAccumulator, Moments, fit
+from onnxmi.information import MomentAccumulator, Moments, NotFiniteError, fit
 from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear, bias_value
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
-from onnxmi.repair.frame import Frame, inverse
+from onnxmi.repair.frame import Frame, inverse, remaining_rows
 from onnxmi.repair.rectified import RectifiedRows, refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
@@ -149,7 +149,8 @@ class _Walk:
         for (batch, judges), original, cut in zip(
             self._batches, self._original.to([name]), self._cut.to([name]), strict=True
         ):
-            before, after = (value[name].reshape(-1, value[name].shape[-1]) for value in (original, cut))
+            staying = remaining_rows(original[name], self._graph.axes.get(name), -1, self._keeping)
+            before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             places = self._drawer.places(len(before), batch, self._any_mask, np.inf)
             found = PairMoments.of(after[places], before[places][:, affine.kept])
             measured[judges] = measured[judges].merge(found) if judges in measured else found
@@ -163,7 +164,10 @@ class _Walk:
         frame = Frame.of(self._model, self._graph, linear, self._keeping)
         self._pending.remove(linear.nodes[0].index)
         measured = self._measure(linear, frame, self._tail(linear))
-        solved = [_solve(frame, group, measured) for group in range(len(frame.groups))]
+        try:
+            solved = [_solve(frame, group, measured) for group in range(len(frame.groups))]
+        except NotFiniteError as error:  # the cut made something overflow that did not before
+            return (), RepairNote(linear.label, used=False, reason=str(error))
         note = note_of(linear, solved)
         if not note.used:
             return (), note
@@ -187,12 +191,15 @@ class _Walk:
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
         measured = _Measured(frame, tail)
         pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
+        axis, axes = 1 if linear.kernel else -1, self._graph.axes
         for (batch, judges), original, cut in pairs:
-            places = self._drawer.draw(linear, original[tap], batch, self._masks.get(linear.key), wanted_rows)
+            read = remaining_rows(original[tap], axes.get(tap), axis, self._keeping)
+            places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
             stream = None
             if tail.stream is not None:
-                stream = frame.stream(original[tail.stream], cut[tail.stream], places)
-            measured.add(judges, original[tap], cut[tap], places, stream)
+                added_to = remaining_rows(original[tail.stream], axes.get(tail.stream), axis, self._keeping)
+                stream = frame.stream(added_to, cut[tail.stream], places)
+            measured.add(judges, read, cut[tap], places, stream)
         return measured
 
     def _install(self, linear: Linear, made: Replacement) -> None:
@@ -222,6 +229,7 @@ class _Measured:
         self._sums = {False: MomentAccumulator(), True: MomentAccumulator()}
         self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
         self._judged = False
+        self._trouble: NotFiniteError | None = None
 
     def add(
         self, judges: bool, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None
@@ -230,7 +238,10 @@ class _Measured:
         undo = inverse(self._scale).astype(original.dtype)
         drift = None if stream is None else (stream[0] - stream[1]) * undo
         inputs, wanted = self._frame.targets(original, cut, places, drift)
-        self._sums[judges].update(self._frame.joined(inputs, wanted))
+        try:
+            self._sums[judges].update(self._frame.joined(inputs, wanted))
+        except NotFiniteError as error:
+            self._trouble = error  # the other batches have to advance all the same
         self._judged |= judges
         if self._tail.rectified:
             level = self._offset.astype(original.dtype) + (0 if stream is None else stream[1])
@@ -238,7 +249,9 @@ class _Measured:
             self._rows[judges].append((inputs, wanted, threshold.astype(original.dtype)))
 
     def moments(self, group: int) -> tuple[Moments, Moments | None]:
-        """Of the rows to fit to, and of those to judge by."""
+        """Of the rows to fit to, and of those to judge by. Raises NotFiniteError."""
+        if self._trouble is not None:
+            raise self._trouble
         judged = self._sums[True].moments().group(group) if self._judged else None
         return self._sums[False].moments().group(group), judged
 

@@ -10,6 +10,7 @@ import pytest
 
 from onnxmi.capture import CaptureOptions
 from onnxmi.deal import Deal
+from onnxmi.information import NotFiniteError
 from onnxmi.repair import StepOptions, repair
 from tests.support.build import Build
 
@@ -111,3 +112,32 @@ def test_the_same_seed_gives_the_same_weights(bench) -> None:
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.weights, b.weights)
     assert replace(first[0]) is not None
+
+
+def mixer() -> onnx.ModelProto:
+    """Dense layers over channels and over tokens in turn: the hidden units of one are rows of the other."""
+    b = Build(seed=6)
+    x = b.dense(b.input("N", 5, 7), 7, 33)
+    for width in (15, 21):
+        tokens = b.op("Relu", b.dense(b.op("Transpose", x, perm=[0, 2, 1]), 5, width))
+        x = b.op("Add", b.op("Transpose", b.dense(tokens, width, 5), perm=[0, 2, 1]), x)
+    return b.proto(b.dense(x, 33, 7))
+
+
+def test_rows_that_were_cut_are_left_out_of_both_sides(bench) -> None:
+    made = bench(mixer())
+    keeping = made.keep(0.5)
+    assert len(keeping) == 3
+    assert made.error(keeping, made.stepwise(keeping).replacements) < 0.9 * made.error(keeping)
+
+
+def test_what_overflows_in_the_cut_model_is_not_refitted(bench, monkeypatch) -> None:
+    def overflows(*_):
+        raise NotFiniteError("rows hold values that are not finite")
+
+    made = bench(redundant_mlp())
+    keeping = made.keep(0.5)
+    monkeypatch.setattr("onnxmi.repair.stepwise._Measured.moments", overflows)
+    repaired = made.stepwise(keeping)
+    assert repaired.replacements == ()
+    assert {note.reason for note in repaired.notes} == {"rows hold values that are not finite"}

@@ -165,6 +165,16 @@ def no_inputs(proto: onnx.ModelProto) -> None:
     del proto.graph.input[:]
 
 
+def odd_reference(proto: onnx.ModelProto) -> None:
+    """An attribute that stands for a function's, outside of any."""
+    made = onnx.AttributeProto(name="transA", ref_attr_name="other", type=onnx.AttributeProto.INT)
+    proto.graph.node[0].attribute.append(made)
+
+
+def unknown_input_type(proto: onnx.ModelProto) -> None:
+    proto.graph.input[0].type.tensor_type.elem_type = -7
+
+
 def laughs(proto: onnx.ModelProto) -> None:
     """Functions that call the one before ten times each: a few hundred bytes that become 10**9 operators."""
     called = "Relu", ""
@@ -218,6 +228,8 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "untyped input": (untyped_input, "Field 'type'"),
     "tensor in segments": (segment, "stored in segments"),
     "function that calls itself": (recursive_function, "must not be recursive"),
+    "reference to no function": (odd_reference, "attribute 'transA' of 'fc0' refers to one of a function"),
+    "unknown input type": (unknown_input_type, "'x' has the unknown data type -7"),
     "functions without end": (laughs, "more than 1,000,000 operators"),
     "no inputs": (no_inputs, "'x'"),
 }

@@ -48,6 +48,14 @@ def test_bad_models_are_refused_by_inspect(place, spoiled, kind):
     place.fails(3, "inspect", "bad.onnx")
 
 
+@pytest.mark.parametrize("name", [b"w0", b"fc0", b"h0", b"batch", b"Gemm", b"mlp"])
+def test_names_that_are_no_text(place, spoiled, name):
+    """protobuf reads them, and objects only when somebody looks."""
+    data = spoiled(lambda _: None).SerializeToString()
+    (place.folder / "bad.onnx").write_bytes(data.replace(name, b"\xe5" * len(name)))
+    assert "is not UTF-8" in place.fails(3, "prune", "bad.onnx", "calib.npz")
+
+
 def test_a_model_in_memory_is_looked_at_as_well(mlp):
     proto = mlp()
     custom(proto)
