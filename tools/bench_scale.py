@@ -4,7 +4,8 @@ python tools/bench_scale.py [--sizes 60M,160M,400M,1.1B] [--dtype float32] [--to
 
 A decoder is a LLaMA as exporters write it: rotary positions, grouped queries, gated feed-forward, external data. Each
 is pruned by the command line in a process of its own; memory is what the system counted for that process (`ru_maxrss`,
-with the pages of mapped files, which it may drop at any time) and, on Linux, the most that was not file pages.
+with the pages of mapped files, which it may drop at any time) and, on Linux, the most that was not file pages. What was
+written is opened and run once.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 GIB = 2**30
@@ -229,6 +231,8 @@ def bench(name: str, args: argparse.Namespace, folder: Path) -> str:
     used = measure([sys.executable, "-m", "onnxmi", "prune", str(model), str(samples), "-o", str(out), *args.options])
     if used.code:
         return f"| {name} | {parameters / 1e6:,.0f} M | {size:.2f} | failed with {used.code} | | | | |"
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert np.isfinite(session.run(None, {"input_ids": ids[:1]})[0].astype(np.float32)).all()
     made = sum(file.stat().st_size for file in (out, out.with_name(f"{out.name}.data")) if file.exists()) / GIB
     ratio = used.resident / size
     times = f"{used.wall:,.0f} | {used.cpu:,.0f}"

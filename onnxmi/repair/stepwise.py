@@ -38,6 +38,8 @@ Floats = NDArray[np.float64]
 Array = NDArray[Any]
 Samples = NDArray[np.int64]
 
+WIDEST = 12_288  # inputs and outputs of an operator: their moments have the square of it, 1.2 GB, several times over
+
 
 @dataclass(frozen=True)
 class StepOptions:
@@ -77,8 +79,8 @@ def repair_stepwise(
     steps : StepOptions
         Variants.
     shared : Repaired, optional
-        The one-pass repair: operators that are used at several places of the model, and those that lost all their
-        inputs, are taken from it.
+        The one-pass repair: operators that are used at several places of the model, those that lost all their inputs,
+        and those with too many inputs and outputs are taken from it.
     """
     branches = find_branches(model, graph, keeping)
     order = [linear for linear in linears if branches.remain(linear) and _wanted(linear, keeping, steps)]
@@ -86,7 +88,7 @@ def repair_stepwise(
     shared = shared or Repaired()
     stepped = {linear.label for linear in order}
     given = [made for made in shared.replacements if isinstance(made, Replacement)]
-    taken = [made for made in given if len(made.linear.nodes) > 1 or branches.constant(made.linear)]
+    taken = [m for m in given if len(m.linear.nodes) > 1 or branches.constant(m.linear) or _too_wide(m.linear)]
     walk = _Walk(model, graph, order, taken, keeping, calibration, fitted, judged, options, steps)
     replacements: list[Replacement | VectorReplacement] = list(taken)
     notes = [note for note in shared.notes if note.operator not in stepped]
@@ -105,9 +107,14 @@ def _place(stop: Linear | Affine) -> int:
 
 
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
-    if linear.obstacle is not None or len(linear.nodes) != 1:
+    if linear.obstacle is not None or len(linear.nodes) != 1 or _too_wide(linear):
         return False
     return steps.everywhere or not linear.kept_features(keeping).all()
+
+
+def _too_wide(linear: Linear) -> bool:
+    """Whether the moments of what goes in beside what comes out are too much to hold: a large vocabulary's."""
+    return linear.features + linear.outputs.size // linear.groups > WIDEST
 
 
 class _Walk:

@@ -1,0 +1,38 @@
+"""Operators with too many inputs and outputs for the moments of both together: they are repaired in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxmi.capture import CaptureOptions, capture
+from onnxmi.repair import repair_at_once, repair_stepwise, stepwise
+from tests.support.build import Build
+
+
+def mlp() -> onnx.ModelProto:
+    b = Build(seed=6)
+    x = b.op("Relu", b.gemm(b.input("N", 7), 7, 26))
+    x = b.op("Relu", b.gemm(x, 26, 19))
+    return b.proto(b.gemm(x, 19, 53))  # 19 inputs and 53 outputs: the widest
+
+
+@pytest.mark.parametrize(("widest", "stepped"), [(72, 3), (71, 2)])
+def test_the_widest_is_taken_from_the_one_pass_repair(bench, monkeypatch, widest, stepped) -> None:
+    made = bench(mlp())
+    keeping, options = made.keep(0.5), CaptureOptions(batch_size=32, threads=1)
+    found = made.model, made.graph, made.linears
+    fitted, judged = capture(*found, made.data, [made.fit, made.judge], options)
+    shared = repair_at_once(*found, keeping, fitted, judged)
+    frames: list[str] = []
+    real = stepwise.Frame.of
+    monkeypatch.setattr(stepwise.Frame, "of", lambda *args: frames.append(args[2].label) or real(*args))
+    monkeypatch.setattr(stepwise, "WIDEST", widest)
+    repaired = repair_stepwise(*found, keeping, made.data, made.fit, made.judge, options, shared=shared)
+    assert len(frames) == stepped
+    last = made.linears[-1].label
+    mine, theirs = (next(r for r in one.replacements if r.linear.label == last).weights for one in (repaired, shared))
+    assert np.array_equal(mine, theirs) == (stepped == 2)
+    assert [note.operator for note in repaired.notes].count(last) == 1
+    assert made.error(keeping, repaired.replacements) < 0.8 * made.error(keeping)
