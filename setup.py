@@ -46,5 +46,5 @@ setup(
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4"],
         "report": REPORT,
     },
-    entry_points={"console_scripts": ["onnxmi = onnxmi.cli:main"]},
+    entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
 )

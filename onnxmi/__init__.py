@@ -5,13 +5,17 @@
 >>> onnxmi.save(result.proto, "model.pruned.onnx")  # doctest: +SKIP
 """
 
-from onnxmi.calibration import Calibration, check_calibration, load_calibration
-from onnxmi.errors import OnnxmiError
-from onnxmi.measurement import Measurement, load_measurement, save_measurement
-from onnxmi.model import Model, load, save
-from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune
-from onnxmi.plan import Plan, load_plan
-from onnxmi.version import __version__
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxmi.calibration import Calibration, check_calibration, load_calibration
+    from onnxmi.errors import OnnxmiError
+    from onnxmi.measurement import Measurement, load_measurement, save_measurement
+    from onnxmi.model import Model, load, save
+    from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune
+    from onnxmi.plan import Plan, load_plan
+    from onnxmi.version import __version__
 
 __all__ = [
     "Analysis",
@@ -35,3 +39,41 @@ __all__ = [
     "save",
     "save_measurement",
 ]
+
+# Where each name is, so that it is imported when it is asked for: the command line has to look after Ctrl-C before
+# onnx, onnxruntime and numpy are loaded, which takes a second.
+_HOMES = {
+    "Analysis": "onnxmi.pipeline",
+    "Calibration": "onnxmi.calibration",
+    "Measurement": "onnxmi.measurement",
+    "Model": "onnxmi.model",
+    "OnnxmiError": "onnxmi.errors",
+    "Plan": "onnxmi.plan",
+    "PruneOptions": "onnxmi.pipeline",
+    "Result": "onnxmi.pipeline",
+    "__version__": "onnxmi.version",
+    "analyse": "onnxmi.pipeline",
+    "apply": "onnxmi.pipeline",
+    "check_calibration": "onnxmi.calibration",
+    "collect": "onnxmi.pipeline",
+    "load": "onnxmi.model",
+    "load_calibration": "onnxmi.calibration",
+    "load_measurement": "onnxmi.measurement",
+    "load_plan": "onnxmi.plan",
+    "prune": "onnxmi.pipeline",
+    "save": "onnxmi.model",
+    "save_measurement": "onnxmi.measurement",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the package."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Names of the package, also those that are not imported yet."""
+    return sorted({*globals(), *_HOMES})

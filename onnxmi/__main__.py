@@ -1,6 +1,24 @@
-"""Run the command line with `python -m onnxmi`."""
+"""Run the command line: `python -m onnxmi`, and the `onnxmi` script.
 
-from onnxmi.cli import main
+To import what it takes lasts long enough for a Ctrl-C to come; until the commands take care of it, it ends the process.
+"""
+
+import os
+import signal
+from importlib import import_module
+
+
+def run() -> None:
+    """Run the command line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+    import_module("onnxmi.cli").main(prog_name="onnxmi")
+
+
+def _stop(_number: int, _frame: object) -> None:
+    os.write(2, b"onnxmi: error: interrupted\n")
+    os._exit(130)
+
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -11,10 +11,11 @@ import click
 from onnxmi.cli.apply import apply
 from onnxmi.cli.bench import bench
 from onnxmi.cli.check import check
-from onnxmi.cli.failures import OneLineGroup, epilog, terminable
+from onnxmi.cli.failures import OneLineGroup, epilog
 from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
 from onnxmi.cli.report import report
+from onnxmi.cli.signals import interruptible
 from onnxmi.cli.statistics import capture, merge
 from onnxmi.cli.verbosity import VERSION, with_verbosity
 
@@ -37,7 +38,7 @@ from onnxmi.cli.verbosity import VERSION, with_verbosity
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Make ONNX models smaller and faster on a CPU, with nothing but the model and sample inputs."""
-    ctx.with_resource(terminable())
+    ctx.with_resource(interruptible())
     # They speak to programmers, as of what overflows in numpy; where it matters, it is looked for.
     ctx.with_resource(warnings.catch_warnings(action="ignore"))
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -5,19 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from onnxmi import report
+from onnxmi.cli.signals import INTERRUPTED
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
 
-INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
 _TYPED = "onnxmi.typed"  # where the context keeps the arguments
@@ -28,6 +25,7 @@ _EXIT_CODES = """Exit codes:
   2  wrong usage
   3  a file cannot be used, or the result cannot be written
   4  onnxmi contradicted itself: please report it
+  130  interrupted
 """
 
 
@@ -90,20 +88,3 @@ def _failures_in_one_line() -> Iterator[None]:
 def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"onnxmi: error: {report.printable(' '.join(message.split()))}", err=True)
     raise SystemExit(code)
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that temporary files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit_on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
