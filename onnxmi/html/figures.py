@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from onnxmi.html.labels import ending, two_lines, width
 from onnxmi.html.svg import ACCENT, CUT, FAINT, INK, KEPT, PAGE, WIDTH, axes, figure
 
 ROW, BAR = 38.0, 11.0  # px
-NAME = 42  # characters of a name that fit beside its numbers
 POINTS = 200  # of a curve that is a hundred and some px wide
-PANEL, PANEL_NAME, COLUMNS = 142.0, 27, 2
+PANEL, COLUMNS = 156.0, 2
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,10 @@ def bars(rows: Sequence[Bar]) -> Figure:
     ax.barh(middles, [row.outer for row in rows], BAR, color=CUT)
     ax.barh(middles, [min(row.inner, row.outer) for row in rows], BAR, color=KEPT)
     for place, row in enumerate(rows):
-        ax.text(0, ROW * place + 14, _ending(row.name, NAME), fontsize=12)
+        room = WIDTH - 16 - width(row.text, 12)
+        ax.text(0, ROW * place + 14, ending(row.name, 12, room), fontsize=12)
         ax.text(1, ROW * place + 14, row.text, fontsize=12, ha="right", color=FAINT)
     return fig
-
-
-def _ending(name: str, longest: int) -> str:
-    """Return the end of a name: the beginning is what layers have in common."""
-    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def widths(before: Sequence[int], after: Sequence[int]) -> Figure:
@@ -82,7 +78,7 @@ def growth(panels: Sequence[Growth], unit: str) -> Figure:
     for place, panel in enumerate(panels):
         row, column = divmod(place, COLUMNS)
         ax = axes(
-            fig, wide * column + 40, PANEL * row + 26, WIDTH - wide * (column + 1) + 8, PANEL * (rows - row - 1) + 36
+            fig, wide * column + 40, PANEL * row + 40, WIDTH - wide * (column + 1) + 8, PANEL * (rows - row - 1) + 36
         )
         _grow(ax, panel, unit if column == 0 else "")
     return fig
@@ -97,7 +93,7 @@ def _grow(ax: Axes, panel: Growth, label: str) -> None:
     if panel.kept < len(panel.gains):
         ax.axvline(panel.kept, color=ACCENT, linewidth=1.5, linestyle=(0, (4, 3)))
     ax.plot(panel.kept, totals[min(panel.kept, len(totals) - 1)], "o", color=KEPT, markersize=5)
-    ax.set_title(_ending(panel.name, PANEL_NAME), fontsize=11, loc="left", x=-0.2, color=INK)
+    ax.set_title(two_lines(panel.name, 11, WIDTH / COLUMNS - 18), fontsize=11, loc="left", x=-0.2, color=INK)
     ax.set_xlim(0, len(totals) - 1)
     ax.set_ylim(bottom=min(0.0, *totals))
     ax.margins(y=0.12)

@@ -91,7 +91,7 @@ def inline(fig: Figure, name: str, title: str, description: str) -> str:
         What the figure is, and what is to be seen on it: read aloud in its place.
     """
     buffer = io.StringIO()
-    fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    fig.savefig(buffer, format="svg", transparent=True)
     drawn = ElementTree.fromstring(buffer.getvalue())
     for part in (f"{_SVG}metadata", f"{_SVG}defs"):  # a style for the whole page, and a link to matplotlib
         for found in drawn.findall(part):

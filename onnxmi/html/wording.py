@@ -8,11 +8,13 @@ _SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A count, a number of bytes or a time in ms."""
+    """A count (M for millions), a number of bytes or a time in ms."""
     if value is None:
         return NOTHING
     if unit == "bytes":
         return f"{value / 1e6:,.2f}{_SPACE}MB" if value >= 1e6 else f"{value / 1e3:,.1f}{_SPACE}kB"
+    if unit == "count" and value >= 1e7:
+        return f"{value / 1e6:,.2f}{_SPACE}M"
     return f"{value:,.0f}" if unit == "count" else f"{value:,.3f}{_SPACE}ms"
 
 

@@ -70,6 +70,9 @@ def test_every_drawing_has_a_name_a_description_and_a_table(made):
     drawings = made.all("svg")
     assert len(drawings) >= 7
     assert {drawing["role"] for drawing in drawings} == {"img"}
+    parts = {attributes["id"]: tag for tag, attributes in made.elements if "id" in attributes}
+    for drawing in drawings:
+        assert [parts[name] for name in drawing["aria-labelledby"].split()] == ["title", "desc"]
     names = [text for tag, text in made.texts if tag == "title"]
     told = [text for tag, text in made.texts if tag == "desc"]
     assert len(told) == len(drawings) == len(names) - 1  # the page has a title, too
