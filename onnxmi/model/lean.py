@@ -31,7 +31,7 @@ Array = NDArray[Any]
 BULK = 2**20  # tensors of fewer bytes stay in the message
 LEAN = 2**27  # models of fewer bytes stay whole: copies of them are cheap
 ALIGNMENT = 4096  # of a tensor's place in a file, so that readers can map it into memory
-ROOT = Path(Path.cwd().anchor)  # what paths of lean models start from
+ROOT = Path(os.sep)  # what paths of lean models start from
 
 _T = onnx.TensorProto
 # Types of whole bytes: their entries lie in a file as numpy has them in memory.
@@ -92,7 +92,7 @@ def may_stay(tensor: onnx.TensorProto, folder: Path) -> bool:
     path, offset, length = _place(tensor, folder)
     size = estimate(tensor)
     fits = 0 <= offset <= path.stat().st_size - size and length == size
-    return _is_bulk(tensor.data_type, size) and fits and offset % 64 == 0
+    return _is_bulk(tensor.data_type, size) and fits and offset % 64 == 0 and _is_text(path)
 
 
 def leave(tensor: onnx.TensorProto, folder: Path) -> None:
@@ -106,6 +106,15 @@ def _place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = folder / entries["location"]
     return path, int(entries.get("offset", 0)), int(entries.get("length", estimate(tensor)))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a path can be written into a protobuf, whose strings are UTF-8."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refer(tensor: onnx.TensorProto, path: Path, offset: int) -> None:

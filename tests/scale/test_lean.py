@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -144,6 +147,22 @@ def test_what_cannot_be_mapped_is_loaded_as_ever(low, source, mlp, change):
         stream.truncate(5000)
     with pytest.raises(ModelError, match=r"external data"):
         load(source / "model.onnx").graph.constant("w1").sum()
+
+
+def test_a_folder_whose_name_is_no_text(low, source, mlp):
+    folder = source / os.fsdecode(b"not utf-8: \xff")
+    folder.mkdir()
+    for name in ("model.onnx", "weights.bin"):
+        (source / name).rename(folder / name)
+    model = load(folder / "model.onnx")
+    assert away(model.proto) == ["w0", "w1"]
+    assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+
+
+def test_the_package_does_not_need_a_working_directory(tmp_path):
+    gone = tmp_path / "gone"
+    code = f"import os; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); import onnxmi.model"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 # -- running, checking, writing --------------------------------------------------------------------------------------
