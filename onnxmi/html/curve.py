@@ -58,12 +58,13 @@ class Curve:
 
 
 _COSTS = ("macs", "size", "parameters")
+_DROP = "drop in {metric}"
 # From the most telling to the least; a drop is what every run has.
 _QUALITIES = (
-    ("value", ""),
+    ("value", "{metric}"),
     ("accuracy", "accuracy"),
     ("agreement", "same top answer"),
-    ("drop", "drop in quality"),
+    ("drop", _DROP),
 )
 
 
@@ -83,20 +84,22 @@ def read_sweep(data: Mapping[str, Any], where: str, run: Run | None = None) -> C
     if not is_sweep(data):
         raise DataError(f"{where}: is not what `onnxmi sweep --json` prints: it has no list `points`")
     fields = Fields(data, where)
-    return _curve(fields.entries("points"), fields.fields("dense"), run)
+    return _curve(fields.entries("points"), fields.fields("dense"), fields.text("metric"), run)
 
 
 def read_trials(data: Mapping[str, Any], where: str, run: Run) -> Curve | None:
     """Read what was tried on the way to a budget; None if nothing was."""
-    trials = Fields(data, where).entries("trials")
-    return _curve(trials, Fields(data, where).fields("before"), run) if trials else None
+    fields = Fields(data, where)
+    trials = fields.entries("trials")
+    return _curve(trials, fields.fields("before"), "", run) if trials else None
 
 
-def _curve(entries: tuple[Fields, ...], dense: Fields, run: Run | None) -> Curve:
+def _curve(entries: tuple[Fields, ...], dense: Fields, named: str, run: Run | None) -> Curve:
     key, metric = next(
-        ((key, name) for key, name in _QUALITIES if any(key in entry for entry in entries)), ("drop", "drop in quality")
+        ((key, name) for key, name in _QUALITIES if any(key in entry for entry in entries)), ("drop", _DROP)
     )
-    metric = metric or next((entry.text("metric") for entry in entries if "metric" in entry), "quality")
+    named = named or next((entry.text("metric") for entry in entries if "metric" in entry), "quality")
+    metric = metric.format(metric=named)
     whole = {cost: dense.number(cost) for cost in _COSTS}
     for quantity in run.quantities if run else ():
         cost = {"MACs a sample": "macs", "file size": "size", "parameters": "parameters"}.get(quantity.name, "")
@@ -123,7 +126,8 @@ def _here(run: Run | None, metric: str) -> Point | None:
     if run is None:
         return None
     left = {quantity.name: quantity.left for quantity in run.quantities}
-    quality = {"accuracy": run.agreement.accuracy, "same top answer": run.agreement.agreement}.get(metric)
+    seen = run.agreement
+    quality = {"accuracy": seen.accuracy, "agreement": seen.agreement, "same top answer": seen.agreement}.get(metric)
     if quality is None:
         return None
     return Point(

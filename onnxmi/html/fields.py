@@ -140,6 +140,8 @@ def _number(value: object) -> float | None:
 def _spelled(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_spelled(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_spelled(entry)}" for key, entry in value.items())
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

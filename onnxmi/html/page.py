@@ -66,6 +66,7 @@ def _run_context(
         "summary": plots.summary(run),
         "curve": plots.trade_off(curve),
         "here": curve is not None and curve.here is not None,
+        "dense": curve is not None and curve.dense is not None,
         "layers": plots.layers(run),
         "overview": len(run.layers) > 2 * ROWS,
         "growth": plots.growth(run),
@@ -78,12 +79,14 @@ def _run_context(
 def _sweep_context(sweep: Mapping[str, Any], where: str) -> dict[str, object]:
     fields = Fields(sweep, where)
     title = fields.text("model") if isinstance(sweep.get("model"), str) else ""
+    curve = read_sweep(sweep, where)
     return {
         "title": title or "Sweep",
         "lead": "What models of several sizes keep.",
         "run": None,
-        "curve": plots.trade_off(read_sweep(sweep, where)),
+        "curve": plots.trade_off(curve),
         "here": False,
+        "dense": curve.dense is not None,
     }
 
 

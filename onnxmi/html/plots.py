@@ -18,6 +18,7 @@ from onnxmi.html.wording import NOTHING, amount, counted, decimal, percent, spee
 
 ROWS = 16  # bars in one drawing: several stand side by side where there is room
 PANELS = 8  # small panels in one drawing
+SHARES = ("accuracy", "agreement", "same top answer")  # metrics that are shares
 MOST_PANELS = 48  # layers whose growth is drawn: those with most units
 
 T = TypeVar("T")
@@ -256,7 +257,7 @@ def trade_off(curve: Curve | None) -> Group | None:
     """Quality against what each model costs, once for every cost that is known of two or more."""
     if curve is None:
         return None
-    share = curve.metric in ("accuracy", "same top answer")
+    share = curve.metric in SHARES
     plots = []
     for name, value, across in _ACROSS:
         known = [(x, point.quality) for point in curve.points if (x := value(point)) is not None]

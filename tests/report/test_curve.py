@@ -51,6 +51,7 @@ def test_the_run_has_a_place_where_it_was_measured_alike(sweep, known):
         ({"agreement": 0.9, "accuracy": 0.8}, "accuracy", None),
         ({"agreement": 0.9}, "same top answer", 1.0),
         ({"drop": 0.1}, "drop in quality", 0.0),
+        ({"drop": 0.1, "metric": "f1"}, "drop in f1", 0.0),
         ({}, "drop in quality", 0.0),
     ],
 )
@@ -67,6 +68,22 @@ def test_what_was_tried_for_a_budget(run, known):
         ("share 0.7", 0.55, 2300 / 4400, 0.01),
     ]
     assert read_trials({**run, "trials": []}, "run.json", known) is None
+
+
+def test_the_metric_may_be_named_once(sweep):
+    for point in sweep["points"]:
+        del point["metric"]
+    sweep["metric"] = "top5"
+    assert read_sweep(sweep, "sweep.json").metric == "top5"
+
+
+def test_what_is_not_drawn_is_not_explained(run, sweep, read):
+    full = read(render(run, "run.json", (sweep, "sweep.json"))).text
+    assert "The dashed line is the original. The diamond is this run." in full
+    del sweep["dense"]["value"], run["quality"]
+    text = read(render(run, "run.json", (sweep, "sweep.json"))).text
+    assert "dashed line" not in text
+    assert "diamond" not in text
 
 
 def test_one_drawing_for_each_cost_that_is_known_of_two(sweep):

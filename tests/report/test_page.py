@@ -130,6 +130,7 @@ def test_colours_stand_out_in_light_in_dark_and_in_print(made):
         "25% parameters left", "30% of the file size", "35% of the MACs", "2.00\N{MULTIPLICATION SIGN} faster",
         "90% accuracy \N{MINUS SIGN}2.0 points", "97% same top answer", "Every check passed.", "127 samples",
         "onnxmi prune model.onnx calib.npz -o small.onnx", "ab" * 32, "cd" * 32, "9.8.7", "joint",
+        "asked macs: 0.4 reached macs: 0.35",
         "an output of the model", "embedding", "the plain cut was better", "measured on 900 samples", "finite outputs",
     ],
 )  # fmt: skip
