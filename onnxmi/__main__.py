@@ -12,7 +12,10 @@ def run() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
-    import_module("onnxmi.cli").main(prog_name="onnxmi")
+    try:
+        import_module("onnxmi.cli").main(prog_name="onnxmi")
+    finally:  # how it ended is settled; Python would let an interrupt kill what is left
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _stop(_number: int, _frame: object) -> None:

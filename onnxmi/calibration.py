@@ -20,6 +20,7 @@ from onnxmi.model import Graph, TensorInfo
 
 Array = NDArray[Any]
 LABELS = "labels"
+MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
 GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
 
 
@@ -126,6 +127,7 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
         _check_rank(fitted[name], info, where)
     count, whole = _count(fitted, inputs, arrays.get(LABELS), where)
     step = _fixed_batch(inputs, whole)
+    _check_padding(fitted, whole, count, step, where)
     notes += [
         f"{name}: the same for all samples (its first size is {fitted[name].shape[0]}, not {count})"
         for name in sorted(whole)
@@ -236,6 +238,15 @@ def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str]) -> int | Non
     firsts = [info.dims[0] for name, info in inputs.items() if info.dims and name not in whole]
     fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
     return fixed[0] if fixed else None
+
+
+def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, step: int | None, where: str) -> None:
+    """A graph with a fixed batch gets full ones, whatever it takes to fill them."""
+    size = sum(array.nbytes for name, array in arrays.items() if name not in whole) // count
+    if step is not None and step > count and step * size > MOST_PADDED:
+        raise CalibrationError(
+            f"{where}: has {count} samples; the model wants batches of {step:,}, too many to fill up"
+        )
 
 
 def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None:

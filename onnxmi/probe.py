@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnxmi.model import Model, TensorInfo
 from onnxmi.runtime import Feeds, as_numpy, open_session
 
 Array = NDArray[Any]
+MOST = 1 << 30  # bytes of a made-up input
 SMALL = 4096  # integer tensors up to this size are remembered with their values: they are shape arithmetic
 
 
@@ -155,6 +157,8 @@ def _make(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
     assert info.dims is not None
     assert info.dtype is not None
     shape = tuple(_size(dim, axis, sizes) for axis, dim in enumerate(info.dims))
+    if prod(shape) * info.dtype.itemsize > MOST:
+        raise ModelError(f"input {info.name!r} of shape {shape} is too large to make one up")
     if info.dtype.kind in "iub":
         return np.ones(shape, dtype=info.dtype)
     if info.dtype.kind == "O":

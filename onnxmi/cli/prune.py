@@ -14,8 +14,9 @@ from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, OUTPUT, SEED, THREADS, kinds
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_external, check_page, check_target, default_target
+from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.dims.channel_graph import KINDS
-from onnxmi.errors import UsageError
+from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
 from onnxmi.progress import progress_bars
@@ -62,6 +63,7 @@ from onnxmi.select_channels import TARGETS
     help="What layers right below the outputs are scored against.",
 )
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")
 @JSON
 def prune(
@@ -71,6 +73,7 @@ def prune(
     plan: Path | None,
     stats: Path | None,
     page: Path | None,
+    allow_unchanged: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -95,8 +98,14 @@ def prune(
     options.check()
     source = load(model)
     check_external(source, target, plan_target, *filter(None, [page]))
-    with progress_bars() as progress:
-        result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+    try:
+        with progress_bars() as progress:
+            result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+    except NothingToPruneError as error:
+        if not allow_unchanged:
+            raise
+        write_unchanged(source, target, plan_target, str(error), as_json)
+        return
     files: dict[Path, Content] = contents(result.proto, target, bool(source.externals))
     files[plan_target] = result.plan.to_json().encode()
     if plan is not None and plan.resolve() == plan_target.resolve():

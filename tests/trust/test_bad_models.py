@@ -150,3 +150,9 @@ def test_values_of_four_bits_share_bytes(mlp):
     weight(proto, "more").raw_data = b"\x12\x34"
     with pytest.raises(ModelError, match="'more' has 2 bytes"):
         Model.of(proto)
+
+
+def test_a_batch_that_samples_would_be_repeated_for_until_the_memory_is_full(place, mlp):
+    onnx.save(mlp(batch=2**40), place.folder / "model.onnx")
+    assert "batches of 1,099,511,627,776, too many to fill up" in place.fails(3, "prune", "model.onnx", "calib.npz")
+    assert "input 'x' of shape (1099511627776, 6) is too large to make" in place.fails(3, "inspect", "model.onnx")
