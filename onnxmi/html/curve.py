@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxmi.errors import DataError
@@ -25,6 +25,8 @@ class Point:
         How many times as fast as the original.
     quality : float or None
         In the unit of the curve.
+    share : float or None
+        Of the original's cost, that was aimed at.
     """
 
     label: str
@@ -33,6 +35,7 @@ class Point:
     parameters: float | None
     speedup: float | None
     quality: float | None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class Curve:
         Quality of the original.
     here : Point or None
         The result of the run that the page is about.
+    joined : bool
+        Whether the points are of one kind, so that a line through them means something.
     """
 
     metric: str
     points: tuple[Point, ...]
     dense: float | None = None
     here: Point | None = None
+    joined: bool = True
 
 
 _COSTS = ("macs", "size", "parameters")
@@ -91,7 +97,9 @@ def read_trials(data: Mapping[str, Any], where: str, run: Run) -> Curve | None:
     """Read what was tried on the way to a budget; None if nothing was."""
     fields = Fields(data, where)
     trials = fields.entries("trials")
-    return _curve(trials, fields.fields("before"), "", run) if trials else None
+    return (
+        replace(_curve(trials, fields.fields("before"), fields.text("metric"), run), joined=False) if trials else None
+    )
 
 
 def _curve(entries: tuple[Fields, ...], dense: Fields, named: str, run: Run | None) -> Curve:
@@ -111,11 +119,13 @@ def _curve(entries: tuple[Fields, ...], dense: Fields, named: str, run: Run | No
 
 def _point(entry: Fields, key: str, whole: Mapping[str, float | None]) -> Point:
     macs, size, parameters = (_share(entry.number(cost), whole[cost]) for cost in _COSTS)
-    return Point(_label(entry), macs, size, parameters, entry.number("speedup"), entry.number(key))
+    share = entry.number("share") if macs is None else None
+    return Point(_label(entry), macs, size, parameters, entry.number("speedup"), entry.number(key), share)
 
 
 def _label(entry: Fields) -> str:
-    return next((f"{key} {entry.spelled(key)}" for key in ("keep", "target", "share") if key in entry), "")
+    known = [f"{key} {entry.spelled(key)}" for key in ("keep", "target", "share") if key in entry]
+    return ", ".join([*known[:1], *filter(None, [entry.text("repair")])])
 
 
 def _share(cost: float | None, whole: float | None) -> float | None:

@@ -77,6 +77,10 @@ class Fields:
         """A text fit to be shown; empty if missing."""
         return shown(self._typed(key, str) or "", longest)
 
+    def lists(self, key: str) -> bool:
+        """Whether a list is there."""
+        return isinstance(self._values.get(key), list)
+
     def says(self, key: str) -> bool:
         """Whether something of any type is there that is not empty."""
         return bool(self._values.get(key))

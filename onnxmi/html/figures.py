@@ -118,6 +118,7 @@ def trade_off(
     upright: Axis,
     dense: float | None,
     here: tuple[float, float] | None,
+    joined: bool = True,
 ) -> Figure:
     """Draw quality against cost: the models in order, the original as a line, the run at hand as a diamond."""
     fig = figure(262)
@@ -126,7 +127,7 @@ def trade_off(
     if dense is not None:
         ax.axhline(dense, color=FAINT, linewidth=1.5, linestyle=(0, (4, 3)))
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    ax.plot(xs, ys, "-o", color=KEPT, markersize=6)
+    ax.plot(xs, ys, "-o" if joined else "o", color=KEPT, markersize=6)
     if here is not None:
         ax.plot(*here, "D", color=ACCENT, markersize=9, markeredgecolor=PAGE)
     ax.margins(0.08, 0.08)

@@ -248,6 +248,7 @@ def _repair_bars(chunk: Sequence[Bar], place: int) -> Plot:
 
 _ACROSS: tuple[tuple[str, Callable[[Point], float | None], Axis], ...] = (
     ("MACs", lambda point: point.macs, Axis("multiply-accumulates left", True)),
+    ("share", lambda point: point.share, Axis("share of the cost aimed at", True)),  # where MACs were not counted
     ("size", lambda point: point.size, Axis("file size left", True)),
     ("speed", lambda point: point.speedup, Axis("speed-up over the original", False)),
 )
@@ -265,7 +266,7 @@ def trade_off(curve: Curve | None) -> Group | None:
         if len(points) < 2:
             continue
         here = _place(curve.here, value)
-        drawn = figures.trade_off(points, across, Axis(curve.metric, share), curve.dense, here)
+        drawn = figures.trade_off(points, across, Axis(curve.metric, share), curve.dense, here, curve.joined)
         told = "; ".join(f"{_x(x, across)}: {_y(y, share)}" for x, y in points)
         title = f"{curve.metric.capitalize()} against {across.label}"
         plots.append(_plot(drawn, f"trade-{name.lower()}", title, f"{told}."))

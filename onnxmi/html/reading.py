@@ -130,7 +130,7 @@ def read_run(data: Mapping[str, Any], where: str) -> Run:
             for entry in fields.entries("checks")
         ),
         notes=fields.texts("notes"),
-        budget=fields.fields("budget").pairs(),
+        budget=_budget(fields),
         made=_made(fields),
         options=options.pairs(),
         command=fields.text("command", 2000),
@@ -159,6 +159,21 @@ def _layer(entry: Fields) -> LayerCut:
         raise DataError(f"{entry.where}: has no sizes, or is larger after than before")
     parts = max(int(entry.number("parts") or 1), 1)
     return LayerCut(entry.text("name"), entry.text("kind"), before, after, parts, entry.numbers("gains"))
+
+
+def _budget(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """Read what was asked for and reached: a list of goals, or an object of both."""
+    key = next((key for key in ("goals", "budget") if fields.lists(key)), None)
+    if key is None:
+        return fields.fields("budget").pairs()
+    return tuple(
+        (
+            entry.text("name"),
+            f"asked {entry.spelled('asked')}, reached {entry.spelled('reached')}"
+            + (": met" if entry.flag("met") else ": not met" if "met" in entry else ""),
+        )
+        for entry in fields.entries(key)
+    )
 
 
 def _left_alone(fields: Fields) -> tuple[LeftAlone, ...]:

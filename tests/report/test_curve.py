@@ -86,6 +86,29 @@ def test_what_is_not_drawn_is_not_explained(run, sweep, read):
     assert "diamond" not in text
 
 
+def test_trials_that_say_only_what_they_aimed_at(run, known, read):
+    tried = ((0.5, 0.03, "one pass"), (0.5, 0.02, "step by step"), (0.4, 0.05, "one pass"))
+    trials = [{"share": s, "drop": d, "error": 0.01, "repair": how, "fits": True} for s, d, how in tried]
+    run |= {"trials": trials, "metric": "accuracy"}
+    curve = read_trials(run, "run.json", known)
+    assert curve is not None
+    assert (curve.metric, curve.joined) == ("drop in accuracy", False)
+    assert {(point.label, point.share) for point in curve.points} == {
+        ("share 0.5, one pass", 0.5), ("share 0.5, step by step", 0.5), ("share 0.4, one pass", 0.4),
+    }  # fmt: skip
+    assert "Drop in accuracy against share of the cost aimed at" in read(render(run, "run.json")).text
+
+
+@pytest.mark.parametrize("key", ["goals", "budget"])
+def test_goals_one_by_one(run, read, key):
+    run[key] = [
+        {"name": "macs", "asked": 0.4, "reached": 0.35, "met": True},
+        {"name": "speedup", "asked": 3.0, "reached": 2.0, "met": False},
+    ]
+    text = read(render(run, "run.json")).text
+    assert "macs asked 0.4, reached 0.35: met speedup asked 3, reached 2: not met" in text
+
+
 def test_one_drawing_for_each_cost_that_is_known_of_two(sweep):
     del sweep["points"][0]["speedup"], sweep["points"][1]["speedup"]
     with settings():
