@@ -19,6 +19,7 @@ from onnxmi.bench_operators import OperatorTime
 from onnxmi.report import printable
 
 SHOWN = 12  # operators that the terminal shows; --json has all
+COLUMNS = 3  # models whose names fit over the columns of a table; more are numbered
 SLOWED = 1.5  # operators that add up to more than this many times the latency were slowed down by the profiler
 
 
@@ -38,21 +39,23 @@ def _plain(text: str) -> Text:
     return Text(printable(text), overflow="fold")
 
 
-def _table(title: str, *columns: str, numbers: bool = True) -> Table:
+def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(columns[0], overflow="fold")
     for heading in columns[1:]:
-        table.add_column(_plain(heading), justify="right", no_wrap=numbers, overflow="fold")
+        table.add_column(_plain(heading), justify="right", no_wrap=True, overflow="fold")
     return table
 
 
 def _subjects(bench: Bench) -> Table:
     first = bench.rows[: len(bench.subjects)]
     memory = [row.memory for row in first if row.memory is not None]
+    many = len(bench.subjects) > COLUMNS
     table = _table("Models", "model", "file size", "parameters", "MACs a sample", *(["peak memory"] if memory else []))
-    for subject, row in zip(bench.subjects, first, strict=True):
+    for number, (subject, row) in enumerate(zip(bench.subjects, first, strict=True), 1):
+        name = f"{number} {subject.name}" if many else subject.name
         cells = [byte_text(subject.size), f"{subject.parameters:,}", f"{row.macs:,}"]
-        table.add_row(_plain(subject.name), *cells, *([] if row.memory is None else [byte_text(row.memory)]))
+        table.add_row(_plain(name), *cells, *([] if row.memory is None else [byte_text(row.memory)]))
     return table
 
 
@@ -89,14 +92,14 @@ def _speedup(row: Row) -> str:
 
 def _operators(bench: Bench) -> Table:
     """One row an operator, the longest of any model first; ms of a run in the first setting, and how many nodes."""
-    table = _table(
-        "Where the time goes, ms (nodes)", "operator", *(subject.name for subject in bench.subjects), numbers=False
-    )
+    many = len(bench.subjects) > COLUMNS
+    headings = [str(number) if many else subject.name for number, subject in enumerate(bench.subjects, 1)]
+    table = _table(f"Where the time goes, ms{'' if many else ' (nodes)'}", "operator", *headings)
     found = [{entry.operator: entry for entry in operators} for operators in bench.operators]
     names = {name: max(at[name].milliseconds for at in found if name in at) for at in found for name in at}
     ranked = sorted(names, key=lambda name: -names[name])
     for name in ranked[:SHOWN]:
-        table.add_row(_plain(name), *(_cell(at.get(name)) for at in found))
+        table.add_row(_plain(name), *(_cell(at.get(name), many) for at in found))
     if len(ranked) > SHOWN:
         rest = [sum(at[name].milliseconds for name in ranked[SHOWN:] if name in at) for at in found]
         table.add_row(f"{len(ranked) - SHOWN} others", *(f"{time:.3f}" for time in rest))
@@ -105,8 +108,10 @@ def _operators(bench: Bench) -> Table:
     return table
 
 
-def _cell(entry: OperatorTime | None) -> str:
-    return "-" if entry is None else f"{entry.milliseconds:.3f} ({entry.nodes})"
+def _cell(entry: OperatorTime | None, short: bool) -> str:
+    if entry is None:
+        return "-"
+    return f"{entry.milliseconds:.3f}" + ("" if short else f" ({entry.nodes})")
 
 
 def _total(operators: Sequence[OperatorTime]) -> float:
@@ -116,9 +121,10 @@ def _total(operators: Sequence[OperatorTime]) -> float:
 def _heavy_shares(bench: Bench) -> str:
     """Say how much of the time is in products, which shrink with two widths."""
     shares = []
-    for subject, operators in zip(bench.subjects, bench.operators, strict=True):
+    for number, (subject, operators) in enumerate(zip(bench.subjects, bench.operators, strict=True), 1):
         heavy, total = _total([entry for entry in operators if entry.heavy]), _total(operators)
-        shares.append(f"{heavy / total if total else 0.0:.0%} of {subject.name}")
+        name = f"model {number}" if len(bench.subjects) > COLUMNS else subject.name
+        shares.append(f"{heavy / total if total else 0.0:.0%} of {name}")
     return f"Products and convolutions, whose work shrinks fastest when widths are cut: {', '.join(shares)}."
 
 

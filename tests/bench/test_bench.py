@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import numpy as np
 import onnx
@@ -179,6 +180,14 @@ def test_tables_fit_80_columns_and_name_what_they_show(place):
     for heading in ("file size", "peak memory", "1 thread, batch 1, ", "1 thread, batch 8, ", "speed-up", "FusedGemm"):
         assert heading in shown
     assert "note: the inputs are made up" in shown
+
+
+def test_many_models_are_numbered_in_the_table_of_operators(place):
+    names = ["wide.onnx", "narrow.onnx", "wide.onnx", "narrow.onnx"]
+    shown = place.succeeds("bench", *names, "--threads", "1", "--seconds", "0.05", "--no-memory", "--batch", "3")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.findall(r"^ ([1-9]) ", shown, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert re.search(r" operator +1 +2 +3 +4 *\n", shown)
 
 
 def test_csv_has_a_row_for_each_model_and_setting(place):
