@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from onnxmi import html, pipeline
 from onnxmi.cli import main
 
-PRUNE = ("prune", "model.onnx", "calib.npz", "--threads", "1")
+PRUNE = ("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--threads", "1")
 
 
 class Folder:
@@ -125,7 +125,7 @@ def test_a_run_with_its_page(folder, read):
     printed = folder.succeeds(*PRUNE, "--report", "run page.html")
     assert "wrote run page.html" in printed
     made = read((folder.path / "run page.html").read_bytes())
-    assert "onnxmi prune model.onnx calib.npz --threads 1 --report 'run page.html'" in made.text
+    assert f"onnxmi {' '.join(PRUNE)} --report 'run page.html'" in made.text
     assert "Every check passed." in made.text
     assert "Nats against the number of units k, 2 layers" in made.text
 
@@ -140,7 +140,7 @@ def test_the_page_is_that_of_what_json_says(folder):
 def test_json_has_what_the_page_needs(folder):
     found = json.loads(folder.succeeds(*PRUNE, "--json"))
     plan = (folder.path / "model.pruned.plan.json").read_text()
-    assert found["command"] == "onnxmi prune model.onnx calib.npz --threads 1 --json"
+    assert found["command"] == f"onnxmi {' '.join(PRUNE)} --json"
     assert [layer["gains"] for layer in found["layers"]] == [layer["gains"] for layer in json.loads(plan)["layers"]]
     assert {"onnxmi", "onnx", "onnxruntime", "numpy"} <= set(found["versions"])
 
