@@ -1,6 +1,6 @@
 """How much memory a model takes: the peak of a process of its own that loads the file and runs it.
 
-    python -m onnxmi.bench_memory MODEL INPUTS.npz THREADS
+    python -m onnxmi.bench_memory MODEL INPUTS.npz THREADS NAME...
 
 prints the bytes by which the process grew at its peak, over what it had with onnxruntime already loaded.
 """
@@ -8,7 +8,6 @@ prints the bytes by which the process grew at its peak, over what it had with on
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmi.errors import ModelError
+from onnxmi.errors import DataError, ModelError
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime import Feeds, open_file
+
+if sys.platform != "win32":
+    import resource
 
 RUNS = 3  # the first run allocates, later ones may still grow an arena
 
@@ -36,7 +38,7 @@ def peak_memory(path: Path, feeds: Feeds, threads: int) -> int:
         # np.savez has parameters of its own, which may have the name of an input
         np.savez(inputs, *feeds.values())
         names = list(feeds)
-        command = [sys.executable, "-m", __name__, str(path), str(inputs), str(threads), *names]
+        command = [sys.executable, "-P", "-m", __name__, str(path), str(inputs), str(threads), *names]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
@@ -51,8 +53,10 @@ def _peak() -> int:
     """
     with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    if sys.platform == "win32":
+        raise DataError("peak memory cannot be measured on Windows")
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
 def _forget_peak() -> None:

@@ -69,7 +69,7 @@ def test_memory_is_that_of_a_process_of_its_own(tmp_path, mlp):
     feeds = {"x": np.ones((1, 6), np.float32)}
     small, large = (peak_memory(tmp_path / f"{name}.onnx", feeds, 1) for name in ("small", "large"))
     assert 40e6 < large - small < 200e6
-    assert small < 100e6 < held.nbytes
+    assert small < 40e6 < held.nbytes, "neither the libraries nor what this process holds count"
 
 
 def test_inputs_may_have_any_name(tmp_path, mlp):
