@@ -37,7 +37,7 @@ setup(
         "onnxruntime>=1.18",
         "onnx-graphsurgeon>=0.5.2",
         "numpy>=1.26",
-        "click>=8.1",
+        "click>=8.2",
         "rich>=13",
     ],
     extras_require={

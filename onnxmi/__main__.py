@@ -12,13 +12,17 @@ def run() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
+    main = import_module("onnxmi.cli").main
+    interrupted = import_module("onnxmi.cli.signals").Interrupted
     try:
-        import_module("onnxmi.cli").main(prog_name="onnxmi")
+        main(prog_name="onnxmi")
+    except interrupted:  # just before or after what is told of in the usual way
+        _stop()
     finally:  # how it ended is settled; Python would let an interrupt kill what is left
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _stop(_number: int, _frame: object) -> None:
+def _stop(*_signal: object) -> None:
     os.write(2, b"onnxmi: error: interrupted\n")
     os._exit(130)
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from onnxmi import report
-from onnxmi.cli.signals import INTERRUPTED
+from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
@@ -70,7 +70,7 @@ def _failures_in_one_line() -> Iterator[None]:
         _fail(f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code)
     except MemoryError:
         _fail("not enough memory", DataError.exit_code)
-    except (KeyboardInterrupt, EOFError):
+    except (Interrupted, KeyboardInterrupt, EOFError):
         _fail("interrupted", INTERRUPTED)
     except OSError as error:
         if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends quietly

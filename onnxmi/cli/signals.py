@@ -13,7 +13,12 @@ from typing import NoReturn
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 GRACE = 1.0  # seconds that the run has to unwind
 
+
 _SHOW_CURSOR = b"\x1b[?25h\r\n"  # progress bars hide it
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. Not a KeyboardInterrupt, which click would answer in its own words wherever it comes."""
 
 
 @contextmanager
@@ -27,12 +32,12 @@ def interruptible() -> Iterator[None]:
         yield
         return
     with ExitStack() as restored:
+        restored.enter_context(_watched())
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.getsignal(number)
             if before is not None and before is not signal.SIG_IGN:
                 signal.signal(number, _unwind)
                 restored.callback(signal.signal, number, before)
-        restored.enter_context(_watched())
         yield
 
 
@@ -46,7 +51,7 @@ def end_at_once(number: int, _frame: FrameType | None = None) -> NoReturn:
 def _unwind(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(number, end_at_once)  # who asks twice does not want to wait
     if number == signal.SIGINT:
-        raise KeyboardInterrupt
+        raise Interrupted
     raise SystemExit(128 + number)
 
 

@@ -105,6 +105,30 @@ def test_who_asks_twice_does_not_wait(run):
     assert process.returncode == 130
 
 
+# Interrupted when the command is done, and click cleans up.
+_LATE = """
+import os, signal, sys, time
+from onnxmi import __main__, pipeline
+from onnxmi.cli import main
+real = main.invoke
+def invoke(ctx):
+    try:
+        return real(ctx)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+main.invoke = invoke
+sys.argv = ["onnxmi", "inspect", "none.onnx"]
+__main__.run()
+"""
+
+
+def test_an_interrupt_between_our_code_and_the_libraries(run):
+    """click would say Aborted! and exit with 1."""
+    process = run(_LATE)
+    assert process.communicate(timeout=60)[1].endswith("onnxmi: error: interrupted\n")
+    assert process.returncode == 130
+
+
 def test_what_is_ignored_stays_ignored(run):
     """Shells start what runs in the background so."""
     process = run(_IMPORTING, signal.SIG_IGN)
