@@ -42,6 +42,7 @@ from onnxmi.cli import main as command_line  # noqa: E402
 
 REFUSED = {1, 2, 3}
 SAMPLES = 16
+HALF = ["--keep", "0.5"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def model_case(rng: random.Random) -> Case:
     proto = perceptron() if rng.random() < 0.3 else random_model(random.Random(rng.randrange(200)), longest=4)
     structured = rng.random() < 0.5
     data = damage_model(rng, proto) if structured else damage_bytes(rng, proto.SerializeToString())
-    args = ["inspect", "model.onnx", "--json"] if rng.random() < 0.2 else prune_args()
+    args = ["inspect", "model.onnx", "--json"] if rng.random() < 0.2 else [*prune_args(), *HALF]
     return Case({"model.onnx": data, "calib.npz": npz(arrays_for(proto))}, args)
 
 
@@ -100,7 +101,7 @@ def sample_case(rng: random.Random) -> Case:
     arrays = arrays_for(proto) | {"labels": np.arange(SAMPLES) % 7}
     structured = rng.random() < 0.5
     data = damage_arrays(rng, arrays) if structured else damage_bytes(rng, npz(arrays))
-    return Case({"model.onnx": proto.SerializeToString(), "calib.npz": data}, prune_args())
+    return Case({"model.onnx": proto.SerializeToString(), "calib.npz": data}, [*prune_args(), *HALF])
 
 
 def plan_case(rng: random.Random) -> Case:
@@ -127,7 +128,7 @@ def make_plan() -> str:
         write(Path(folder), Case({"model.onnx": proto.SerializeToString(), "calib.npz": npz(arrays_for(proto))}, []))
         child = os.fork()
         if child == 0:
-            run_command(Path(folder), prune_args(), 8 << 30)
+            run_command(Path(folder), [*prune_args(), *HALF], 8 << 30)
         os.waitpid(child, 0)
         return Path(folder, "out.plan.json").read_text(encoding="utf-8")
 

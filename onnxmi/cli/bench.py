@@ -19,7 +19,7 @@ from onnxmi.report_bench import bench_csv, bench_data, show_bench
 from onnxmi.report_data import to_json
 
 
-class Counts(click.ParamType[tuple[int, ...]]):
+class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only
     """Whole numbers separated by commas."""
 
     name = "N,..."

@@ -27,7 +27,7 @@ from onnxmi.report_check import check_data, check_markdown, github_annotations, 
 from onnxmi.report_data import to_json
 
 
-class Quantity(click.ParamType[float]):
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only
     """A number with a unit."""
 
     name = "quantity"
