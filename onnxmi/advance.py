@@ -6,7 +6,7 @@ pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -30,6 +30,11 @@ class Advance:
     def pieces(self) -> Pieces:
         """The model's nodes and weights; change a weight before the step that reads it."""
         return self._pieces
+
+    @property
+    def states(self) -> Sequence[Mapping[str, Array]]:
+        """The live tensors of every batch, where the model stands."""
+        return self._states
 
     def amend(self, tensor: str, scale: Array, shift: Array) -> None:
         """Scale and shift a live tensor along its last axis, in every batch."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxmi.archive import read_archive
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Graph, TensorInfo
+from onnxmi.padding import Padding
 
 Array = NDArray[Any]
 LABELS = "labels"
@@ -42,6 +43,8 @@ class Calibration:
         The fixed batch size of the graph; None where the batch is dynamic.
     notes : tuple of str
         Casts and other things done that the user should know.
+    padding : Padding or None
+        What may be left out of the batches; see `onnxmi.packing`.
     """
 
     arrays: Mapping[str, Array]
@@ -50,6 +53,7 @@ class Calibration:
     count: int
     step: int | None
     notes: tuple[str, ...] = ()
+    padding: Padding | None = None
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
@@ -76,6 +80,14 @@ class Calibration:
             chosen = samples[start : start + step]
             padded = chosen if self.step is None else np.resize(chosen, step)
             yield chosen, self.feed(padded)
+
+    def packed(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+        """Yield batches as `batches` does, where padding is known the shortest samples first and without it."""
+        if self.padding is None:
+            yield from self.batches(samples, size)
+            return
+        for chosen, feeds in self.batches(self.padding.shortest_first(samples), size):
+            yield chosen, self.padding.trimmed(feeds, chosen)
 
     def split(self, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Deal the samples into two sorted sets by seed; the second gets `share` of them (none of a single sample)."""

@@ -220,7 +220,7 @@ def _gauges(
 
 def _batches(calibration: Calibration, sets: Sequence[Samples], size: int) -> Iterator[tuple[int, Batch]]:
     for number, samples in enumerate(sets):
-        for chosen, feeds in calibration.batches(samples, size):
+        for chosen, feeds in calibration.packed(samples, size):
             yield number, Batch.of(calibration, chosen, feeds)
 
 

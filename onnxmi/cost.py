@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import atoms
+from onnxmi.dims.term import Term, atoms
 from onnxmi.model import Graph, Node
 from onnxmi.model.external import byte_size
 from onnxmi.probe import run_shapes
@@ -90,6 +90,23 @@ _MACS: Mapping[str, tuple[Counting | None, int]] = {
     "QLinearMatMul": (_product, 3),
     "QLinearConv": (_convolution, 3),
 }
+
+
+def macs_axes(node: Node, channels: ChannelGraph) -> tuple[Term, ...]:
+    """Return the terms of the axes that a node's multiply-accumulates are proportional to."""
+    _, second = _MACS.get(node.op, (None, 1))
+    operands = {0: node.inputs[0], second: node.inputs[second]}
+    source, weight = (channels.read(node.index, operand, name) or () for operand, name in operands.items())
+    result = channels.axes.get(node.outputs[0], ())
+    if node.op in _TRANSPOSED:
+        return (*source, *weight[1:])
+    if node.op in _CONVOLVED:
+        return (*result, *weight[1:])
+    return (*result, *(source[-2 if node.attributes.get("transA", 0) else -1 :][:1]))
+
+
+_TRANSPOSED = frozenset({"ConvTranspose"})
+_CONVOLVED = frozenset(op for op, (counting, _) in _MACS.items() if counting is _convolution)
 
 
 @dataclass(frozen=True)

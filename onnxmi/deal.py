@@ -12,6 +12,7 @@ from onnxmi.calibration import Calibration, chances
 Samples = NDArray[np.int64]
 
 HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
+HELD_BACK_TO_SEARCH = 1 / 4  # where that agreement decides what is made: fewer samples tell less than it asks
 JUDGED = 1 / 10  # share of the others that judges the repair
 
 
@@ -37,7 +38,7 @@ class Deal:
         return self.judge if self.judge.size else self.fit
 
 
-def deal_samples(data: Calibration, seed: int) -> Deal:
+def deal_samples(data: Calibration, seed: int, held_back: float = HELD_BACK) -> Deal:
     """Divide the calibration samples by seed and content: a sample gets the same part in whatever file it comes.
 
     So statistics of several files can be added up, equal samples are never on both sides, and the shares are kept on
@@ -45,11 +46,11 @@ def deal_samples(data: Calibration, seed: int) -> Deal:
     """
     lots = chances(data.fingerprints, seed)
     order = np.argsort(lots, kind="stable")
-    held = _clipped(int((lots < HELD_BACK).sum()), data.count * HELD_BACK)
+    held = _clipped(int((lots < held_back).sum()), data.count * held_back)
     held = min(max(held, 1), data.count - 1)
     work = data.count - held
-    limit = HELD_BACK + (1 - HELD_BACK) * JUDGED
-    judge = _clipped(int(((lots >= HELD_BACK) & (lots < limit)).sum()), work * JUDGED)
+    limit = held_back + (1 - held_back) * JUDGED
+    judge = _clipped(int(((lots >= held_back) & (lots < limit)).sum()), work * JUDGED)
     parts = np.split(order, [held, held + judge])
     out, judging, fit = (np.sort(part) for part in parts)
     return Deal(fit, judging, out if out.size else fit)

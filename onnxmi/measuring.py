@@ -24,6 +24,7 @@ from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.measurement import Measurement, load_measurement
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
+from onnxmi.packing import packed
 from onnxmi.scoring import UNMEASURED
 from onnxmi.statistics import Statistics
 
@@ -40,6 +41,7 @@ def collect(
     source = as_model(model)
     data = as_calibration(calibration, source)
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
+    data = packed(source, analysis.graph, data, options.mask, options.threads)
     return measure_statistics(analysis, data, deal_samples(data, options.seed), options, progress)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+from onnxmi.budget import Budget
 from onnxmi.errors import UsageError
 from onnxmi.scoring import SCORERS
 from onnxmi.select_channels import TARGETS
+from onnxmi.sizes import parse_alignment
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,16 @@ class PruneOptions:
 
     Attributes
     ----------
-    keep : float
-        Share of every layer's units that stays, above 0 and at most 1.
+    keep, max_size, params, macs, speedup, max_latency, max_drop
+        What is asked for; see `onnxmi.budget.Budget`. Without any, the fastest model that costs at most one point.
+    best_effort : bool
+        Take the nearest that can be reached instead of failing.
+    metric : str or None
+        What `max_drop` counts; see `onnxmi.metrics`. None for accuracy with labels, else agreement.
+    align : str
+        "auto" for sizes that pay on the processor, "none", or a number that sizes are multiples of.
+    batch : int
+        Samples a run when times are measured.
     score : str
         joint, pairwise, magnitude, wanda, variance or random.
     estimator : str
@@ -32,7 +43,7 @@ class PruneOptions:
     threads : int
         Intra-operator threads of onnxruntime; 0 lets it choose.
     batch_size : int
-        Samples a run.
+        Samples a run when statistics are measured.
     mask : str or None
         The input that is zero at padding; without it, one with "mask" in its name.
     memory : int or None
@@ -43,7 +54,17 @@ class PruneOptions:
         Measure both models' latency.
     """
 
-    keep: float = 0.5
+    keep: float | None = None
+    max_size: int | None = None
+    params: float | None = None
+    macs: float | None = None
+    speedup: float | None = None
+    max_latency: float | None = None
+    max_drop: float | None = None
+    best_effort: bool = False
+    metric: str | None = None
+    align: str = "auto"
+    batch: int = 1
     score: str = "joint"
     estimator: str = "gaussian"
     repair: bool = True
@@ -58,14 +79,25 @@ class PruneOptions:
     target: str = "outputs"
     latency: bool = True
 
+    @property
+    def budget(self) -> Budget:
+        """What is asked for."""
+        return Budget(**{field.name: getattr(self, field.name) for field in fields(Budget)})
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The options that a plan tells its reader."""
+        names = ("score", "estimator", "cut", "skip", "only", "seed")
+        return {**self.budget.asked, **{name: getattr(self, name) for name in names}}
+
     def check(self) -> None:
         """Raise UsageError where options are out of range or contradict each other."""
-        if not 0.0 < self.keep <= 1.0:
-            raise UsageError(f"keep is {self.keep}; wanted: a share above 0 and at most 1")
+        self.budget.check()
+        parse_alignment(self.align)
         if (self.score, self.estimator) not in SCORERS:
             known = ", ".join(f"{score} with {estimator}" for score, estimator in SCORERS)
             raise UsageError(f"no score {self.score!r} with estimator {self.estimator!r}; there are: {known}")
-        if self.batch_size < 1 or self.threads < 0 or self.seed < 0:
-            raise UsageError("batch size must be 1 or more, threads and seed 0 or more")
+        if self.batch_size < 1 or self.batch < 1 or self.threads < 0 or self.seed < 0:
+            raise UsageError("batch and batch size must be 1 or more, threads and seed 0 or more")
         if self.target not in TARGETS:
             raise UsageError(f"no target {self.target!r}; there are: {', '.join(TARGETS)}")

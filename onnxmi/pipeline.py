@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model
 from onnxmi.branches import find_branches
-from onnxmi.calibration import Calibration
+from onnxmi.budget import COSTS, Goal, Kind, Trial
 from onnxmi.capture import Progress, silent
-from onnxmi.choose_layers import Filter, chosen_layers
-from onnxmi.cost import Cost, cost
-from onnxmi.deal import deal_samples
+from onnxmi.cost import Cost
+from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.dims.channel_graph import Layer
-from onnxmi.dims.term import Keeping
-from onnxmi.errors import ModelError, NothingToPruneError, PlanError, UsageError
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.latency import Latency, measure
 from onnxmi.measurement import Measurement
-from onnxmi.measuring import (
-    capture_options,
-    collect,
-    given_statistics,
-    measure_statistics,
-    measured_notes,
-    needed,
-    nothing_measured,
-)
+from onnxmi.measuring import collect, given_statistics, measured_notes
 from onnxmi.model import Model
 from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
 from onnxmi.plan import Plan, load_plan
-from onnxmi.quality import Quality, compare, outputs
-from onnxmi.repair import Repaired, RepairNote, repair
+from onnxmi.quality import Quality, compare
+from onnxmi.repair import RepairNote
 from onnxmi.rewrite import rewrite
-from onnxmi.runtime import Feeds
 from onnxmi.scoring import UNMEASURED
-from onnxmi.select_channels import SelectOptions, kept_count, select_channels, unscored
-from onnxmi.statistics import Statistics
+from onnxmi.search import Found, meet, price, smallest_within
+from onnxmi.select_channels import unscored
+from onnxmi.sizes import kept_count, uniform
+from onnxmi.study import Study, carry_out, choose, measure_study, study_of
+from onnxmi.trade_off import SHARES, Curve, trade_off
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
-CHECKED = 8  # samples that the rewrite is checked on
-
-Samples = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +63,12 @@ class Result:
         All of them passed.
     notes : tuple of str
         What the user should know.
+    goals : tuple of Goal
+        What was asked for, and reached; none for a plan or a share.
+    trials : tuple of Trial
+        What was tried on the way.
+    metric : str
+        What losses are counted in.
     """
 
     proto: onnx.ModelProto
@@ -88,6 +82,9 @@ class Result:
     repairs: tuple[RepairNote, ...]
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    goals: tuple[Goal, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    metric: str = ""
 
 
 def prune(
@@ -130,58 +127,65 @@ def prune(
     options.check()
     source = as_model(model)
     given = None if plan is None else given_plan(plan, source)
-    data = as_calibration(calibration, source)
-    measured = None if statistics is None else given_statistics(statistics, source, options)
-    analysis = analyse(source, data.one_run(np.arange(data.count), 3))
-    layers, left_out = chosen_layers(source, analysis.graph, Filter(options.cut, options.skip, options.only))
-    _require_work(analysis, layers, options, given)
-    deal = deal_samples(data, options.seed)
-    if measured is None and needed(options, selects=given is None):
-        measured = measure_statistics(analysis, data, deal, options, progress)
-    if measured is None:
-        measured = nothing_measured(source)
-    else:
-        measured.fit.require(analysis.linears)
-    if options.target == "labels" and not measured.fit.classes:
-        raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
-    chosen = _plan(analysis, layers, measured.fit, options, progress) if given is None else given
-    keeping = chosen.keeping(analysis.graph)
-    cut, checks = _cut(analysis, keeping, data, deal.fit)
-    repaired = Repaired()
-    if options.repair:
-        found = source, analysis.graph, analysis.linears
-        settings = capture_options(options)
-        repaired = repair(*found, keeping, data, deal, measured.fit, measured.judge, settings, progress)
-    result = rewrite(source, analysis.graph, keeping, repaired.replacements) if repaired.replacements else cut
-    left_out = left_out if given is None else ()
-    notes = measured_notes(measured, data, deal)
-    if given is None:
-        notes += _scored_notes(analysis, layers, measured.fit, options)
-    return _report(analysis, data, deal.held, chosen, left_out, result, checks, repaired.notes, notes, options)
+    stats = None if statistics is None else given_statistics(statistics, source, options)
+    decides = given is None and stats is None and options.budget.drop is not None
+    study = study_of(source, calibration, options, HELD_BACK_TO_SEARCH if decides else HELD_BACK)
+    _require_work(study, given)
+    study = replace(study, measured=measure_study(study, stats, given is None, progress))
+    found = _found(study, given, progress)
+    return _report(study, found, given is None)
 
 
-def _scored_notes(
-    analysis: Analysis, layers: tuple[Layer, ...], statistics: Statistics, options: PruneOptions
-) -> list[str]:
-    if options.score in UNMEASURED:
-        return []
-    unseen = unscored(analysis.model, analysis.graph, analysis.linears, statistics, layers)
-    return [
-        f"{layer.name}: chosen by the norms of its weights, nothing that consumes it is measured" for layer in unseen
-    ]
+def _found(study: Study, given: Plan | None, progress: Progress) -> Found:
+    """Cut as a plan says, every layer alike, or what a budget asks for."""
+    budget = study.options.budget
+    if given is not None:
+        return Found(carry_out(study, given, progress=progress), ())
+    if budget.keep is not None:
+        plan = choose(study, uniform(study.layers, budget.keep), progress)
+        return Found(carry_out(study, plan, progress=progress), ())
+    if budget.searches:
+        assert budget.drop is not None
+        return smallest_within(study, price(study, {"time"}, progress), budget.drop, progress)
+    return meet(study, price(study, {COSTS[name] for name in budget.costs}, progress), progress)
 
 
-def _plan(
-    analysis: Analysis,
-    layers: tuple[Layer, ...],
-    statistics: Statistics,
-    options: PruneOptions,
-    progress: Progress,
-) -> Plan:
-    settings = SelectOptions(options.keep, options.score, options.estimator, options.seed, options.target)
-    choices = select_channels(analysis.model, analysis.graph, analysis.linears, statistics, layers, settings, progress)
-    shown = {name: getattr(options, name) for name in ("keep", "score", "estimator", "cut", "skip", "only", "seed")}
-    return Plan(analysis.model.digest, choices, shown)
+def sweep(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    *,
+    by: Kind = "time",
+    shares: Sequence[float] = SHARES,
+    statistics: Measurement | str | Path | None = None,
+    progress: Progress = silent,
+) -> Curve:
+    """Measure the whole trade-off: models at several shares of one cost, from one measurement.
+
+    Parameters
+    ----------
+    model, calibration, options, statistics, progress
+        As for `prune`; nothing may be asked of costs.
+    by : str
+        What is shared out: size, params, macs or time.
+    shares : sequence of float
+        Of the original's cost.
+
+    Raises
+    ------
+    OnnxmiError
+        See `onnxmi.errors`.
+    """
+    options = options or PruneOptions()
+    options.check()
+    if options.budget.asked:
+        raise UsageError("a sweep goes through all budgets: ask for none")
+    source = as_model(model)
+    stats = None if statistics is None else given_statistics(statistics, source, options)
+    study = study_of(source, calibration, options, HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH)
+    _require_work(study, None)
+    study = replace(study, measured=measure_study(study, stats, True, progress))
+    return trade_off(study, price(study, {by}, progress), by, shares, progress)
 
 
 def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
@@ -200,73 +204,75 @@ def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
     return made
 
 
-def _require_work(analysis: Analysis, layers: tuple[Layer, ...], options: PruneOptions, given: Plan | None) -> None:
+def _require_work(study: Study, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
+    options, keep = study.options, study.options.keep
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
-        find_branches(analysis.model, analysis.graph, given.keeping(analysis.graph))
-    elif all(kept_count(layer, options.keep) == layer.size for layer in layers):
-        raise NothingToPruneError(_nothing(analysis, layers, options))
+        find_branches(study.model, study.analysis.graph, given.keeping(study.analysis.graph))
+    elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
+        raise NothingToPruneError(_nothing(study))
 
 
-def _nothing(analysis: Analysis, layers: tuple[Layer, ...], options: PruneOptions) -> str:
-    if analysis.graph.layers:
-        why = f"a share of {options.keep:g} keeps every unit of each layer" if layers else "no layer was chosen"
+def _nothing(study: Study) -> str:
+    graph, keep = study.analysis.graph, study.options.keep
+    if graph.layers:
+        why = f"a share of {keep:g} keeps every unit of each layer" if study.layers and keep else "no layer was chosen"
         return f"nothing to prune: {why}"
-    reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in analysis.graph.frozen[:3])
+    reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in graph.frozen[:3])
     return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
 
 
-def _cut(analysis: Analysis, keeping: Keeping, data: Calibration, work: Samples) -> tuple[onnx.ModelProto, list[Check]]:
-    """Carry the cut out, and show that the rewrite is right before anything is repaired."""
-    cut = rewrite(analysis.model, analysis.graph, keeping)
-    feeds = _sample_feeds(data, work)
-    checks = [
-        check_equivalence(analysis.model, analysis.graph, analysis.seen, keeping, cut, feeds),
-        check_shapes(analysis.graph, analysis.seen, keeping, cut, analysis.seen.feeds),
-    ]
+def _report(study: Study, found: Found, selected: bool) -> Result:
+    """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
+    data, options, held = study.data, study.options, study.deal.held
+    source, result = study.model, found.candidate.proto
+    checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
     require(checks)
-    return cut, checks
-
-
-def _sample_feeds(data: Calibration, samples: Samples) -> list[Feeds]:
-    return [feeds for _, feeds in data.batches(samples[:CHECKED], CHECKED)]
-
-
-def _report(
-    analysis: Analysis,
-    data: Calibration,
-    held: Samples,
-    plan: Plan,
-    left_out: tuple[Layer, ...],
-    result: onnx.ModelProto,
-    checks: list[Check],
-    repairs: tuple[RepairNote, ...],
-    notes: list[str],
-    options: PruneOptions,
-) -> Result:
-    source = analysis.model
-    checks = [*checks, *check_result(source, result, _sample_feeds(data, held))]
-    require(checks)
-    one = data.one_run(held)
-    protos = (source.proto, result)
-    before, after = (outputs(proto, data, held, options.batch_size, options.threads) for proto in protos)
-    labels = None if data.labels is None else data.labels[held]
-    timed = measure(protos, one, threads=options.threads) if options.latency else None
+    made = study.outputs(result)
+    one_sample = data.count == 1
+    lost = study.metric.drop(study.dense_outputs, made, study.labels)
+    goals = found.goals
+    if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
+        goals = (*goals, Goal.of("max_drop", options.max_drop, lost))
+        _require_drop(goals[-1], options)
+    timed = measure((source.proto, result), study.timed_feeds, threads=options.threads) if options.latency else None
+    notes = [*measured_notes(study.measured, data, study.deal), *(_scored_notes(study) if selected else [])]
     return Result(
         proto=whole(result),  # what it refers to goes with the source
-        plan=plan,
-        analysis=analysis,
-        left_out=left_out,
-        before=cost(source.proto, one, data.step or 1),
-        after=cost(result, one, data.step or 1),
-        quality=compare(before, after, labels, len(held)) if data.count > 1 else None,
+        plan=found.candidate.plan,
+        analysis=study.analysis,
+        left_out=study.left_out if selected else (),
+        before=study.cost(source.proto),
+        after=study.cost(result),
+        quality=None if one_sample else compare(study.dense_outputs, made, study.labels, len(held)),
         latency=None if timed is None else (timed[0], timed[1]),
-        repairs=repairs,
+        repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=(*data.notes, *notes, *([] if data.count > 1 else [_ONE_SAMPLE])),
+        notes=(*data.notes, *notes, *found.notes, *([_ONE_SAMPLE] if one_sample else [])),
+        goals=goals,
+        trials=found.trials,
+        metric=study.metric.name,
     )
+
+
+def _require_drop(goal: Goal, options: PruneOptions) -> None:
+    if not goal.met and not options.best_effort:
+        raise CheckError(
+            f"out of reach: --max-drop {goal.asked:g}: what else was asked for loses {goal.reached:.4f}"
+            " (--best-effort takes it)"
+        )
+
+
+def _scored_notes(study: Study) -> list[str]:
+    if study.options.score in UNMEASURED:
+        return []
+    found = study.analysis
+    unseen = unscored(found.model, found.graph, found.linears, study.measured.fit, study.layers)
+    return [
+        f"{layer.name}: chosen by the norms of its weights, nothing that consumes it is measured" for layer in unseen
+    ]
 
 
 def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, tuple[Check, ...]]:
@@ -291,4 +297,4 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     return whole(cut), tuple(checks)
 
 
-__all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "collect", "prune"]
+__all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "collect", "prune", "sweep"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxmi.capture import Progress, silent
 from onnxmi.consumers import Consumers
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
-from onnxmi.dims.term import Kept, atoms, coordinates
+from onnxmi.dims.term import Keeping, Kept, atoms, coordinates
 from onnxmi.information import Selection
 from onnxmi.linear import Linear
 from onnxmi.model import Model
@@ -31,8 +31,6 @@ class SelectOptions:
 
     Attributes
     ----------
-    keep : float
-        Share of each layer's units that stays.
     score, estimator : str
         A key of `onnxmi.scoring.SCORERS`.
     seed : int
@@ -41,7 +39,6 @@ class SelectOptions:
         What layers right below the outputs are scored against: "outputs" or, if they were measured, "labels".
     """
 
-    keep: float = 0.5
     score: str = "joint"
     estimator: str = "gaussian"
     seed: int = 0
@@ -67,10 +64,16 @@ def select_channels(
     linears: Sequence[Linear],
     statistics: Statistics,
     layers: Sequence[Layer],
+    counts: Mapping[int, int],
     options: SelectOptions,
     progress: Progress = silent,
 ) -> tuple[Choice, ...]:
     """Choose what stays of each layer, top-down: the neurons kept above are what those below are scored against.
+
+    Parameters
+    ----------
+    counts : mapping
+        Layer id -> units to keep (of each part); a layer that is absent stays whole.
 
     Returns
     -------
@@ -78,29 +81,97 @@ def select_channels(
         For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
         of its weights; see `unscored`.
     """
-    scorer, blind = SCORERS[options.score, options.estimator], options.score in UNMEASURED
-    consumers = Consumers.of(model, graph, linears, statistics, options.target == "labels")
+    selector = _Selector(model, graph, Consumers.of(model, graph, linears, statistics, _labelled(options)), options)
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):
-        quota = kept_count(layer, options.keep)
+        quota = counts.get(layer.id, layer.size)
         if quota < layer.size:
-            candidates = Candidates(
-                layer=layer,
-                consumers=() if blind else consumers(layer, keeping),
-                keep=quota * layer.parts,
-                quota=quota,
-                parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
-                norms=partial(unit_norms, model, graph, layer),
-                seed=options.seed,
-            )
-            scored = blind or candidates.consumers
-            selection = scorer(candidates) if scored else candidates.best(candidates.norms())
+            selection = selector(layer, quota, keeping)
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
             keeping[layer.id] = Kept(kept, layer.over)
         progress("select", done + 1, len(ordered))
     return tuple(choices[layer.id] for layer in graph.layers if layer.id in choices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Selector:
+    """Chooses units of one layer, given what is kept above it."""
+
+    model: Model
+    graph: ChannelGraph
+    consumers: Consumers
+    options: SelectOptions
+
+    def __call__(self, layer: Layer, quota: int, keeping: Keeping) -> Selection:
+        if quota == 0:
+            return Selection.of([], [])
+        blind = self.options.score in UNMEASURED
+        candidates = Candidates(
+            layer=layer,
+            consumers=() if blind else self.consumers(layer, keeping),
+            keep=quota * layer.parts,
+            quota=quota,
+            parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
+            norms=partial(unit_norms, self.model, self.graph, layer),
+            seed=self.options.seed,
+        )
+        if not (blind or candidates.consumers):
+            return candidates.best(candidates.norms())
+        return SCORERS[self.options.score, self.options.estimator](candidates)
+
+
+def rank_channels(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    statistics: Statistics,
+    layers: Sequence[Layer],
+    options: SelectOptions,
+    progress: Progress = silent,
+) -> dict[int, Ranking]:
+    """Rank all units of each layer by what they tell about everything above it, best first.
+
+    Returns
+    -------
+    dict
+        Layer id -> its ranking.
+    """
+    selector = _Selector(model, graph, Consumers.of(model, graph, linears, statistics, _labelled(options)), options)
+    rankings: dict[int, Ranking] = {}
+    for done, layer in enumerate(layers):
+        rankings[layer.id] = Ranking(layer, selector(layer, layer.size, {}))
+        progress("rank", done + 1, len(layers))
+    return rankings
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The units of one layer in the order of their worth.
+
+    Attributes
+    ----------
+    layer : Layer
+        The layer.
+    selection : Selection
+        Of all its units.
+    """
+
+    layer: Layer
+    selection: Selection
+
+    def kept(self, count: int) -> Kept:
+        """Keep the best `count` units (of each part)."""
+        if self.layer.over is None:
+            return Kept(np.sort(self.selection.order[:count]))
+        part, unit = np.divmod(self.selection.order, self.layer.size)
+        best = [np.sort(unit[part == number][:count]) for number in range(self.layer.parts)]
+        return Kept(np.stack(best), self.layer.over) if count else Kept(np.zeros(0, dtype=np.int64))
+
+
+def _labelled(options: SelectOptions) -> bool:
+    return options.target == "labels"
 
 
 def unscored(
@@ -112,7 +183,7 @@ def unscored(
 
 
 def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
-    if layer.over is None:
+    if layer.over is None or not selection.kept.size:
         return selection.kept
     return (selection.kept % layer.size).reshape(layer.parts, -1)
 

@@ -184,7 +184,7 @@ def test_no_room_for_temporary_files(large, tmp_path, monkeypatch, use):
 
 
 def test_prune_keeps_external_data_external(place, samples):
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert {entry["location"] for entry in entries(place.folder / OUT)} == {f"{OUT}.data"}
     session = onnxruntime.InferenceSession(place.folder / OUT)
     inline = onnxmi.prune(place.folder / "model.onnx", place.folder / "calib.npz")
@@ -193,14 +193,14 @@ def test_prune_keeps_external_data_external(place, samples):
 
 
 def test_the_same_seed_gives_the_same_bytes_for_all_files(place):
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     first = place.contents()
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert place.contents() == first
 
 
 def test_apply_gives_the_same_bytes_for_both_files(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--no-repair")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--no-repair")
     pruned = place.contents()
     plan = "model.pruned.plan.json"
     printed = json.loads(place.succeeds("apply", "model.onnx", plan, "--json", "-o", OUT))
@@ -209,7 +209,7 @@ def test_apply_gives_the_same_bytes_for_both_files(place):
 
 
 def test_the_cost_counts_external_data(place):
-    shown = json.loads(place.succeeds("prune", "model.onnx", "calib.npz", "--json", "--no-repair"))
+    shown = json.loads(place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--json", "--no-repair"))
     stored = sum(len(data) for name, data in place.contents().items() if name in ("model.onnx", "weights.bin"))
     inspected = json.loads(place.succeeds("inspect", "model.onnx", "--json"))
     assert inspected["model"]["bytes"] == stored
@@ -218,9 +218,9 @@ def test_the_cost_counts_external_data(place):
 
 
 def test_a_model_above_the_limit_is_cut_from_end_to_end(place, monkeypatch):
-    place.succeeds("prune", "model.onnx", "calib.npz", "-o", "plain.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "plain.onnx")
     monkeypatch.setattr(external, "LIMIT", 2000)
-    place.succeeds("prune", "model.onnx", "calib.npz", "-o", "large.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "large.onnx")
     assert load(place.folder / "large.onnx").proto == load(place.folder / "plain.onnx").proto
 
 
@@ -233,19 +233,19 @@ def test_the_data_of_the_source_is_not_written_over(place, file):
             save_as_external_data=True,
             location="taken.onnx.data",
         )
-    assert "is also an input" in place.fails(2, "prune", "model.onnx", "calib.npz", "-o", file)
+    assert "is also an input" in place.fails(2, "prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", file)
 
 
 def test_the_place_of_the_data_is_looked_at_early(place):
     (place.folder / f"{OUT}.data").mkdir()
-    assert "is a folder" in place.fails(3, "prune", "model.onnx", "calib.npz")
+    assert "is a folder" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
 
 
 @pytest.mark.parametrize("name", [OUT, f"{OUT}.data"])
 def test_two_files_are_not_written_through_links(place, monkeypatch, name):
     monkeypatch.setattr("onnxmi.pipeline.prune", None)  # refused before the work
     (place.folder / name).symlink_to("elsewhere")
-    assert "is a link" in place.fails(3, "prune", "model.onnx", "calib.npz")
+    assert "is a link" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m.onnx.data"])
@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_what_was_there(place, monkeypatch, number, call, old
         return no_space() if len(done) == number else real(*args)
 
     monkeypatch.setattr(os, call, fails)
-    assert "No space left" in place.fails(3, "prune", "model.onnx", "calib.npz")
+    assert "No space left" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert len(done) >= number
 
 
@@ -284,7 +284,7 @@ def test_the_data_is_in_place_before_the_model(place, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert order == [f"{OUT}.data", OUT, "model.pruned.plan.json"]
 
 

@@ -14,7 +14,7 @@ import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.errors import NothingToPruneError, OnnxmiError, UsageError
 
-QUICK = PruneOptions(threads=1, latency=False)
+QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_result_can_be_saved_and_run(tmp_path, model, arrays):
 
 
 def test_the_result_says_what_was_found(model, arrays):
-    result = onnxmi.prune(model, arrays, PruneOptions(threads=1, skip=("fc1",)))
+    result = onnxmi.prune(model, arrays, PruneOptions(keep=0.5, threads=1, skip=("fc1",)))
     assert [choice.layer for choice in result.plan.choices] == ["fc0"]
     assert [layer.name for layer in result.left_out] == ["fc1"]
     assert (result.before.parameters, result.after.parameters) == (258, 258 - 6 * 6 - 6 - 6 * 10)
@@ -76,15 +76,19 @@ def test_progress_is_told(model, arrays):
 
 
 def test_a_plan_is_carried_out_as_it_is(model, arrays):
-    plan = onnxmi.prune(model, arrays, PruneOptions(score="random", threads=1, latency=False)).plan
-    again = onnxmi.prune(model, arrays, PruneOptions(repair=False, threads=1, latency=False), plan=plan)
+    plan = onnxmi.prune(model, arrays, PruneOptions(keep=0.5, score="random", threads=1, latency=False)).plan
+    again = onnxmi.prune(model, arrays, PruneOptions(keep=0.5, repair=False, threads=1, latency=False), plan=plan)
     assert again.plan is plan
     assert data(again.proto) == data(onnxmi.apply(model, plan)[0])
 
 
 def test_filters_do_not_go_with_a_plan(model, arrays):
     plan = onnxmi.prune(model, arrays, QUICK).plan
-    for options in (PruneOptions(cut=("hidden",)), PruneOptions(skip=("fc0",)), PruneOptions(only=("fc0",))):
+    for options in (
+        PruneOptions(keep=0.5, cut=("hidden",)),
+        PruneOptions(keep=0.5, skip=("fc0",)),
+        PruneOptions(keep=0.5, only=("fc0",)),
+    ):
         with pytest.raises(UsageError, match="a plan says what is cut"):
             onnxmi.prune(model, arrays, options, plan=plan)
 
@@ -92,7 +96,7 @@ def test_filters_do_not_go_with_a_plan(model, arrays):
 def test_more_threads_and_other_batches_choose_the_same_units(model, arrays):
     kept = [
         [choice.kept.tolist() for choice in onnxmi.prune(model, arrays, options).plan.choices]
-        for options in (QUICK, PruneOptions(threads=2, batch_size=7, latency=False))
+        for options in (QUICK, PruneOptions(keep=0.5, threads=2, batch_size=7, latency=False))
     ]
     assert kept[0] == kept[1]
 
@@ -102,11 +106,11 @@ def test_more_threads_and_other_batches_choose_the_same_units(model, arrays):
     [
         PruneOptions(keep=0.0),
         PruneOptions(keep=float("nan")),
-        PruneOptions(score="best"),
-        PruneOptions(score="wanda", estimator="binned"),
-        PruneOptions(batch_size=0),
-        PruneOptions(threads=-1),
-        PruneOptions(seed=-1),
+        PruneOptions(keep=0.5, score="best"),
+        PruneOptions(keep=0.5, score="wanda", estimator="binned"),
+        PruneOptions(keep=0.5, batch_size=0),
+        PruneOptions(keep=0.5, threads=-1),
+        PruneOptions(keep=0.5, seed=-1),
     ],
     ids=str,
 )
@@ -167,7 +171,9 @@ def accuracy(proto, path):
 
 def pruned_accuracy(bundled, name, **options):
     result = onnxmi.prune(
-        bundled / f"{name}.onnx", bundled / f"{name}.calib.npz", PruneOptions(threads=1, latency=False, **options)
+        bundled / f"{name}.onnx",
+        bundled / f"{name}.calib.npz",
+        PruneOptions(threads=1, latency=False, **options),
     )
     return accuracy(result.proto, bundled / f"{name}.eval.npz")
 
@@ -187,5 +193,5 @@ def test_the_joint_score_beats_chance_where_it_matters(bundled, name, keep):
 
 
 def test_repair_is_what_makes_a_cut_usable(bundled):
-    plain, repaired = (pruned_accuracy(bundled, "digits-resnet", repair=repair) for repair in (False, True))
+    plain, repaired = (pruned_accuracy(bundled, "digits-resnet", keep=0.5, repair=repair) for repair in (False, True))
     assert repaired > plain + 0.2

@@ -16,6 +16,7 @@ from onnxmi.capture import CaptureOptions, capture
 from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
 from onnxmi.runtime import open_session
 from onnxmi.select_channels import SelectOptions, select_channels
+from onnxmi.sizes import uniform
 from onnxmi.statistics import Statistics
 
 
@@ -145,7 +146,15 @@ def bench_capture(model: str, calib: str, samples: int = 1024) -> None:
     plain, tapped, captured = (float(np.median(times)) for times in spent.values())
     statistics = measure()
     start = time.process_time()
-    select_channels(source, found.graph, found.linears, statistics, found.graph.layers, SelectOptions())
+    select_channels(
+        source,
+        found.graph,
+        found.linears,
+        statistics,
+        found.graph.layers,
+        uniform(found.graph.layers, 0.5),
+        SelectOptions(),
+    )
     selected = time.process_time() - start
     print(
         f"{model}: {len(chosen)} samples, {statistics.rows[0]} to {statistics.rows[1]} rows a layer; in units of the "

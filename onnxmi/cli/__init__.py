@@ -25,8 +25,8 @@ from onnxmi.cli.verbosity import VERSION, with_verbosity
     cls=OneLineGroup,
     no_args_is_help=False,
     epilog=epilog(
-        "onnxmi prune model.onnx calib.npz               keep half of every layer",
-        "onnxmi prune model.onnx calib.npz --keep 0.3    keep 30 %",
+        "onnxmi prune model.onnx calib.npz               at most one point lost",
+        "onnxmi prune model.onnx calib.npz --speedup 2   twice as fast",
         "onnxmi inspect model.onnx                       what can be cut, and why not",
         "onnxmi apply model.onnx model.pruned.plan.json  cut as a plan says",
         "onnxmi bench model.onnx model.pruned.onnx       time and memory of both",

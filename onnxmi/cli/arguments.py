@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,3 +51,56 @@ MEMORY = click.option(
     help="What statistics may take at a time, such as 4GB; more passes where they need more [default: no limit].",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
+
+
+def milliseconds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Read a time such as 5ms or 0.2s; a bare number is in milliseconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) *(us|ms|s|)", value.strip().lower())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a time such as 5ms")
+    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "": 1.0, "s": 1e3}[found[2]]
+
+
+_BUDGETS = (
+    click.option("--keep", type=float, metavar="R", help="Share of every layer's units that stays, all layers alike."),
+    click.option("--max-size", metavar="SIZE", callback=byte_count, help="Largest file, such as 10MB."),
+    click.option("--params", type=float, metavar="R", help="Share of the parameters that stays, at most."),
+    click.option("--macs", type=float, metavar="R", help="Share of the multiply-accumulates that stays, at most."),
+    click.option("--speedup", type=float, metavar="X", help="Times as fast, at least, measured on this machine."),
+    click.option(
+        "--latency",
+        "max_latency",
+        metavar="TIME",
+        callback=milliseconds,
+        help="Time of a run, such as 5ms, at most, measured on this machine.",
+    ),
+    click.option(
+        "--max-drop",
+        type=float,
+        metavar="D",
+        help="Points of the metric lost, at most [default: 0.01 without a budget].",
+    ),
+    click.option("--best-effort", is_flag=True, help="Take the nearest where a budget is out of reach."),
+)
+METRIC = click.option(
+    "--metric",
+    metavar="NAME",
+    help="accuracy, agreement, mse, cosine, f1, top5, ..., or module:function [default: accuracy with labels].",
+)
+ALIGN = click.option(
+    "--align",
+    default="auto",
+    show_default=True,
+    metavar="auto|N|none",
+    help="Sizes that layers are cut to: those that pay on this processor, multiples of N, or any.",
+)
+BATCH = click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples a timed run.")
+
+
+def budgets(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is asked for, and in which units."""
+    for option in reversed((*_BUDGETS, METRIC, ALIGN, BATCH)):
+        command = option(command)
+    return command

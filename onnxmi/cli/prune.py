@@ -10,8 +10,21 @@ import click
 from rich.console import Console
 
 from onnxmi import html, pipeline, report
+from onnxmi.budget import COSTS, option
 from onnxmi.choose_layers import DEFAULT_KINDS
-from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, OUTPUT, SEED, THREADS, kinds
+from onnxmi.cli.arguments import (
+    BATCH_SIZE,
+    CALIBRATION,
+    JSON,
+    MASK,
+    MEMORY,
+    MODEL,
+    OUTPUT,
+    SEED,
+    THREADS,
+    budgets,
+    kinds,
+)
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_external, check_page, check_target, default_target
 from onnxmi.cli.unchanged import write_unchanged
@@ -24,10 +37,15 @@ from onnxmi.report_data import result_data, to_json
 from onnxmi.scoring import ESTIMATORS, SCORES
 from onnxmi.select_channels import TARGETS
 
+COST_OPTIONS = ("keep", *COSTS)
+
 
 @click.command(
     epilog=epilog(
-        "onnxmi prune model.onnx calib.npz --keep 0.3",
+        "onnxmi prune model.onnx calib.npz               at most one point lost",
+        "onnxmi prune model.onnx calib.npz --speedup 2   twice as fast",
+        "onnxmi prune model.onnx calib.npz --max-size 10MB --max-drop 0.02",
+        "onnxmi prune model.onnx calib.npz --keep 0.3    30 % of every layer",
         "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
         "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
     )
@@ -35,7 +53,7 @@ from onnxmi.select_channels import TARGETS
 @MODEL
 @CALIBRATION
 @OUTPUT
-@click.option("--keep", type=float, default=0.5, show_default=True, help="Share of every layer's units that stays.")
+@budgets
 @click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
 @click.option(
     "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
@@ -83,6 +101,10 @@ def prune(
     with one class a sample is optional. The result is written beside MODEL as
     MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every check on it passes.
 
+    Without a budget the result is the fastest model that loses at most 0.01 of the metric on samples that nothing was
+    fitted to. Budgets of cost (--max-size, --params, --macs, --speedup, --latency) hold together, at the least damage
+    to the outputs; --max-drop beside them is a condition. A budget out of reach is an error, unless --best-effort.
+
     PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
     """
     if plan is not None:
@@ -128,6 +150,6 @@ def prune(
 
 def _refuse_beside_a_plan(ctx: click.Context) -> None:
     """A plan says what stays: options that say so too would be ignored."""
-    for name in ("keep", "score", "estimator", "cut", "skip", "only"):
+    for name in (*COST_OPTIONS, "score", "estimator", "cut", "skip", "only"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"a plan says what stays: --{name} does not go with --plan")
+            raise UsageError(f"a plan says what stays: {option(name)} does not go with --plan")

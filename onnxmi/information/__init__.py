@@ -6,7 +6,7 @@ Measure with `MomentAccumulator`, score with `joint` (or the baselines of `score
 from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.histogram import JointHistogram, quantile_edges
-from onnxmi.information.least_squares import Repair, fit, output_error, regress, regress_cross
+from onnxmi.information.least_squares import RIDGES, Repair, fit, output_error, regress, regress_cross
 from onnxmi.information.moments import MomentAccumulator, Moments
 from onnxmi.information.mutual_information import (
     discrete,
@@ -21,6 +21,7 @@ from onnxmi.information.selection import Selection, View, joint
 from onnxmi.information.swaps import backward_swaps
 
 __all__ = [
+    "RIDGES",
     "ClassMeans",
     "JointHistogram",
     "MomentAccumulator",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,12 @@ class Pieces:
         """Return the name of an input of the node that makes a tensor."""
         return self._graph.producers[result].inputs[operand]
 
-    def pending(self, tensors: Sequence[str]) -> tuple[int, ...]:
-        """Nodes that have not run yet and that the tensors depend on, in order."""
+    def pending(self, tensors: Sequence[str], given: Container[str] = ()) -> tuple[int, ...]:
+        """Nodes that have not run yet and that the tensors depend on, in order; what is given depends on nothing."""
         wanted, found = list(tensors), set[int]()
         while wanted:
-            node = self._graph.producers.get(wanted.pop())
+            name = wanted.pop()
+            node = None if name in given else self._graph.producers.get(name)
             if node is not None and node.index not in self._done and node.index not in found:
                 found.add(node.index)
                 wanted.extend((*node.inputs, *node.captures))

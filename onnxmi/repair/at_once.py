@@ -10,7 +10,7 @@ from onnxmi.branches import Branches, find_branches
 from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import Moments, fit
+from onnxmi.information import RIDGES, Moments, fit
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.frame import Frame
@@ -26,6 +26,7 @@ def repair_at_once(
     keeping: Keeping,
     fitted: Statistics,
     judged: Statistics | None,
+    ridges: Sequence[float] = RIDGES,
     progress: Progress = silent,
 ) -> Repaired:
     """Solve the regression of every operator that lost inputs, from moments that are already at hand.
@@ -34,6 +35,8 @@ def repair_at_once(
     ----------
     fitted, judged : Statistics
         The regression is solved on the first, its ridge judged on the second.
+    ridges : sequence of float
+        Relative ridges to try.
 
     Returns
     -------
@@ -49,7 +52,7 @@ def repair_at_once(
             notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
             continue
         frame = Frame.of(model, graph, linear, keeping)
-        solved = [_solve(frame, group, fitted, judged) for group in range(len(frame.groups))]
+        solved = [_solve(frame, group, fitted, judged, ridges) for group in range(len(frame.groups))]
         notes.append(note_of(linear, solved))
         if notes[-1].used:
             replacements.append(frame.replacement(solved))
@@ -62,14 +65,16 @@ def _lost(linear: Linear, keeping: Keeping, branches: Branches) -> bool:
     return not linear.kept_features(keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
-def _solve(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Solution:
+def _solve(
+    frame: Frame, group: int, fitted: Statistics, judged: Statistics | None, ridges: Sequence[float]
+) -> Solution:
     """Regress the kept outputs on the kept inputs of one group, towards the plain cut."""
     key, number = frame.linear.key, frame.groups[group]
     own = fitted.moments[key].group(number)
     other = None if judged is None else judged.moments[key].group(number)
     weights, kept = frame.wanted(group), frame.features[group]
     bias = np.zeros(weights.shape[1])  # the original bias adds to both sides: only its change is solved for
-    result = fit(own, other, kept, weights, bias)
+    result = fit(own, other, kept, weights, bias, ridges)
     spread = _spread(other or own, weights)
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(result.weights, result.bias, result.ridge, *errors, result.used)

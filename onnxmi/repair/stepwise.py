@@ -141,7 +141,7 @@ class _Walk:
         self._any_mask = next(iter(self._masks.values()), None)
         self._batches: list[tuple[Batch, bool]] = []
         for samples, judges in ((fitted, False), (judged, True)):
-            for chosen, feeds in calibration.batches(samples, options.batch_size):
+            for chosen, feeds in calibration.packed(samples, options.batch_size):
                 self._batches.append((Batch.of(calibration, chosen, feeds), judges))
         plain = [_plain(linear, keeping) for linear in order]
         working = rewrite(model, graph, keeping, [*plain, *taken])

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from onnxmi import pipeline
 from onnxmi.errors import CheckError
 
-PRUNE = ("prune", "model.onnx", "calib.npz")
+RUN = ("prune", "model.onnx", "calib.npz")
+PRUNE = (*RUN, "--keep", "0.5")
 
 
 # -- usage: exit code 2 -----------------------------------------------------------------------------------------------
@@ -31,7 +32,7 @@ PRUNE = ("prune", "model.onnx", "calib.npz")
         (("prune", "model.onnx"), "Missing argument 'CALIB'"),
         (("inspect",), "Missing argument 'MODEL'"),
         (("apply", "model.onnx"), "Missing argument 'PLAN'"),
-        (("prune", "model.onnx", "calib.npz", "more"), "unexpected extra argument"),
+        (("prune", "model.onnx", "calib.npz", "--keep", "0.5", "more"), "unexpected extra argument"),
         ((*PRUNE, "--score", "best"), "'best' is not one of"),
         ((*PRUNE, "--estimator", "exact"), "'exact' is not one of"),
         ((*PRUNE, "--keep", "half"), "'half' is not a valid float"),
@@ -67,7 +68,7 @@ def test_a_pattern_that_matches_nothing(place, option):
 )
 def test_what_does_not_go_with_a_plan(place, option):
     place.succeeds(*PRUNE)
-    assert f"{option[0]} does not go with --plan" in place.fails(2, *PRUNE, "--plan", "model.pruned.plan.json", *option)
+    assert f"{option[0]} does not go with --plan" in place.fails(2, *RUN, "--plan", "model.pruned.plan.json", *option)
 
 
 def test_a_kind_of_layer_that_does_not_exist(place):
@@ -86,7 +87,9 @@ def test_output_equal_to_an_input_by_a_link(place):
 
 def test_a_plan_that_would_overwrite_an_input(place):
     (place.folder / "model.onnx").rename(place.folder / "model.plan.json")
-    assert "is also an input" in place.fails(2, "prune", "model.plan.json", "calib.npz", "-o", "model.onnx")
+    assert "is also an input" in place.fails(
+        2, "prune", "model.plan.json", "calib.npz", "--keep", "0.5", "-o", "model.onnx"
+    )
 
 
 # -- nothing to do, or a check failed: exit code 1 --------------------------------------------------------------------
@@ -114,19 +117,19 @@ def test_a_model_without_layers(place):
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), place.folder / "relu.onnx"
     )
-    assert "has no layer that can be cut" in place.fails(1, "prune", "relu.onnx", "calib.npz")
+    assert "has no layer that can be cut" in place.fails(1, "prune", "relu.onnx", "calib.npz", "--keep", "0.5")
 
 
 def test_a_model_whose_only_layers_are_at_the_border(place, mlp):
     onnx.save(mlp(sizes=(6, 4)), place.folder / "one.onnx")
-    message = place.fails(1, "prune", "one.onnx", "calib.npz")
+    message = place.fails(1, "prune", "one.onnx", "calib.npz", "--keep", "0.5")
     assert "it is an axis of the graph input x" in message
 
 
 def test_a_plan_that_keeps_all(place):
     place.succeeds(*PRUNE)
     edit(place, lambda plan: [layer.update(kept=list(range(layer["size"]))) for layer in plan["layers"]])
-    assert "keeps every unit" in place.fails(1, *PRUNE, "--plan", "model.pruned.plan.json", "-o", "again.onnx")
+    assert "keeps every unit" in place.fails(1, *RUN, "--plan", "model.pruned.plan.json", "-o", "again.onnx")
 
 
 def test_a_check_that_fails(place, monkeypatch):
@@ -185,13 +188,13 @@ def test_truncated_files(place, share):
     for name in ("model.onnx", "calib.npz"):
         data = (place.folder / name).read_bytes()
         (place.folder / f"cut.{name}").write_bytes(data[: int(len(data) * share)])
-    place.fails(3, "prune", "cut.model.onnx", "calib.npz")
-    place.fails(3, "prune", "model.onnx", "cut.calib.npz")
+    place.fails(3, "prune", "cut.model.onnx", "calib.npz", "--keep", "0.5")
+    place.fails(3, "prune", "model.onnx", "cut.calib.npz", "--keep", "0.5")
 
 
 @pytest.mark.parametrize("name", [".", "..", "/", "", "x" * 3000])
 def test_odd_paths(place, name):
-    place.fails(3, "prune", name, "calib.npz")
+    place.fails(3, "prune", name, "calib.npz", "--keep", "0.5")
     place.fails(3, "prune", "model.onnx", name)
     place.fails(3, "inspect", name)
 
@@ -200,7 +203,7 @@ def test_a_model_that_onnxruntime_refuses(place, mlp):
     proto = mlp()
     proto.graph.node[0].op_type = "Nonsense"
     onnx.save(proto, place.folder / "odd.onnx")
-    assert "onnxruntime refuses the model" in place.fails(3, "prune", "odd.onnx", "calib.npz")
+    assert "onnxruntime refuses the model" in place.fails(3, "prune", "odd.onnx", "calib.npz", "--keep", "0.5")
 
 
 CALIBRATION = {
@@ -272,14 +275,14 @@ def test_plans_that_do_not_fit(place, kind):
     change, message = EDITS[kind]
     edit(place, change)
     assert message in place.fails(3, "apply", "model.onnx", "model.pruned.plan.json", "-o", "new.onnx")
-    assert message in place.fails(3, *PRUNE, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
+    assert message in place.fails(3, *RUN, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
 
 
 def test_a_wrong_plan_is_refused_before_the_samples_are_run(place, monkeypatch):
     place.succeeds(*PRUNE)
     edit(place, set_kept([0, 99]))
     monkeypatch.setattr("onnxmi.measuring.capture", lambda *_: pytest.fail("samples were run"))
-    place.fails(3, *PRUNE, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
+    place.fails(3, *RUN, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
 
 
 # -- where the result goes --------------------------------------------------------------------------------------------
@@ -325,13 +328,13 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError("division by zero\nover two lines")
 
-    monkeypatch.setattr(pipeline, "analyse", broken)
+    monkeypatch.setattr(pipeline, "study_of", broken)
     message = place.fails(4, *PRUNE)
     assert message.startswith("ZeroDivisionError: division by zero over two lines (a bug in onnxmi")
 
 
 def test_the_traceback_of_a_bug_is_there_on_request(place, monkeypatch):
-    monkeypatch.setattr(pipeline, "analyse", lambda *_: 1 / 0)
+    monkeypatch.setattr(pipeline, "study_of", lambda *_: 1 / 0)
     monkeypatch.setenv("ONNXMI_TRACEBACK", "1")
     assert isinstance(place.run(*PRUNE).exception, ZeroDivisionError)
 
@@ -340,14 +343,14 @@ def test_out_of_memory(place, monkeypatch):
     def hungry(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "analyse", hungry)
+    monkeypatch.setattr(pipeline, "study_of", hungry)
     assert place.fails(3, *PRUNE) == "not enough memory"
 
 
 @pytest.mark.parametrize("bad", ["model", "calib", "keep"])
 def test_real_processes_fail_the_same_way(place, bad):
     args = {
-        "model": ("prune", "calib.npz", "calib.npz"),
+        "model": ("prune", "calib.npz", "calib.npz", "--keep", "0.5"),
         "calib": ("prune", "model.onnx", "model.onnx"),
         "keep": (*PRUNE, "--keep", "2"),
     }[bad]

@@ -32,7 +32,7 @@ def pruned(tmp_path_factory, bundled):
     for name in MODELS:
         for ending in ("onnx", "calib.npz"):
             shutil.copy(bundled / f"{name}.{ending}", folder)
-        args = ["prune", f"{folder / name}.onnx", f"{folder / name}.calib.npz", "--threads", "1"]
+        args = ["prune", f"{folder / name}.onnx", f"{folder / name}.calib.npz", "--keep", "0.5", "--threads", "1"]
         result = CliRunner().invoke(main, args)
         assert (result.exit_code, result.stderr) == (0, "")
         printed[name] = result.stdout
@@ -70,13 +70,13 @@ def test_the_plan_says_what_stays(pruned, name):
 
 
 def test_output_option(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "-o", "small.v2.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "small.v2.onnx")
     assert set(place.contents()) == {"model.onnx", "calib.npz", "small.v2.onnx", "small.v2.plan.json"}
 
 
 def test_dots_in_the_name_of_the_model(place):
     (place.folder / "model.onnx").rename(place.folder / "model.v1.onnx")
-    place.succeeds("prune", "model.v1.onnx", "calib.npz")
+    place.succeeds("prune", "model.v1.onnx", "calib.npz", "--keep", "0.5")
     assert {"model.v1.pruned.onnx", "model.v1.pruned.plan.json"} < set(place.contents())
 
 
@@ -108,7 +108,7 @@ def test_the_table_has_everything(pruned, name):
 
 
 def test_what_was_left_alone_and_why(place):
-    text = place.succeeds("prune", "model.onnx", "calib.npz", "--skip", "fc1")
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--skip", "fc1")
     left = text.split("Left alone")[1]
     assert "fc1" in left
     assert "left out by --skip or --only" in left
@@ -141,12 +141,14 @@ def transformer_block():
 
 def test_a_kind_that_is_cut_on_request_only(place):
     onnx.save(transformer_block(), place.folder / "model.onnx")
-    text = place.succeeds("prune", "model.onnx", "calib.npz")
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     cut, left = text.split("Left alone")
     assert "up" in counts(cut)
     assert "embed" not in counts(cut)
     assert "layers of kind width are cut only if --cut names them" in left
-    wide = place.succeeds("prune", "model.onnx", "calib.npz", "--cut", "width,ffn", "-o", "narrow.onnx")
+    wide = place.succeeds(
+        "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--cut", "width,ffn", "-o", "narrow.onnx"
+    )
     assert {"up", "embed"} <= set(counts(wide.split("Left alone")[0]))
     again = place.succeeds("prune", "model.onnx", "calib.npz", "--plan", "narrow.plan.json", "-o", "again.onnx")
     assert "only if --cut" not in again
@@ -154,33 +156,35 @@ def test_a_kind_that_is_cut_on_request_only(place):
 
 
 def test_only_cuts_nothing_else(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--only", "fc1")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--only", "fc1")
     shapes = {t.name: tuple(t.dims) for t in onnx.load(place.folder / "model.pruned.onnx").graph.initializer}
     assert (shapes["w0"], shapes["w1"], shapes["w2"]) == ((6, 12), (12, 5), (5, 4))
 
 
 def test_casts_are_said(place, samples):
     np.savez(place.folder / "calib.npz", x=samples().astype(np.float64))
-    assert "note: x: cast from float64 to float32" in place.succeeds("prune", "model.onnx", "calib.npz")
+    assert "note: x: cast from float64 to float32" in place.succeeds(
+        "prune", "model.onnx", "calib.npz", "--keep", "0.5"
+    )
 
 
 def test_without_labels_there_is_no_accuracy(place, samples):
     np.savez(place.folder / "calib.npz", x=samples())
-    text = place.succeeds("prune", "model.onnx", "calib.npz")
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert "same top answer" in text
     assert "accuracy" not in text
 
 
 def test_one_sample(place, samples):
     np.savez(place.folder / "calib.npz", x=samples(1))
-    text = place.succeeds("prune", "model.onnx", "calib.npz")
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert "none could be held back" in text
     assert "nothing was fitted to" not in text
     assert "top answer" not in text
 
 
 def test_json_is_all_there_is_on_standard_output(place):
-    done = place.process("prune", "model.onnx", "calib.npz", "--json")
+    done = place.process("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(done.stdout, parse_constant=pytest.fail)
     assert data["output"] == "model.pruned.onnx"
@@ -211,7 +215,7 @@ def test_json_is_all_there_is_on_standard_output(place):
     ids=" ".join,
 )
 def test_every_option_works(place, options):
-    place.succeeds("prune", "model.onnx", "calib.npz", *options)
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", *options)
     assert load(place.folder / "model.pruned.onnx").size < load(place.folder / "model.onnx").size
 
 
@@ -228,8 +232,10 @@ def test_same_bytes_in_another_folder_and_process(place, tmp_path, options):
     elsewhere.mkdir()
     for name in ("model.onnx", "calib.npz"):
         shutil.copy(tmp_path / name, elsewhere)
-    assert place.process("prune", "model.onnx", "calib.npz", *options, PYTHONHASHSEED="1").returncode == 0
-    args = ("prune", elsewhere / "model.onnx", elsewhere / "calib.npz", *options)
+    assert (
+        place.process("prune", "model.onnx", "calib.npz", "--keep", "0.5", *options, PYTHONHASHSEED="1").returncode == 0
+    )
+    args = ("prune", elsewhere / "model.onnx", elsewhere / "calib.npz", "--keep", "0.5", *options)
     assert place.process(*args, PYTHONHASHSEED="2").returncode == 0
     assert outputs(tmp_path) == outputs(elsewhere)
 
@@ -237,7 +243,7 @@ def test_same_bytes_in_another_folder_and_process(place, tmp_path, options):
 def test_another_seed_draws_others(place):
     found = set()
     for seed in range(3):
-        place.succeeds("prune", "model.onnx", "calib.npz", "--score", "random", "--seed", seed)
+        place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--score", "random", "--seed", seed)
         found.add((place.folder / "model.pruned.onnx").read_bytes())
     assert len(found) > 1
 
@@ -257,20 +263,20 @@ def test_apply_does_what_prune_without_repair_does(pruned, tmp_path, place, name
 
 
 def test_apply_writes_beside_the_model_by_default_and_no_plan(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "-o", "a.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "a.onnx")
     place.succeeds("apply", "model.onnx", "a.plan.json")
     assert set(place.contents()) == {"model.onnx", "calib.npz", "a.onnx", "a.plan.json", "model.pruned.onnx"}
 
 
 def test_apply_in_json(place):
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     data = json.loads(place.succeeds("apply", "model.onnx", "model.pruned.plan.json", "--json"))
     assert data["bytes"] == (place.folder / "model.pruned.onnx").stat().st_size
     assert all(check["passed"] for check in data["checks"])
 
 
 def test_a_plan_that_prune_made_gives_the_same_result(place):
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     place.succeeds("prune", "model.onnx", "calib.npz", "--plan", "model.pruned.plan.json", "-o", "again.onnx")
     files = place.contents()
     assert files["again.onnx"] == files["model.pruned.onnx"]
@@ -278,7 +284,7 @@ def test_a_plan_that_prune_made_gives_the_same_result(place):
 
 
 def test_a_plan_edited_by_hand(place):
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     path = place.folder / "model.pruned.plan.json"
     plan = json.loads(path.read_text()) | {"remark": "mine"}
     plan["layers"] = [dict(plan["layers"][0], kept=[1, 4, 7]) | {"gains": []}]
@@ -292,5 +298,5 @@ def test_a_plan_edited_by_hand(place):
 def test_old_results_are_replaced(place):
     for name in ("model.pruned.onnx", "model.pruned.plan.json"):
         (place.folder / name).write_text("old")
-    place.succeeds("prune", "model.onnx", "calib.npz")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert all(content != b"old" for content in place.contents().values())

@@ -21,7 +21,10 @@ COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)\d(?:;\d+)*m")
 # -- help -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [("-h",), ("--help",), ("prune", "-h"), ("inspect", "-h"), ("apply", "-h"), ("bench", "-h"), ("check", "-h")])
+@pytest.mark.parametrize(
+    "args",
+    [("-h",), ("--help",), ("prune", "-h"), ("inspect", "-h"), ("apply", "-h"), ("bench", "-h"), ("check", "-h")],
+)
 def test_help_fits_80_columns_and_has_examples_and_exit_codes(place, args):
     lines = place.succeeds(*args).splitlines()
     assert max(map(len, lines)) <= 80
@@ -48,7 +51,7 @@ def test_version(place):
 # -- colours and characters -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [("prune", "model.onnx", "calib.npz"), ("inspect", "model.onnx")])
+@pytest.mark.parametrize("command", [("prune", "model.onnx", "calib.npz", "--keep", "0.5"), ("inspect", "model.onnx")])
 def test_no_control_characters_outside_a_terminal(place, command):
     done = place.process(*command)
     assert done.returncode == 0
@@ -78,7 +81,7 @@ def on_a_terminal(place, *args, **environment):
 
 
 def test_a_terminal_gets_progress_and_no_colour_if_it_wants_none(place):
-    code, seen = on_a_terminal(place, "prune", "model.onnx", "calib.npz", NO_COLOR="1")
+    code, seen = on_a_terminal(place, "prune", "model.onnx", "calib.npz", "--keep", "0.5", NO_COLOR="1")
     assert code == 0
     assert "capture" in seen
     assert "wrote model.pruned.onnx" in seen
@@ -86,7 +89,7 @@ def test_a_terminal_gets_progress_and_no_colour_if_it_wants_none(place):
 
 
 def test_a_terminal_without_unicode(place):
-    done = place.process("prune", "model.onnx", "calib.npz", PYTHONIOENCODING="ascii")
+    done = place.process("prune", "model.onnx", "calib.npz", "--keep", "0.5", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
 
@@ -100,7 +103,7 @@ def hostile(place, mlp):
     return place
 
 
-@pytest.mark.parametrize("args", [("prune", "model.onnx", "calib.npz"), ("inspect", "model.onnx")])
+@pytest.mark.parametrize("args", [("prune", "model.onnx", "calib.npz", "--keep", "0.5"), ("inspect", "model.onnx")])
 def test_names_from_the_model_cannot_drive_the_terminal(hostile, args):
     text = hostile.succeeds(*args, columns=200)
     assert not CONTROL.search(text)
@@ -119,7 +122,7 @@ def test_names_of_files_in_errors_and_results(place):
     name = os.fsdecode(b"odd\x1b[31m\xff.onnx")
     (place.folder / "model.onnx").rename(place.folder / name)
     assert "odd\\x1b[31m\\udcff" in place.fails(3, "prune", name, "none.npz") + place.fails(3, "inspect", name + "x")
-    text = place.succeeds("prune", name, "calib.npz")
+    text = place.succeeds("prune", name, "calib.npz", "--keep", "0.5")
     assert "wrote odd\\x1b[31m\\udcff.pruned.onnx" in text
     assert not CONTROL.search(text)
 
@@ -152,7 +155,7 @@ cli.main()
 def test_a_signal_while_writing_leaves_nothing(place, number, code, message):
     before = place.contents()
     process = subprocess.Popen(
-        [sys.executable, "-c", _STUCK, "prune", "model.onnx", "calib.npz"],
+        [sys.executable, "-c", _STUCK, "prune", "model.onnx", "calib.npz", "--keep", "0.5"],
         cwd=place.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -172,7 +175,7 @@ def test_an_interrupt_while_working_leaves_nothing(place, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("onnxmi.measuring.capture", interrupt)
-    assert place.fails(130, "prune", "model.onnx", "calib.npz") == "interrupted"
+    assert place.fails(130, "prune", "model.onnx", "calib.npz", "--keep", "0.5") == "interrupted"
 
 
 def test_the_handler_of_the_caller_comes_back(place):

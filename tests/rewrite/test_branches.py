@@ -292,7 +292,9 @@ def test_what_the_branch_added_on_average_goes_into_a_bias(case: Case, kind: str
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(loc=0.5, size=(97, 5, 7)).astype(np.float32)}
     results = {
-        repair: onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(repair=repair), plan=plan_of(case, kind))
+        repair: onnxmi.prune(
+            case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair), plan=plan_of(case, kind)
+        )
         for repair in (False, True)
     }
     assert all(gone not in operators(result.proto) for result in results.values())
@@ -307,7 +309,8 @@ def test_what_a_convolution_added_on_average_goes_into_a_bias(case: Case) -> Non
     plan = Plan(case.model.digest, (Choice(layer.name, layer.kind, layer.size, NOTHING.indices),), {})
     data = {"x": np.random.default_rng(0).normal(size=(61, 3, 5, 7)).astype(np.float32)}
     plain, repaired = (
-        onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(repair=repair), plan=plan) for repair in (False, True)
+        onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair), plan=plan)
+        for repair in (False, True)
     )
     assert operators(repaired.proto).count("Conv") == 2
     assert repaired.quality.relative_error < 0.95 * plain.quality.relative_error
@@ -364,7 +367,10 @@ def test_the_rest_is_repaired_where_the_stream_is_cut_too(kind: str) -> None:
     data = {"x": np.random.default_rng(0).normal(loc=0.5, size=(97, 5, 7)).astype(np.float32)}
     plain, repaired = (
         onnxmi.prune(
-            case.model.proto, data, onnxmi.PruneOptions(repair=repair), plan=Plan(case.model.digest, choices, {})
+            case.model.proto,
+            data,
+            onnxmi.PruneOptions(keep=0.5, repair=repair),
+            plan=Plan(case.model.digest, choices, {}),
         )
         for repair in (False, True)
     )

@@ -11,7 +11,7 @@ from onnxmi.model import Model, lean
 from onnxmi.runtime import Session
 
 SIZES = (6, 64, 50, 4)
-QUICK = PruneOptions(threads=1, latency=False, batch_size=8)
+QUICK = PruneOptions(keep=0.5, threads=1, latency=False, batch_size=8)
 
 
 @pytest.fixture

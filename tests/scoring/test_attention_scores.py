@@ -11,6 +11,7 @@ from onnxmi.consumers import Consumers
 from onnxmi.rows import Batch, mask_inputs
 from onnxmi.runtime import open_session
 from onnxmi.select_channels import SelectOptions, select_channels, unscored
+from onnxmi.sizes import uniform
 from tests.statistics.conftest import DIMS, HEADS, Scene, scene_of, token_arrays, token_model
 
 COUNT = 24
@@ -107,7 +108,9 @@ def test_a_layer_that_nothing_measured_consumes_is_told(scene: Scene) -> None:
     (statistics,) = capture(*found, scene.data, [np.arange(COUNT)], CaptureOptions(threads=1))
     untold = unscored(*found, statistics, analysis.graph.layers)
     assert [layer.size for layer in untold] == [17]
-    choices = select_channels(*found, statistics, analysis.graph.layers, SelectOptions(keep=0.5))
+    choices = select_channels(
+        *found, statistics, analysis.graph.layers, uniform(analysis.graph.layers, 0.5), SelectOptions()
+    )
     assert len(choices) == len(analysis.graph.layers)
 
 
@@ -137,6 +140,12 @@ def test_the_dimensions_that_make_the_scores_are_kept(score: str, estimator: str
     (found,) = scene.measure(range(COUNT), binned=estimator == "binned")
     layers = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     (choice,) = select_channels(
-        analysis.model, analysis.graph, analysis.linears, found, layers, SelectOptions(0.4, score, estimator)
+        analysis.model,
+        analysis.graph,
+        analysis.linears,
+        found,
+        layers,
+        uniform(layers, 0.4),
+        SelectOptions(score, estimator),
     )
     assert choice.kept.tolist() == [[1, 4]] * HEADS

@@ -8,6 +8,7 @@ import pytest
 from onnxmi.consumers import Consumers
 from onnxmi.dims.term import Kept
 from onnxmi.select_channels import SelectOptions, select_channels
+from onnxmi.sizes import uniform
 from tests.statistics.conftest import Scene, image_arrays, image_model, scene_of
 
 COUNT = 24
@@ -67,7 +68,13 @@ def test_a_unit_that_alone_tells_the_class_is_kept_for_the_labels() -> None:
     layers = analysis.graph.layers[1:]
     choices = [
         select_channels(
-            analysis.model, analysis.graph, analysis.linears, found, layers, SelectOptions(keep=1 / 6, target=target)
+            analysis.model,
+            analysis.graph,
+            analysis.linears,
+            found,
+            layers,
+            uniform(layers, 1 / 6),
+            SelectOptions(target=target),
         )
         for target in ("labels", "outputs")
     ]

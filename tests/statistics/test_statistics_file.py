@@ -19,7 +19,7 @@ from onnxmi.measurement import Measurement, load_measurement, merge_files, save_
 from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
 from tests.statistics.test_capture import assert_alike
 
-QUICK = PruneOptions(threads=1, latency=False)
+QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
 COUNT = 300
 
 
@@ -187,7 +187,7 @@ def test_numbers_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None
 
 
 def test_a_file_holds_no_histograms(folder: Path) -> None:
-    options = PruneOptions(score="pairwise", estimator="binned", threads=1, latency=False)
+    options = PruneOptions(keep=0.5, score="pairwise", estimator="binned", threads=1, latency=False)
     with pytest.raises(UsageError, match="binned"):
         onnxmi.prune(folder / "model.onnx", folder / "all.npz", options, statistics=folder / "all.stats.npz")
 
@@ -196,4 +196,4 @@ def test_labels_are_no_target_where_there_are_none(folder: Path) -> None:
     model = onnxmi.load(folder / "model.onnx")
     arrays = {name: array for name, array in np.load(folder / "all.npz").items() if name != "labels"}
     with pytest.raises(UsageError, match="no labels"):
-        onnxmi.prune(model, arrays, PruneOptions(target="labels", threads=1, latency=False))
+        onnxmi.prune(model, arrays, PruneOptions(keep=0.5, target="labels", threads=1, latency=False))

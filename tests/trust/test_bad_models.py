@@ -37,7 +37,7 @@ def spoiled(place, mlp):
 def test_bad_models_are_refused(place, spoiled, kind):
     change, message = SPOILED[kind]
     spoiled(change)
-    said = place.fails(3, "prune", "bad.onnx", "calib.npz")
+    said = place.fails(3, "prune", "bad.onnx", "calib.npz", "--keep", "0.5")
     assert message in said
     assert "/onnxruntime_src" not in said
 
@@ -53,7 +53,7 @@ def test_names_that_are_no_text(place, spoiled, name):
     """protobuf reads them, and objects only when somebody looks."""
     data = spoiled(lambda _: None).SerializeToString()
     (place.folder / "bad.onnx").write_bytes(data.replace(name, b"\xe5" * len(name)))
-    assert "is not UTF-8" in place.fails(3, "prune", "bad.onnx", "calib.npz")
+    assert "is not UTF-8" in place.fails(3, "prune", "bad.onnx", "calib.npz", "--keep", "0.5")
 
 
 def test_a_model_in_memory_is_looked_at_as_well(mlp):
@@ -71,7 +71,7 @@ def test_a_pipe_is_not_waited_for(place):
 
 def test_a_layer_without_units_is_left_alone(place, spoiled):
     spoiled(zero_width)
-    place.succeeds("prune", "bad.onnx", "calib.npz")
+    place.succeeds("prune", "bad.onnx", "calib.npz", "--keep", "0.5")
     cut = onnx.load(place.folder / "bad.pruned.onnx")
     assert sorted(tuple(tensor.dims) for tensor in cut.graph.initializer if len(tensor.dims) == 2) == [
         (0, 5),
@@ -82,7 +82,7 @@ def test_a_layer_without_units_is_left_alone(place, spoiled):
 
 def test_a_negative_size_is_an_unknown_one(place, spoiled):
     spoiled(input_dim(-1))
-    place.succeeds("prune", "bad.onnx", "calib.npz")
+    place.succeeds("prune", "bad.onnx", "calib.npz", "--keep", "0.5")
 
 
 def test_infinity_is_allowed_where_nothing_is_measured(place, spoiled):
@@ -94,7 +94,7 @@ def test_infinity_is_allowed_where_nothing_is_measured(place, spoiled):
         proto.graph.node[2].input[0] = "h0.max"
 
     spoiled(clip)
-    place.succeeds("prune", "bad.onnx", "calib.npz")
+    place.succeeds("prune", "bad.onnx", "calib.npz", "--keep", "0.5")
 
 
 def test_a_single_nan_is_allowed(mlp):
@@ -154,5 +154,7 @@ def test_values_of_four_bits_share_bytes(mlp):
 
 def test_a_batch_that_samples_would_be_repeated_for_until_the_memory_is_full(place, mlp):
     onnx.save(mlp(batch=2**40), place.folder / "model.onnx")
-    assert "batches of 1,099,511,627,776, too many to fill up" in place.fails(3, "prune", "model.onnx", "calib.npz")
+    assert "batches of 1,099,511,627,776, too many to fill up" in place.fails(
+        3, "prune", "model.onnx", "calib.npz", "--keep", "0.5"
+    )
     assert "input 'x' of shape (1099511627776, 6) is too large to make" in place.fails(3, "inspect", "model.onnx")

@@ -28,7 +28,7 @@ def limited(place, size, *args):
 @pytest.mark.parametrize("size", [0, 100, 700], ids=["nothing fits", "some bytes fit", "all but the plan fits"])
 def test_what_does_not_fit_on_the_disk_is_not_there(place, size):
     before = place.contents()
-    done = limited(place, size, "prune", "model.onnx", "calib.npz", "--threads", "1")
+    done = limited(place, size, "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--threads", "1")
     assert done.returncode == 3
     assert done.stderr.startswith("onnxmi: error: model.pruned.")
     assert "cannot be written: File too large" in done.stderr

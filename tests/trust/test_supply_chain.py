@@ -41,10 +41,10 @@ def audited(place, *args):
 
 
 RUNS = {
-    "prune": (0, "prune", "model.onnx", "calib.npz", "--threads", "1"),
+    "prune": (0, "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--threads", "1"),
     "inspect": (0, "inspect", "model.onnx", "--json"),
     "capture": (0, "capture", "model.onnx", "calib.npz", "-o", "stats.npz"),
-    "a bad model": (3, "prune", "calib.npz", "calib.npz"),
+    "a bad model": (3, "prune", "calib.npz", "calib.npz", "--keep", "0.5"),
     "bad samples": (3, "prune", "model.onnx", "model.onnx"),
 }
 

@@ -1,0 +1,44 @@
+"""Padding of the samples: how long each is without it, so that batches of short ones can be run short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """Which inputs are padded at the end of their second axis, and from where on.
+
+    Attributes
+    ----------
+    names : frozenset of str
+        The padded inputs.
+    lengths : (samples,) int64
+        Positions before the padding, at least one.
+    """
+
+    names: frozenset[str]
+    lengths: NDArray[np.int64]
+
+    @staticmethod
+    def of(mask: Array, names: frozenset[str]) -> Padding:
+        """Read the lengths off a mask, (samples, positions), that is zero at padding."""
+        positions = np.arange(1, mask.shape[1] + 1)
+        return Padding(names, np.maximum((np.where(mask != 0, positions, 0)).max(axis=1), 1))
+
+    def shortest_first(self, samples: Samples) -> Samples:
+        """Sort samples by length: those of one batch then share most of their padding."""
+        return samples[np.argsort(self.lengths[samples], kind="stable")]
+
+    def trimmed(self, feeds: Mapping[str, Array], samples: Samples) -> dict[str, Array]:
+        """Leave out the positions that are padding in all of the samples."""
+        longest = int(self.lengths[samples].max())
+        return {name: array[:, :longest] if name in self.names else array for name, array in feeds.items()}

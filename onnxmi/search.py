@@ -1,0 +1,290 @@
+"""From a budget to sizes: price the layers once, then allocate, carry out and judge as often as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.allocate import Limit, Menu, allocate
+from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
+from onnxmi.capture import Progress, silent
+from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
+from onnxmi.errors import CheckError, NothingToPruneError
+from onnxmi.latency import measure
+from onnxmi.latency_model import LatencyModel
+from onnxmi.latency_table import latency_model
+from onnxmi.plan import Plan
+from onnxmi.pricing import price_layers
+from onnxmi.probe import run_shapes
+from onnxmi.rewrite import rewrite
+from onnxmi.runtime import Feeds
+from onnxmi.select_channels import rank_channels
+from onnxmi.sizes import candidate_sizes, parse_alignment
+from onnxmi.study import Candidate, Study, carry_out, choose, select_options
+
+Ints = NDArray[np.int64]
+Counts = dict[int, int]
+
+PRICED = 128  # samples that prices are measured on
+CORRECTIONS = 5  # of a limit, until what is measured meets what is asked
+SCREENED = 6  # trials with the cheap repair
+TRIED = 4  # trials with the full one
+STRIDE = 0.88  # between full trials, as a factor of the cost
+MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What each layer's sizes cost, in every respect.
+
+    Attributes
+    ----------
+    menus : mapping
+        Layer id -> its sizes and their damage.
+    costs : mapping
+        Kind of cost -> its model.
+    latency : LatencyModel or None
+        How well times are predicted; None where none were asked for.
+    """
+
+    menus: Mapping[int, Menu]
+    costs: Mapping[Kind, CostModel]
+    latency: LatencyModel | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The end of a search.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        The model.
+    goals : tuple of Goal
+        What was asked for, and reached.
+    trials : tuple of Trial
+        What was tried on the way.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    candidate: Candidate
+    goals: tuple[Goal, ...]
+    trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
+    """Measure what every layer's sizes do to the outputs, and model what they cost."""
+    found, options = study.analysis, study.options
+    model, graph = found.model, found.graph
+    alignment = parse_alignment(options.align)
+    sizes = {layer.id: candidate_sizes(model, graph, layer, alignment) for layer in study.layers}
+    statistics = study.measured.fit, study.measured.judge
+    settings = select_options(options)
+    rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
+    priced = study.deal.fit[:PRICED]
+    batches = [feeds for _, feeds in study.data.packed(priced, options.batch_size)]
+    curves = price_layers(
+        model, graph, found.linears, rankings, sizes, statistics, batches, options.threads, options.repair, progress
+    )
+    menus = {layer: Menu(options, curves[layer].at(options)) for layer, options in sizes.items()}
+    times = latency_model(study, sizes, progress) if "time" in (kinds := set(kinds)) else None
+    costs = {kind: times.cost if times is not None and kind == "time" else _counted(study, kind) for kind in kinds}
+    return Prices(menus, costs, times)
+
+
+def _counted(study: Study, kind: Kind) -> CostModel:
+    model, graph = study.model, study.analysis.graph
+    layers = [layer.id for layer in study.layers]
+    if kind == "params":
+        return CostModel.of(parameter_pieces(model.graph, graph), layers)
+    if kind == "size":
+        return CostModel.of(byte_pieces(model.graph, graph, study.cost(model.proto).size), layers)
+    one = study.data.one_run(study.deal.held)
+    return CostModel.of(mac_pieces(model.graph, graph, shapes_of(study, one), study.data.step or 1), layers)
+
+
+def shapes_of(study: Study, feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors on some inputs."""
+    graph = study.model.graph
+    stored = {name: graph.constant_shape(name) for name in graph.constants}
+    return dict(run_shapes(study.model.proto, feeds)) | stored | {n: np.shape(v) for n, v in feeds.items()}
+
+
+# -- costs ------------------------------------------------------------------------------------------------------------
+
+
+def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
+    """Find the least damage at which everything that was asked of costs holds.
+
+    Sizes and work are exact; times are predicted, and what is predicted is corrected by what is measured.
+
+    Raises
+    ------
+    CheckError
+        If a budget is out of reach and the nearest was not asked for.
+    """
+    budget, effort = study.options.budget, study.options.best_effort
+    bounds = {name: _bound(study, prices, name, budget.asked[name]) for name in budget.costs}
+    candidate, goals = None, []
+    tightened = dict.fromkeys(bounds, 1.0)
+    for _ in range(CORRECTIONS):
+        limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
+        counts = allocate(prices.menus, limits)
+        if counts is None:
+            break
+        plan = choose(study, counts)
+        goals = judge_costs(study, budget, plain(study, plan))
+        if all(goal.met for goal in goals):
+            candidate = carry_out(study, plan, progress=progress)
+            goals = judge_costs(study, budget, candidate.proto)
+            if all(goal.met for goal in goals):
+                return Found(candidate, tuple(goals))
+        for goal in goals:
+            tightened[goal.name] *= max(1.0, goal.shortfall * 1.002)
+    return _nearest(study, prices, candidate, goals, effort, progress)
+
+
+def _nearest(
+    study: Study,
+    prices: Prices,
+    candidate: Candidate | None,
+    goals: list[Goal],
+    effort: bool,
+    progress: Progress,
+) -> Found:
+    """Fall back on what is nearest, or say what the limit is."""
+    budget = study.options.budget
+    if candidate is None:
+        plan = choose(study, {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()})
+        candidate = carry_out(study, plan, progress=progress)
+        goals = judge_costs(study, budget, candidate.proto)
+    if not effort:
+        missed = [goal for goal in goals if not goal.met]
+        said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
+        raise CheckError(f"out of reach: {said} (--best-effort takes it)")
+    return Found(candidate, tuple(goals))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
+    """Turn what is asked into the most that the model of the cost may say."""
+    whole = prices.costs[COSTS[name]].total({})
+    if name == "speedup":
+        return whole / asked
+    return asked if name in ("max_size", "max_latency") else whole * asked
+
+
+def plain(study: Study, plan: Plan) -> onnx.ModelProto:
+    """Cut by a plan without repair: that costs what the repaired model does, but for some biases."""
+    graph = study.analysis.graph
+    return rewrite(study.model, graph, plan.keeping(graph))
+
+
+def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
+    """Say what a model costs beside what is asked, measured."""
+    asked = {name: budget.asked[name] for name in budget.costs}
+    if not asked:
+        return []
+    before, after = study.cost(study.model.proto), study.cost(proto)
+    reached: dict[str, float] = {
+        "max_size": after.size,
+        "params": after.parameters / before.parameters,
+        "macs": after.macs / max(before.macs, 1),
+    }
+    if any(COSTS[name] == "time" for name in asked):
+        clock = "cpu" if study.options.threads == 1 else "wall"
+        was, now = measure((study.model.proto, proto), study.timed_feeds, threads=study.options.threads, clock=clock)
+        reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
+    return [Goal.of(name, value, reached[name]) for name, value in asked.items()]
+
+
+# -- a loss -----------------------------------------------------------------------------------------------------------
+
+
+def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
+    """Find the fastest model that loses no more than allowed on the samples held back.
+
+    Costs are halved between bounds with the one-pass repair, which costs no forward pass; from there on the full repair
+    is tried at smaller costs while the loss stays within, or at larger ones until it does.
+
+    Raises
+    ------
+    NothingToPruneError
+        If the mildest cut loses more, and the nearest was not asked for.
+    """
+    search = _Search(study, prices, drop, progress)
+    start = search.screen()
+    if search.full(start):
+        smaller = (start * STRIDE**step for step in range(1, TRIED))
+        all(search.full(share) for share in smaller)  # up to the first that loses too much
+    else:
+        larger = (min(start / STRIDE**step, MILDEST) for step in range(1, TRIED))
+        any(search.full(share) for share in larger)
+    if search.best is None and (not study.options.best_effort or search.mildest is None):
+        least = min((trial.drop for trial in search.trials), default=0.0)
+        raise NothingToPruneError(
+            f"nothing to prune: every cut tried loses more than {drop:g} of {study.metric.name}, at least {least:.4f},"
+            f" on {len(study.deal.held)} samples held back; allow more with --max-drop, or take that with --best-effort"
+        )
+    chosen = search.best or search.mildest
+    assert chosen is not None
+    candidate, lost = chosen
+    return Found(candidate, (Goal.of("max_drop", drop, lost),), tuple(search.trials))
+
+
+class _Search:
+    """The trials of one search, and the best model among them."""
+
+    def __init__(self, study: Study, prices: Prices, drop: float, progress: Progress) -> None:
+        self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
+        self._cost = prices.costs["time"]
+        smallest = {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}
+        self._least = self._cost.total(smallest) / self._cost.total({})
+        self.trials: list[Trial] = []
+        self.best: tuple[Candidate, float] | None = None
+        self.mildest: tuple[Candidate, float] | None = None
+
+    def screen(self) -> float:
+        """Bisect with the one-pass repair; return the smallest share of the cost found within."""
+        low, high = np.log(min(self._least * 1.05, 0.9)), np.log(MILDEST)
+        for _ in range(SCREENED):
+            middle = (low + high) / 2
+            found = self._try(float(np.exp(middle)), stepwise=False)
+            low, high = (low, middle) if found is not None and found[1] <= self._drop else (middle, high)
+        return float(np.exp(high))
+
+    def full(self, share: float) -> bool:
+        """Try the full repair at a share of the cost, and remember the model if it is the best yet."""
+        found = self._try(share, stepwise=True)
+        if found is None:
+            return False
+        if self.mildest is None or found[1] < self.mildest[1]:
+            self.mildest = found
+        if found[1] > self._drop:
+            return False
+        self.best = found
+        return True
+
+    def _try(self, share: float, stepwise: bool) -> tuple[Candidate, float] | None:
+        """Make a model at a share of the cost, and say what it loses; None where nothing is cut."""
+        study, menus = self._study, self._prices.menus
+        counts = allocate(menus, [Limit(self._cost, share * self._cost.total({}))])
+        if counts is None or all(counts[layer] == menu.sizes[-1] for layer, menu in menus.items()):
+            return None
+        candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
+        made = study.outputs(candidate.proto)
+        lost = study.metric.drop(study.dense_outputs, made, study.labels)
+        error = study.metric.standard_error(study.dense_outputs, made, study.labels)
+        repair = "step by step" if stepwise else "one pass"
+        self.trials.append(Trial(share, lost, error, repair, lost <= self._drop))
+        self._progress("search", len(self.trials), SCREENED + TRIED)
+        return candidate, lost

@@ -1,0 +1,213 @@
+"""A study: a model and its samples, looked through and measured once, for any number of cuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.analysis import Analysis, CalibrationLike, analyse, as_calibration
+from onnxmi.calibration import Calibration
+from onnxmi.capture import Progress, silent
+from onnxmi.choose_layers import Filter, chosen_layers
+from onnxmi.cost import Cost, cost
+from onnxmi.deal import HELD_BACK, Deal, deal_samples
+from onnxmi.dims.channel_graph import Layer
+from onnxmi.dims.term import Keeping
+from onnxmi.errors import UsageError
+from onnxmi.measurement import Measurement
+from onnxmi.measuring import capture_options, measure_statistics, needed, nothing_measured
+from onnxmi.metrics import Metric, find_metric
+from onnxmi.model import Model
+from onnxmi.options import PruneOptions
+from onnxmi.packing import packed
+from onnxmi.plan import Plan
+from onnxmi.quality import outputs
+from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
+from onnxmi.rewrite import rewrite
+from onnxmi.runtime import Feeds
+from onnxmi.select_channels import SelectOptions, select_channels
+from onnxmi.verify import Check, check_equivalence, check_shapes, require
+
+CHECKED = 8  # samples that the rewrite is checked on
+
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A cut that was carried out and repaired.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The smaller model.
+    plan : Plan
+        What stays.
+    checks : tuple of Check
+        Of the rewrite; all passed.
+    repairs : tuple of RepairNote
+        What repair did to each operator.
+    """
+
+    proto: onnx.ModelProto
+    plan: Plan
+    checks: tuple[Check, ...]
+    repairs: tuple[RepairNote, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What every cut of a model starts from.
+
+    Attributes
+    ----------
+    analysis : Analysis
+        The model with its channel graph.
+    data : Calibration
+        The samples.
+    deal : Deal
+        Which of them are for what.
+    layers, left_out : tuple of Layer
+        Those that may be cut, and those that the user left out.
+    measured : Measurement
+        Statistics; empty until `measure`.
+    options : PruneOptions
+        Of the run.
+    """
+
+    analysis: Analysis
+    data: Calibration
+    deal: Deal
+    layers: tuple[Layer, ...]
+    left_out: tuple[Layer, ...]
+    measured: Measurement
+    options: PruneOptions
+
+    @property
+    def model(self) -> Model:
+        """The source."""
+        return self.analysis.model
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric of the run."""
+        return find_metric(self.options.metric, self.data.labels is not None, self.dense_outputs)
+
+    @cached_property
+    def dense_outputs(self) -> NDArray[np.generic]:
+        """First output of the source on the samples held back."""
+        return self.outputs(self.model.proto)
+
+    @cached_property
+    def labels(self) -> NDArray[np.generic] | None:
+        """Labels of the samples held back."""
+        return None if self.data.labels is None else self.data.labels[self.deal.held]
+
+    @cached_property
+    def timed_feeds(self) -> Feeds:
+        """Inputs that times are measured on."""
+        if self.options.batch == 1 or self.data.step is not None:
+            return self.data.one_run(self.deal.held)
+        return self.data.feed(np.resize(self.deal.held, self.options.batch))
+
+    def outputs(self, proto: onnx.ModelProto) -> NDArray[np.generic]:
+        """First output of a model on the samples held back."""
+        return outputs(proto, self.data, self.deal.held, self.options.batch_size, self.options.threads)
+
+    def cost(self, proto: onnx.ModelProto) -> Cost:
+        """Parameters, bytes and MACs of a model."""
+        return cost(proto, self.data.one_run(self.deal.held), self.data.step or 1)
+
+    def some_feeds(self, samples: Samples) -> list[Feeds]:
+        """Inputs of the few samples that the rewrite is checked on."""
+        return [feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)]
+
+
+def study_of(model: Model, calibration: CalibrationLike, options: PruneOptions, held_back: float = HELD_BACK) -> Study:
+    """Look a model and its samples through; nothing is measured yet."""
+    data = as_calibration(calibration, model)
+    analysis = analyse(model, data.one_run(np.arange(data.count), 3))
+    layers, left_out = chosen_layers(model, analysis.graph, Filter(options.cut, options.skip, options.only))
+    data = packed(model, analysis.graph, data, options.mask, options.threads)
+    deal = deal_samples(data, options.seed, held_back)
+    return Study(analysis, data, deal, layers, left_out, nothing_measured(model), options)
+
+
+def measure_study(study: Study, given: Measurement | None, selects: bool, progress: Progress) -> Measurement:
+    """Return the statistics that a run needs: the given ones, or measured now.
+
+    Raises
+    ------
+    UsageError
+        If units are to be scored against labels, and there are none.
+    """
+    options = study.options
+    measured = given
+    if measured is None:
+        if not needed(options, selects):
+            return study.measured
+        measured = measure_statistics(study.analysis, study.data, study.deal, options, progress)
+    measured.fit.require(study.analysis.linears)
+    if options.target == "labels" and not measured.fit.classes:
+        raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
+    return measured
+
+
+def select_options(options: PruneOptions) -> SelectOptions:
+    """Pick the options that say how to choose units."""
+    return SelectOptions(options.score, options.estimator, options.seed, options.target)
+
+
+def choose(study: Study, counts: dict[int, int], progress: Progress = silent) -> Plan:
+    """Choose the units that stay, for given numbers of them.
+
+    Parameters
+    ----------
+    counts : dict
+        Layer id -> units to keep (of each part).
+    """
+    found, options = study.analysis, study.options
+    measured, settings = study.measured.fit, select_options(options)
+    choices = select_channels(
+        found.model, found.graph, found.linears, measured, study.layers, counts, settings, progress
+    )
+    return Plan(found.model.digest, choices, options.shown)
+
+
+def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Progress = silent) -> Candidate:
+    """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
+
+    Parameters
+    ----------
+    stepwise : bool
+        Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
+    """
+    found, options = study.analysis, study.options
+    keeping = plan.keeping(found.graph)
+    cut, checks = _cut(study, keeping)
+    repaired = Repaired()
+    if options.repair and stepwise:
+        model = found.model, found.graph, found.linears, keeping
+        samples = study.data, study.deal, study.measured.fit, study.measured.judge
+        repaired = repair(*model, *samples, capture_options(options), progress)
+    elif options.repair:
+        statistics = study.measured.fit, study.measured.judge
+        repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)
+    made = rewrite(found.model, found.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    return Candidate(made, plan, tuple(checks), repaired.notes)
+
+
+def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
+    found = study.analysis
+    cut = rewrite(found.model, found.graph, keeping)
+    feeds = study.some_feeds(study.deal.fit)
+    checks = [
+        check_equivalence(found.model, found.graph, found.seen, keeping, cut, feeds),
+        check_shapes(found.graph, found.seen, keeping, cut, found.seen.feeds),
+    ]
+    require(checks)
+    return cut, checks

@@ -1,0 +1,123 @@
+"""The trade-off: models at several shares of one cost, and what each of them is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxmi.allocate import Limit, allocate
+from onnxmi.budget import Kind
+from onnxmi.capture import Progress, silent
+from onnxmi.cost import Cost
+from onnxmi.latency import Latency, measure
+from onnxmi.quality import Quality, compare
+from onnxmi.search import Prices
+from onnxmi.study import Study, carry_out, choose
+from onnxmi.verify import check_result, require
+
+SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2)  # of the original's cost
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One model of the curve.
+
+    Attributes
+    ----------
+    share : float
+        Of the original's cost, that was aimed at.
+    cost : Cost
+        Parameters, bytes and MACs.
+    was, now : Latency
+        Of the original and of this model, measured in turn.
+    value, drop : float
+        The metric on the samples held back, and what is lost of it against the original.
+    error : float or None
+        Standard error of the drop.
+    quality : Quality
+        Agreement, accuracy and error of the outputs on the same samples.
+    """
+
+    share: float
+    cost: Cost
+    was: Latency
+    now: Latency
+    value: float
+    drop: float
+    error: float | None
+    quality: Quality
+
+    @property
+    def speedup(self) -> float:
+        """Times as fast as the original."""
+        return self.now.speedup_over(self.was)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A trade-off curve.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the model.
+    by : str
+        The cost that was shared out.
+    metric : str
+        Name of the metric.
+    dense : Cost
+        Of the original.
+    dense_value : float
+        Its metric on the samples held back.
+    samples : int
+        How many of these there are.
+    points : tuple of Point
+        From the largest model to the smallest.
+    skipped : tuple of float
+        Shares that are below what the layers can be cut to.
+    """
+
+    digest: str
+    by: Kind
+    metric: str
+    dense: Cost
+    dense_value: float
+    samples: int
+    points: tuple[Point, ...]
+    skipped: tuple[float, ...]
+
+
+def trade_off(
+    study: Study, prices: Prices, by: Kind, shares: Sequence[float] = SHARES, progress: Progress = silent
+) -> Curve:
+    """Make a model for each share, from the same measurements, and judge it on the samples held back."""
+    points: list[Point] = []
+    skipped: list[float] = []
+    whole = prices.costs[by].total({})
+    for done, share in enumerate(sorted(shares, reverse=True)):
+        counts = allocate(prices.menus, [Limit(prices.costs[by], share * whole)])
+        if counts is None:
+            skipped.append(share)
+        else:
+            points.append(_point(study, share, counts))
+        progress("sweep", done + 1, len(shares))
+    dense = study.metric.value(study.dense_outputs, study.dense_outputs, study.labels)
+    cost, samples = study.cost(study.model.proto), len(study.deal.held)
+    return Curve(study.model.digest, by, study.metric.name, cost, dense, samples, tuple(points), tuple(skipped))
+
+
+def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
+    candidate = carry_out(study, choose(study, counts))
+    require(check_result(study.model, candidate.proto, study.some_feeds(study.deal.held)))
+    was, now = measure((study.model.proto, candidate.proto), study.timed_feeds, threads=study.options.threads)
+    made, reference, metric = study.outputs(candidate.proto), study.dense_outputs, study.metric
+    return Point(
+        share=share,
+        cost=study.cost(candidate.proto),
+        was=was,
+        now=now,
+        value=metric.value(reference, made, study.labels),
+        drop=metric.drop(reference, made, study.labels),
+        error=metric.standard_error(reference, made, study.labels),
+        quality=compare(reference, made, study.labels, len(study.deal.held)),
+    )
