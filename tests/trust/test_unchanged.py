@@ -37,6 +37,13 @@ def test_as_json(bare):
     assert told["reason"].startswith("nothing to prune: ")
 
 
+def test_bytes_that_protobuf_would_write_in_another_way_stay(bare):
+    path = bare.folder / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\x08\x0a")  # the IR version once more, at the end
+    bare.succeeds(*PRUNE)
+    assert bare.contents()[OUT] == path.read_bytes()
+
+
 @pytest.mark.parametrize("more", [("--keep", "1"), ("--skip", "*"), ("--cut", "heads")], ids=lambda more: more[0])
 def test_whatever_the_reason(place, more):
     place.succeeds(*PRUNE, *more)
