@@ -13,7 +13,7 @@ from onnxmi.bench_operators import OperatorTime, operator_times
 from onnxmi.calibration import Calibration, load_calibration
 from onnxmi.cost import cost, parameters
 from onnxmi.errors import UsageError
-from onnxmi.latency import Interval, Latency, measure
+from onnxmi.latency import RELOAD, Interval, Latency, measure
 from onnxmi.model import Model, load
 from onnxmi.runtime import Feeds
 
@@ -196,6 +196,7 @@ def _rows(
         seconds=options.seconds,
         clock=options.clock,
         precision=PRECISION,
+        reload=RELOAD,
     )
     for name, model, samples, inputs, latency in zip(names, models, data, feeds, timed, strict=True):
         yield Row(

@@ -18,7 +18,7 @@ from onnxmi.calibration import Calibration, load_calibration
 from onnxmi.check_interface import interface_changes
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.gate import LIMITS, Measured, Verdict, judge
-from onnxmi.latency import CLOCKS, Interval, Latency, measure
+from onnxmi.latency import CLOCKS, RELOAD, Interval, Latency, measure
 from onnxmi.metrics import Metric, find_metric
 from onnxmi.model import Model, load
 from onnxmi.quality import outputs
@@ -26,7 +26,7 @@ from onnxmi.runtime import Feeds, open_session
 
 Array = NDArray[Any]
 Advance = Callable[[str, int, int], None]
-RUNS = 1000  # at most: more make an interval narrower than one load of a model differs from the next
+RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
 NORMAL = 1.96  # how many standard errors hold 95 % to both sides
 
 
@@ -168,6 +168,7 @@ class _Subject:
             clock=options.clock,
             # a percentile far out needs more runs than a median: all that there is time for
             precision=None if "max-p95" in options.limits else options.precision,
+            reload=RELOAD,
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from onnxmi import latency
 from onnxmi.errors import UsageError
-from onnxmi.latency import Interval, Latency, measure, quantile_interval
+from onnxmi.latency import Interval, Latency, measure, median_interval, quantile_interval
 
 
 class Machine:
@@ -29,7 +29,7 @@ class Machine:
         monkeypatch.setattr(latency.time, "monotonic", lambda: self.now / 1e9)
 
     def open(self, _proto, **settings):
-        machine, index = self, self.opened
+        machine, index = self, self.opened % len(self.durations)
         self.opened += 1
         self.settings.append(settings)
 
@@ -73,7 +73,7 @@ def test_the_first_run_is_not_measured(monkeypatch):
     assert measure([None], {}, runs=5, seconds=60)[0].times.max() == 1.0
 
 
-@pytest.mark.parametrize(("noise", "least", "most"), [(0.01, 30, 30), (0.2, 31, 399)])
+@pytest.mark.parametrize(("noise", "least", "most"), [(0.01, 80, 80), (0.2, 81, 399)])
 def test_measuring_goes_on_until_the_intervals_are_narrow(monkeypatch, noise, least, most):
     rng = np.random.default_rng(0)
     Machine(monkeypatch, lambda _: 1.0, lambda _: rng.uniform(1 - noise, 1 + noise))
@@ -86,6 +86,13 @@ def test_measuring_goes_on_until_the_intervals_are_narrow(monkeypatch, noise, le
 def test_without_a_precision_all_runs_are_made(monkeypatch):
     Machine(monkeypatch, lambda _: 1.0)
     assert len(measure([None], {}, runs=400, seconds=60)[0].times) == 400
+
+
+def test_models_are_loaded_and_warmed_up_anew_on_request(monkeypatch):
+    machine = Machine(monkeypatch, lambda _: 1.0, lambda _: 1.0)
+    assert len(measure([None] * 2, {}, runs=10, seconds=60, reload=4)[0].times) == 10
+    assert machine.opened == 2 * 3
+    assert len(machine.order) == 2 * (10 + 3 * 3)
 
 
 def test_each_model_may_have_inputs_of_its_own(monkeypatch):
@@ -139,6 +146,14 @@ def test_too_few_runs_tell_nothing():
     assert quantile_interval(np.arange(5.0), 0.5) == Interval(-math.inf, math.inf)
     assert quantile_interval(np.arange(71.0), 0.95).high == math.inf
     assert quantile_interval(np.arange(73.0), 0.95).high == 72.0
+
+
+def test_the_interval_of_a_median_is_that_of_the_medians_of_loads():
+    loads = np.repeat(np.arange(8.0), 10)  # within a load all runs are alike: 80 runs tell no more than 8
+    assert median_interval(loads, 10) == quantile_interval(np.arange(8.0), 0.5) == Interval(0.0, 7.0)
+    assert median_interval(loads[:79], 10) == quantile_interval(loads[:79], 0.5)
+    assert Latency(loads, 10).interval() == Interval(0.0, 7.0)
+    assert Latency(np.ones(80), 10).speedup_interval(Latency(loads)) == Interval(0.0, 7.0)
 
 
 def test_outliers_move_an_interval_no_further_than_any_other_value():
