@@ -49,7 +49,11 @@ def test_the_pytest_example_runs(project):
     assert "asked at least 1.500, measured" in done.stdout
 
 
-@pytest.mark.parametrize("path", [*sorted(CI.glob("*.y*ml")), DOCS / "gate.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [CI / "github-workflow.yml", CI / "pre-commit-config.yaml", DOCS / "gate.md", DOCS / "quantise.md"],
+    ids=lambda path: path.name,
+)
 def test_commands_have_only_options_that_exist(path):
     lines = re.findall(
         r"^(?: {4}|.*?(?:run|entry): |.*`)(onnxmi (?:check|bench) [^`\n]*)", path.read_text(), re.MULTILINE
