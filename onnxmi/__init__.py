@@ -6,8 +6,8 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as `typing` has it, without the time that importing it takes; see `_HOMES`
 if TYPE_CHECKING:
     from onnxmi.calibration import Calibration, check_calibration, load_calibration
     from onnxmi.errors import OnnxmiError
@@ -66,7 +66,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a name of the package."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

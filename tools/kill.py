@@ -25,7 +25,6 @@ from pathlib import Path
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130}}
 PATIENCE = 2.0  # seconds from SIGINT or SIGTERM to the end; tools like this one may look at the clock, tests may not
-STARTED = 0.05  # seconds that Python takes to get to the first line of this project: before, it is not ours to handle
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,13 @@ def strike(run: Run, number: signal.Signals, moment: float) -> tuple[str, str]:
     took = time.monotonic() - sent
     if process.returncode == 0:
         return "ended in time", ""
-    if process.returncode not in CODES[number] and moment > STARTED:
+    if number == signal.SIGINT and process.returncode != 130 and b"onnxmi" not in error:
+        return "SIGINT while Python started", ""  # it had not got to the first line of this project
+    if process.returncode not in CODES[number]:
         return number.name, f"exit code {process.returncode} after {moment:.3f} s: {error.decode()[-300:]}"
     if took > PATIENCE:
         return number.name, f"took {took:.1f} s to end"
-    if number == signal.SIGINT and moment > STARTED and error != b"onnxmi: error: interrupted\n":
+    if number == signal.SIGINT and error != b"onnxmi: error: interrupted\n":
         return number.name, f"said {error.decode()[-300:]!r}"
     return number.name, ""
 
