@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi import PruneOptions, pipeline
+from onnxmi import PruneOptions, study
 from onnxmi.consumers import Consumers
 
 LAZY = PruneOptions(keep=0.5, score="magnitude", repair=False, threads=1, latency=False)
@@ -20,13 +20,13 @@ def arrays(samples):
 @pytest.fixture
 def measured(monkeypatch):
     """How often statistics were measured."""
-    calls, real = [], pipeline.measure_statistics
+    calls, real = [], study.measure_statistics
 
     def counted(*args):
         calls.append(args)
         return real(*args)
 
-    monkeypatch.setattr(pipeline, "measure_statistics", counted)
+    monkeypatch.setattr(study, "measure_statistics", counted)
     return calls
 
 
