@@ -106,9 +106,9 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _written_out(proto: onnx.ModelProto) -> int:
-    """Count the operators of a model with its functions put in place; calls in a circle are left to the inliner."""
+    """Count the operators of a model with its functions put in place. Raises ModelError where they call in a circle."""
     bodies: dict[tuple[str, str], onnx.FunctionProto] = {(f.domain, f.name): f for f in proto.functions}
-    counts: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int | None] = {}
 
     def count(body: onnx.GraphProto | onnx.FunctionProto) -> int:
         calls = [(node.domain, node.op_type) for graph in graphs(body) for node in graph.node]
@@ -116,9 +116,12 @@ def _written_out(proto: onnx.ModelProto) -> int:
 
     def known(call: tuple[str, str]) -> int:
         if call not in counts:
-            counts[call] = 1  # where it calls itself
+            counts[call] = None  # until it is known
             counts[call] = min(count(bodies[call]), _MOST_NODES + 1)
-        return counts[call]
+        found = counts[call]
+        if found is None:  # onnx's own inliner may crash on it
+            raise ModelError(f"its function {call[1]!r} calls itself")
+        return found
 
     return count(proto.graph)
 
