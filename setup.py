@@ -34,7 +34,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "onnx>=1.16",
-        "onnxruntime>=1.21",
+        "onnxruntime>=1.27",
         "onnx-graphsurgeon>=0.5.2",
         "numpy>=1.26",
         "click>=8.2",

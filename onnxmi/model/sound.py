@@ -37,7 +37,19 @@ DOMAINS = frozenset(
     }
 )
 _FOREIGN = "com.microsoft"  # the checker leaves operators of this domain alone
-_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}  # several values a byte
+# What numpy has no type for, or older versions of onnx another.
+_BITS = {
+    "BFLOAT16": 16,
+    "FLOAT8E4M3FN": 8,
+    "FLOAT8E4M3FNUZ": 8,
+    "FLOAT8E5M2": 8,
+    "FLOAT8E5M2FNUZ": 8,
+    "INT4": 4,
+    "UINT4": 4,
+    "FLOAT4E2M1": 4,
+    "INT2": 2,
+    "UINT2": 2,
+}
 _BLOCK = 1 << 22  # values looked at together
 
 
@@ -146,6 +158,12 @@ def _check_structure(proto: onnx.ModelProto) -> None:
     for name, times in Counter(value.name for value in proto.graph.output).items():
         if times > 1:
             raise ModelError(f"output {name!r} is listed twice")
+    made = {name for node in proto.graph.node for name in node.output} | {value.name for value in proto.graph.input}
+    made |= {tensor.name for tensor in proto.graph.initializer}
+    made |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
+    for value in proto.graph.output:
+        if value.name not in made:
+            raise ModelError(f"output {value.name!r} is made by no operator")
     try:
         onnx.checker.check_model(_skeleton(proto))
     except Exception as error:  # the checker raises several unrelated types
