@@ -1,0 +1,143 @@
+"""`onnxmi sweep`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.console import Console
+
+from onnxmi import html, pipeline, report, report_budget
+from onnxmi.budget import Kind
+from onnxmi.choose_layers import DEFAULT_KINDS
+from onnxmi.cli.arguments import (
+    ALIGN,
+    BATCH,
+    BATCH_SIZE,
+    CALIBRATION,
+    JSON,
+    MASK,
+    MEMORY,
+    METRIC,
+    MODEL,
+    SEED,
+    THREADS,
+    kinds,
+)
+from onnxmi.cli.failures import command_line, epilog
+from onnxmi.cli.targets import check_page, check_target
+from onnxmi.dims.channel_graph import KINDS
+from onnxmi.errors import UsageError
+from onnxmi.model import load
+from onnxmi.model.save import Content, write_together
+from onnxmi.progress import progress_bars
+from onnxmi.report_data import curve_data, curve_rows, to_json
+from onnxmi.scoring import SCORES
+
+
+def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Split a comma-separated list of shares."""
+    if value is None:
+        return None
+    try:
+        shares = tuple(float(entry) for entry in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of shares such as 0.7,0.5,0.3") from error
+    if not all(0.0 < share < 1.0 for share in shares):
+        raise click.BadParameter(f"{value!r}: every share has to be between 0 and 1")
+    return shares
+
+
+@click.command(
+    epilog=epilog(
+        "onnxmi sweep model.onnx calib.npz",
+        "onnxmi sweep model.onnx calib.npz --by size --at 0.8,0.6,0.4",
+        "onnxmi sweep model.onnx calib.npz --csv curve.csv --report curve.html",
+    )
+)
+@MODEL
+@CALIBRATION
+@click.option("--by", type=click.Choice(get_args(Kind)), default="time", show_default=True, help="The cost shared out.")
+@click.option(
+    "--at",
+    "shares",
+    metavar="R,...",
+    callback=_shares,
+    help="Shares of it, such as 0.7,0.5 [default: seven down to the least].",
+)
+@METRIC
+@ALIGN
+@BATCH
+@click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
+@click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
+@click.option(
+    "--cut",
+    metavar="KIND,...",
+    callback=kinds,
+    help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
+)
+@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
+@SEED
+@THREADS
+@BATCH_SIZE
+@MASK
+@MEMORY
+@click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the curve as CSV, too.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots, too.")
+@JSON
+def sweep(
+    model: Path,
+    calib: Path,
+    by: Kind,
+    shares: tuple[float, ...] | None,
+    stats: Path | None,
+    table: Path | None,
+    page: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Show what sizes and speeds of MODEL cost, from one measurement on the samples in CALIB.
+
+    A model is made for every share, measured, and judged on samples that nothing was fitted to. No model is written:
+    choose one, and ask `onnxmi prune` for it.
+    """
+    inputs = (model, calib, *filter(None, [stats]))
+    if table is not None:
+        check_target(table, *inputs)
+    if page is not None:
+        html.require_extra()
+        check_page(page, *inputs, *filter(None, [table]))
+    if table is not None and page is not None and table.resolve() == page.resolve():
+        raise UsageError(f"{page}: --csv and --report name the same file")
+    options = pipeline.PruneOptions(**settings)
+    source = load(model)
+    with progress_bars() as progress:
+        curve = pipeline.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
+    data = to_json({"command": command_line(click.get_current_context()), **curve_data(curve)})
+    files: dict[Path, Content] = {}
+    if table is not None:
+        files[table] = _csv(curve_rows(curve))
+    if page is not None:
+        files[page] = html.render(json.loads(data), "this sweep")
+    if files:
+        write_together(files)
+    if as_json:
+        click.echo(data)
+        return
+    report_budget.show_curve(Console(), curve)
+    for path in files:
+        click.echo(report.printable(f"wrote {path}"))
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()

@@ -1,0 +1,88 @@
+"""Times that are made of known work have to be found again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import onnxmi
+from onnxmi import latency_table
+from onnxmi.cost_model import CostModel, Piece
+from onnxmi.dims.term import Dim
+from onnxmi.latency_model import draw_sizes, fit_times
+from onnxmi.options import PruneOptions
+from onnxmi.study import study_of
+
+SIZES = {0: np.arange(1, 14), 1: np.arange(1, 18)}
+WORK = {
+    "products": CostModel.of([Piece(1300.0, (Dim(0, 13), Dim(1, 17)))], SIZES),
+    "elements": CostModel.of([Piece(500.0, (Dim(0, 13),)), Piece(700.0, ())], SIZES),
+}
+
+
+def time_of(draw: dict[int, int]) -> float:
+    """3 ms for the products, 2 for the elements, 1 for the rest."""
+    share = {kind: work.total(draw) / work.total({}) for kind, work in WORK.items()}
+    return 3.0 * share["products"] + 2.0 * share["elements"] + 1.0
+
+
+def test_what_times_are_made_of_is_found() -> None:
+    draws = draw_sizes(SIZES, 24, seed=0)
+    found = fit_times(WORK, draws, 6.0, np.array([time_of(draw) for draw in draws]) / 6.0, list(SIZES))
+    for draw in [*draw_sizes(SIZES, 7, seed=5), {}]:
+        assert found.cost.total(draw) == pytest.approx(time_of(draw), rel=0.01)
+    assert found.error < 0.01
+
+
+def test_no_kind_of_work_takes_negative_time() -> None:
+    draws = draw_sizes(SIZES, 24, seed=0)
+    odd = np.array([1.0 - 0.4 * draw[0] / 13 for draw in draws])  # the smaller, the slower
+    found = fit_times(WORK, draws, 6.0, odd, list(SIZES))
+    assert found.cost.fixed >= 0.0
+    assert all(piece.full >= 0.0 for piece in found.cost.pieces)
+
+
+def test_draws_are_seeded_usable_and_cover_the_range() -> None:
+    draws = draw_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
+    assert draws == draw_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
+    assert {draw[0] for draw in draws} == {4, 8, 16}
+    assert {draw[1] for draw in draws} == {3, 7}
+
+
+@pytest.fixture
+def study(mlp, samples):
+    model = onnxmi.Model.of(mlp((6, 32, 48, 4)))
+    return study_of(model, {"x": samples()}, PruneOptions(threads=1))
+
+
+def test_times_are_kept_and_used_again(study, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path / "kept"))
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
+    first = latency_table.latency_model(study, sizes)
+    (path,) = (tmp_path / "kept").iterdir()
+    monkeypatch.setattr(latency_table, "time_draws", lambda *_: pytest.fail("timed again"))
+    again = latency_table.latency_model(study, sizes)
+    assert again.cost.total({}) == first.cost.total({})
+    assert len(json.loads(path.read_text())) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
+def test_a_damaged_table_is_measured_anew(study, tmp_path, monkeypatch, content) -> None:
+    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path))
+    monkeypatch.setattr(latency_table, "time_draws", lambda *_: (2.0, np.full(latency_table.PROBES, 0.5)))
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
+    latency_table.latency_model(study, sizes)
+    (path,) = tmp_path.iterdir()
+    path.write_text(content)
+    assert latency_table.latency_model(study, sizes).cost.total({}) > 0.0
+    assert len(json.loads(path.read_text())) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(study, tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path / "file" / "below"))
+    monkeypatch.setattr(latency_table, "time_draws", lambda *_: (2.0, np.full(latency_table.PROBES, 0.5)))
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
+    assert latency_table.latency_model(study, sizes).cost.total({}) > 0.0

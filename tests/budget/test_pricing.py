@@ -1,0 +1,64 @@
+"""Damage of layers that are cut alone, against running the whole cut model."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxmi
+from onnxmi.capture import silent
+from onnxmi.options import PruneOptions
+from onnxmi.pricing import Curve, price_layers
+from onnxmi.rewrite import rewrite
+from onnxmi.runtime import open_session
+from onnxmi.select_channels import SelectOptions, rank_channels
+from onnxmi.sizes import candidate_sizes
+from onnxmi.study import measure_study, study_of
+
+
+def test_between_the_sizes_damage_falls_geometrically() -> None:
+    curve = Curve(np.array([0, 4, 8]), np.array([1.0, 0.01, 0.0]))
+    assert curve.at(np.array([0, 2, 4])).tolist() == pytest.approx([1.0, 0.1, 0.01])
+    assert 0.0 < curve.at(np.array([7]))[0] < 0.01
+    assert curve.at(np.array([8])).tolist() == [0.0]
+
+
+def run(proto: onnx.ModelProto, batches) -> np.ndarray:
+    session = open_session(proto, threads=1)
+    return np.concatenate([session.run(feeds)[session.outputs[0]] for feeds in batches]).astype(np.float64)
+
+
+@pytest.mark.parametrize("name", ["digits-mlp", "digits-resnet"])
+def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
+    model = onnxmi.load(bundled / f"{name}.onnx")
+    study = study_of(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
+    measured = measure_study(study, None, True, silent)
+    graph, linears = study.analysis.graph, study.analysis.linears
+    rankings = rank_channels(model, graph, linears, measured.fit, study.layers, SelectOptions())
+    sizes = {layer.id: candidate_sizes(model, graph, layer, 8) for layer in study.layers}
+    batches = [feeds for _, feeds in study.data.batches(study.deal.fit[:41], 32)]
+    curves = price_layers(model, graph, linears, rankings, sizes, (measured.fit, None), batches, 1, repaired=False)
+    whole = run(model.proto, batches)
+    for layer in study.layers:
+        curve = curves[layer.id]
+        assert set(curve.sizes.tolist()) <= set(sizes[layer.id].tolist())
+        assert curve.damage[-1] == 0.0
+        assert (np.diff(curve.damage) <= 0.0).all()
+        largest = int(curve.sizes[-2])  # below others the largest damage so far may stand
+        cut = run(rewrite(model, graph, {layer.id: rankings[layer.id].kept(largest)}), batches)
+        assert curve.damage[-2] == pytest.approx(np.square(cut - whole).mean() / whole.var(), rel=1e-3)
+
+
+def test_rankings_are_nested_and_ragged_ones_part_by_part(bundled) -> None:
+    model = onnxmi.load(bundled / "digits-mlp.onnx")
+    study = study_of(model, bundled / "digits-mlp.calib.npz", PruneOptions(threads=1))
+    measured = measure_study(study, None, True, silent)
+    found = study.analysis
+    rankings = rank_channels(model, found.graph, found.linears, measured.fit, study.layers, SelectOptions())
+    for layer in study.layers:
+        kept = [set(rankings[layer.id].kept(count).indices.tolist()) for count in (0, 3, 7, layer.size)]
+        assert [len(found) for found in kept] == [0, 3, 7, layer.size]
+        assert all(less <= more for less, more in pairwise(kept))

@@ -1,0 +1,185 @@
+"""Budgets from the command line, on the bundled models and a small one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+THREAD = ("--threads", "1")
+
+
+@pytest.fixture
+def resnet(place, bundled):
+    for name in ("digits-resnet.onnx", "digits-resnet.calib.npz"):
+        shutil.copy(bundled / name, place.folder)
+    return place
+
+
+RESNET = ("prune", "digits-resnet.onnx", "digits-resnet.calib.npz", *THREAD)
+
+
+def goals(told: dict) -> dict[str, tuple[float, bool]]:
+    return {goal["name"]: (goal["reached"], goal["met"]) for goal in told["goals"]}
+
+
+@pytest.mark.parametrize(
+    ("option", "asked", "of"),
+    [("--macs", "0.3", "macs"), ("--params", "0.4", "parameters"), ("--max-size", "100kB", "size")],
+)
+def test_a_cost_is_reached_and_hardly_more(resnet, option, asked, of):
+    told = json.loads(resnet.succeeds(*RESNET, option, asked, "--json"))
+    reached, met = goals(told)[option]
+    assert met
+    after, before = told["after"][of], told["before"][of]
+    wanted = 100_000 if of == "size" else float(asked) * before
+    assert after <= wanted
+    assert after >= 0.8 * wanted
+    assert reached == pytest.approx(after if of == "size" else after / before)
+
+
+def test_several_costs_hold_together_and_the_file_is_that_small(resnet):
+    text = resnet.succeeds(*RESNET, "--macs", "0.6", "--max-size", "90kB", "-o", "small.onnx")
+    assert (resnet.folder / "small.onnx").stat().st_size <= 90_000
+    assert text.count(" met") == 2
+    assert "--max-size" in text
+
+
+def test_layers_are_not_cut_alike(resnet):
+    told = json.loads(resnet.succeeds(*RESNET, "--macs", "0.3", "--json"))
+    shares = {layer["after"] / layer["before"] for layer in told["layers"]}
+    assert len(shares) > 1
+
+
+def test_uneven_sizes_disturb_the_outputs_less_at_the_same_cost(resnet):
+    even = json.loads(resnet.succeeds(*RESNET, "--keep", "0.5", "--json"))
+    share = even["after"]["macs"] / even["before"]["macs"]
+    uneven = json.loads(resnet.succeeds(*RESNET, "--macs", f"{share:.6f}", "--align", "none", "--json"))
+    assert uneven["after"]["macs"] <= even["after"]["macs"]
+    assert uneven["quality"]["relative_error"] < even["quality"]["relative_error"]
+
+
+def test_alignment_is_kept_to(resnet):
+    told = json.loads(resnet.succeeds(*RESNET, "--macs", "0.4", "--align", "6", "--json"))
+    assert all(layer["after"] % 6 == 0 for layer in told["layers"])
+
+
+def test_out_of_reach_says_what_is_nearest(resnet):
+    message = resnet.fails(1, *RESNET, "--max-size", "10B")
+    assert message.startswith("out of reach: --max-size 10: the nearest is ")
+    assert message.endswith("(--best-effort takes it)")
+
+
+def test_the_nearest_is_taken_on_request_and_told(resnet):
+    text = resnet.succeeds(*RESNET, "--max-size", "10B", "--best-effort")
+    assert "MISSED" in text
+    assert (resnet.folder / "digits-resnet.pruned.onnx").exists()
+
+
+def test_a_loss_beside_a_cost_is_a_condition(resnet):
+    wild = (*RESNET, "--macs", "0.02")
+    assert "out of reach: --max-drop 0.001: what else was asked for loses" in resnet.fails(
+        1, *wild, "--max-drop", "0.001"
+    )
+    told = json.loads(resnet.succeeds(*RESNET, "--macs", "0.8", "--max-drop", "0.5", "--json"))
+    assert goals(told)["--max-drop"][1]
+
+
+def test_without_a_budget_at_most_a_point_is_lost_and_that_is_said(resnet):
+    text = resnet.succeeds(*RESNET)
+    flat = " ".join(text.split())
+    assert "No budget was given: this is the fastest model found that loses at most 0.01 of the metric" in flat
+    assert "--max-drop (accuracy) * <= 0.0100" in flat
+    assert "step by step" in text
+
+
+def test_trials_are_told_and_the_metric_is_the_one_asked_for(resnet):
+    told = json.loads(resnet.succeeds(*RESNET, "--max-drop", "0.02", "--metric", "agreement", "--json"))
+    assert told["metric"] == "agreement"
+    assert told["trials"]
+    assert all(trial["fits"] == (trial["drop"] <= 0.02) for trial in told["trials"])
+    assert goals(told)["--max-drop"] == (pytest.approx(1.0 - told["quality"]["agreement"], abs=1e-9), True)
+
+
+_HARSH = """
+SEEN = []
+
+def harsh(outputs, labels):
+    SEEN.append(outputs)
+    return float((outputs == SEEN[0]).all())
+"""
+
+
+def test_a_metric_of_ones_own(resnet):
+    (resnet.folder / "mine.py").write_text(_HARSH)
+    message = resnet.fails(1, *RESNET, "--metric", "mine:harsh")
+    assert message.startswith("nothing to prune: every cut tried loses more than 0.01 of mine:harsh")
+
+
+def test_a_speed_is_asked_for(resnet):
+    """Whether it can be reached depends on the machine: either it is, or the nearest is told."""
+    result = resnet.run(*RESNET, "--speedup", "1.05", "--json")
+    assert result.exit_code in (0, 1)
+    if result.exit_code == 0:
+        assert goals(json.loads(result.stdout))["--speedup"][1]
+    else:
+        assert "out of reach: --speedup 1.05: the nearest is" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--keep", "0.5", "--macs", "0.5"), "it does not go with --macs"),
+        (("--speedup", "0.5"), "--speedup 0.5: wanted: a factor above 1"),
+        (("--latency", "soon"), "'soon' is not a time such as 5ms"),
+        (("--max-size", "tiny"), "'tiny' is not a size"),
+        (("--max-drop", "2"), "--max-drop 2: wanted: points"),
+        (("--align", "odd"), "--align 'odd': expected auto, none or a whole number"),
+        (("--metric", "f1"), "needs labels"),
+        (("--metric", "beauty"), "beauty"),
+        (("--plan", "p.json", "--macs", "0.5"), "--macs does not go with --plan"),
+    ],
+)
+def test_what_cannot_be_asked_for(place, samples, options, message):
+    np.savez(place.folder / "plain.npz", x=samples())
+    assert message in place.fails(2, "prune", "model.onnx", "plain.npz", *THREAD, *options)
+
+
+# -- the whole curve --------------------------------------------------------------------------------------------------
+
+SWEEP = ("sweep", "digits-resnet.onnx", "digits-resnet.calib.npz", *THREAD, "--by", "macs")
+
+
+def test_a_sweep_writes_no_model_and_goes_down(resnet):
+    before = resnet.contents().keys()
+    told = json.loads(resnet.succeeds(*SWEEP, "--at", "0.3,0.6", "--json"))
+    assert resnet.contents().keys() == before
+    assert [point["target"] for point in told["points"]] == [0.6, 0.3]
+    shares = [point["macs"] / told["dense"]["macs"] for point in told["points"]]
+    assert all(share <= asked for share, asked in zip(shares, (0.6, 0.3), strict=True))
+    assert told["points"][0]["relative_error"] < told["points"][1]["relative_error"]
+
+
+def test_a_sweep_as_a_table_a_spreadsheet_and_a_page(resnet):
+    text = resnet.succeeds(*SWEEP, "--at", "0.5,0.00001", "--csv", "curve.csv", "--report", "curve.html")
+    assert "less than the layers can be cut to" in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = list(csv.DictReader((resnet.folder / "curve.csv").open()))
+    assert [row["target"] for row in rows] == ["1.0", "0.5"]
+    assert (resnet.folder / "curve.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--at", "half"), "'half' is not a list of shares"),
+        (("--at", "0.5,1.5"), "every share has to be between 0 and 1"),
+        (("--by", "beauty"), "'beauty' is not one of"),
+        (("--csv", "a", "--report", "a"), "a: "),
+    ],
+)
+def test_what_a_sweep_cannot_do(resnet, options, message):
+    assert message in resnet.fails(2, *SWEEP, *options)
