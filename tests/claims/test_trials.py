@@ -1,0 +1,154 @@
+"""The pure parts of tools/claims.py: what sparsity means, what is zeroed, and how movement scores learn."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxmi.options import PruneOptions
+from onnxmi.study import Study, study_of
+
+TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools_on_the_path() -> object:
+    sys.path.insert(0, str(TOOLS))
+    yield
+    sys.path.remove(str(TOOLS))
+
+
+def network() -> onnx.ModelProto:
+    """7 -> 13 -> 11 -> 3, biases everywhere."""
+    rng = np.random.default_rng(0)
+    sizes = (7, 13, 11, 3)
+    tensors, nodes, name = [], [], "x"
+    for i, (before, after) in enumerate(pairwise(sizes)):
+        tensors.append(numpy_helper.from_array(rng.normal(size=(after, before)).astype(np.float32), f"w{i}"))
+        tensors.append(numpy_helper.from_array(rng.normal(size=after).astype(np.float32), f"b{i}"))
+        last = i == len(sizes) - 2
+        nodes.append(helper.make_node("Gemm", [name, f"w{i}", f"b{i}"], ["y" if last else f"h{i}"], f"fc{i}", transB=1))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"h{i}"], [name := f"r{i}"]))
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 7])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    from onnxmi.model import Model
+
+    samples = {"x": np.random.default_rng(1).normal(size=(31, 7)).astype(np.float32)}
+    return study_of(Model.of(network()), samples, PruneOptions(keep=0.5, threads=1))
+
+
+def test_sparsity_is_the_share_of_the_matrices_that_goes(study: Study) -> None:
+    from trials.sparsity import prunable, sparsity_of
+
+    assert set(prunable(study)) == {"w0", "w1", "w2"}
+    first, second = sorted(study.layers, key=lambda layer: -layer.size)
+    left = 5 * 7 + 4 * 5 + 3 * 4
+    total = 13 * 7 + 11 * 13 + 3 * 11
+    assert sparsity_of(study, {first.id: 5, second.id: 4}) == pytest.approx(1 - left / total)
+
+
+@pytest.mark.parametrize("wanted", [0.1, 0.3, 0.53, 0.8])
+def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: float) -> None:
+    from trials.sparsity import sparsity_of, uniform_at
+
+    from onnxmi.sizes import uniform
+
+    reached = sparsity_of(study, uniform_at(study, wanted))
+    every = [sparsity_of(study, uniform(study.layers, keep)) for keep in np.linspace(0, 1, 500)]
+    assert abs(reached - wanted) == pytest.approx(min(abs(s - wanted) for s in every))
+
+
+def test_zeroing_takes_the_smallest_of_each_matrix_or_of_all(study: Study) -> None:
+    from trials.zeroing import by_matrix, by_model, zeroed
+
+    for masks in (by_matrix(study, 0.4), by_model(study, 0.4)):
+        gone = sum(int((~mask).sum()) for mask in masks.values())
+        assert gone == pytest.approx(0.4 * sum(mask.size for mask in masks.values()), abs=2)
+    weights = {name: np.abs(study.model.graph.constant(name)) for name in masks}
+    assert max(w[~masks[n]].max() for n, w in weights.items()) <= min(w[masks[n]].min() for n, w in weights.items())
+    stored = {t.name: numpy_helper.to_array(t) for t in zeroed(study.model.proto, masks).graph.initializer}
+    assert all(np.array_equal(stored[name] != 0, mask) for name, mask in masks.items())
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
+    from trials.records import Records
+
+    made: list[int] = []
+
+    def make() -> dict[str, int]:
+        made.append(1)
+        return {"value": 5}
+
+    for _ in range(2):
+        assert Records(tmp_path / "rows.jsonl").ensure({"model": "a", "seed": 0}, make)["value"] == 5
+    assert len(made) == 1
+
+
+def test_the_schedule_starts_at_nothing_rises_fast_and_ends_early() -> None:
+    pytest.importorskip("torch")
+    from trials.masks import scheduled
+
+    values = [scheduled(step, 100, 0.8) for step in range(101)]
+    assert values[:11] == [0.0] * 11
+    assert values[70:] == pytest.approx([0.8] * 31)
+    assert scheduled(40, 100, 0.8) == pytest.approx(0.8 * (1 - 0.5**3))
+    assert values == sorted(values)
+
+
+def test_movement_scores_follow_the_gradient_times_the_weight() -> None:
+    """One step on a linear map: dL/dS = dL/d(W * M) * W, for weights that are masked out as well."""
+    torch = pytest.importorskip("torch")
+    from trials.masks import Masker
+
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(5, 3, bias=False)
+    masker = Masker(layer, ["weight"], learned=True)
+    with torch.no_grad():
+        masker.scores[0].copy_(torch.randn(3, 5))
+    x, target = torch.randn(7, 5), torch.randn(7, 3)
+    masked = masker.masked(0.4)["weight"]
+    assert int((masked == 0).sum()) == 6
+    (0.5 * (x @ masked.T - target).square().sum()).backward()
+    upper = (x @ masked.T - target).T @ x
+    assert torch.allclose(masker.scores[0].grad, (upper * layer.weight).detach(), atol=1e-5)
+    assert torch.allclose(layer.weight.grad, (upper * (masked != 0)).detach(), atol=1e-5)
+
+
+def test_masks_are_written_into_the_weights() -> None:
+    torch = pytest.importorskip("torch")
+    from trials.masks import Masker
+
+    layer = torch.nn.Linear(5, 3, bias=False)
+    before = layer.weight.detach().clone()
+    Masker(layer, ["weight"], learned=False).settle(0.6)
+    smallest = before.abs().flatten().argsort()[:9]
+    assert set(torch.nonzero(layer.weight.flatten() == 0).flatten().tolist()) == set(smallest.tolist())
+
+
+def test_a_twin_computes_what_the_file_does_and_gives_its_weights_back() -> None:
+    torch = pytest.importorskip("torch")
+    from trials.twin import Twin, written_back
+
+    proto, x = network(), np.random.default_rng(2).normal(size=(5, 7)).astype(np.float32)
+    twin = Twin(proto)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1.5)
+        made = twin(torch.from_numpy(x)).numpy()
+    again = ort.InferenceSession(written_back(proto, twin).SerializeToString()).run(None, {"x": x})[0]
+    assert np.allclose(made, again, atol=1e-5)
+    assert not np.allclose(made, ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0], atol=1e-2)

@@ -1,0 +1,141 @@
+"""Does pruning by mutual information keep what it claims? Every method side by side, at equal sparsity.
+
+    python tools/claims.py free DIR     without training: zeroing and cutting, each score, with and without repair
+    python tools/claims.py tuned DIR    with the same short fine-tuning for all (needs torch)
+    python tools/claims.py ablations DIR
+    python tools/claims.py tables       Markdown and a plot of what was found
+
+DIR holds NAME.onnx, NAME.calib.npz and NAME.eval.npz. Results are rows of JSON in --results, one file a command: a run
+that was stopped goes on, and rows that are there are not made again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before numpy is loaded: one core, so that times compare
+
+import click  # noqa: E402
+from trials.cases import Case  # noqa: E402
+from trials.records import Records  # noqa: E402
+
+SPARSITIES = (0.3, 0.5, 0.7, 0.8, 0.9)
+MODELS = ("fashion-cnn", "fashion-resnet", "sst2-minilm")
+
+folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+only = click.option("--only", multiple=True, default=MODELS, metavar="NAME", help="Repeatable.")
+sparsities = click.option("--sparsity", type=float, multiple=True, default=SPARSITIES, help="Repeatable.")
+seeds = click.option("--seed", type=int, multiple=True, default=(0, 1, 2), help="Repeatable.")
+samples = click.option("--samples", type=int, help="Evaluation samples [default: all].")
+
+
+@click.group()
+@click.option("--results", type=click.Path(path_type=Path), default=Path("claims"), show_default=True)
+@click.pass_context
+def main(context: click.Context, results: Path) -> None:
+    """Show the claims, or where they do not hold."""
+    context.obj = results
+
+
+@main.command()
+@folder
+@only
+@sparsities
+@seeds
+@samples
+@click.option("--method", multiple=True, metavar="NAME", help="Repeatable [default: all].")
+@click.pass_obj
+def free(
+    results: Path,
+    folder: Path,
+    only: tuple[str, ...],
+    sparsity: tuple[float, ...],
+    seed: tuple[int, ...],
+    samples: int | None,
+    method: tuple[str, ...],
+) -> None:
+    """Compare without any training."""
+    from trials.free import Free
+
+    records = Records(results / "free.jsonl")
+    for name in only:
+        Free(Case(folder, name, samples), records).run(sparsity, seed, method)
+
+
+@main.command()
+@folder
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@only
+@sparsities
+@seeds
+@samples
+@click.option("--method", multiple=True, metavar="NAME", help="Repeatable [default: all].")
+@click.option("--steps", type=int, help="Of 32 samples [default: 300 of images, 150 of sentences].")
+@click.option("--rate", type=float, multiple=True, help="Learning rates to choose from; repeatable.")
+@click.pass_obj
+def tuned(
+    results: Path,
+    folder: Path,
+    data: Path,
+    only: tuple[str, ...],
+    sparsity: tuple[float, ...],
+    seed: tuple[int, ...],
+    samples: int | None,
+    method: tuple[str, ...],
+    steps: int | None,
+    rate: tuple[float, ...],
+) -> None:
+    """Compare with the same short fine-tuning for every method."""
+    from trials.tuned import METHODS, PLANS, Plan, Tuned
+
+    records = Records(results / "tuned.jsonl")
+    for name in only:
+        plan = Plan(steps or PLANS[name].steps, rate or PLANS[name].rates)
+        Tuned(Case(folder, name, samples), data, records, plan).run(sparsity, seed, method or tuple(METHODS))
+
+
+@main.command()
+@folder
+@only
+@click.option("--sparsity", type=float, default=0.8, show_default=True)
+@seeds
+@samples
+@click.option("--part", multiple=True, metavar="NAME", help="Repeatable [default: all but width].")
+@click.pass_obj
+def ablations(
+    results: Path,
+    folder: Path,
+    only: tuple[str, ...],
+    sparsity: float,
+    seed: tuple[int, ...],
+    samples: int | None,
+    part: tuple[str, ...],
+) -> None:
+    """Change one thing of the method at a time."""
+    from trials.ablations import QUICK, Ablations
+
+    records = Records(results / "ablations.jsonl")
+    for name in only:
+        Ablations(Case(folder, name, samples), records, sparsity).run(seed, part or QUICK)
+
+
+@main.command()
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw accuracy by sparsity, as SVG or PNG.")
+@click.pass_obj
+def tables(results: Path, plot: Path | None) -> None:
+    """Print what was found as Markdown."""
+    from trials import tables as shown
+
+    found = {name: list(Records(results / f"{name}.jsonl")) for name in ("free", "tuned", "rivals", "ablations")}
+    makers = (shown.free_tables, shown.tuned_tables, shown.rival_tables, shown.ablation_tables)
+    for (name, rows), maker in zip(found.items(), makers, strict=True):
+        click.echo(f"## {name}\n")
+        click.echo("\n".join(maker(rows)))
+    if plot is not None:
+        shown.plot(found["free"], plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What each part of the method is worth: one thing changed at a time, everything else as the product does it.
+
+All at one sparsity with equal shares of every layer, unless the row is about budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import onnx
+
+from onnxmi import scoring, select_channels
+from onnxmi.information import joint
+from onnxmi.plan import Choice, Plan
+from onnxmi.search import meet, price
+from onnxmi.study import Study, carry_out, choose, select_options
+from trials.cases import Case
+from trials.records import Records, Row
+from trials.sparsity import sparsity_of, uniform_at
+
+SAMPLES = (16, 32, 64, 128, 256, 512, 1024)
+NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+WIDTH_MACS = 0.5
+
+
+@contextmanager
+def swapped(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace a function of a module for a while."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+class Ablations:
+    """The rows of one model at one sparsity."""
+
+    def __init__(self, case: Case, records: Records, sparsity: float) -> None:
+        self._case, self._records, self._sparsity = case, records, sparsity
+        self._studies: dict[tuple[int, int | None], Study] = {}
+
+    def run(self, seeds: tuple[int, ...], parts: tuple[str, ...]) -> None:
+        for seed in seeds:
+            for part in parts:
+                for setting, make in PARTS[part].items():
+                    key = {
+                        "model": self._case.name,
+                        "part": part,
+                        "setting": setting,
+                        "sparsity": self._sparsity,
+                        "seed": seed,
+                        "samples": self._case.samples,
+                    }
+                    self._records.ensure(key, lambda m=make, s=seed: self._judged(m(self, s)))  # type: ignore[misc]
+
+    def _judged(self, made: tuple[onnx.ModelProto, Study, Plan]) -> Row:
+        proto, study, plan = made
+        kept = {choice.layer: choice.count for choice in plan.choices}
+        counts = {layer.id: kept.get(layer.name, layer.size) for layer in study.layers}
+        macs = study.cost(proto).macs / study.cost(study.model.proto).macs
+        return {"reached": sparsity_of(study, counts), "macs": macs} | self._case.judge.quality(proto)
+
+    def study(self, seed: int, samples: int | None = None, **options: Any) -> Study:
+        if (seed, samples) not in self._studies:
+            self._studies = {(seed, samples): self._case.study(seed, samples)}
+        found = self._studies[seed, samples]
+        return replace(found, options=replace(found.options, **options))
+
+    def cut(self, study: Study, **how: Any) -> tuple[onnx.ModelProto, Study, Plan]:
+        plan = choose(study, uniform_at(study, self._sparsity))
+        return carry_out(study, plan, **how).proto, study, plan
+
+    def plain(self, seed: int, samples: int | None = None, **options: Any) -> tuple[onnx.ModelProto, Study, Plan]:
+        return self.cut(self.study(seed, samples, **options))
+
+    def ordered(self, seed: int, upwards: bool, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+        """Choose the layers in another order: those above a layer are then still whole when it is chosen."""
+        down = select_channels.top_down
+        order = (lambda layers: down(layers)[::-1]) if upwards else down
+        with swapped(select_channels, "top_down", order):
+            return self.plain(seed, repair=repair)
+
+    def unordered(self, seed: int, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+        """Rank each layer by what it tells of the whole layers above."""
+        study = self.study(seed, repair=repair)
+        found, counts = study.analysis, uniform_at(study, self._sparsity)
+        settings = select_options(study.options)
+        rankings = select_channels.rank_channels(
+            found.model, found.graph, found.linears, study.measured.fit, study.layers, settings
+        )
+        kept = {i: ranking.kept(counts[i]).indices for i, ranking in rankings.items()}
+        choices = [
+            Choice(layer.name, layer.kind, layer.size, kept[layer.id])
+            for layer in found.graph.layers
+            if layer.id in kept and counts[layer.id] < layer.size
+        ]
+        plan = Plan(found.model.digest, tuple(choices), study.options.shown)
+        return carry_out(study, plan).proto, study, plan
+
+    def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+        with swapped(scoring, "joint", partial(joint, noise=noise)):
+            return self.plain(seed, repair=repair)
+
+    def stepless(self, seed: int) -> tuple[onnx.ModelProto, Study, Plan]:
+        return self.cut(self.study(seed), stepwise=False)
+
+    def budgeted(self, seed: int, cut: tuple[str, ...], macs: float) -> tuple[onnx.ModelProto, Study, Plan]:
+        """Uneven sizes within a budget of MACs, of some kinds of layers."""
+        self._studies = {}
+        case_options = {"keep": None, "macs": macs, "cut": cut}
+        study = self._case.study(seed)
+        study = replace(study, options=replace(study.options, **case_options))
+        if cut:
+            study = replace(study, layers=tuple(x for x in study.analysis.graph.layers if x.kind in cut))
+        found = meet(study, price(study, {"macs"})).candidate
+        return found.proto, study, found.plan
+
+
+def _both(settings: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """Each setting with and without repair."""
+    return {
+        name + ("" if repair else ", no repair"): partial(make, repair=repair)
+        for repair in (True, False)
+        for name, make in settings.items()
+    }
+
+
+PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, Study, Plan]]]] = {
+    "order": _both(
+        {
+            "top-down": partial(Ablations.ordered, upwards=False),
+            "bottom-up": partial(Ablations.ordered, upwards=True),
+            "none": Ablations.unordered,
+        }
+    ),
+    "information": _both(
+        {name: partial(Ablations.plain, score=name) for name in ("joint", "pairwise")},
+    ),
+    "target": _both(
+        {name: partial(Ablations.plain, target=name) for name in ("outputs", "labels")},
+    ),
+    "noise": _both({f"{noise:g}": partial(Ablations.noisy, noise=noise) for noise in NOISES}),
+    "samples": {str(n): partial(Ablations.plain, samples=n) for n in SAMPLES},
+    "repair": {
+        "step by step": Ablations.plain,
+        "one pass": Ablations.stepless,
+        "none": partial(Ablations.plain, repair=False),
+    },
+    "width": {
+        "heads and ffn": partial(Ablations.budgeted, cut=("heads", "ffn"), macs=WIDTH_MACS),
+        "width": partial(Ablations.budgeted, cut=("width",), macs=WIDTH_MACS),
+        "all three": partial(Ablations.budgeted, cut=("heads", "ffn", "width"), macs=WIDTH_MACS),
+    },
+}
+QUICK = ("order", "information", "target", "noise", "samples", "repair")

@@ -1,0 +1,129 @@
+"""The models that methods are compared on, and how one result is judged: by files that no method has seen."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.calibration import Calibration, load_calibration
+from onnxmi.latency import measure
+from onnxmi.measuring import measure_statistics
+from onnxmi.model import Model, load
+from onnxmi.options import PruneOptions
+from onnxmi.packing import packed
+from onnxmi.quality import compare
+from onnxmi.runtime import open_session
+from onnxmi.study import Study, study_of
+
+# What of each model is cut; the kinds that a prune without --cut takes, where nothing is said.
+CUTS: dict[str, tuple[str, ...]] = {"sst2-minilm": ("heads", "ffn")}
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model NAME of a folder: NAME.onnx, NAME.calib.npz to prune with, NAME.eval.npz to judge by."""
+
+    folder: Path
+    name: str
+    samples: int | None = None  # of the evaluation file; None for all
+
+    def file(self, ending: str) -> Path:
+        return self.folder / f"{self.name}.{ending}"
+
+    @cached_property
+    def model(self) -> Model:
+        return load(self.file("onnx"))
+
+    def options(self, seed: int, **more: Any) -> PruneOptions:
+        return PruneOptions(keep=0.5, cut=CUTS.get(self.name, ()), seed=seed, threads=1, latency=False, **more)
+
+    def study(self, seed: int, samples: int | None = None, **more: Any) -> Study:
+        """Measured once, for every uniform cut with this seed; on some of the calibration samples, if said."""
+        data = load_calibration(self.file("calib.npz"), self.model.graph)
+        study = study_of(self.model, data if samples is None else first(data, samples), self.options(seed, **more))
+        measured = measure_statistics(study.analysis, study.data, study.deal, study.options, lambda *_: None)
+        return replace(study, measured=measured)
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge.of(self)
+
+
+def first(data: Calibration, samples: int) -> Calibration:
+    """The first samples of a file, which is in no order."""
+    arrays = {n: a if n in data.whole else a[:samples] for n, a in data.arrays.items()}
+    labels = None if data.labels is None else data.labels[:samples]
+    return replace(data, arrays=arrays, labels=labels, count=samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Evaluation samples, in batches without padding where the model allows it, and what the dense model makes of them.
+
+    Attributes
+    ----------
+    order : (n,) int64
+        The samples as they come out of the batches.
+    """
+
+    proto: onnx.ModelProto
+    data: Calibration
+    order: NDArray[np.int64]
+
+    @staticmethod
+    def of(case: Case) -> Judge:
+        model = case.model
+        data = load_calibration(case.file("eval.npz"), model.graph)
+        data = data if case.samples is None else first(data, min(case.samples, data.count))
+        graph = study_of(model, data, case.options(0)).analysis.graph
+        data = packed(model, graph, data, None, 1)
+        samples = np.arange(data.count)
+        return Judge(model.proto, data, samples if data.padding is None else data.padding.shortest_first(samples))
+
+    @cached_property
+    def dense(self) -> NDArray[Any]:
+        return self.outputs(self.proto)
+
+    def outputs(self, proto: onnx.ModelProto) -> NDArray[Any]:
+        session = open_session(proto, threads=1)
+        batches = self.data.packed(np.arange(self.data.count), BATCH)
+        return np.concatenate([session.run(feeds)[session.outputs[0]] for _, feeds in batches])
+
+    def quality(self, proto: onnx.ModelProto) -> dict[str, float]:
+        """Accuracy, agreement with the dense model and relative error of the outputs."""
+        assert self.data.labels is not None, "the evaluation file has no labels"
+        found = compare(self.dense, self.outputs(proto), self.data.labels[self.order], self.data.count)
+        return {
+            "accuracy": found.accuracy or 0.0,
+            "dense": found.original_accuracy or 0.0,
+            "agreement": found.agreement or 0.0,
+            "error": found.relative_error,
+        }
+
+    def latency(self, proto: onnx.ModelProto, seconds: float = 2.0) -> dict[str, float]:
+        """Times of one sample of median length, on one thread, in turn with the dense model."""
+        feeds = self.data.one_run(self.order[len(self.order) // 2 :])
+        if self.data.padding is not None:
+            feeds = self.data.padding.trimmed(feeds, self.order[len(self.order) // 2 :][:1])
+        was, now = measure((self.proto, proto), feeds, threads=1, clock="cpu", seconds=seconds)
+        return {"ms": now.median, "speedup": now.speedup_over(was)}
+
+
+def sizes(proto: onnx.ModelProto) -> dict[str, int]:
+    """Bytes of the file, and of the file after gzip: zeros cost a plain file nothing less."""
+    content = proto.SerializeToString()
+    return {"bytes": len(content), "gzip": len(gzip.compress(content, 6))}
+
+
+def shapes(proto: onnx.ModelProto) -> tuple[Sequence[int], ...]:
+    """What the latency of a dense computation depends on."""
+    return tuple(sorted(tuple(tensor.dims) for tensor in proto.graph.initializer if len(tensor.dims) > 1))

@@ -1,0 +1,63 @@
+"""Sparsity, the same for every method: the share of the entries of the prunable matrices that is gone.
+
+A prunable matrix is the stored weight of a linear operator that makes or reads a layer which may be cut. Biases,
+normalisations and embeddings are none, and count for no method. Zeroing takes entries; a structured cut takes rows and
+columns: with the share k of all layers kept, about 1 - k^2 of a matrix between two of them, and 1 - k of one at an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+import numpy as np
+
+from onnxmi.dims.term import Keeping, Kept, atoms
+from onnxmi.linear import Linear
+from onnxmi.rewrite import sliced_shape
+from onnxmi.sizes import uniform
+from onnxmi.study import Study
+
+STEPS = 40  # of a bisection: more than any layer can tell apart
+
+
+def prunable(study: Study) -> dict[str, Linear]:
+    """The prunable matrices: name of the stored tensor -> its operator."""
+    cut = {layer.id for layer in study.layers}
+    axes = study.analysis.graph.axes
+    carried = {n: {atom.id for term in axes[n] for atom in atoms(term)} for n in axes}
+    linears = {linear.weight_name: linear for linear in study.analysis.linears}
+    return {name: linear for name, linear in linears.items() if carried.get(name, set()) & cut}
+
+
+def sparsity_of(study: Study, counts: Mapping[int, int]) -> float:
+    """Sparsity of a structured cut that keeps these numbers of units; which ones makes no difference."""
+    keeping = _first_units(study, counts)
+    graph = study.analysis.graph
+    names = prunable(study)
+    before = sum(prod(study.model.graph.constant_shape(name)) for name in names)
+    return 1 - sum(prod(sliced_shape(graph, name, keeping)) for name in names) / before
+
+
+def _first_units(study: Study, counts: Mapping[int, int]) -> Keeping:
+    keeping: dict[int, Kept] = {}
+    for layer in study.layers:
+        units = np.arange(counts[layer.id])
+        if len(units) < layer.size:
+            keeping[layer.id] = Kept(units if layer.over is None else np.tile(units, (layer.parts, 1)), layer.over)
+    return keeping
+
+
+def uniform_at(study: Study, sparsity: float) -> dict[int, int]:
+    """Numbers of units, the same share of every layer, whose sparsity is nearest to what is asked."""
+    keep = nearest(lambda k: sparsity_of(study, uniform(study.layers, k)), sparsity)
+    return uniform(study.layers, keep)
+
+
+def nearest(sparsity_at: Callable[[float], float], wanted: float) -> float:
+    """The share to keep whose sparsity, which falls with it, is nearest to the one wanted."""
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if sparsity_at(middle) <= wanted else (middle, high)
+    return min((low, high), key=lambda keep: abs(sparsity_at(keep) - wanted))

@@ -1,0 +1,197 @@
+"""Rows as Markdown tables and as one plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+SHOWN = {True: "yes", False: "no"}
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean, and with several values the lowest and the highest."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if max(values) == min(values) else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    """In the order in which keys come first."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def free_tables(rows: Iterable[Row]) -> Iterator[str]:
+    """A table a model: accuracy by method and sparsity, and under it what the files cost."""
+    for model, found in _grouped(rows, lambda r: (r["model"], r["samples"])).items():
+        yield from _title(model[0], found)
+        sparsities = sorted({row["sparsity"] for row in found})
+        methods = _grouped(found, lambda r: (r["method"], r["repair"]))
+        lines = []
+        for (method, repair), group in methods.items():
+            cells = (_cell(group, sparsity) for sparsity in sparsities)
+            lines.append((method, SHOWN[repair], *cells))
+        yield from table(("method", "repair", *(f"{s:g}" for s in sparsities)), lines)
+        yield from _costs(found, sparsities)
+
+
+def _title(model: str, rows: Sequence[Row]) -> Iterator[str]:
+    seeds = sorted({row["seed"] for row in rows})
+    samples = rows[0]["samples"]
+    judged = f"the first {samples:,} evaluation samples" if samples else "the whole evaluation file"
+    yield f"**{model}**: accuracy / agreement; dense accuracy {rows[0]['dense']:.3f}; {judged}; seeds {_listed(seeds)}"
+    yield ""
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _cell(rows: Sequence[Row], sparsity: float) -> str:
+    """Mean accuracy / agreement, and the range of the accuracy over the seeds."""
+    found = [row for row in rows if row["sparsity"] == sparsity]
+    if not found:
+        return "-"
+    accuracy = [row["accuracy"] for row in found]
+    text = f"{np.mean(accuracy):.3f} / {np.mean([row['agreement'] for row in found]):.3f}"
+    return text if len(found) == 1 else f"{text} ({min(accuracy):.3f} to {max(accuracy):.3f})"
+
+
+def _costs(rows: Sequence[Row], sparsities: Sequence[float]) -> Iterator[str]:
+    """What does not depend on the score: zeros against cuts."""
+    kinds = {
+        "zeroed (magnitude, per matrix)": lambda r: r["method"] == "magnitude, per matrix",
+        "cut, every layer alike": lambda r: r["method"] == "joint" and r["repair"],
+        "cut, allocated": lambda r: r["method"] == "joint, allocated",
+    }
+    lines = []
+    for name, wanted in kinds.items():
+        cells = []
+        for sparsity in sparsities:
+            found = [r for r in rows if wanted(r) and r["sparsity"] == sparsity]
+            cells.append(_cost(found) if found else "-")
+        lines.append((name, *cells))
+    yield "Speed-up on one thread; size of the file in MB, after gzip:"
+    yield ""
+    yield from table(("", *(f"{s:g}" for s in sparsities)), lines)
+
+
+def _cost(rows: Sequence[Row]) -> str:
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("speedup", "bytes", "gzip")}
+    return f"x {mean['speedup']:.2f}; {mean['bytes'] / 1e6:.2f}, {mean['gzip'] / 1e6:.2f}"
+
+
+def chosen(rows: Iterable[Row]) -> list[Row]:
+    """Of the learning rates that were tried, the one that did best on the held-back training samples."""
+    groups = _grouped(rows, lambda r: (r["model"], r["method"], r["sparsity"], r["seed"], r["steps"]))
+    return [max(group, key=lambda r: r["held"]) for group in groups.values()]
+
+
+def tuned_tables(rows: Iterable[Row]) -> Iterator[str]:
+    for (model, _, steps), found in _grouped(chosen(rows), lambda r: (r["model"], r["samples"], r["steps"])).items():
+        yield from _title(f"{model}, {steps} steps of 32", found)
+        sparsities = sorted({row["sparsity"] for row in found})
+        head = ("method", *(f"{s:g}" for s in sparsities), "speed-up", "MB, after gzip")
+        lines = []
+        for method, group in _grouped(found, lambda r: r["method"]).items():
+            speed = " / ".join(_mean(group, s, "speedup", 1, "x {:.2f}") for s in sparsities)
+            size = " / ".join(_mean(group, s, "gzip", 1e6, "{:.2f}") for s in sparsities)
+            lines.append((method, *(_cell(group, s) for s in sparsities), speed, size))
+        yield from table(head, lines)
+
+
+def _mean(rows: Sequence[Row], sparsity: float, key: str, unit: float, shown: str) -> str:
+    found = [row[key] / unit for row in rows if row["sparsity"] == sparsity]
+    return shown.format(np.mean(found)) if found else "-"
+
+
+def rival_tables(rows: Iterable[Row]) -> Iterator[str]:
+    head = ("tool", "parameters", "MACs", "accuracy", "agreement", "error", "speed-up", "seconds", "faults of the file")
+    for (model, share), found in _grouped(rows, lambda r: (r["model"], r["share"])).items():
+        dense = next((f"; dense accuracy {row['dense']:.3f}" for row in found if "dense" in row), "")
+        yield f"**{model}**, asked for x {share:g} of the parameters{dense}"
+        yield ""
+        yield from table(head, (_rival(row) for row in found))
+
+
+def _rival(row: Row) -> tuple[str, ...]:
+    if "failed" in row:
+        return (row["tool"], *["-"] * 7, f"failed: {row['failed']}")
+    numbers = {
+        "share_left": "x {:.3f}",
+        "macs": "x {:.3f}",
+        "accuracy": "{:.3f}",
+        "agreement": "{:.3f}",
+        "error": "{:.2f}",
+        "speedup": "x {:.2f}",
+        "cut_seconds": "{:.2g}",
+    }
+    cells = (text.format(row[key]) if key in row else "-" for key, text in numbers.items())
+    return (row["tool"], *cells, "; ".join(row["faults"]) or "none")
+
+
+def ablation_tables(rows: Iterable[Row]) -> Iterator[str]:
+    for (model, part), found in _grouped(rows, lambda r: (r["model"], r["part"])).items():
+        seeds = _listed(sorted({row["seed"] for row in found}))
+        yield f"**{part}**, {model}, sparsity {found[0]['sparsity']:g}, seeds {seeds}"
+        yield ""
+        lines = []
+        for setting, group in _grouped(found, lambda r: r["setting"]).items():
+            cells = (spread([row[key] for row in group]) for key in ("accuracy", "agreement", "error"))
+            lines.append((setting, f"x {np.mean([r['macs'] for r in group]):.2f}", *cells))
+        yield from table(("setting", "MACs", "accuracy", "agreement", "error"), lines)
+
+
+# -- the plot ---------------------------------------------------------------------------------------------------------
+
+# (method, repair) -> name and style; colours that stay apart for most readers (Okabe and Ito)
+DRAWN = {
+    ("magnitude, per matrix", False): ("magnitude, zeroed", "#999999", "o", "-"),
+    ("magnitude", False): ("magnitude, cut", "#D55E00", "s", ":"),
+    ("magnitude", True): ("magnitude, cut and repaired", "#D55E00", "s", "-"),
+    ("pairwise", True): ("pairwise MI, cut and repaired", "#56B4E9", "^", "-"),
+    ("joint", False): ("joint MI, cut", "#0072B2", "D", ":"),
+    ("joint", True): ("joint MI, cut and repaired", "#0072B2", "D", "-"),
+    ("joint, allocated", True): ("the same, sizes allocated", "#009E73", "v", "-"),
+}
+
+
+def plot(rows: Sequence[Row], target: Path) -> None:
+    """Accuracy by sparsity, a panel a model; the dashed line is the dense model."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    models = _grouped(rows, lambda r: r["model"])
+    figure, axes = plt.subplots(1, len(models), figsize=(4.2 * len(models), 3.6), layout="constrained", squeeze=False)
+    for axis, (model, found) in zip(axes[0], models.items(), strict=True):
+        axis.axhline(found[0]["dense"], color="black", linewidth=0.8, linestyle="--")
+        for (method, repair), (name, colour, marker, line) in DRAWN.items():
+            points = _points([r for r in found if (r["method"], r["repair"]) == (method, repair)])
+            if points:
+                style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+                axis.plot(*zip(*points, strict=True), label=name, **style)
+        axis.set(title=model, xlabel="sparsity")
+    axes[0][0].set_ylabel("accuracy")
+    handles, names = max((axis.get_legend_handles_labels() for axis in axes[0]), key=lambda found: len(found[0]))
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def _points(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    groups = _grouped(sorted(rows, key=lambda r: r["sparsity"]), lambda r: r["sparsity"])
+    return [(sparsity, float(np.mean([r["accuracy"] for r in group]))) for sparsity, group in groups.items()]

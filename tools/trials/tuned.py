@@ -1,0 +1,119 @@
+"""Claims with the same short fine-tuning for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import torch
+
+from onnxmi.study import Study, carry_out, choose
+from trials.cases import Case, shapes, sizes
+from trials.masks import Masker
+from trials.records import Records, Row
+from trials.sparsity import prunable, sparsity_of, uniform_at
+from trials.training import Budget, Samples, accuracy, fashion, sentences, train
+from trials.twin import Twin, written_back
+
+
+@dataclass(frozen=True)
+class Method:
+    """Zeroing while training (`learned` scores or magnitudes), or a cut before it, by a score."""
+
+    score: str | None = None
+    repair: bool = False
+    learned: bool = False
+
+
+METHODS: Mapping[str, Method] = {
+    "magnitude, zeroed": Method(),
+    "movement, zeroed": Method(learned=True),
+    "magnitude, cut": Method("magnitude"),
+    "magnitude, cut and repaired": Method("magnitude", repair=True),
+    "joint MI, cut": Method("joint"),
+    "joint MI, cut and repaired": Method("joint", repair=True),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps, and the learning rates that are tried."""
+
+    steps: int
+    rates: tuple[float, ...]
+
+
+PLANS: Mapping[str, Plan] = {
+    "fashion-cnn": Plan(300, (1e-3, 3e-4)),
+    "fashion-resnet": Plan(300, (1e-3, 3e-4)),
+    "sst2-minilm": Plan(150, (1e-4, 3e-5)),
+}
+
+
+class Tuned:
+    """The rows of one model."""
+
+    def __init__(self, case: Case, data: Path, records: Records, plan: Plan | None = None) -> None:
+        self._case, self._data, self._records = case, data, records
+        self._plan = plan or PLANS[case.name]
+        self._times: dict[object, dict[str, float]] = {}
+        self._studies: dict[int, Study] = {}
+        torch.set_num_threads(1)
+
+    def run(self, sparsities: Sequence[float], seeds: Sequence[int], methods: Sequence[str] = tuple(METHODS)) -> None:
+        train_on, choose_on = self._samples().split()
+        for seed in seeds:
+            for sparsity in sparsities:
+                for method in methods:
+                    for rate in self._plan.rates:
+                        key = self._key(method, sparsity, seed, rate)
+                        self._records.ensure(key, lambda k=key: self._row(k, train_on, choose_on))  # type: ignore[misc]
+
+    def _key(self, method: str, sparsity: float, seed: int, rate: float) -> Row:
+        return {
+            "model": self._case.name,
+            "method": method,
+            "sparsity": sparsity,
+            "seed": seed,
+            "rate": rate,
+            "steps": self._plan.steps,
+            "samples": self._case.samples,
+        }
+
+    def _samples(self) -> Samples:
+        if self._case.name.startswith("fashion"):
+            return fashion(self._data)
+        inputs = tuple(info.name for info in self._case.model.proto.graph.input)
+        most = self._plan.steps * 32 + 1000
+        return sentences(self._data, self._case.folder / f"{self._case.name}-hf", most, inputs)
+
+    def _row(self, key: Row, train_on: Samples, choose_on: Samples) -> Row:
+        method, sparsity, study = METHODS[key["method"]], key["sparsity"], self._study(key["seed"])
+        torch.manual_seed(key["seed"])
+        start, reached = self._start(study, method, sparsity)
+        twin = Twin(start)
+        masker = None
+        if method.score is None:
+            masker = Masker(twin, [twin.places[name] for name in prunable(study)], method.learned)
+        train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker, sparsity)
+        made = written_back(start, twin)
+        signature = shapes(made)
+        if signature not in self._times:
+            self._times[signature] = self._case.judge.latency(made)
+        chosen_by = {"held": accuracy(twin, choose_on)}
+        return {"reached": reached} | chosen_by | self._case.judge.quality(made) | self._times[signature] | sizes(made)
+
+    def _start(self, study: Study, method: Method, sparsity: float) -> tuple[onnx.ModelProto, float]:
+        if method.score is None:
+            return study.model.proto, sparsity
+        options = replace(study.options, score=method.score, repair=method.repair)
+        study = replace(study, options=options)
+        counts = uniform_at(study, sparsity)
+        return carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts)
+
+    def _study(self, seed: int) -> Study:
+        if seed not in self._studies:
+            self._studies = {seed: self._case.study(seed)}
+        return self._studies[seed]

@@ -1,0 +1,79 @@
+"""Unstructured pruning: entries of the prunable matrices become zero; shapes, and so the work, stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from onnxmi.linear import weight_array, weight_matrix
+from onnxmi.study import Study
+from trials.sparsity import prunable
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def largest(scores: Floats, sparsity: float) -> Bools:
+    """Mask of the entries that stay: all but a share of the smallest scores, ties cut in order of place."""
+    mask = np.ones(scores.size, dtype=bool)
+    mask[np.argsort(scores, axis=None, kind="stable")[: round(sparsity * scores.size)]] = False
+    return mask.reshape(scores.shape)
+
+
+def magnitudes(study: Study) -> dict[str, Floats]:
+    return {name: np.abs(study.model.graph.constant(name)).astype(np.float64) for name in prunable(study)}
+
+
+def by_matrix(study: Study, sparsity: float) -> dict[str, Bools]:
+    """Magnitude, the same share of every matrix."""
+    return {name: largest(scores, sparsity) for name, scores in magnitudes(study).items()}
+
+
+def by_model(study: Study, sparsity: float) -> dict[str, Bools]:
+    """Magnitude, the smallest entries of all matrices together."""
+    scores = magnitudes(study)
+    flat = largest(np.concatenate([s.ravel() for s in scores.values()]), sparsity)
+    parts = np.split(flat, np.cumsum([s.size for s in scores.values()])[:-1])
+    return {name: part.reshape(s.shape) for (name, s), part in zip(scores.items(), parts, strict=True)}
+
+
+def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
+    """|w| sqrt(E x**2), compared among the inputs of each output (Sun et al. 2024, arXiv:2306.11695)."""
+    masks: dict[str, Bools] = {}
+    measured = study.measured.fit
+    for name, linear in prunable(study).items():
+        array = study.model.graph.constant(name)
+        weights = weight_matrix(linear, array)  # (groups, K, M)
+        moments = measured.sources[measured.keys[linear.key]]
+        groups = [moments.group(g) for g in range(linear.groups)]
+        norms = np.sqrt(np.stack([np.diagonal(m.covariance) + np.square(m.mean) for m in groups]))
+        scores = np.abs(weights) * norms[:, :, None]
+        kept = np.ones_like(scores)
+        order = np.argsort(scores, axis=1, kind="stable")[:, : round(sparsity * scores.shape[1])]
+        np.put_along_axis(kept, order, 0.0, axis=1)
+        masks[name] = weight_array(linear, kept * linear.alpha, array.shape) > 0
+    return masks
+
+
+ZEROINGS: Mapping[str, Callable[[Study, float], dict[str, Bools]]] = {
+    "magnitude, per matrix": by_matrix,
+    "magnitude, whole model": by_model,
+    "wanda, per output": wanda,
+}
+
+
+def zeroed(proto: onnx.ModelProto, masks: Mapping[str, Bools]) -> onnx.ModelProto:
+    """A copy of the model with zeros where the masks are False."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for tensor in copy.graph.initializer:
+        if tensor.name in masks:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.where(masks[tensor.name], values, 0).astype(values.dtype), tensor.name)
+            )
+    return copy
