@@ -152,3 +152,46 @@ def test_a_twin_computes_what_the_file_does_and_gives_its_weights_back() -> None
     again = ort.InferenceSession(written_back(proto, twin).SerializeToString()).run(None, {"x": x})[0]
     assert np.allclose(made, again, atol=1e-5)
     assert not np.allclose(made, ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0], atol=1e-2)
+
+
+def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -> None:
+    torch = pytest.importorskip("torch")
+    from trials.carry import Wires, carry
+    from trials.twin import Twin
+
+    from onnxmi.plan import Choice, Plan
+    from onnxmi.rewrite import rewrite
+
+    first, second = sorted(study.layers, key=lambda layer: -layer.size)
+    kept = {first: [0, 3, 4, 12], second: [1, 2, 7, 9, 10]}
+    choices = [Choice(layer.name, layer.kind, layer.size, np.array(units)) for layer, units in kept.items()]
+    plan = Plan(study.model.digest, tuple(choices), {})
+    twin = Twin(study.model.proto)
+    modules = [f"modules_of.n{index}" for index in (0, 2, 4)]
+    carry(
+        twin, plan, {first.name: Wires((modules[0],), (modules[1],)), second.name: Wires((modules[1],), (modules[2],))}
+    )
+    x = np.random.default_rng(3).normal(size=(5, 7)).astype(np.float32)
+    cut = rewrite(study.model, study.analysis.graph, plan.keeping(study.analysis.graph))
+    with torch.no_grad():
+        made = twin(torch.from_numpy(x)).numpy()
+    assert np.allclose(made, ort.InferenceSession(cut.SerializeToString()).run(None, {"x": x})[0], atol=1e-5)
+
+
+def test_channels_own_several_positions_behind_a_flatten_and_normalisations_are_cut() -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+    from trials.carry import Wires, carry
+
+    from onnxmi.plan import Choice, Plan
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 6, 3)).eval()
+    x, kept = torch.randn(2, 1, 5, 4), [0, 2, 3]
+    mask = torch.zeros(1, 5, 1, 1)
+    mask[:, kept] = 1
+    wanted = model[4](model[3](model[:3](x) * mask))
+    plan = Plan("", (Choice("conv", "channels", 5, np.array(kept)),), {})
+    carry(model, plan, {"conv": Wires(("0", "1"), ("4",), read=6)})
+    assert model[4].in_features == 18
+    assert torch.allclose(model(x), wanted, atol=1e-6)

@@ -61,13 +61,18 @@ def fashion(data: Path) -> Samples:
 
 def sentences(data: Path, tokenizer: Path, most: int, inputs: tuple[str, ...]) -> Samples:
     """Some sentences of SST-2's training set, drawn at random."""
-    from transformers import AutoTokenizer
+    from tokenizers import Tokenizer
 
     with gzip.open(data / "sst2.train.tsv.gz", "rt", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row[0] in "01" and row[0]]
+        rows = [row for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if row[0] in ("0", "1")]
     chosen = np.random.default_rng(0).permutation(len(rows))[:most]
-    found = AutoTokenizer.from_pretrained(tokenizer)([rows[i][1] for i in chosen], truncation=True, max_length=64)
-    return Samples(tuple(found[name] for name in inputs), np.array([int(rows[i][0]) for i in chosen]))
+    reader = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    reader.no_padding()
+    reader.enable_truncation(64)
+    found = reader.encode_batch([rows[i][1] for i in chosen])
+    fields = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    columns = tuple([getattr(one, fields[name]) for one in found] for name in inputs)
+    return Samples(columns, np.array([int(rows[i][0]) for i in chosen]))
 
 
 @dataclass(frozen=True)
