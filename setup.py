@@ -43,7 +43,7 @@ setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, *LINT],
-        "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4"],
+        "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
         "report": REPORT,
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
