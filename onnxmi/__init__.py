@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnxmi.errors import OnnxmiError
     from onnxmi.measurement import Measurement, load_measurement, save_measurement
     from onnxmi.model import Model, load, save
-    from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune
+    from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune, sweep
     from onnxmi.plan import Plan, load_plan
     from onnxmi.version import __version__
 
@@ -38,6 +38,7 @@ __all__ = [
     "prune",
     "save",
     "save_measurement",
+    "sweep",
 ]
 
 # Where each name is, so that it is imported when it is asked for: the command line has to look after Ctrl-C before

@@ -22,7 +22,7 @@ Counts = dict[int, int]
 
 ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
 HALVINGS = 40  # of the multiplier's interval
-SHARING = 30  # updates of the multipliers' shares where there are several limits
+SHARING = 12  # updates of the multipliers' shares where there are several limits
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ from onnxmi.search import Found, meet, price, smallest_within
 from onnxmi.select_channels import unscored
 from onnxmi.sizes import kept_count, uniform
 from onnxmi.study import Study, carry_out, choose, measure_study, study_of
-from onnxmi.trade_off import SHARES, Curve, trade_off
+from onnxmi.trade_off import Curve, Point, trade_off
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
@@ -85,6 +85,11 @@ class Result:
     goals: tuple[Goal, ...] = ()
     trials: tuple[Trial, ...] = ()
     metric: str = ""
+
+    @property
+    def by_default(self) -> bool:
+        """Whether no budget was given."""
+        return bool(self.trials) and "max_drop" not in self.plan.options
 
 
 def prune(
@@ -156,7 +161,7 @@ def sweep(
     options: PruneOptions | None = None,
     *,
     by: Kind = "time",
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[float] | None = None,
     statistics: Measurement | str | Path | None = None,
     progress: Progress = silent,
 ) -> Curve:
@@ -169,7 +174,7 @@ def sweep(
     by : str
         What is shared out: size, params, macs or time.
     shares : sequence of float
-        Of the original's cost.
+        Of the original's cost; by default, even steps from there to the least that can be had.
 
     Raises
     ------
@@ -297,4 +302,16 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     return whole(cut), tuple(checks)
 
 
-__all__ = ["Analysis", "ModelError", "PruneOptions", "Result", "analyse", "apply", "collect", "prune", "sweep"]
+__all__ = [
+    "Analysis",
+    "Curve",
+    "ModelError",
+    "Point",
+    "PruneOptions",
+    "Result",
+    "analyse",
+    "apply",
+    "collect",
+    "prune",
+    "sweep",
+]

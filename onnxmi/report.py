@@ -30,7 +30,7 @@ def _plain(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style, overflow="fold")
 
 
-def _table(title: str, *columns: str) -> Table:
+def number_table(title: str, *columns: str) -> Table:
     """Make a table whose first column is text and whose others are numbers, with no lines to break at 80 columns."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(columns[0], overflow="fold")
@@ -53,9 +53,9 @@ def show_result(console: Console, result: Result) -> None:
 
 def _summary(result: Result) -> RenderableType:
     before, after = result.before, result.after
-    table = _table("Model", "", "before", "after", "")
+    table = number_table("Model", "", "before", "after", "")
     _add_counts(table, "parameters", before.parameters, after.parameters)
-    table.add_row("file size", _bytes(before.size), _bytes(after.size), _ratio(before.size, after.size))
+    table.add_row("file size", size_text(before.size), size_text(after.size), _ratio(before.size, after.size))
     _add_counts(table, "MACs a sample", before.macs, after.macs)
     if result.latency is not None:
         was, now = result.latency
@@ -85,7 +85,8 @@ def _ratio(before: int, after: int) -> str:
     return f"x {after / before:.2f}" if before else ""
 
 
-def _bytes(size: int) -> str:
+def size_text(size: int) -> str:
+    """Spell a number of bytes."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
@@ -101,7 +102,7 @@ def _speed(speedup: float) -> str:
 
 
 def _cut(result: Result) -> Table:
-    table = _table("Layers that were cut", "layer", "kind", "before", "after")
+    table = number_table("Layers that were cut", "layer", "kind", "before", "after")
     layers = {layer.name: layer for layer in result.analysis.graph.layers}
     for choice in result.plan.choices:
         layer = layers[choice.layer]
@@ -134,7 +135,7 @@ def _why_left_out(layer: Layer, result: Result) -> str:
 def _reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableType:
     if not entries:
         return Group(Text(title, style="bold"), Text("  nothing\n"))
-    table = _table(title, "layer, and why", "size")
+    table = number_table(title, "layer, and why", "size")
     for name, size, why in entries[:SHOWN]:
         table.add_row(_entry(name, [why]), str(size))
     if len(entries) <= SHOWN:
@@ -158,7 +159,7 @@ def _repair_notes(result: Result) -> list[str]:
 def show_graph(console: Console, analysis: Analysis) -> None:
     """Print what can be cut, and what cannot and why."""
     rows = layer_rows(analysis)
-    table = _table("Layers that can be cut", "layer", "kind", "size", "parameters", "MACs")
+    table = number_table("Layers that can be cut", "layer", "kind", "size", "parameters", "MACs")
     for row in rows:
         size = _size(row["size"], row["parts"])
         table.add_row(

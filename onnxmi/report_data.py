@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from onnxmi.budget import option
 from onnxmi.cost import hanging, node_macs
 from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.pipeline import Analysis, Result
+from onnxmi.pipeline import Analysis, Curve, Point, Result
 from onnxmi.version import versions
 
 
@@ -70,6 +71,9 @@ def result_data(result: Result) -> dict[str, Any]:
             }
             for choice in result.plan.choices
         ],
+        "metric": result.metric,
+        "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
+        "trials": [vars(trial) for trial in result.trials],
         "left_out": [layer.name for layer in result.left_out],
         "frozen": _frozen_data(graph),
         "repair": [vars(note) for note in result.repairs],
@@ -91,6 +95,43 @@ def _latency_data(result: Result) -> dict[str, Any] | None:
         "after": {"median": after.median, "spread": after.spread},
         "speedup": after.speedup_over(before),
     }
+
+
+def curve_data(curve: Curve) -> dict[str, Any]:
+    """Everything that `sweep` found."""
+    return {
+        "model": {"sha256": curve.digest},
+        "versions": versions(),
+        "by": curve.by,
+        "metric": curve.metric,
+        "samples": curve.samples,
+        "dense": {**vars(curve.dense), "value": curve.dense_value},
+        "points": [_point_data(point) for point in curve.points],
+        "skipped": list(curve.skipped),
+    }
+
+
+def _point_data(point: Point) -> dict[str, Any]:
+    times = {"before": point.was, "after": point.now}
+    return {
+        "target": point.share,
+        **vars(point.cost),
+        "latency_ms": {name: {"median": one.median, "spread": one.spread} for name, one in times.items()},
+        "speedup": point.speedup,
+        "value": point.value,
+        "drop": point.drop,
+        "drop_error": point.error,
+        **vars(point.quality),
+    }
+
+
+def curve_rows(curve: Curve) -> list[dict[str, Any]]:
+    """One flat row a model, for a spreadsheet: the original first."""
+    dense = {"latency_ms": None, "speedup": 1.0, "value": curve.dense_value, "drop": 0.0}
+    whole = {"target": 1.0, **vars(curve.dense), **dense}
+    names = [*whole, "drop_error", "agreement", "accuracy", "relative_error"]
+    rows = [{**data, "latency_ms": data["latency_ms"]["after"]["median"]} for data in map(_point_data, curve.points)]
+    return [{name: row.get(name) for name in names} for row in (whole, *rows)]
 
 
 def graph_data(analysis: Analysis) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from onnxmi.search import Prices
 from onnxmi.study import Study, carry_out, choose
 from onnxmi.verify import check_result, require
 
-SHARES = (0.8, 0.65, 0.5, 0.4, 0.3, 0.2)  # of the original's cost
+LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +88,21 @@ class Curve:
 
 
 def trade_off(
-    study: Study, prices: Prices, by: Kind, shares: Sequence[float] = SHARES, progress: Progress = silent
+    study: Study, prices: Prices, by: Kind, shares: Sequence[float] | None = None, progress: Progress = silent
 ) -> Curve:
-    """Make a model for each share, from the same measurements, and judge it on the samples held back."""
+    """Make a model for each share, from the same measurements, and judge it on the samples held back.
+
+    Parameters
+    ----------
+    shares : sequence of float, optional
+        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's.
+    """
     points: list[Point] = []
     skipped: list[float] = []
     whole = prices.costs[by].total({})
+    if shares is None:
+        least = prices.costs[by].total({layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}) / whole
+        shares = [least + level * (1 - least) for level in LEVELS]
     for done, share in enumerate(sorted(shares, reverse=True)):
         counts = allocate(prices.menus, [Limit(prices.costs[by], share * whole)])
         if counts is None:

@@ -68,3 +68,9 @@ def samples() -> Callable[..., np.ndarray]:
 def bundled() -> Path:
     """The folder of trained models."""
     return ROOT / "models"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def times_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor write the times that the user's runs have measured."""
+    os.environ["ONNXMI_CACHE"] = str(tmp_path_factory.mktemp("times"))

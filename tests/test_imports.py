@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("html",),
-    ("report_bench", "report_check", "junit"),
+    ("report_bench", "report_budget", "report_check", "junit"),
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
@@ -41,7 +41,14 @@ DOORS = {
     "jinja2": {"onnxmi.html"},
     "markupsafe": {"onnxmi.html"},
     "matplotlib": {"onnxmi.html"},
-    "rich": {"onnxmi.cli", "onnxmi.report", "onnxmi.report_bench", "onnxmi.report_check", "onnxmi.progress"},
+    "rich": {
+        "onnxmi.cli",
+        "onnxmi.report",
+        "onnxmi.report_bench",
+        "onnxmi.report_budget",
+        "onnxmi.report_check",
+        "onnxmi.progress",
+    },
 }
 
 MODULE_LINES, FUNCTION_LINES = 400, 60

@@ -17,6 +17,7 @@ from onnxmi.cli.prune import prune
 from onnxmi.cli.report import report
 from onnxmi.cli.signals import interruptible
 from onnxmi.cli.statistics import capture, merge
+from onnxmi.cli.sweep import sweep
 from onnxmi.cli.verbosity import VERSION, with_verbosity
 
 
@@ -45,5 +46,5 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
-for command in (prune, capture, merge, inspect, apply, bench, check, report):
+for command in (prune, sweep, capture, merge, inspect, apply, bench, check, report):
     main.add_command(with_verbosity(command))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi import html, pipeline, report
+from onnxmi import html, pipeline, report, report_budget
 from onnxmi.budget import COSTS, option
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.cli.arguments import (
@@ -143,7 +143,8 @@ def prune(
     if as_json:
         click.echo(found)
         return
-    report.show_result(console := Console(), result)
+    report_budget.show_budget(console := Console(), result)
+    report.show_result(console, result)
     for path in files:
         console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
 
