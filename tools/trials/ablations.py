@@ -21,6 +21,7 @@ from onnxmi.study import Study, carry_out, choose, select_options
 from trials.cases import Case
 from trials.records import Records, Row
 from trials.sparsity import sparsity_of, uniform_at
+from trials.structured import counts_of, with_options
 
 SAMPLES = (16, 32, 64, 128, 256, 512, 1024)
 NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -61,16 +62,13 @@ class Ablations:
 
     def _judged(self, made: tuple[onnx.ModelProto, Study, Plan]) -> Row:
         proto, study, plan = made
-        kept = {choice.layer: choice.count for choice in plan.choices}
-        counts = {layer.id: kept.get(layer.name, layer.size) for layer in study.layers}
         macs = study.cost(proto).macs / study.cost(study.model.proto).macs
-        return {"reached": sparsity_of(study, counts), "macs": macs} | self._case.judge.quality(proto)
+        return {"reached": sparsity_of(study, counts_of(study, plan)), "macs": macs} | self._case.judge.quality(proto)
 
     def study(self, seed: int, samples: int | None = None, **options: Any) -> Study:
         if (seed, samples) not in self._studies:
             self._studies = {(seed, samples): self._case.study(seed, samples)}
-        found = self._studies[seed, samples]
-        return replace(found, options=replace(found.options, **options))
+        return with_options(self._studies[seed, samples], **options)
 
     def cut(self, study: Study, **how: Any) -> tuple[onnx.ModelProto, Study, Plan]:
         plan = choose(study, uniform_at(study, self._sparsity))
@@ -112,12 +110,8 @@ class Ablations:
 
     def budgeted(self, seed: int, cut: tuple[str, ...], macs: float) -> tuple[onnx.ModelProto, Study, Plan]:
         """Uneven sizes within a budget of MACs, of some kinds of layers."""
-        self._studies = {}
-        case_options = {"keep": None, "macs": macs, "cut": cut}
-        study = self._case.study(seed)
-        study = replace(study, options=replace(study.options, **case_options))
-        if cut:
-            study = replace(study, layers=tuple(x for x in study.analysis.graph.layers if x.kind in cut))
+        study = with_options(self.study(seed), keep=None, macs=macs, cut=cut)
+        study = replace(study, layers=tuple(layer for layer in study.analysis.graph.layers if layer.kind in cut))
         found = meet(study, price(study, {"macs"})).candidate
         return found.proto, study, found.plan
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import onnx
 
-from onnxmi.cost import parameters
-from onnxmi.model import Graph
 from onnxmi.scoring import UNMEASURED
-from onnxmi.search import meet, price
-from onnxmi.study import Study, carry_out, choose
+from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
 from trials.records import Records, Row
-from trials.sparsity import prunable, sparsity_of, uniform_at
+from trials.structured import allocated_cut, uniform_cut, with_options
 from trials.zeroing import ZEROINGS, zeroed
 
 STRUCTURED = (
@@ -63,27 +59,11 @@ class Free:
             proto = zeroed(study.model.proto, ZEROINGS[method](study, sparsity))
             return self._judged(proto, sparsity)
         if method == "joint, allocated":
-            return self._allocated(key)
+            return self._judged(*allocated_cut(self._study(key["seed"], "gaussian"), sparsity))
         score, _, estimator = method.partition("/")
-        study = self._study(key["seed"], estimator or "gaussian")
-        options = replace(study.options, score=score, estimator=estimator or "gaussian", repair=key["repair"])
-        study = replace(study, options=options)
-        counts = uniform_at(study, sparsity)
-        return self._judged(carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts))
-
-    def _allocated(self, key: Row) -> Row:
-        """Uneven sizes at the number of parameters that the uniform cut leaves."""
-        study = self._study(key["seed"], "gaussian")
-        counts = uniform_at(study, key["sparsity"])
-        same = choose(replace(study, options=replace(study.options, score="magnitude")), counts)
-        left = carry_out(replace(study, options=replace(study.options, repair=False)), same).proto
-        share = parameters(Graph(left)) / parameters(study.model.graph)
-        options = replace(study.options, keep=None, params=share, repair=key["repair"])
-        study = replace(study, options=options)
-        found = meet(study, price(study, {"params"})).candidate
-        kept = {c.layer: c.count for c in found.plan.choices}
-        counts = {layer.id: kept.get(layer.name, layer.size) for layer in study.layers}
-        return self._judged(found.proto, sparsity_of(study, counts))
+        study = self._study(key["seed"], estimator := estimator or "gaussian")
+        study = with_options(study, score=score, estimator=estimator, repair=key["repair"])
+        return self._judged(*uniform_cut(study, sparsity))
 
     def _study(self, seed: int, estimator: str) -> Study:
         """One capture a seed; a second one for the histograms, which would slow the others down."""
@@ -110,9 +90,3 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
         if seed == 0 or method.startswith("wanda"):
             yield method, False
     yield "joint, allocated", True
-
-
-def prunable_share(study: Study) -> float:
-    """Share of the model's parameters that lie in prunable matrices."""
-    graph = study.model.graph
-    return sum(graph.constant(name).size for name in prunable(study)) / parameters(graph)

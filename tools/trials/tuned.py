@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import torch
 
-from onnxmi.study import Study, carry_out, choose
+from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
 from trials.masks import Masker
 from trials.records import Records, Row
-from trials.sparsity import prunable, sparsity_of, uniform_at
+from trials.sparsity import prunable
+from trials.structured import allocated_cut, uniform_cut, with_options
 from trials.training import Budget, Samples, accuracy, fashion, sentences, train
 from trials.twin import Twin, written_back
 
@@ -25,6 +26,7 @@ class Method:
     score: str | None = None
     repair: bool = False
     learned: bool = False
+    allocated: bool = False
 
 
 METHODS: Mapping[str, Method] = {
@@ -34,6 +36,7 @@ METHODS: Mapping[str, Method] = {
     "magnitude, cut and repaired": Method("magnitude", repair=True),
     "joint MI, cut": Method("joint"),
     "joint MI, cut and repaired": Method("joint", repair=True),
+    "joint MI, allocated and repaired": Method("joint", repair=True, allocated=True),
 }
 
 
@@ -108,10 +111,8 @@ class Tuned:
     def _start(self, study: Study, method: Method, sparsity: float) -> tuple[onnx.ModelProto, float]:
         if method.score is None:
             return study.model.proto, sparsity
-        options = replace(study.options, score=method.score, repair=method.repair)
-        study = replace(study, options=options)
-        counts = uniform_at(study, sparsity)
-        return carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts)
+        study = with_options(study, score=method.score, repair=method.repair)
+        return (allocated_cut if method.allocated else uniform_cut)(study, sparsity)
 
     def _study(self, seed: int) -> Study:
         if seed not in self._studies:

@@ -1,0 +1,43 @@
+"""Structured cuts at a sparsity: the same share of every layer, or uneven sizes as the product allocates them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import onnx
+
+from onnxmi.cost import parameters
+from onnxmi.model import Graph
+from onnxmi.plan import Plan
+from onnxmi.search import meet, plain, price
+from onnxmi.study import Study, carry_out, choose
+from trials.sparsity import sparsity_of, uniform_at
+
+Cut = tuple[onnx.ModelProto, float]
+"""The model, and the sparsity that was reached."""
+
+
+def with_options(study: Study, **options: Any) -> Study:
+    """The same measurements, used otherwise."""
+    return replace(study, options=replace(study.options, **options))
+
+
+def uniform_cut(study: Study, sparsity: float) -> Cut:
+    counts = uniform_at(study, sparsity)
+    return carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts)
+
+
+def allocated_cut(study: Study, sparsity: float) -> Cut:
+    """Sizes by what each cut does to the outputs, within the number of parameters that a uniform cut leaves."""
+    left = plain(study, choose(with_options(study, score="magnitude"), uniform_at(study, sparsity)))
+    share = parameters(Graph(left)) / parameters(study.model.graph)
+    study = with_options(study, keep=None, params=share)
+    found = meet(study, price(study, {"params"})).candidate
+    return found.proto, sparsity_of(study, counts_of(study, found.plan))
+
+
+def counts_of(study: Study, plan: Plan) -> dict[int, int]:
+    """Layer id -> units that stay (of each part)."""
+    kept = {choice.layer: choice.count for choice in plan.choices}
+    return {layer.id: kept.get(layer.name, layer.size) for layer in study.layers}
