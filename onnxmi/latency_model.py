@@ -9,7 +9,7 @@ operators on their own. No kind of work takes negative time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,9 @@ Draw = dict[int, int]
 """Layer id -> units that stay."""
 
 PROBES = 24  # random cuts that are timed
-RUNS = 15  # of each, in turn with the original
-SECONDS = 4.0  # for each, at most, unless six runs take longer
+RUNS = 30  # of each, in turn with the original
+SECONDS = 3.0  # for each, at most, unless six runs take longer
+ANCHOR = 2.0  # weight of the original, which every prediction is relative to
 RANK = 1e-4  # kinds of work that are this alike are not told apart
 _SLOW = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Softmax", "Tanh"})  # operators with more work an element
 
@@ -125,8 +126,12 @@ def fit_times(
     full = np.array([work[kind].total({}) for kind in kinds])
     rows = np.array([[work[kind].total(draw) for kind in kinds] / full for draw in [*draws, {}]])
     table = np.column_stack([rows, np.ones(len(rows))]) / np.append(shares, 1.0)[:, None]
-    factors = _non_negative(table)
-    left_out = [abs(float(table[i] @ _non_negative(np.delete(table, i, axis=0))) - 1.0) for i in range(len(shares))]
+    weights = np.append(np.ones(len(shares)), ANCHOR)
+    factors = _non_negative(table, weights)
+    left_out = [
+        abs(float(table[i] @ _non_negative(np.delete(table, i, axis=0), np.delete(weights, i))) - 1.0)
+        for i in range(len(shares))
+    ]
     pieces = [
         Piece(piece.full / amount * factor * dense, piece.terms, piece.block)
         for kind, amount, factor in zip(kinds, full, factors, strict=False)
@@ -136,12 +141,13 @@ def fit_times(
     return LatencyModel(cost, float(np.median(left_out)) if left_out else 0.0)
 
 
-def _non_negative(table: Floats) -> Floats:
+def _non_negative(table: Floats, weights: Floats) -> Floats:
     """Factors, none negative, whose sums with the rows are nearest to one: least squares without what came out below."""
+    table = table * weights[:, None]
     factors = np.zeros(table.shape[1])
     used = np.arange(table.shape[1])
     while used.size:
-        solved = np.linalg.lstsq(table[:, used], np.ones(len(table)), rcond=RANK)[0]
+        solved = np.linalg.lstsq(table[:, used], weights, rcond=RANK)[0]
         if (solved >= 0.0).all():
             factors[used] = solved
             break
@@ -157,8 +163,11 @@ def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Seq
     pieces: dict[str, list[Piece]] = defaultdict(list)
     for node in model.graph.nodes:
         kind = _kind(node, shapes)
-        if kind is not None:
-            pieces[kind].append(_PIECES[node_macs(node, shapes) > 0](node, graph, shapes))
+        if kind is not None and node_macs(node, shapes):
+            pieces[kind].append(_product_piece(node, graph, shapes))
+            pieces[f"results of {node.op}"].append(_element_piece(node, graph, shapes))
+        elif kind is not None:
+            pieces[kind].append(_element_piece(node, graph, shapes))
     return {kind: CostModel.of(found, layers) for kind, found in pieces.items()}
 
 
@@ -183,6 +192,3 @@ def _product_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:
 def _element_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:
     name = node.outputs[0]
     return Piece(float(np.prod(shapes[name])), graph.axes.get(name, ()))
-
-
-_PIECES: Mapping[bool, Callable[[Node, ChannelGraph, Shapes], Piece]] = {True: _product_piece, False: _element_piece}
