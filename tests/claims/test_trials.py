@@ -195,3 +195,23 @@ def test_channels_own_several_positions_behind_a_flatten_and_normalisations_are_
     carry(model, plan, {"conv": Wires(("0", "1"), ("4",), read=6)})
     assert model[4].in_features == 18
     assert torch.allclose(model(x), wanted, atol=1e-6)
+
+
+def test_refitting_makes_up_for_what_is_zeroed() -> None:
+    from trials.refit import refitted
+
+    rng = np.random.default_rng(4)
+    inputs = rng.normal(size=(400, 17)) @ rng.normal(size=(17, 17))
+    weights, moments = rng.normal(size=(5, 17)), inputs.T @ inputs / 400
+    made = refitted(weights, moments, 0.4)
+    assert (made == 0).sum() == round(0.4 * 5 * 17)
+    lost, lost_plainly = (np.square(inputs @ (weights - w).T).mean() for w in (made, weights * (made != 0)))
+    assert lost < 0.6 * lost_plainly
+
+
+def test_refitting_one_output_of_two_inputs_is_least_squares() -> None:
+    from trials.refit import refitted
+
+    moments = np.array([[4.0, 1.0], [1.0, 2.0]])
+    made = refitted(np.array([[0.1, 3.0]]), moments, 0.5)
+    assert made == pytest.approx(np.array([[0.0, 3.0 + 0.1 * 1.0 / 2.0]]), abs=2e-3)  # damping moves it a little

@@ -10,8 +10,9 @@ from onnxmi.scoring import UNMEASURED
 from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
 from trials.records import Records, Row
+from trials.refit import sparsegpt
 from trials.structured import allocated_cut, uniform_cut, with_options
-from trials.zeroing import ZEROINGS, zeroed
+from trials.zeroing import ZEROINGS, with_values, zeroed
 
 STRUCTURED = (
     ("joint", "gaussian"),
@@ -22,6 +23,7 @@ STRUCTURED = (
     ("variance", "gaussian"),
     ("random", "gaussian"),
 )
+SPARSEGPT = "sparsegpt, per block"
 SEEDLESS = UNMEASURED - {"random"}  # without repair, such a score gives the same model with any seed
 
 
@@ -58,6 +60,9 @@ class Free:
             study = self._study(key["seed"], "gaussian")
             proto = zeroed(study.model.proto, ZEROINGS[method](study, sparsity))
             return self._judged(proto, sparsity)
+        if method == SPARSEGPT:
+            study = self._study(key["seed"], "gaussian")
+            return self._judged(with_values(study.model.proto, sparsegpt(study, sparsity)), sparsity)
         if method == "joint, allocated":
             return self._judged(*allocated_cut(self._study(key["seed"], "gaussian"), sparsity))
         score, _, estimator = method.partition("/")
@@ -89,4 +94,5 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
     for method in ZEROINGS:
         if seed == 0 or method.startswith("wanda"):
             yield method, False
+    yield SPARSEGPT, True
     yield "joint, allocated", True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,12 +69,15 @@ ZEROINGS: Mapping[str, Callable[[Study, float], dict[str, Bools]]] = {
 
 def zeroed(proto: onnx.ModelProto, masks: Mapping[str, Bools]) -> onnx.ModelProto:
     """A copy of the model with zeros where the masks are False."""
+    stored = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in masks}
+    return with_values(proto, {n: np.where(masks[n], a, 0).astype(a.dtype) for n, a in stored.items()})
+
+
+def with_values(proto: onnx.ModelProto, values: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """A copy of the model with other values of some stored tensors."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for tensor in copy.graph.initializer:
-        if tensor.name in masks:
-            values = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(
-                numpy_helper.from_array(np.where(masks[tensor.name], values, 0).astype(values.dtype), tensor.name)
-            )
+        if tensor.name in values:
+            tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
     return copy
