@@ -215,3 +215,22 @@ def test_refitting_one_output_of_two_inputs_is_least_squares() -> None:
     moments = np.array([[4.0, 1.0], [1.0, 2.0]])
     made = refitted(np.array([[0.1, 3.0]]), moments, 0.5)
     assert made == pytest.approx(np.array([[0.0, 3.0 + 0.1 * 1.0 / 2.0]]), abs=2e-3)  # damping moves it a little
+
+
+def test_the_learning_rate_is_chosen_on_held_back_samples_not_on_the_evaluation_file() -> None:
+    from trials.tables import chosen
+
+    same = {"model": "m", "method": "a", "sparsity": 0.5, "seed": 0, "steps": 9}
+    rows = [
+        same | {"rate": 1e-3, "held": 0.8, "accuracy": 0.99},
+        same | {"rate": 1e-4, "held": 0.9, "accuracy": 0.70},
+        same | {"seed": 1, "rate": 1e-3, "held": 0.1, "accuracy": 0.5},
+    ]
+    assert [row["accuracy"] for row in chosen(rows)] == [0.70, 0.5]
+
+
+def test_the_ratio_of_a_rival_is_the_one_nearest_to_the_parameters_asked_for() -> None:
+    from trials.rival_worker import nearest_ratio
+
+    assert nearest_ratio(lambda ratio: (1 - ratio) ** 2, 0.25) == pytest.approx(0.5, abs=0.01)
+    assert 0 <= nearest_ratio(lambda _: 1.0, 0.25) < 1  # a tool that cuts nothing still gets an answer
