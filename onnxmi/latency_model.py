@@ -142,7 +142,7 @@ def fit_times(
 
 
 def _non_negative(table: Floats, weights: Floats) -> Floats:
-    """Factors, none negative, whose sums with the rows are nearest to one: least squares without what came out below."""
+    """Factors, none negative, whose sums with the rows are nearest to one (least squares)."""
     table = table * weights[:, None]
     factors = np.zeros(table.shape[1])
     used = np.arange(table.shape[1])
