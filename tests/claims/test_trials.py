@@ -234,3 +234,24 @@ def test_the_ratio_of_a_rival_is_the_one_nearest_to_the_parameters_asked_for() -
 
     assert nearest_ratio(lambda ratio: (1 - ratio) ** 2, 0.25) == pytest.approx(0.5, abs=0.01)
     assert 0 <= nearest_ratio(lambda _: 1.0, 0.25) < 1  # a tool that cuts nothing still gets an answer
+
+
+def test_masks_over_the_whole_model_take_the_smallest_of_all_and_pass_gradients_to_their_scores() -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+    from trials.masks import Masker
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 3, bias=False), nn.Linear(3, 7, bias=False))
+    with torch.no_grad():
+        model[1].weight.mul_(1e-4)
+    names = ["0.weight", "1.weight"]
+    found = Masker(model, names, learned=False, whole=True).masked(0.5)
+    assert [int((found[name] == 0).sum()) for name in names] == [0, 18]
+    learned = Masker(model, names, learned=True, whole=True)
+    with torch.no_grad():
+        learned.scores[0].fill_(1.0)
+    masked = learned.masked(0.5)
+    assert int((masked["1.weight"] == 0).sum()) == 18
+    sum(value.sum() for value in masked.values()).backward()
+    assert all(torch.equal(s.grad, model[i].weight) for i, s in enumerate(learned.scores))

@@ -44,20 +44,33 @@ class StraightThrough(torch.autograd.Function):
 
 
 class Masker(nn.Module):
-    """Masks of some parameters of a module, each with the same share of zeros."""
+    """Masks of some parameters of a module.
 
-    def __init__(self, module: nn.Module, names: list[str], learned: bool) -> None:
+    Attributes
+    ----------
+    whole : bool
+        Scores compete over all parameters together; else each has the same share of zeros.
+    """
+
+    def __init__(self, module: nn.Module, names: list[str], learned: bool, whole: bool = False) -> None:
         super().__init__()
+        self.whole = whole
         self._parameters_of = {name: module.get_parameter(name) for name in names}
         zeros = [nn.Parameter(torch.zeros_like(p)) for p in self._parameters_of.values()]
         self.scores = nn.ParameterList(zeros if learned else [])
 
     def masked(self, sparsity: float) -> dict[str, Tensor]:
         """Name -> weights times mask."""
-        if not len(self.scores):
-            return {name: p * top_mask(p.detach().abs(), sparsity) for name, p in self._parameters_of.items()}
-        pairs = zip(self._parameters_of.items(), self.scores, strict=True)
-        return {name: p * StraightThrough.apply(s, sparsity) for (name, p), s in pairs}
+        parameters = list(self._parameters_of.values())
+        scores = list(self.scores) or [parameter.detach().abs() for parameter in parameters]
+        if self.whole:
+            together = StraightThrough.apply(torch.cat([score.flatten() for score in scores]), sparsity)
+            parts = together.split([score.numel() for score in scores])
+            masks = [part.view_as(score) for part, score in zip(parts, scores, strict=True)]
+        else:
+            masks = [StraightThrough.apply(score, sparsity) for score in scores]
+        masked = (parameter * mask for parameter, mask in zip(parameters, masks, strict=True))
+        return dict(zip(self._parameters_of, masked, strict=True))
 
     def settle(self, sparsity: float) -> None:
         """Write the zeros into the module."""

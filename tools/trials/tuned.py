@@ -26,12 +26,15 @@ class Method:
     score: str | None = None
     repair: bool = False
     learned: bool = False
+    whole: bool = False
     allocated: bool = False
 
 
 METHODS: Mapping[str, Method] = {
     "magnitude, zeroed": Method(),
+    "magnitude, zeroed over the whole model": Method(whole=True),
     "movement, zeroed": Method(learned=True),
+    "movement, zeroed over the whole model": Method(learned=True, whole=True),
     "magnitude, cut": Method("magnitude"),
     "magnitude, cut and repaired": Method("magnitude", repair=True),
     "joint MI, cut": Method("joint"),
@@ -99,7 +102,8 @@ class Tuned:
         twin = Twin(start)
         masker = None
         if method.score is None:
-            masker = Masker(twin, [twin.places[name] for name in prunable(study)], method.learned)
+            names = [twin.places[name] for name in prunable(study)]
+            masker = Masker(twin, names, method.learned, method.whole)
         train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker, sparsity)
         made = written_back(start, twin)
         signature = shapes(made)
