@@ -64,6 +64,7 @@ _HOMES = {
     "prune": "onnxmi.pipeline",
     "save": "onnxmi.model",
     "save_measurement": "onnxmi.measurement",
+    "sweep": "onnxmi.pipeline",
 }
 
 

@@ -187,7 +187,7 @@ def test_prune_keeps_external_data_external(place, samples):
     place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     assert {entry["location"] for entry in entries(place.folder / OUT)} == {f"{OUT}.data"}
     session = onnxruntime.InferenceSession(place.folder / OUT)
-    inline = onnxmi.prune(place.folder / "model.onnx", place.folder / "calib.npz")
+    inline = onnxmi.prune(place.folder / "model.onnx", place.folder / "calib.npz", onnxmi.PruneOptions(keep=0.5))
     assert np.array_equal(session.run(None, {"x": samples()})[0], open_session(inline.proto).run({"x": samples()})["y"])
     assert load(place.folder / OUT).proto == inline.proto
 
