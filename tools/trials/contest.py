@@ -21,7 +21,7 @@ from trials.rival_worker import nearest_ratio, parameters
 
 WORKER = Path(__file__).with_name("rival_worker.py")
 RIVALS = (("onnxsim", "l2"), ("onnxsim", "wanda"), ("torch-pruning", "group l2"))
-OURS = ("onnxmi --params", "onnxmi, every layer alike", "onnxmi, every layer alike, no repair")
+OURS = ("onnxmi --params", "onnxmi --macs", "onnxmi, every layer alike", "onnxmi, every layer alike, no repair")
 
 
 class Contest:
@@ -45,8 +45,8 @@ class Contest:
     def _ours(self, key: Row) -> Row:
         options = {"seed": 0, "threads": 1, "latency": False, "cut": self._case.options(0).cut}
         options["repair"] = not key["tool"].endswith("no repair")
-        budget = "params" if key["tool"].endswith("--params") else "keep"
-        amount = key["share"] if budget == "params" else self._keep(key["share"])
+        budget = key["tool"].partition("--")[2] or "keep"  # the share is of the MACs where these are asked for
+        amount = self._keep(key["share"]) if budget == "keep" else key["share"]
         start = time.perf_counter()
         result = self._pruned(options | {budget: amount})
         return {"cut_seconds": time.perf_counter() - start} | self._judged(result)
