@@ -58,7 +58,7 @@ class Ablations:
                         "seed": seed,
                         "samples": self._case.samples,
                     }
-                    self._records.ensure(key, lambda m=make, s=seed: self._judged(m(self, s)))  # type: ignore[misc]
+                    self._records.ensure(key, lambda m=make, s=seed: self._judged(m(self, s)))
 
     def _judged(self, made: tuple[onnx.ModelProto, Study, Plan]) -> Row:
         proto, study, plan = made

@@ -34,10 +34,10 @@ class Contest:
         for share in shares:
             for tool in OURS:
                 key = self._key(tool, share)
-                self._records.ensure(key, lambda k=key: self._ours(k))  # type: ignore[misc]
+                self._records.ensure(key, lambda k=key: self._ours(k))
             for rival, score in rivals:
                 key = self._key(f"{rival}, {score}", share)
-                self._records.ensure(key, lambda k=key: self._theirs(k))  # type: ignore[misc]
+                self._records.ensure(key, lambda k=key: self._theirs(k))
 
     def _key(self, tool: str, share: float) -> Row:
         return {"model": self._case.name, "tool": tool, "share": share, "samples": self._case.samples}

@@ -42,7 +42,7 @@ class Free:
                     if only and method not in only:
                         continue
                     key = self._key(method, repair, sparsity, seed)
-                    self._records.ensure(key, lambda k=key: self._row(k))  # type: ignore[misc]
+                    self._records.ensure(key, lambda k=key: self._row(k))
 
     def _key(self, method: str, repair: bool, sparsity: float, seed: int) -> Row:
         return {

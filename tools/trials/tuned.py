@@ -75,7 +75,7 @@ class Tuned:
                 for method in methods:
                     for rate in self._plan.rates:
                         key = self._key(method, sparsity, seed, rate)
-                        self._records.ensure(key, lambda k=key: self._row(k, train_on, choose_on))  # type: ignore[misc]
+                        self._records.ensure(key, lambda k=key: self._row(k, train_on, choose_on))
 
     def _key(self, method: str, sparsity: float, seed: int, rate: float) -> Row:
         return {
