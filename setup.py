@@ -39,6 +39,7 @@ setup(
         "numpy>=1.26",
         "click>=8.2",
         "rich>=13",
+        "threadpoolctl>=3.1",
     ],
     extras_require={
         "test": TEST,

@@ -27,6 +27,7 @@ from onnxmi.options import PruneOptions
 from onnxmi.packing import packed
 from onnxmi.scoring import UNMEASURED
 from onnxmi.statistics import Statistics
+from onnxmi.threads import limited
 
 
 def collect(
@@ -42,7 +43,8 @@ def collect(
     data = as_calibration(calibration, source)
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
     data = packed(source, analysis.graph, data, options.mask, options.threads)
-    return measure_statistics(analysis, data, deal_samples(data, options.seed), options, progress)
+    with limited(options.threads):
+        return measure_statistics(analysis, data, deal_samples(data, options.seed), options, progress)
 
 
 def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:

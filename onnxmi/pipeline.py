@@ -27,10 +27,11 @@ from onnxmi.quality import Quality, compare
 from onnxmi.repair import RepairNote
 from onnxmi.rewrite import rewrite
 from onnxmi.scoring import UNMEASURED
-from onnxmi.search import Found, meet, price, smallest_within
+from onnxmi.search import SEARCHED, Found, meet, price, smallest_within
 from onnxmi.select_channels import unscored
 from onnxmi.sizes import kept_count, uniform
 from onnxmi.study import Study, carry_out, choose, measure_study, study_of
+from onnxmi.threads import limited
 from onnxmi.trade_off import Curve, Point, trade_off
 from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
 
@@ -130,7 +131,18 @@ def prune(
     """
     options = options or PruneOptions()
     options.check()
-    source = as_model(model)
+    with limited(options.threads):
+        return _prune(as_model(model), calibration, options, plan, statistics, progress)
+
+
+def _prune(
+    source: Model,
+    calibration: CalibrationLike,
+    options: PruneOptions,
+    plan: Plan | str | Path | None,
+    statistics: Measurement | str | Path | None,
+    progress: Progress,
+) -> Result:
     given = None if plan is None else given_plan(plan, source)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     decides = given is None and stats is None and options.budget.drop is not None
@@ -151,7 +163,7 @@ def _found(study: Study, given: Plan | None, progress: Progress) -> Found:
         return Found(carry_out(study, plan, progress=progress), ())
     if budget.searches:
         assert budget.drop is not None
-        return smallest_within(study, price(study, {"time"}, progress), budget.drop, progress)
+        return smallest_within(study, price(study, SEARCHED, progress), budget.drop, progress)
     return meet(study, price(study, {COSTS[name] for name in budget.costs}, progress), progress)
 
 
@@ -189,8 +201,9 @@ def sweep(
     stats = None if statistics is None else given_statistics(statistics, source, options)
     study = study_of(source, calibration, options, HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH)
     _require_work(study, None)
-    study = replace(study, measured=measure_study(study, stats, True, progress))
-    return trade_off(study, price(study, {by}, progress), by, shares, progress)
+    with limited(options.threads):
+        study = replace(study, measured=measure_study(study, stats, True, progress))
+        return trade_off(study, price(study, {by}, progress), by, shares, progress)
 
 
 def given_plan(plan: Plan | str | Path, model: Model) -> Plan:

@@ -32,8 +32,10 @@ Counts = dict[int, int]
 PRICED = 128  # samples that prices are measured on
 CORRECTIONS = 5  # of a limit, until what is measured meets what is asked
 SCREENED = 6  # trials with the cheap repair
-TRIED = 4  # trials with the full one
+TRIED = 6  # trials with the full one
 STRIDE = 0.88  # between full trials, as a factor of the cost
+SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
+REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
 MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
 
 
@@ -213,6 +215,8 @@ def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Go
 def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
     """Find the fastest model that loses no more than allowed on the samples held back.
 
+    Where the time hardly depends on the sizes, as in very small models, the work or the parameters are cut instead.
+
     Costs are halved between bounds with the one-pass repair, which costs no forward pass; from there on the full repair
     is tried at smaller costs while the loss stays within, or at larger ones until it does.
 
@@ -221,7 +225,8 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
     NothingToPruneError
         If the mildest cut loses more, and the nearest was not asked for.
     """
-    search = _Search(study, prices, drop, progress)
+    kind, least = _worth_cutting(prices)
+    search = _Search(study, prices, kind, least, drop, progress)
     start = search.screen()
     if search.full(start):
         smaller = (start * STRIDE**step for step in range(1, TRIED))
@@ -238,24 +243,39 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
     chosen = search.best or search.mildest
     assert chosen is not None
     candidate, lost = chosen
-    return Found(candidate, (Goal.of("max_drop", drop, lost),), tuple(search.trials))
+    notes = (
+        () if kind == "time" else (f"the time hardly depends on the layers' sizes: {_SPELLED[kind]} are cut instead",)
+    )
+    return Found(candidate, (Goal.of("max_drop", drop, lost),), tuple(search.trials), notes)
+
+
+def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
+    """Return the first cost that sizes change by much, and the least share of it that can be had."""
+    smallest = {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}
+    for kind in SEARCHED:
+        cost = prices.costs[kind]
+        least = cost.total(smallest) / (cost.total({}) or 1.0)
+        if least <= REDUCIBLE:
+            return kind, least
+    raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")
+
+
+_SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters"}
 
 
 class _Search:
     """The trials of one search, and the best model among them."""
 
-    def __init__(self, study: Study, prices: Prices, drop: float, progress: Progress) -> None:
+    def __init__(self, study: Study, prices: Prices, kind: Kind, least: float, drop: float, progress: Progress) -> None:
         self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
-        self._cost = prices.costs["time"]
-        smallest = {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}
-        self._least = self._cost.total(smallest) / self._cost.total({})
+        self._cost, self._least = prices.costs[kind], least
         self.trials: list[Trial] = []
         self.best: tuple[Candidate, float] | None = None
         self.mildest: tuple[Candidate, float] | None = None
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
-        low, high = np.log(min(self._least * 1.05, 0.9)), np.log(MILDEST)
+        low, high = np.log(max(self._least, 1e-3)), np.log(MILDEST)
         for _ in range(SCREENED):
             middle = (low + high) / 2
             found = self._try(float(np.exp(middle)), stepwise=False)

@@ -41,6 +41,7 @@ DOORS = {
     "jinja2": {"onnxmi.html"},
     "markupsafe": {"onnxmi.html"},
     "matplotlib": {"onnxmi.html"},
+    "threadpoolctl": {"onnxmi.threads"},
     "rich": {
         "onnxmi.cli",
         "onnxmi.report",

@@ -175,3 +175,11 @@ def test_a_sweep_as_a_table_a_spreadsheet_and_a_page(resnet):
 )
 def test_what_a_sweep_cannot_do(resnet, options, message):
     assert message in resnet.fails(2, *SWEEP, *options)
+
+
+def test_where_the_time_does_not_depend_on_sizes_work_is_cut(place):
+    result = place.run("prune", "model.onnx", "calib.npz", *THREAD, "--max-drop", "0.9")
+    assert result.exit_code == 0
+    assert "the time hardly depends on the layers' sizes: multiply-accumulates are cut instead" in " ".join(
+        result.stdout.split()
+    )

@@ -46,7 +46,7 @@ def test_the_ranges_are_read_from_the_package(tmp_path):
     finally:
         sys.path.pop(0)
     names = [one.partition(">=")[0] for one in ranges.stated("install_requires")]
-    assert names == ["onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "click", "rich"]
+    assert names == ["onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "click", "rich", "threadpoolctl"]
     assert ranges.lower_bound("onnx>=1.16,<2") == "onnx==1.16"
     assert "scipy>=1.11" in ranges.stated("TEST")
     assert "jinja2>=3.1" in ranges.stated("TEST")

@@ -124,7 +124,7 @@ def rival_tables(rows: Iterable[Row]) -> Iterator[str]:
         dense = next((f"; dense accuracy {row['dense']:.3f}" for row in found if "dense" in row), "")
         yield f"**{model}**, asked for x {share:g} of the parameters{dense}"
         yield ""
-        yield from table(head, (_rival(row) for row in found))
+        yield from table(head, (_rival(row) for row in sorted(found, key=lambda r: "onnxmi" not in r["tool"])))
 
 
 def _rival(row: Row) -> tuple[str, ...]:
