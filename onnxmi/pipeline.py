@@ -16,7 +16,7 @@ from onnxmi.cost import Cost
 from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
-from onnxmi.latency import Latency, measure
+from onnxmi.latency import Latency
 from onnxmi.measurement import Measurement
 from onnxmi.measuring import collect, given_statistics, measured_notes
 from onnxmi.model import Model
@@ -255,7 +255,6 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of("max_drop", options.max_drop, lost))
         _require_drop(goals[-1], options)
-    timed = measure((source.proto, result), study.timed_feeds, threads=options.threads) if options.latency else None
     notes = [*measured_notes(study.measured, data, study.deal), *(_scored_notes(study) if selected else [])]
     return Result(
         proto=whole(result),  # what it refers to goes with the source
@@ -265,7 +264,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         before=study.cost(source.proto),
         after=study.cost(result),
         quality=None if one_sample else compare(study.dense_outputs, made, study.labels, len(held)),
-        latency=None if timed is None else (timed[0], timed[1]),
+        latency=study.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
         notes=(*data.notes, *notes, *found.notes, *([_ONE_SAMPLE] if one_sample else [])),

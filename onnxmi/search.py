@@ -10,14 +10,13 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.allocate import Limit, Menu, allocate
+from onnxmi.branches import removable
 from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
 from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.errors import CheckError, NothingToPruneError
-from onnxmi.latency import measure
-from onnxmi.latency_model import LatencyModel
+from onnxmi.latency_model import LatencyModel, plain_cut
 from onnxmi.latency_table import latency_model
-from onnxmi.plan import Plan
 from onnxmi.pricing import price_layers
 from onnxmi.probe import run_shapes
 from onnxmi.rewrite import rewrite
@@ -30,7 +29,10 @@ Ints = NDArray[np.int64]
 Counts = dict[int, int]
 
 PRICED = 128  # samples that prices are measured on
-CORRECTIONS = 5  # of a limit, until what is measured meets what is asked
+CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
+CLOSE = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
+MARGIN = 1.002  # by which a limit is tightened further than it was missed
+ROUNDS = 3  # of the whole, where the repaired model misses what the plain cut met
 SCREENED = 6  # trials with the cheap repair
 TRIED = 6  # trials with the full one
 STRIDE = 0.88  # between full trials, as a factor of the cost
@@ -86,6 +88,8 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     model, graph = found.model, found.graph
     alignment = parse_alignment(options.align)
     sizes = {layer.id: candidate_sizes(model, graph, layer, alignment) for layer in study.layers}
+    if not removable(model, graph, plain_cut(study.layers, {layer: int(found[0]) for layer, found in sizes.items()})):
+        sizes = {layer: found[found > 0] for layer, found in sizes.items()}  # each could go, but not all of them
     statistics = study.measured.fit, study.measured.judge
     settings = select_options(options)
     rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
@@ -131,43 +135,56 @@ def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
     CheckError
         If a budget is out of reach and the nearest was not asked for.
     """
-    budget, effort = study.options.budget, study.options.best_effort
-    bounds = {name: _bound(study, prices, name, budget.asked[name]) for name in budget.costs}
-    candidate, goals = None, []
-    tightened = dict.fromkeys(bounds, 1.0)
-    for _ in range(CORRECTIONS):
-        limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
-        counts = allocate(prices.menus, limits)
+    budget = study.options.budget
+    tightened = dict.fromkeys(budget.costs, 1.0)
+    for _ in range(ROUNDS):
+        counts = _closest(study, prices, tightened)
         if counts is None:
             break
-        plan = choose(study, counts)
-        goals = judge_costs(study, budget, plain(study, plan))
-        if all(goal.met for goal in goals):
-            candidate = carry_out(study, plan, progress=progress)
-            goals = judge_costs(study, budget, candidate.proto)
-            if all(goal.met for goal in goals):
-                return Found(candidate, tuple(goals))
-        for goal in goals:
-            tightened[goal.name] *= max(1.0, goal.shortfall * 1.002)
-    return _nearest(study, prices, candidate, goals, effort, progress)
-
-
-def _nearest(
-    study: Study,
-    prices: Prices,
-    candidate: Candidate | None,
-    goals: list[Goal],
-    effort: bool,
-    progress: Progress,
-) -> Found:
-    """Fall back on what is nearest, or say what the limit is."""
-    budget = study.options.budget
-    if candidate is None:
-        plan = choose(study, {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()})
-        candidate = carry_out(study, plan, progress=progress)
+        candidate = carry_out(study, choose(study, counts, progress), progress=progress)
         goals = judge_costs(study, budget, candidate.proto)
-    if not effort:
-        missed = [goal for goal in goals if not goal.met]
+        if all(goal.met for goal in goals):
+            return Found(candidate, tuple(goals))
+        for goal in goals:  # repair adds a few biases, and times are never measured twice alike
+            tightened[goal.name] *= max(1.0, goal.shortfall * MARGIN)
+    return _nearest(study, prices, progress)
+
+
+def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Counts | None:
+    """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
+
+    `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
+    """
+    budget = study.options.budget
+    bounds = {name: _bound(study, prices, name, budget.asked[name]) for name in budget.costs}
+    best: tuple[float, Counts] | None = None
+    tried: list[Counts] = []
+    while len(tried) < CORRECTIONS:
+        limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
+        counts = allocate(prices.menus, limits)
+        if counts is None or counts in tried:
+            break
+        tried.append(counts)
+        goals = judge_costs(study, budget, plain(study, counts))
+        load = max(goal.shortfall for goal in goals)
+        if all(goal.met for goal in goals) and (best is None or load > best[0]):
+            best = load, counts
+        if best is not None and best[0] >= CLOSE:
+            break
+        for goal in goals:
+            measured = COSTS[goal.name] == "time"
+            tightened[goal.name] *= goal.shortfall if measured else max(1.0, goal.shortfall * MARGIN)
+    return None if best is None else best[1]
+
+
+def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
+    """Fall back on the smallest sizes, or say what the limit is."""
+    budget = study.options.budget
+    plan = choose(study, {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}, progress)
+    candidate = carry_out(study, plan, progress=progress)
+    goals = judge_costs(study, budget, candidate.proto)
+    missed = [goal for goal in goals if not goal.met]
+    if missed and not study.options.best_effort:
         said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
         raise CheckError(f"out of reach: {said} (--best-effort takes it)")
     return Found(candidate, tuple(goals))
@@ -185,10 +202,9 @@ def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
     return asked if name in ("max_size", "max_latency") else whole * asked
 
 
-def plain(study: Study, plan: Plan) -> onnx.ModelProto:
-    """Cut by a plan without repair: that costs what the repaired model does, but for some biases."""
-    graph = study.analysis.graph
-    return rewrite(study.model, graph, plan.keeping(graph))
+def plain(study: Study, counts: Counts) -> onnx.ModelProto:
+    """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
+    return rewrite(study.model, study.analysis.graph, plain_cut(study.layers, counts))
 
 
 def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
@@ -203,8 +219,7 @@ def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Go
         "macs": after.macs / max(before.macs, 1),
     }
     if any(COSTS[name] == "time" for name in asked):
-        clock = "cpu" if study.options.threads == 1 else "wall"
-        was, now = measure((study.model.proto, proto), study.timed_feeds, threads=study.options.threads, clock=clock)
+        was, now = study.time(proto)
         reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
     return [Goal.of(name, value, reached[name]) for name, value in asked.items()]
 

@@ -9,7 +9,7 @@ from onnxmi.allocate import Limit, allocate
 from onnxmi.budget import Kind
 from onnxmi.capture import Progress, silent
 from onnxmi.cost import Cost
-from onnxmi.latency import Latency, measure
+from onnxmi.latency import Latency
 from onnxmi.quality import Quality, compare
 from onnxmi.search import Prices
 from onnxmi.study import Study, carry_out, choose
@@ -118,7 +118,7 @@ def trade_off(
 def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
     candidate = carry_out(study, choose(study, counts))
     require(check_result(study.model, candidate.proto, study.some_feeds(study.deal.held)))
-    was, now = measure((study.model.proto, candidate.proto), study.timed_feeds, threads=study.options.threads)
+    was, now = study.time(candidate.proto)
     made, reference, metric = study.outputs(candidate.proto), study.dense_outputs, study.metric
     return Point(
         share=share,
