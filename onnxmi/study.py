@@ -116,7 +116,7 @@ class Study:
         return self.data.feed(np.resize(self.deal.held, self.options.batch))
 
     def time(self, proto: onnx.ModelProto) -> tuple[Latency, Latency]:
-        """Time the source and another model in turn; with one thread by its own time, which a busy machine moves less."""
+        """Time the source and another model in turn; one thread by its own time, which others move less."""
         threads = self.options.threads
         protos = self.model.proto, proto
         was, now = measure(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
