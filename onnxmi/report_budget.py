@@ -66,8 +66,9 @@ def _trials(result: Result) -> RenderableType:
 def show_curve(console: Console, curve: Curve) -> None:
     """Print a trade-off, a line a model."""
     metric = printable(curve.metric)
-    columns = (f"{curve.by:<8}", "size", "MACs", "one run", "speed-up", f"{metric} *", "lost *")
+    columns = (curve.by, "size", "MACs", "one run", "speed-up", f"{metric} *", "lost *")
     table = number_table("Trade-off", *columns)
+    table.columns[0].no_wrap = True
     dense = curve.dense
     table.add_row("dense", size_text(dense.size), "x 1.00", "", "", _points(curve.dense_value), "")
     for point in curve.points:
@@ -78,7 +79,7 @@ def show_curve(console: Console, curve: Curve) -> None:
             _milliseconds(point.now),
             f"{point.speedup:.2f}x",
             _points(point.value),
-            _points(point.drop) + ("" if point.error is None else f" ± {point.error:.4f}"),
+            _points(point.drop) + ("" if point.error is None else f" ± {point.error:.3f}"),
         )
     console.print(Group(table, Text(f"* on {curve.samples} calibration samples that nothing was fitted to\n")))
     for share in curve.skipped:

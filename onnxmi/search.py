@@ -98,9 +98,12 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     curves = price_layers(
         model, graph, found.linears, rankings, sizes, statistics, batches, options.threads, options.repair, progress
     )
-    menus = {layer: Menu(options, curves[layer].at(options)) for layer, options in sizes.items()}
-    times = latency_model(study, sizes, progress) if "time" in (kinds := set(kinds)) else None
-    costs = {kind: times.cost if times is not None and kind == "time" else _counted(study, kind) for kind in kinds}
+    menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
+    wanted = set(kinds)
+    times = latency_model(study, sizes, progress) if "time" in wanted else None
+    costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
+    if times is not None:
+        costs["time"] = times.cost
     return Prices(menus, costs, times)
 
 
