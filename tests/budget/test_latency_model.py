@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,3 +87,14 @@ def test_a_folder_that_cannot_be_written_is_no_error(study, tmp_path, monkeypatc
     monkeypatch.setattr(latency_table, "time_draws", lambda *_: (2.0, np.full(latency_table.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
     assert latency_table.latency_model(study, sizes).cost.total({}) > 0.0
+
+
+def test_two_runs_at_once_leave_a_whole_table(tmp_path) -> None:
+    """Each writes the whole file in one step: an entry may be lost to the other run, and measured again, never torn."""
+    path = tmp_path / "times.json"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: latency_table._write(path, f"key{number}", (1.0, [0.5] * 50)), range(40)))
+    kept = latency_table._read(path)
+    assert kept
+    assert all(times == (1.0, [0.5] * 50) for times in kept.values())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["times.json"]
