@@ -63,8 +63,7 @@ def allocate(menus: Mapping[int, Menu], limits: Sequence[Limit]) -> Counts | Non
     whole = {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
     if _meets(limits, whole):
         return whole
-    smallest = {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
-    if not _meets(limits, smallest):
+    if not _meets(limits, smallest(menus)):
         return None
     shares = np.full(len(limits), 1.0 / len(limits))
     best: Counts | None = None
@@ -79,6 +78,11 @@ def allocate(menus: Mapping[int, Menu], limits: Sequence[Limit]) -> Counts | Non
     return _polish(menus, limits, best)
 
 
+def smallest(menus: Mapping[int, Menu]) -> Counts:
+    """Return the smallest size of each layer."""
+    return {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
+
+
 def _meets(limits: Sequence[Limit], counts: Mapping[int, int]) -> bool:
     return all(limit.load(counts) <= 1.0 for limit in limits)
 
@@ -90,7 +94,7 @@ def _damage(menus: Mapping[int, Menu], counts: Mapping[int, int]) -> float:
 def _sweep(menus: Mapping[int, Menu], limits: Sequence[Limit], shares: Floats, whole: Counts) -> Counts:
     """Find the smallest multiplier that meets the limits, and the counts it gives."""
     low, high = 1e-9, 1e9
-    counts = {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
+    counts = smallest(menus)
     for _ in range(HALVINGS):
         middle = float(np.sqrt(low * high))
         trial = _descend(menus, limits, middle * shares, whole)

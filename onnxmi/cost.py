@@ -43,11 +43,15 @@ class Cost:
 def cost(proto: onnx.ModelProto, inputs: Feeds, samples: int = 1) -> Cost:
     """Count parameters, bytes and MACs; the MACs on the given inputs, which hold a number of samples."""
     graph = Graph(proto)
-    shapes = dict(run_shapes(proto, inputs))
-    shapes |= {name: graph.constant_shape(name) for name in graph.constants}
-    shapes |= {name: np.shape(value) for name, value in inputs.items()}
+    shapes = all_shapes(graph, proto, inputs)
     macs = sum(node_macs(node, shapes) for node in graph.nodes)
     return Cost(parameters(graph), byte_size(proto), macs // samples)
+
+
+def all_shapes(graph: Graph, proto: onnx.ModelProto, inputs: Feeds) -> dict[str, Shape]:
+    """Return the shapes of all tensors, stored ones included, when the model runs on given inputs."""
+    stored = {name: graph.constant_shape(name) for name in graph.constants}
+    return dict(run_shapes(proto, inputs)) | stored | {name: np.shape(value) for name, value in inputs.items()}
 
 
 def parameters(graph: Graph) -> int:

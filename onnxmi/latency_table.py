@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.capture import Progress, silent
+from onnxmi.cost import all_shapes
 from onnxmi.errors import DataError
 from onnxmi.latency_model import PROBES, Draw, LatencyModel, draw_sizes, fit_times, kinds_of_work, time_draws
 from onnxmi.model.save import write_atomically
-from onnxmi.probe import run_shapes
 from onnxmi.runtime import version
 from onnxmi.study import Study
 
@@ -42,8 +42,7 @@ def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = 
         kept = dense, shares.tolist()
         _write(path, key, kept)
     graph = found.model.graph
-    shapes = dict(run_shapes(found.model.proto, feeds)) | {n: np.shape(v) for n, v in feeds.items()}
-    shapes |= {name: graph.constant_shape(name) for name in graph.constants}
+    shapes = all_shapes(graph, found.model.proto, feeds)
     work = kinds_of_work(found.model, found.graph, shapes, layers)
     return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
 

@@ -261,7 +261,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         plan=found.candidate.plan,
         analysis=study.analysis,
         left_out=study.left_out if selected else (),
-        before=study.cost(source.proto),
+        before=study.dense_cost,
         after=study.cost(result),
         quality=None if one_sample else compare(study.dense_outputs, made, study.labels, len(held)),
         latency=study.time(result) if options.latency else None,

@@ -56,7 +56,7 @@ def _bound(goal: Goal) -> str:
 
 
 def _trials(result: Result) -> RenderableType:
-    table = number_table("Trials", "repair", "time aimed at", f"{printable(result.metric)} lost *", "")
+    table = number_table("Trials", "repair", "cost aimed at", f"{printable(result.metric)} lost *", "")
     for trial in result.trials:
         error = "" if trial.error is None else f" ± {trial.error:.4f}"
         table.add_row(trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", "fits" if trial.fits else "")

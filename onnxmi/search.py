@@ -9,18 +9,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.allocate import Limit, Menu, allocate
+from onnxmi.allocate import Limit, Menu, allocate, smallest
 from onnxmi.branches import removable
 from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
+from onnxmi.cost import all_shapes
 from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.errors import CheckError, NothingToPruneError
-from onnxmi.latency_model import LatencyModel, plain_cut
+from onnxmi.latency_model import plain_cut
 from onnxmi.latency_table import latency_model
 from onnxmi.pricing import price_layers
-from onnxmi.probe import run_shapes
 from onnxmi.rewrite import rewrite
-from onnxmi.runtime import Feeds
 from onnxmi.select_channels import rank_channels
 from onnxmi.sizes import candidate_sizes, parse_alignment
 from onnxmi.study import Candidate, Study, carry_out, choose, select_options
@@ -51,13 +50,15 @@ class Prices:
         Layer id -> its sizes and their damage.
     costs : mapping
         Kind of cost -> its model.
-    latency : LatencyModel or None
-        How well times are predicted; None where none were asked for.
     """
 
     menus: Mapping[int, Menu]
     costs: Mapping[Kind, CostModel]
-    latency: LatencyModel | None = None
+
+    def least(self, kind: Kind) -> float:
+        """Share of a cost that is left at the smallest sizes."""
+        cost = self.costs[kind]
+        return cost.total(smallest(self.menus)) / (cost.total({}) or 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +101,10 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     )
     menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
-    times = latency_model(study, sizes, progress) if "time" in wanted else None
     costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
-    if times is not None:
-        costs["time"] = times.cost
-    return Prices(menus, costs, times)
+    if "time" in wanted:
+        costs["time"] = latency_model(study, sizes, progress).cost
+    return Prices(menus, costs)
 
 
 def _counted(study: Study, kind: Kind) -> CostModel:
@@ -113,16 +113,11 @@ def _counted(study: Study, kind: Kind) -> CostModel:
     if kind == "params":
         return CostModel.of(parameter_pieces(model.graph, graph), layers)
     if kind == "size":
-        return CostModel.of(byte_pieces(model.graph, graph, study.cost(model.proto).size), layers)
+        return CostModel.of(byte_pieces(model.graph, graph, study.dense_cost.size), layers)
     one = study.data.one_run(study.deal.held)
-    return CostModel.of(mac_pieces(model.graph, graph, shapes_of(study, one), study.data.step or 1), layers)
-
-
-def shapes_of(study: Study, feeds: Feeds) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all tensors on some inputs."""
-    graph = study.model.graph
-    stored = {name: graph.constant_shape(name) for name in graph.constants}
-    return dict(run_shapes(study.model.proto, feeds)) | stored | {n: np.shape(v) for n, v in feeds.items()}
+    return CostModel.of(
+        mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), study.data.step or 1), layers
+    )
 
 
 # -- costs ------------------------------------------------------------------------------------------------------------
@@ -183,7 +178,7 @@ def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Count
 def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
     """Fall back on the smallest sizes, or say what the limit is."""
     budget = study.options.budget
-    plan = choose(study, {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}, progress)
+    plan = choose(study, smallest(prices.menus), progress)
     candidate = carry_out(study, plan, progress=progress)
     goals = judge_costs(study, budget, candidate.proto)
     missed = [goal for goal in goals if not goal.met]
@@ -215,7 +210,7 @@ def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Go
     asked = {name: budget.asked[name] for name in budget.costs}
     if not asked:
         return []
-    before, after = study.cost(study.model.proto), study.cost(proto)
+    before, after = study.dense_cost, study.cost(proto)
     reached: dict[str, float] = {
         "max_size": after.size,
         "params": after.parameters / before.parameters,
@@ -269,10 +264,8 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
 
 def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
     """Return the first cost that sizes change by much, and the least share of it that can be had."""
-    smallest = {layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}
     for kind in SEARCHED:
-        cost = prices.costs[kind]
-        least = cost.total(smallest) / (cost.total({}) or 1.0)
+        least = prices.least(kind)
         if least <= REDUCIBLE:
             return kind, least
     raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")

@@ -104,6 +104,11 @@ class Study:
         return self.outputs(self.model.proto)
 
     @cached_property
+    def dense_cost(self) -> Cost:
+        """Parameters, bytes and MACs of the source."""
+        return self.cost(self.model.proto)
+
+    @cached_property
     def labels(self) -> NDArray[np.generic] | None:
         """Labels of the samples held back."""
         return None if self.data.labels is None else self.data.labels[self.deal.held]

@@ -101,7 +101,7 @@ def trade_off(
     skipped: list[float] = []
     whole = prices.costs[by].total({})
     if shares is None:
-        least = prices.costs[by].total({layer: int(menu.sizes[0]) for layer, menu in prices.menus.items()}) / whole
+        least = prices.least(by)
         shares = [least + level * (1 - least) for level in LEVELS]
     for done, share in enumerate(sorted(shares, reverse=True)):
         counts = allocate(prices.menus, [Limit(prices.costs[by], share * whole)])
@@ -111,7 +111,7 @@ def trade_off(
             points.append(_point(study, share, counts))
         progress("sweep", done + 1, len(shares))
     dense = study.metric.value(study.dense_outputs, study.dense_outputs, study.labels)
-    cost, samples = study.cost(study.model.proto), len(study.deal.held)
+    cost, samples = study.dense_cost, len(study.deal.held)
     return Curve(study.model.digest, by, study.metric.name, cost, dense, samples, tuple(points), tuple(skipped))
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from onnxmi.choose_layers import DEFAULT_KINDS
+from onnxmi.dims.channel_graph import KINDS
+from onnxmi.latency import CLOCKS
+from onnxmi.scoring import SCORES
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 OUTPUT = click.option(
@@ -101,6 +106,39 @@ BATCH = click.option("--batch", type=click.IntRange(min=1), default=1, show_defa
 
 def budgets(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what is asked for, and in which units."""
-    for option in reversed((*_BUDGETS, METRIC, ALIGN, BATCH)):
+    return _with(command, (*_BUDGETS, METRIC, ALIGN, BATCH))
+
+
+SCORE = click.option(
+    "--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth."
+)
+_LAYER_CHOICE = (
+    click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs."),
+    click.option(
+        "--cut",
+        metavar="KIND,...",
+        callback=kinds,
+        help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
+    ),
+    click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable."),
+    click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable."),
+)
+CLOCK = click.option(
+    "--clock",
+    type=click.Choice(list(CLOCKS)),
+    default="wall",
+    show_default=True,
+    help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
+)
+
+
+def layer_choice(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is cut and whether it is repaired."""
+    return _with(command, _LAYER_CHOICE)
+
+
+def _with(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """Add options, the first of them first in the help."""
+    for option in reversed(options):
         command = option(command)
     return command

@@ -10,10 +10,9 @@ from rich.console import Console
 
 from onnxmi.bench import BenchOptions
 from onnxmi.bench import bench as measure_models
-from onnxmi.cli.arguments import JSON
+from onnxmi.cli.arguments import CLOCK, JSON
 from onnxmi.cli.failures import epilog
 from onnxmi.errors import UsageError
-from onnxmi.latency import CLOCKS
 from onnxmi.progress import progress_bars
 from onnxmi.report_bench import bench_csv, bench_data, show_bench
 from onnxmi.report_data import to_json
@@ -62,13 +61,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
     show_default=True,
     help="Longest time a setting, all models together.",
 )
-@click.option(
-    "--clock",
-    type=click.Choice(list(CLOCKS)),
-    default="wall",
-    show_default=True,
-    help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
-)
+@CLOCK
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure the peak memory.")
 @click.option("--operators/--no-operators", default=True, show_default=True, help="Show where the time goes.")
 @JSON

@@ -13,13 +13,12 @@ from rich.console import Console
 from onnxmi.check import CheckOptions, Report
 from onnxmi.check import check as check_model
 from onnxmi.check_config import read_config
-from onnxmi.cli.arguments import JSON, THREADS
+from onnxmi.cli.arguments import CLOCK, JSON, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate import LIMITS, RULE, Unit, read_quantity
 from onnxmi.junit import junit_xml
-from onnxmi.latency import CLOCKS
 from onnxmi.metrics import KNOWN
 from onnxmi.model.save import write_atomically
 from onnxmi.progress import progress_bars
@@ -105,13 +104,7 @@ def _spelling(parameter: click.Parameter) -> str:
     show_default=True,
     help="Longest time to measure times for.",
 )
-@click.option(
-    "--clock",
-    type=click.Choice(list(CLOCKS)),
-    default="wall",
-    show_default=True,
-    help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
-)
+@CLOCK
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML, too.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write them as Markdown, too.")
 @click.option(

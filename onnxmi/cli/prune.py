@@ -11,7 +11,6 @@ from rich.console import Console
 
 from onnxmi import html, pipeline, report, report_budget
 from onnxmi.budget import COSTS, option
-from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
     CALIBRATION,
@@ -20,21 +19,21 @@ from onnxmi.cli.arguments import (
     MEMORY,
     MODEL,
     OUTPUT,
+    SCORE,
     SEED,
     THREADS,
     budgets,
-    kinds,
+    layer_choice,
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_external, check_page, check_target, default_target
 from onnxmi.cli.unchanged import write_unchanged
-from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import result_data, to_json
-from onnxmi.scoring import ESTIMATORS, SCORES
+from onnxmi.scoring import ESTIMATORS
 from onnxmi.select_channels import TARGETS
 
 COST_OPTIONS = ("keep", *COSTS)
@@ -54,19 +53,11 @@ COST_OPTIONS = ("keep", *COSTS)
 @CALIBRATION
 @OUTPUT
 @budgets
-@click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
+@SCORE
 @click.option(
     "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
 )
-@click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
-@click.option(
-    "--cut",
-    metavar="KIND,...",
-    callback=kinds,
-    help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
-)
-@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
+@layer_choice
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")
 @SEED
 @THREADS

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from onnxmi import html, pipeline, report, report_budget
 from onnxmi.budget import Kind
-from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.cli.arguments import (
     ALIGN,
     BATCH,
@@ -24,19 +23,18 @@ from onnxmi.cli.arguments import (
     MEMORY,
     METRIC,
     MODEL,
+    SCORE,
     SEED,
     THREADS,
-    kinds,
+    layer_choice,
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_page, check_target
-from onnxmi.dims.channel_graph import KINDS
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import curve_data, curve_rows, to_json
-from onnxmi.scoring import SCORES
 
 
 def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -72,16 +70,8 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @METRIC
 @ALIGN
 @BATCH
-@click.option("--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth.")
-@click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs.")
-@click.option(
-    "--cut",
-    metavar="KIND,...",
-    callback=kinds,
-    help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
-)
-@click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable.")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable.")
+@SCORE
+@layer_choice
 @SEED
 @THREADS
 @BATCH_SIZE
