@@ -132,6 +132,8 @@ def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
     ------
     CheckError
         If a budget is out of reach and the nearest was not asked for.
+    NothingToPruneError
+        If the source meets it already.
     """
     budget = study.options.budget
     tightened = dict.fromkeys(budget.costs, 1.0)
@@ -164,6 +166,8 @@ def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Count
             break
         tried.append(counts)
         goals = judge_costs(study, budget, plain(study, counts))
+        if all(goal.met for goal in goals) and not any(counts[k] < menu.sizes[-1] for k, menu in prices.menus.items()):
+            raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
         load = max(goal.shortfall for goal in goals)
         if all(goal.met for goal in goals) and (best is None or load > best[0]):
             best = load, counts

@@ -59,6 +59,11 @@ def test_alignment_is_kept_to(resnet):
     assert all(layer["after"] % 6 == 0 for layer in told["layers"])
 
 
+def test_a_budget_that_is_met_already_leaves_nothing_to_do(resnet):
+    assert "the model meets the budget as it is" in resnet.fails(1, *RESNET, "--max-size", "10MB")
+    resnet.succeeds(*RESNET, "--max-size", "10MB", "--allow-unchanged")
+
+
 def test_out_of_reach_says_what_is_nearest(resnet):
     message = resnet.fails(1, *RESNET, "--max-size", "10B")
     assert message.startswith("out of reach: --max-size 10: the nearest is ")
