@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -24,11 +25,16 @@ Refusal = Callable[[str], DataError]
 
 LARGE = 1 << 28  # bytes; what unpacks to less does no harm
 RATIO = 200  # packed arrays of real samples shrink by less
+MAPPED = 1 << 20  # bytes; smaller arrays are read
+_BLOCK = 1 << 20  # bytes read at once
+_LENGTHS = 26  # where in an entry's own header the lengths of its name and of its extra field stand
 _NPY = b"\x93NUMPY"  # how a file with a single array starts
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def read_archive(path: Path, refusal: Refusal, kind: str = "a readable .npz file") -> dict[str, Array]:
+def read_archive(
+    path: Path, refusal: Refusal, kind: str = "a readable .npz file", *, mapped: bool = False
+) -> dict[str, Array]:
     """Read all arrays of an `.npz` file.
 
     Parameters
@@ -39,6 +45,9 @@ def read_archive(path: Path, refusal: Refusal, kind: str = "a readable .npz file
         Makes the error to raise; the message has the path in front.
     kind : str
         What the file should be, for messages.
+    mapped : bool
+        Leave arrays that are not packed in the file and map them into memory (read-only), once their checksums have
+        been found right.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def read_archive(path: Path, refusal: Refusal, kind: str = "a readable .npz file
         with _opened(path, refusal) as stream:
             # numpy takes what is no archive for a pickle, and this program reads no pickles
             if zipfile.is_zipfile(stream):
-                return _read(stream, path, refusal, kind)
+                return _read(stream, path, refusal, kind, mapped)
             stream.seek(0)
             single = stream.read(len(_NPY)) == _NPY
     except OSError as error:
@@ -77,20 +86,46 @@ def _opened(path: Path, refusal: Refusal) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str) -> dict[str, Array]:
+def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str, mapped: bool) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(stream) as archive:
             objection = _objection(archive, os.fstat(stream.fileno()).st_size)
-        if objection:
-            raise refusal(f"{path}: {objection}")
+            if objection:
+                raise refusal(f"{path}: {objection}")
+            left = [entry for entry in archive.infolist() if mapped and _may_stay(entry)]
+            arrays = {_name(entry): _mapped(archive, entry, stream) for entry in left}
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+            arrays = {name: arrays[name] if name in arrays else loaded[name] for name in loaded.files}
     except (OSError, MemoryError, DataError):
         raise
     except Exception as error:  # numpy, zipfile, zlib and tokenize raise many unrelated types on a damaged archive
         raise refusal(f"{path}: is not {kind}") from error
     return arrays
+
+
+def _may_stay(entry: zipfile.ZipInfo) -> bool:
+    """Whether an array lies in the archive as it does in memory, and is worth a mapping."""
+    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size >= MAPPED
+
+
+def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -> Array:
+    """Map an array that is not packed; raises BadZipFile if its checksum is wrong."""
+    with archive.open(entry) as stream:
+        shape, column_major, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        header = stream.tell()
+        while stream.read(_BLOCK):  # zipfile compares the checksum at the end
+            pass
+    # What an entry starts with has its own lengths, which need not be those that the archive's directory states.
+    file.seek(entry.header_offset + _LENGTHS)
+    name, extra = struct.unpack("<HH", file.read(4))
+    start = entry.header_offset + _LENGTHS + 4 + name + extra
+    array = np.memmap(file, dtype, "r", start + header, shape, "F" if column_major else "C")
+    return np.asarray(array)
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.removesuffix(".npy")
 
 
 def _objection(archive: zipfile.ZipFile, packed: int) -> str | None:
@@ -111,7 +146,7 @@ def _objection(archive: zipfile.ZipFile, packed: int) -> str | None:
 
 
 def _header_objection(stream: IO[bytes], entry: zipfile.ZipInfo) -> str | None:
-    name = entry.filename.removesuffix(".npy")
+    name = _name(entry)
     try:
         version = np.lib.format.read_magic(stream)
     except ValueError:

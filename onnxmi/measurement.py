@@ -10,9 +10,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +95,8 @@ class Measurement:
             np.sort(np.concatenate([self.prints, other.prints])),
         )
 
-    def to_bytes(self) -> bytes:
-        """Return the file's content: the same measurement gives the same bytes."""
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the file's content, an array after the other: the same measurement gives the same bytes."""
         sets = {"fit": self.fit} | ({"judge": self.judge} if self.judge is not None else {})
         header = {
             "schema": SCHEMA,
@@ -113,9 +112,7 @@ class Measurement:
         }
         for name, statistics in sets.items():
             arrays.update((f"{name}/{place}", array) for place, array in _arrays(statistics))
-        stream = BytesIO()
         np.savez(stream, allow_pickle=False, **arrays)
-        return stream.getvalue()
 
 
 def _set_header(statistics: Statistics) -> dict[str, Any]:
@@ -138,14 +135,13 @@ def _arrays(statistics: Statistics) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def save_measurement(measurement: Measurement, path: Path) -> int:
-    """Write a statistics file atomically and return its size in bytes."""
-    data = measurement.to_bytes()
-    write_atomically(path, data)
-    return len(data)
+    """Write a statistics file atomically and return its size in bytes; nothing of it is held in memory twice."""
+    write_atomically(path, measurement.write)
+    return path.stat().st_size
 
 
 def load_measurement(path: str | os.PathLike[str]) -> Measurement:
-    """Read a statistics file.
+    """Read a statistics file; its arrays stay in it, and are mapped into memory where they are used.
 
     Raises
     ------
@@ -153,7 +149,7 @@ def load_measurement(path: str | os.PathLike[str]) -> Measurement:
         One line saying what is wrong with it.
     """
     path = Path(path)
-    arrays = read_archive(path, StatisticsError, "a statistics file of onnxmi")
+    arrays = read_archive(path, StatisticsError, "a statistics file of onnxmi", mapped=True)
     try:
         return _parse(arrays)
     except StatisticsError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import onnx
 
@@ -13,7 +14,8 @@ from onnxmi.errors import DataError
 from onnxmi.model.external import bare_bytes, blocks, encoded, split
 from onnxmi.model.temporary import TemporaryFolder, exclusive
 
-Content = bytes | Iterable[bytes]
+Content = bytes | Iterable[bytes] | Callable[[IO[bytes]], None]
+"""What a file holds: all of it, piece by piece, or what a function writes into the open file."""
 
 
 def contents(proto: onnx.ModelProto, path: Path, external: bool = False) -> dict[Path, Content]:
@@ -60,7 +62,7 @@ def save(proto: onnx.ModelProto, path: str | os.PathLike[str], *, external: bool
     return sum(file.stat().st_size for file in files)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: Content) -> None:
     """Write one file; see `write_together`."""
     write_together({path: data})
 
@@ -112,7 +114,10 @@ class _Folder(TemporaryFolder):
         """Write and flush a file; return its path."""
         temporary = self.free_path()
         with open(temporary, "xb") as stream:
-            stream.writelines([data] if isinstance(data, bytes) else data)
+            if callable(data):
+                data(stream)
+            else:
+                stream.writelines([data] if isinstance(data, bytes) else data)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
