@@ -33,7 +33,7 @@ setup(
     package_data={"onnxmi": ["py.typed"], "onnxmi.html": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
-        "onnx>=1.16",
+        "onnx>=1.19",
         "onnxruntime>=1.27",
         "onnx-graphsurgeon>=0.5.2",
         "numpy>=1.26",

@@ -51,19 +51,10 @@ def is_lean(proto: onnx.ModelProto) -> bool:
     return any(map(is_away, proto.graph.initializer))
 
 
-# Types that numpy lacks, and that older versions of onnx give the width of a float.
-_NARROW = {
-    kind: 2 if name == "BFLOAT16" else 1
-    for name, kind in onnx.TensorProto.DataType.items()
-    if name == "BFLOAT16" or name.startswith("FLOAT8")
-}
-
-
 def estimate(tensor: onnx.TensorProto) -> int:
     """Bytes that a tensor's type and shape make, without looking at them (a copy); 0 for unknown types."""
     try:
-        width = _NARROW.get(tensor.data_type) or onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        return int(prod(tensor.dims)) * int(width)
+        return int(prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except KeyError:  # an unknown type, which the checker refuses
         return 0
 

@@ -37,19 +37,8 @@ DOMAINS = frozenset(
     }
 )
 _FOREIGN = "com.microsoft"  # the checker leaves operators of this domain alone
-# What numpy has no type for, or older versions of onnx another.
-_BITS = {
-    "BFLOAT16": 16,
-    "FLOAT8E4M3FN": 8,
-    "FLOAT8E4M3FNUZ": 8,
-    "FLOAT8E5M2": 8,
-    "FLOAT8E5M2FNUZ": 8,
-    "INT4": 4,
-    "UINT4": 4,
-    "FLOAT4E2M1": 4,
-    "INT2": 2,
-    "UINT2": 2,
-}
+# Types that are packed: fewer bits than numpy's type has.
+_BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _BLOCK = 1 << 22  # values looked at together
 
 
