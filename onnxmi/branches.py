@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
 from onnxmi.dims.term import Keeping, kept_size
 from onnxmi.errors import PlanError
-from onnxmi.linear import CONVOLUTIONS, Linear, find_linears
+from onnxmi.linear import Bias, Linear, find_linears, seen_dtype
 from onnxmi.model import Model, Node
+from onnxmi.stored import Parameter
 
 Array = NDArray[Any]
 
@@ -39,7 +40,7 @@ class Constant:
         The operator.
     result : str
         The tensor that becomes constant: its result, with the bias added.
-    bias : str or None
+    bias : Parameter or None
         The stored bias.
     factor : float
         What the bias is multiplied by.
@@ -47,7 +48,7 @@ class Constant:
 
     linear: Linear
     result: str
-    bias: str | None
+    bias: Parameter | None
     factor: float
 
 
@@ -120,11 +121,11 @@ def constant_value(model: Model, graph: ChannelGraph, keeping: Keeping, found: C
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     value = np.zeros(linear.outputs.size)
     if found.bias is not None:
-        value = value + model.graph.constant(found.bias).astype(np.float64).reshape(-1) * found.factor
+        value = value + found.bias.value(model).astype(np.float64).reshape(-1) * found.factor
     value = value[outputs] + (0.0 if shift is None else shift)
     shape = [1] * len(graph.axes[found.result])
-    shape[1 if linear.nodes[0].op in CONVOLUTIONS else -1] = -1
-    return np.asarray(value.reshape(shape).astype(model.graph.constant_dtype(linear.weight_name)))
+    shape[1 if linear.lens.spatial else -1] = -1
+    return np.asarray(value.reshape(shape).astype(seen_dtype(model, linear)))
 
 
 def _name(graph: ChannelGraph, atom: int) -> str:
@@ -163,19 +164,21 @@ class _Finder:
 
     def _constants(self) -> Iterator[Constant]:
         for linear in find_linears(self.model.graph, self.graph):
-            if linear.kept_features(self.keeping).any():
+            if not linear.lens.pure or linear.kept_features(self.keeping).any():
                 continue
             for node, bias in zip(linear.nodes, linear.biases, strict=True):
                 if not self._is_empty(node.outputs[0]):
-                    yield self._constant(linear, node, None if bias is None else (bias.node, bias.name))
+                    yield self._constant(linear, node, bias)
 
-    def _constant(self, linear: Linear, node: Node, bias: tuple[int, str] | None) -> Constant:
-        if bias is None:
+    def _constant(self, linear: Linear, node: Node, bias: Bias | None) -> Constant:
+        """The product becomes constant, together with the bias where that is all that is done to it."""
+        adder = node if bias is None else self.model.graph.nodes[bias.node]
+        if bias is None or (adder is not node and adder.op != "Add"):
             return Constant(linear, node.outputs[0], None, 1.0)
-        graph = self.model.graph
-        if not graph.is_constant(bias[1]) or np.prod(graph.constant_shape(bias[1])) not in (1, linear.outputs.size):
+        stored = bias.stored
+        if stored is None or stored.value(self.model).size not in (1, linear.outputs.size):
             raise self._refusal(node, "adds a bias that is not a stored vector")
-        return Constant(linear, graph.nodes[bias[0]].outputs[0], bias[1], linear.beta if bias[0] == node.index else 1.0)
+        return Constant(linear, adder.outputs[0], stored, linear.beta if adder is node else 1.0)
 
     def _needed(self, constants: Mapping[str, Constant]) -> tuple[set[str], set[int]]:
         """Tensors and nodes that the outputs (and subgraphs, which are left alone) depend on."""

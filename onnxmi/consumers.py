@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnxmi.attention import ScoreProduct, find_score_products
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.dims.term import Keeping, atoms
-from onnxmi.linear import Linear, weight_matrix
+from onnxmi.linear import Linear, weights_of
 from onnxmi.model import Model
 from onnxmi.sources import Source, find_sources
 from onnxmi.statistics import Statistics
@@ -90,7 +90,7 @@ class Consumers:
         if not readers:
             return
         moments = self.statistics.sources[source.key]
-        stored = [weight_matrix(reader, self.model.graph.constant(reader.weight_name)) for reader in readers]
+        stored = [weights_of(self.model, reader) for reader in readers]
         tables = [self.statistics.binned.get(reader.key) for reader in readers]
         classes = self.statistics.classes.get(source.key) if self.labels else None
         for group in range(readers[0].groups):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxmi.attention import ScoreProduct
 from onnxmi.errors import ModelError
 from onnxmi.information import ClassMeans, JointHistogram, MomentAccumulator, Moments, NotFiniteError, quantile_edges
-from onnxmi.linear import feature_rows, row_count, weight_matrix
+from onnxmi.linear import feature_rows, row_count, weights_of
 from onnxmi.model import Model
 from onnxmi.rows import Batch, Drawer, Places
 from onnxmi.sources import Source
@@ -53,8 +53,7 @@ class Histograms:
     @staticmethod
     def of(model: Model, source: Source, wanted: int) -> Histograms:
         """Start counting."""
-        stored = {linear.key: model.graph.constant(linear.weight_name) for linear in source.linears}
-        weights = {linear.key: weight_matrix(linear, stored[linear.key]) for linear in source.linears}
+        weights = {linear.key: weights_of(model, linear) for linear in source.linears}
         return Histograms(weights, max(1, wanted // HISTOGRAM_ROWS), {})
 
     def count(self, rows: Array) -> None:

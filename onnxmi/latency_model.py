@@ -21,7 +21,7 @@ from onnxmi.cost_model import CostModel, Piece
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.dims.term import Keeping, Kept
 from onnxmi.latency import measure
-from onnxmi.linear import CONVOLUTIONS
+from onnxmi.lenses import CONVOLUTIONS
 from onnxmi.model import Model, Node
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds

@@ -7,7 +7,6 @@ of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's featur
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,21 +16,31 @@ from numpy.typing import NDArray
 
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping, Term, coordinates, kept_mask
-from onnxmi.model import Graph, Node
-from onnxmi.patches import Window, count, gather, window
+from onnxmi.lenses import ADDERS, LENSES, Lens, View
+from onnxmi.model import Graph, Model, Node
+from onnxmi.stored import Parameter, Use, find_parameter, is_made_up, is_shared, known_value, readers
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Bias:
-    """Where a linear operator's bias is stored: an operand of the node itself, or of the Add that follows it."""
+    """A linear operator's bias: an operand of the node itself, or of one that follows and adds it.
+
+    Attributes
+    ----------
+    node, operand : int
+        Where it is added.
+    stored : Parameter or None
+        What it is stored as; None where it is computed.
+    """
 
     node: int
     operand: int
-    name: str
+    stored: Parameter | None
 
 
 @dataclass(frozen=True)
@@ -42,14 +51,18 @@ class Linear:
     ----------
     nodes : tuple of Node
         Usually one; several share a weight in a two-tower model.
-    activation, weight : int
-        Operand positions.
+    lens : Lens
+        How its arrays look as rows and matrices.
+    weights : Parameter
+        What the weight is stored as.
+    slots : tuple of (int, int)
+        The nodes and operands that read it, as `Parameter.use` says.
     groups : int
         Number of independent groups of a convolution, else 1.
     biases : tuple of Bias or None
         One for each node; None where there is none yet.
     channels, outputs : Term
-        The terms of the activation's contracted axis (with the groups) and of the result's.
+        The terms of the activation's contracted axis (with the groups) and of the product's.
     kernel : tuple of int
         Spatial shape of a convolution's kernel, else empty.
     obstacle : str or None
@@ -59,8 +72,9 @@ class Linear:
     """
 
     nodes: tuple[Node, ...]
-    activation: int
-    weight: int
+    lens: Lens
+    weights: Parameter
+    slots: tuple[Use, ...]
     groups: int
     biases: tuple[Bias | None, ...]
     channels: Term
@@ -83,12 +97,17 @@ class Linear:
     @property
     def taps(self) -> tuple[str, ...]:
         """The activations."""
-        return tuple(node.inputs[self.activation] for node in self.nodes)
+        return tuple(node.inputs[self.lens.activation] for node in self.nodes)
 
     @property
     def weight_name(self) -> str:
-        """The stored weight."""
-        return self.nodes[0].inputs[self.weight]
+        """The stored weight, or what is computed in its place."""
+        return self.weights.name
+
+    @property
+    def view(self) -> View:
+        """What its lens knows of it."""
+        return View(self.nodes[0], self.groups, self.kernel)
 
     @property
     def features(self) -> int:
@@ -108,202 +127,169 @@ class Linear:
         return kept_mask(self.outputs, keeping).reshape(self.groups, -1)
 
 
-@dataclass(frozen=True)
-class Lens:
-    """How one operator's arrays look as rows and matrices."""
-
-    count: Callable[[Linear, Array], int]
-    rows: Callable[[Linear, Array, Ints], Array]
-    results: Callable[[Array, Ints, int], Array]
-    matrix: Callable[[Linear, Array], Array]
-    array: Callable[[Linear, Array, tuple[int, ...]], Array]
-    activation: int
-    weight: int
-
-
-CONVOLUTIONS = ("Conv", "ConvTranspose")
-
-
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}
-    sharing: dict[tuple[str, str], list[Node]] = defaultdict(list)
+    sharing: dict[tuple[str, str, str], list[tuple[Node, Parameter]]] = defaultdict(list)
     for node in graph.nodes:
-        if node.domain == "" and node.op in LENSES and _fits(graph, channels, node, contracted):
-            sharing[node.op, node.inputs[LENSES[node.op].weight]].append(node)
-    return tuple(_linear(graph, channels, tuple(nodes)) for nodes in sharing.values())
+        lens = LENSES.get((node.domain, node.op))
+        if lens is not None and (node.index, lens.activation) in contracted and _fits(graph, channels, node, lens):
+            weights = find_parameter(graph, node, lens.weight)
+            if weights is not None and channels.axes.get(weights.name):
+                sharing[node.domain, node.op, weights.name].append((node, weights))
+    return tuple(_linear(graph, channels, tuple(found)) for found in sharing.values())
 
 
-def _fits(graph: Graph, channels: ChannelGraph, node: Node, contracted: set[tuple[int, int]]) -> bool:
-    lens = LENSES[node.op]
-    weight = node.inputs[lens.weight]
-    stored = graph.is_constant(weight) and (node.op in CONVOLUTIONS or len(graph.constant_shape(weight)) == 2)
-    plain = not node.attributes.get("transA", 0) and not node.attributes.get("output_shape")
+_TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
+
+
+def _fits(graph: Graph, channels: ChannelGraph, node: Node, lens: Lens) -> bool:
+    weight, activation = channels.axes.get(node.inputs[lens.weight]), node.inputs[lens.activation]
+    if weight is None or activation not in channels.axes or node.outputs[0] not in channels.axes:
+        return False
+    if any(node.attributes.get(name, 0) for name in _TURNED):
+        return False
     if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         return False
-    activation = node.inputs[lens.activation]
-    known = activation in channels.axes and activation not in graph.folded and node.outputs[0] in channels.axes
-    empty = stored and 0 in graph.constant_shape(weight)
-    return stored and plain and known and not empty and (node.index, lens.activation) in contracted
+    matrix = lens.spatial or len(weight) == 2
+    return matrix and activation not in graph.folded and all(term.size for term in weight)
 
 
-def _linear(graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...]) -> Linear:
-    node, lens = nodes[0], LENSES[nodes[0].op]
-    convolution = node.op in CONVOLUTIONS
-    axis = 1 if convolution else -1
-    biases = tuple(_bias(graph, n) for n in nodes)
-    shape = graph.constant_shape(node.inputs[lens.weight])
+def _linear(graph: Graph, channels: ChannelGraph, found: tuple[tuple[Node, Parameter], ...]) -> Linear:
+    nodes = tuple(node for node, _ in found)
+    node, weights = found[0]
+    lens = LENSES[node.domain, node.op]
+    shape = tuple(term.size for term in channels.axes[weights.name])
+    biases = tuple(_bias(graph, channels, n, lens) for n in nodes)
+    axis = 1 if lens.spatial else -1
+    turned = node.attributes.get("transB", 0)
+    made = channels.axes[node.outputs[0]] if lens.pure else channels.axes[weights.name][:: -1 if turned else 1]
+    outputs = channels.axes[node.outputs[0]][axis] if lens.spatial else made[-1]
     return Linear(
         nodes=nodes,
-        activation=lens.activation,
-        weight=lens.weight,
-        groups=int(node.attributes.get("group", 1)) if convolution else 1,
+        lens=lens,
+        weights=weights,
+        slots=tuple(dict.fromkeys(one.use for _, one in found)),
+        groups=int(node.attributes.get("group", 1)) if lens.spatial else 1,
         biases=biases,
         channels=channels.axes[node.inputs[lens.activation]][axis],
-        outputs=channels.axes[node.outputs[0]][axis],
-        kernel=shape[2:] if convolution else (),
-        obstacle=_obstacle(graph, nodes),
+        outputs=outputs,
+        kernel=shape[2:] if lens.spatial else (),
+        obstacle=_obstacle_of_weights(graph, nodes, lens, weights)
+        or _obstacle_of_biases(graph, channels, nodes, biases, outputs.size),
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
     )
 
 
-def _bias(graph: Graph, node: Node) -> Bias | None:
-    if len(node.inputs) > 2 and node.inputs[2]:
-        return Bias(node.index, 2, node.inputs[2])
-    readers = graph.consumers.get(node.outputs[0], ())
-    if node.op == "MatMul" and len(readers) == 1 and readers[0][0].op == "Add" and readers[0][0].domain == "":
-        add, operand = readers[0]
-        other = add.inputs[1 - operand]
-        width = graph.constant_shape(node.inputs[1])[-1]
-        if graph.is_constant(other) and graph.constant_shape(other) == (width,):
-            return Bias(add.index, 1 - operand, other)
+def _bias(graph: Graph, channels: ChannelGraph, node: Node, lens: Lens) -> Bias | None:
+    if lens.bias is not None:
+        given = len(node.inputs) > lens.bias and node.inputs[lens.bias]
+        return Bias(node.index, lens.bias, _own(graph, node, lens.bias)) if given else None
+    after = graph.consumers.get(node.outputs[0], ())
+    if len(after) != 1:
+        return None
+    adder, operand = after[0]
+    place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else ADDERS.get((adder.domain, adder.op), operand)
+    if place == operand or place >= len(adder.inputs) or not adder.inputs[place]:
+        return None
+    stored = _own(graph, adder, place)
+    width = channels.axes[node.outputs[0]][-1].size
+    return Bias(adder.index, place, stored) if stored and _shape(graph, channels, stored.name) == (width,) else None
+
+
+def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
+    """The parameter at an operand; as this node sees it where others read what it is made of."""
+    found = find_parameter(graph, node, operand)
+    if found is None or found.use == (node.index, operand) or len(list(readers(graph, found.name))) == 1:
+        return found
+    return Parameter(node.inputs[operand], (node.index, operand), graph.is_constant(node.inputs[operand]))
+
+
+def _shape(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]:
+    if graph.is_constant(name):
+        return graph.constant_shape(name)
+    return tuple(term.size for term in channels.axes.get(name, ()))
+
+
+def _obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weights: Parameter) -> str | None:
+    """Why a repaired weight could not be written back."""
+    outside = {info.name for info in graph.outputs} | {name for node in graph.nodes for name in node.captures}
+    others = set(readers(graph, weights.name)) ^ {(node.index, lens.weight) for node in nodes}
+    if others or weights.name in outside:
+        return "its weight is also used by other operators"
+    if not weights.stored and is_shared(graph, weights.name):
+        return "its weight is computed from one that is also used by other operators"
+    if not weights.stored and is_made_up(graph, weights.name):
+        return "its weight is not stored"
+    if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
+        return "its weight is quantised in groups"
     return None
 
 
-def _obstacle(graph: Graph, nodes: tuple[Node, ...]) -> str | None:
-    """Why a repaired weight could not be written back."""
-    node, lens = nodes[0], LENSES[nodes[0].op]
-    if len(graph.consumers[node.inputs[lens.weight]]) != len(nodes):
-        return "its weight is also used by other operators"
+def _obstacle_of_biases(
+    graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...], biases: tuple[Bias | None, ...], width: int
+) -> str | None:
+    """Why a repaired bias could not be written back."""
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
     if len(set(scales)) > 1 or not all(scales[0]):
         return "it scales its product or its bias by nothing, or differently at each use"
-    for bias in (_bias(graph, n) for n in nodes):
-        if bias is not None and not (graph.is_constant(bias.name) and len(graph.constant_shape(bias.name)) == 1):
+    for bias in biases:
+        if bias is not None and (bias.stored is None or _shape(graph, channels, bias.stored.name) != (width,)):
             return "its bias is not a stored vector"
     return None
 
 
-def weight_matrix(linear: Linear, array: Array) -> NDArray[np.float64]:
+def weight_matrix(linear: Linear, array: Array) -> Floats:
     """Weights as (groups, K, M) float64, with what the operator multiplies its product by."""
-    return LENSES[linear.nodes[0].op].matrix(linear, array).astype(np.float64) * linear.alpha
+    return linear.lens.matrix(linear.view, array).astype(np.float64) * linear.alpha
 
 
-def bias_value(linear: Linear, old: Array | None, shift: NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
-    """Return the stored bias that adds `shift` (M,) to the results; `old` is the one before, if there is one."""
-    if old is None:
-        return np.asarray(shift / linear.beta).astype(dtype)
-    return np.asarray(old.astype(np.float64) + shift / linear.beta).astype(old.dtype)
+def weights_of(model: Model, linear: Linear) -> Floats:
+    """Weights of the model as `weight_matrix` gives them."""
+    return weight_matrix(linear, linear.weights.value(model))
+
+
+def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kept: Ints) -> Array:
+    """Return the bias to store that adds `shift` (M,) to the results that stay, which are `kept` (M,)."""
+    if bias is None or bias.stored is None:
+        return np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
+    old = bias.stored.value(model).astype(np.float64)
+    return bias.stored.encoded(model, old[kept] + shift / linear.beta, kept)
+
+
+def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
+    """Type of the weights as the operator sees them."""
+    node, operand = linear.nodes[0], linear.lens.weight
+    if linear.weights.coding is None and linear.weights.use == (node.index, operand):
+        return linear.weights.dtype(model)
+    return known_value(model, node.inputs[operand]).dtype
+
+
+def kept_scales(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Ints | None:
+    """Return what stays along the axis on which quantised weights have their scales; None for others."""
+    coding = linear.weights.coding
+    if coding is None:
+        return None
+    axes = graph.axes[linear.weight_name]
+    return np.flatnonzero(kept_mask(axes[coding.axis % len(axes)], keeping))
 
 
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     """Turn (groups, K, M) weights into the operator's own layout and shape."""
-    return LENSES[linear.nodes[0].op].array(linear, matrix / linear.alpha, shape)
+    return linear.lens.array(linear.view, matrix / linear.alpha, shape)
 
 
 def row_count(linear: Linear, activation: Array) -> int:
     """How many rows an activation holds: samples times positions, sample by sample."""
-    return LENSES[linear.nodes[0].op].count(linear, activation)
+    return linear.lens.count(linear.view, activation)
 
 
 def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     """Return the input features at some rows, (groups, rows, K); `places` index the rows that `row_count` counts."""
-    return LENSES[linear.nodes[0].op].rows(linear, activation, places)
+    return linear.lens.rows(linear.view, activation, places)
 
 
 def output_rows(linear: Linear, result: Array, places: Ints, groups: int) -> Array:
     """Return a tensor of the shape of the operator's result at the same rows, (groups, rows, M)."""
-    return LENSES[linear.nodes[0].op].results(result, places, groups)
-
-
-# -- Gemm and MatMul --------------------------------------------------------------------------------------------------
-
-
-def _matrix_count(linear: Linear, activation: Array) -> int:
-    return int(activation.size // activation.shape[-1])
-
-
-def _matrix_rows(linear: Linear, activation: Array, places: Ints) -> Array:
-    return activation.reshape(-1, activation.shape[-1])[places][None]
-
-
-def _matrix_results(result: Array, places: Ints, groups: int) -> Array:
-    return result.reshape(-1, result.shape[-1])[places][None]
-
-
-def _gemm_matrix(linear: Linear, array: Array) -> Array:
-    return (array.T if linear.nodes[0].attributes.get("transB", 0) else array)[None]
-
-
-def _gemm_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
-    return np.reshape(matrix[0].T if linear.nodes[0].attributes.get("transB", 0) else matrix[0], shape)
-
-
-# -- Conv -------------------------------------------------------------------------------------------------------------
-
-
-def _window(linear: Linear, activation: Array) -> Window:
-    node = linear.nodes[0]
-    return window(node.attributes, linear.kernel, activation.shape[2:], transposed=node.op == "ConvTranspose")
-
-
-def _patch_count(linear: Linear, activation: Array) -> int:
-    return count(activation, _window(linear, activation))
-
-
-def _patch_rows(linear: Linear, activation: Array, places: Ints) -> Array:
-    patches = gather(activation, _window(linear, activation), places)
-    rows: Array = patches.reshape(len(places), linear.groups, prod(patches.shape[1:]) // linear.groups)
-    return rows.transpose(1, 0, 2)
-
-
-def _patch_results(result: Array, places: Ints, groups: int) -> Array:
-    samples, *where = np.unravel_index(places, (result.shape[0], *result.shape[2:]))
-    index: tuple[Any, ...] = (samples, slice(None), *where)
-    rows: Array = result[index].reshape(len(places), groups, result.shape[1] // groups)
-    return rows.transpose(1, 0, 2)
-
-
-def _conv_matrix(linear: Linear, array: Array) -> Array:
-    return array.reshape(linear.groups, array.shape[0] // linear.groups, -1).transpose(0, 2, 1)
-
-
-def _conv_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
-    return matrix.transpose(0, 2, 1).reshape(shape)
-
-
-def _transposed_matrix(linear: Linear, array: Array) -> Array:
-    """(channels, outputs of a group, *kernel) as (groups, channels * kernel, outputs)."""
-    grouped = array.reshape(linear.groups, -1, array.shape[1], prod(linear.kernel))
-    return grouped.swapaxes(2, 3).reshape(linear.groups, -1, array.shape[1])
-
-
-def _transposed_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
-    grouped = matrix.reshape(matrix.shape[0], -1, prod(linear.kernel), matrix.shape[-1])
-    return grouped.swapaxes(2, 3).reshape(shape)
-
-
-def _left_matrix(linear: Linear, array: Array) -> Array:
-    return array[None]
-
-
-_MATRICES = (_matrix_count, _matrix_rows, _matrix_results)
-_PATCHES = (_patch_count, _patch_rows, _patch_results)
-
-LENSES: Mapping[str, Lens] = {
-    "Gemm": Lens(*_MATRICES, _gemm_matrix, _gemm_array, activation=0, weight=1),
-    "MatMul": Lens(*_MATRICES, _left_matrix, _gemm_array, activation=0, weight=1),
-    "Conv": Lens(*_PATCHES, _conv_matrix, _conv_array, activation=0, weight=1),
-    "ConvTranspose": Lens(*_PATCHES, _transposed_matrix, _transposed_array, activation=0, weight=1),
-}
+    return linear.lens.results(result, places, groups)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,9 +20,10 @@ from onnxmi.branches import Branches, constant_value, find_branches
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, SizeOperand, Use
 from onnxmi.dims.term import Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import InvariantError
-from onnxmi.linear import Linear, bias_value
+from onnxmi.linear import Linear, new_bias
 from onnxmi.model import Model
 from onnxmi.model.edit import Array, Editor
+from onnxmi.stored import computing
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def rewrite(
         If nothing is kept of a layer that something cannot do without.
     """
     editor = Editor(model.proto, model.scratch)
-    branches = find_branches(model, graph, keeping)
+    branches = _without_computing(model, find_branches(model, graph, keeping), replacements)
     _remove_branches(model, graph, keeping, branches, replacements, editor)
     graph = branches.without(graph) if branches.removed else graph
     _slice_stored(model, graph, keeping, editor)
@@ -123,21 +124,36 @@ def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int,
 
 def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
     linear = replacement.linear
-    dtype = model.graph.constant_dtype(linear.weight_name)
-    if replacement.weights is not None:
+    if replacement.weights is not None and linear.weights.stored:
         editor.set_constant(linear.weight_name, replacement.weights)
+    elif replacement.weights is not None:
+        name = editor.add_initializer(linear.weight_name, replacement.weights)
+        for slot in linear.slots:
+            editor.set_input(*slot, name)
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, bias in zip(linear.nodes, linear.biases, strict=True):
-        if bias is not None:
-            old = model.graph.constant(bias.name)
-            value = bias_value(linear, old[outputs], replacement.shift, dtype)
-            editor.set_input(bias.node, bias.operand, editor.add_initializer(bias.name, value))
-            continue
-        value = bias_value(linear, None, replacement.shift, dtype)
-        if node.op == "MatMul":
+        value = new_bias(model, linear, bias, replacement.shift, outputs)
+        if bias is not None and bias.stored is not None:
+            editor.set_input(*bias.stored.use, editor.add_initializer(bias.stored.name, value))
+        elif linear.lens.bias is None:
             editor.add_after(node.index, "Add", value)
         else:
-            editor.set_input(node.index, 2, editor.add_initializer(f"{linear.weight_name}.bias", value))
+            added = editor.add_initializer(f"{linear.weight_name}.bias", value)
+            editor.set_input(node.index, linear.lens.bias, added)
+
+
+def _without_computing(
+    model: Model, branches: Branches, replacements: Sequence[Replacement | VectorReplacement]
+) -> Branches:
+    """Take away, too, what computes the weights that repaired ones are stored in place of."""
+    computed = {
+        made.linear.weight_name
+        for made in replacements
+        if isinstance(made, Replacement) and made.weights is not None and not made.linear.weights.stored
+    }
+    gone = {node for name in computed for node in computing(model.graph, name)}
+    made = {name for node in gone for name in model.graph.nodes[node].outputs}
+    return replace(branches, removed=branches.removed | gone, absent=branches.absent | made)
 
 
 def _remove_branches(

@@ -14,6 +14,7 @@ from onnxmi.information import RIDGES, Moments, fit
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.frame import Frame
+from onnxmi.repair.rounding import Regression, settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.rewrite import Replacement
 from onnxmi.statistics import Statistics
@@ -52,7 +53,9 @@ def repair_at_once(
             notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
             continue
         frame = Frame.of(model, graph, linear, keeping)
-        solved = [_solve(frame, group, fitted, judged, ridges) for group in range(len(frame.groups))]
+        groups = range(len(frame.groups))
+        solved = [_solve(frame, group, fitted, judged, ridges) for group in groups]
+        solved = settle(frame, solved, [_regression(frame, group, fitted, judged) for group in groups])
         notes.append(note_of(linear, solved))
         if notes[-1].used:
             replacements.append(frame.replacement(solved))
@@ -78,6 +81,14 @@ def _solve(
     spread = _spread(other or own, weights)
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(result.weights, result.bias, result.ridge, *errors, result.used)
+
+
+def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Regression:
+    key, number = frame.linear.key, frame.groups[group]
+    own = fitted.moments[key].group(number)
+    other = own if judged is None else judged.moments[key].group(number)
+    base = np.zeros((len(frame.features[group]), len(frame.outputs[group])))
+    return Regression(own, other, frame.features[group], frame.wanted(group), base)
 
 
 def _spread(moments: Moments, weights: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
 from onnxmi.dims.term import Keeping, is_cut, kept_mask
-from onnxmi.linear import Linear, feature_rows, output_rows, weight_array, weight_matrix
+from onnxmi.linear import Linear, feature_rows, kept_scales, output_rows, weight_array, weight_matrix, weights_of
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution
 from onnxmi.rewrite import Replacement, sliced_shape
@@ -39,8 +39,10 @@ class Frame:
         Of the original, all groups.
     shape : tuple of int
         Of the stored weight after the cut.
-    dtype : numpy dtype
-        Of the stored weight.
+    model : Model
+        The original.
+    scales : (n,) int64 or None
+        What stays along the axis of a quantised weight's scales.
     """
 
     linear: Linear
@@ -50,7 +52,8 @@ class Frame:
     outputs: tuple[Ints, ...]
     weights: Floats
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    model: Model
+    scales: Ints | None
 
     @staticmethod
     def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
@@ -64,9 +67,10 @@ class Frame:
             groups=groups,
             features=tuple(np.flatnonzero(features[g]) for g in groups),
             outputs=tuple(np.flatnonzero(outputs[g]) for g in groups),
-            weights=weight_matrix(linear, model.graph.constant(linear.weight_name)),
+            weights=weights_of(model, linear),
             shape=sliced_shape(graph, linear.weight_name, keeping),
-            dtype=model.graph.constant_dtype(linear.weight_name),
+            model=model,
+            scales=kept_scales(graph, linear, keeping),
         )
 
     def wanted(self, group: int) -> Floats:
@@ -81,8 +85,17 @@ class Frame:
         """Turn the groups' solutions into parameters in the operator's own layout."""
         matrix = np.stack([solution.weights for solution in solved])
         shift = np.concatenate([solution.shift for solution in solved])
-        weights = weight_array(self.linear, matrix, self.shape).astype(self.dtype)
+        weights = self.linear.weights.encoded(self.model, weight_array(self.after, matrix, self.shape), self.scales)
         return Replacement(self.linear, weights, shift)
+
+    def rounded(self, solved: Sequence[Solution]) -> list[Floats]:
+        """The groups' weights as they come back from where they are stored: quantised ones are rounded and clipped."""
+        if self.linear.weights.coding is None:
+            return [solution.weights for solution in solved]
+        stored = self.replacement(solved).weights
+        assert stored is not None
+        seen = self.linear.weights.decoded(self.model, stored, self.scales)
+        return list(weight_matrix(self.after, seen))
 
     def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
         """Inputs of the cut model, and the results that are wanted of them.

@@ -24,14 +24,15 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import MomentAccumulator, Moments, NotFiniteError, fit
 from onnxmi.information.affine import PairMoments
-from onnxmi.linear import Linear, bias_value
+from onnxmi.linear import Linear, kept_scales, new_bias
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, inverse, remaining_rows
 from onnxmi.repair.rectified import RectifiedRows, refine
+from onnxmi.repair.rounding import Regression, settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
-from onnxmi.rewrite import Replacement, VectorReplacement, rewrite
+from onnxmi.rewrite import Replacement, VectorReplacement, rewrite, slice_array
 from onnxmi.rows import Batch, Drawer, padding_masks
 
 Floats = NDArray[np.float64]
@@ -143,7 +144,7 @@ class _Walk:
         for samples, judges in ((fitted, False), (judged, True)):
             for chosen, feeds in calibration.packed(samples, options.batch_size):
                 self._batches.append((Batch.of(calibration, chosen, feeds), judges))
-        plain = [_plain(linear, keeping) for linear in order]
+        plain = [_plain(model, graph, linear, keeping) for linear in order]
         working = rewrite(model, graph, keeping, [*plain, *taken])
         inputs = [batch.feeds for batch, _ in self._batches]
         self._original = Advance(model.proto, inputs, options.threads)
@@ -172,7 +173,9 @@ class _Walk:
         self._pending.remove(linear.nodes[0].index)
         measured = self._measure(linear, frame, self._tail(linear))
         try:
-            solved = [_solve(frame, group, measured) for group in range(len(frame.groups))]
+            groups = range(len(frame.groups))
+            solved = [_solve(frame, group, measured) for group in groups]
+            solved = settle(frame, solved, [_regression(frame, group, measured) for group in groups])
         except NotFiniteError as error:  # the cut made something overflow that did not before
             return (), RepairNote(linear.label, used=False, reason=str(error))
         note = note_of(linear, solved)
@@ -184,7 +187,7 @@ class _Walk:
 
     def _tail(self, linear: Linear) -> Tail:
         """What becomes of the result; without the stream where that is not known before the result is."""
-        tail = find_tail(self._model.graph, linear)
+        tail = find_tail(self._model, linear)
         if tail.stream is None:
             return tail
         if tail.stream in self._absent:
@@ -198,7 +201,7 @@ class _Walk:
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
         measured = _Measured(frame, tail)
         pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
-        axis, axes = 1 if linear.kernel else -1, self._graph.axes
+        axis, axes = 1 if linear.lens.spatial else -1, self._graph.axes
         for (batch, judges), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), axis, self._keeping)
             places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
@@ -210,21 +213,29 @@ class _Walk:
         return measured
 
     def _install(self, linear: Linear, made: Replacement) -> None:
-        pieces = self._cut.pieces
-        dtype = self._model.graph.constant_dtype(linear.weight_name)
+        kept = np.flatnonzero(linear.kept_outputs(self._keeping))
         if made.weights is not None:
-            pieces.set_weight(linear.weight_name, made.weights)
-        name, old = self._bias_of(linear)
-        kept = None if old is None else old[np.flatnonzero(linear.kept_outputs(self._keeping))]
-        pieces.set_weight(name, bias_value(linear, kept, made.shift, dtype))
+            self._cut.pieces.set_weight(self._name_of_weights(linear), made.weights)
+        bias = new_bias(self._model, linear, linear.biases[0], made.shift, kept)
+        self._cut.pieces.set_weight(self._name_of_bias(linear), bias)
 
-    def _bias_of(self, linear: Linear) -> tuple[str, Array | None]:
-        """Name of the bias in the working model, and the original's values."""
-        bias, node, pieces = linear.biases[0], linear.nodes[0], self._cut.pieces
-        if bias is not None:
-            result = self._model.graph.nodes[bias.node].outputs[0]
-            return pieces.result_operand(result, bias.operand), self._model.graph.constant(bias.name)
-        return pieces.result_operand(node.outputs[0], 1 if node.op == "MatMul" else 2), None
+    def _name_of_weights(self, linear: Linear) -> str:
+        """What the weights are called in the working model."""
+        if linear.weights.stored:
+            return linear.weight_name
+        pieces, (node, operand) = self._cut.pieces, linear.slots[0]
+        result = self._model.graph.nodes[node].outputs[0]
+        behind_bias = node == linear.nodes[0].index and linear.biases[0] is None and linear.lens.bias is None
+        return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
+
+    def _name_of_bias(self, linear: Linear) -> str:
+        """What the bias is called in the working model, which has one for every operator."""
+        bias, pieces = linear.biases[0], self._cut.pieces
+        if bias is not None and bias.stored is not None:
+            node, operand = bias.stored.use
+            return pieces.result_operand(self._model.graph.nodes[node].outputs[0], operand)
+        operand = 1 if linear.lens.bias is None else linear.lens.bias
+        return pieces.result_operand(linear.nodes[0].outputs[0], operand)
 
 
 class _Measured:
@@ -272,19 +283,20 @@ class _Measured:
         return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
 
 
-def _plain(linear: Linear, keeping: Keeping) -> Replacement:
-    """Return the plain cut with a bias of its own, to be changed step by step."""
-    return Replacement(linear, None, np.zeros(int(linear.kept_outputs(keeping).sum())))
+def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Replacement:
+    """Return the plain cut with weights and a bias of its own, to be changed step by step."""
+    shift = np.zeros(int(linear.kept_outputs(keeping).sum()))
+    if linear.weights.stored:
+        return Replacement(linear, None, shift)
+    sliced = slice_array(linear.weights.value(model), graph.axes[linear.weight_name], keeping)
+    return Replacement(linear, linear.weights.encoded(model, sliced, kept_scales(graph, linear, keeping)), shift)
 
 
 def _solve(frame: Frame, group: int, measured: _Measured) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
-    inputs, outputs = len(frame.features[group]), len(frame.outputs[group])
-    targets = np.zeros((inputs + outputs, outputs))
-    targets[inputs:] = np.eye(outputs)
-    kept, none = np.arange(inputs), np.zeros(outputs)
+    kept, targets = _missing(frame, group)
     fitted, judged = measured.moments(group)
-    result = fit(fitted, judged, kept, targets, none)
+    result = fit(fitted, judged, kept, targets, np.zeros(targets.shape[1]))
     plain = frame.plain(group)
     spread = _spread(fitted, plain)
     weights, shift = plain + result.weights, result.bias
@@ -292,6 +304,18 @@ def _solve(frame: Frame, group: int, measured: _Measured) -> Solution:
         weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(weights, shift, result.ridge, *errors, result.used)
+
+
+def _missing(frame: Frame, group: int) -> tuple[Samples, Floats]:
+    """Of the features that `Frame.joined` gives: which are inputs, and the weights that give what is missing."""
+    inputs, outputs = len(frame.features[group]), len(frame.outputs[group])
+    return np.arange(inputs), np.concatenate([np.zeros((inputs, outputs)), np.eye(outputs)])
+
+
+def _regression(frame: Frame, group: int, measured: _Measured) -> Regression:
+    kept, targets = _missing(frame, group)
+    fitted, judged = measured.moments(group)
+    return Regression(fitted, fitted if judged is None else judged, kept, targets, frame.plain(group))
 
 
 def _for_relu(measured: _Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.lenses import ADDERS
 from onnxmi.linear import Linear
-from onnxmi.model import Graph, Node
+from onnxmi.model import Graph, Model, Node
 
 Floats = NDArray[np.float64]
 
@@ -36,24 +37,44 @@ class Tail:
     rectified: bool
 
 
-def find_tail(graph: Graph, linear: Linear) -> Tail:
+def find_tail(model: Model, linear: Linear) -> Tail:
     """Follow an operator's result for as long as it has one reader."""
-    bias, node = linear.biases[0], linear.nodes[0]
+    graph, bias, node = model.graph, linear.biases[0], linear.nodes[0]
     scale, offset = np.ones(linear.outputs.size), np.zeros(linear.outputs.size)
+    if bias is not None and bias.stored is not None:
+        offset = bias.stored.value(model).astype(np.float64) * linear.beta
+    if not linear.lens.pure:
+        return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
     result = node.outputs[0]
-    if bias is not None:
+    if bias is not None and _is_add(graph.nodes[bias.node]):
         result = graph.nodes[bias.node].outputs[0]
-        offset = graph.constant(bias.name).astype(np.float64) * linear.beta
     reader = _only_reader(graph, result)
     if reader is not None and (found := _inference_form(graph, reader)) is not None:
         scale, offset = found[0], found[0] * offset + found[1]
         result, reader = reader.outputs[0], _only_reader(graph, reader.outputs[0])
     stream: str | None = None
-    if reader is not None and (reader.domain, reader.op) == ("", "Add"):
-        other = next((name for name in reader.inputs if name != result), "")
+    if reader is not None and _adds_stream(reader):
+        other = next((name for name in reader.inputs[:2] if name != result), "")
         if other and other not in graph.folded:
-            stream, reader = other, _only_reader(graph, reader.outputs[0])
+            stream = other
+            reader = _only_reader(graph, reader.outputs[0]) if _is_add(reader) else None
     return Tail(scale, offset, stream, reader is not None and (reader.domain, reader.op) == ("", "Relu"))
+
+
+def _own_stream(graph: Graph, linear: Linear) -> str | None:
+    """A computed operand that the operator itself adds to its product."""
+    place, inputs = linear.lens.stream, linear.nodes[0].inputs
+    name = inputs[place] if place is not None and len(inputs) > place else ""
+    return name if name and name not in graph.folded else None
+
+
+def _is_add(node: Node) -> bool:
+    return (node.domain, node.op) == ("", "Add")
+
+
+def _adds_stream(node: Node) -> bool:
+    """Add, and normalisations that add their first two operands."""
+    return _is_add(node) or ((node.domain, node.op) in ADDERS and node.op.startswith("Skip"))
 
 
 def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:

@@ -13,7 +13,7 @@ from tests.support.oracle import Case
 def tail(build: Build, output: str, number: int = 0) -> tuple[Case, Tail]:
     case = Case.of(build.proto(output))
     linears = find_linears(case.model.graph, case.graph)
-    return case, find_tail(case.model.graph, linears[number])
+    return case, find_tail(case.model, linears[number])
 
 
 def test_a_bias_and_a_relu() -> None:

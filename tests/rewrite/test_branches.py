@@ -343,7 +343,7 @@ def test_both_ways_of_repair_store_the_mean_of_what_was_lost(way: str, monkeypat
     (found,) = [tensor for tensor in result.proto.graph.initializer if tuple(tensor.dims) == (1, 11)]
     (linear,) = [linear for linear in find_linears(case.model.graph, case.graph) if linear.features == 13]
     made = open_session(case.model.proto, taps=[linear.key]).run(data)[linear.key]
-    alone = 1.5 * case.model.graph.constant(linear.biases[0].name)
+    alone = 1.5 * case.model.graph.constant(linear.biases[0].stored.name)
     assert (
         np.abs(numpy_helper.to_array(found)[0] - made.mean(axis=0)).max()
         < 0.1 * np.abs(made.mean(axis=0) - alone).max()

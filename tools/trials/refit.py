@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.linear import bias_value, weight_array, weight_matrix
+from onnxmi.linear import weight_array, weight_matrix
 from onnxmi.study import Study
 from trials.sparsity import prunable
 
@@ -36,9 +36,9 @@ def sparsegpt(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
             after[number] = refitted(before[number].T, second, sparsity).T
             shifts.append(mean @ (before[number] - after[number]))
         values[name] = weight_array(linear, after, array.shape).astype(array.dtype)
-        if bias is not None:
-            old = graph.constant(bias.name)
-            values[bias.name] = bias_value(linear, old, np.concatenate(shifts), old.dtype)
+        if bias is not None and bias.stored is not None:
+            old = graph.constant(bias.stored.name)
+            values[bias.stored.name] = (old + np.concatenate(shifts) / linear.beta).astype(old.dtype)
     return values
 
 

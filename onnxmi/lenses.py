@@ -1,0 +1,172 @@
+"""Lenses: how one operator's arrays look as rows of input features and as a weight matrix.
+
+A table of operators: where the activation, the weights and the bias are, and how to go from their layouts to
+``Y[g] = X[g] @ W[g] + b[g]`` and back; see `onnxmi.linear`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.model import Node
+from onnxmi.patches import Window, count, gather, window
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class View:
+    """What the functions of a lens know of the operator.
+
+    Attributes
+    ----------
+    node : Node
+        The operator.
+    groups : int
+        Groups of a convolution, else 1.
+    kernel : tuple of int
+        Spatial shape of a convolution's kernel, else empty.
+    """
+
+    node: Node
+    groups: int
+    kernel: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """How one operator's arrays look as rows and matrices.
+
+    Attributes
+    ----------
+    count, rows, results : functions
+        Number of rows of an activation; its features, and a result's entries, at some of them.
+    matrix, array : functions
+        The stored weights as (groups, K, M), and back.
+    activation, weight : int
+        Operand positions.
+    bias : int or None
+        That of the bias; None where only an operator after it can add one.
+    spatial : bool
+        Channels on the second axis, a window on the others; else channels on the last.
+    pure : bool
+        The result is the product and the bias, and nothing else is done to it.
+    stream : int or None
+        Position of an operand that is added to the product, too.
+    """
+
+    count: Callable[[View, Array], int]
+    rows: Callable[[View, Array, Ints], Array]
+    results: Callable[[Array, Ints, int], Array]
+    matrix: Callable[[View, Array], Array]
+    array: Callable[[View, Array, tuple[int, ...]], Array]
+    activation: int = 0
+    weight: int = 1
+    bias: int | None = 2
+    spatial: bool = False
+    pure: bool = True
+    stream: int | None = None
+
+
+# -- Gemm and MatMul --------------------------------------------------------------------------------------------------
+
+
+def _matrix_count(view: View, activation: Array) -> int:
+    return int(activation.size // activation.shape[-1])
+
+
+def _matrix_rows(view: View, activation: Array, places: Ints) -> Array:
+    return activation.reshape(-1, activation.shape[-1])[places][None]
+
+
+def _matrix_results(result: Array, places: Ints, groups: int) -> Array:
+    return result.reshape(-1, result.shape[-1])[places][None]
+
+
+def _gemm_matrix(view: View, array: Array) -> Array:
+    return (array.T if view.node.attributes.get("transB", 0) else array)[None]
+
+
+def _gemm_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    return np.reshape(matrix[0].T if view.node.attributes.get("transB", 0) else matrix[0], shape)
+
+
+# -- convolutions -----------------------------------------------------------------------------------------------------
+
+
+def _window(view: View, activation: Array) -> Window:
+    transposed = view.node.op == "ConvTranspose"
+    return window(view.node.attributes, view.kernel, activation.shape[2:], transposed=transposed)
+
+
+def _patch_count(view: View, activation: Array) -> int:
+    return count(activation, _window(view, activation))
+
+
+def _patch_rows(view: View, activation: Array, places: Ints) -> Array:
+    patches = gather(activation, _window(view, activation), places)
+    rows: Array = patches.reshape(len(places), view.groups, prod(patches.shape[1:]) // view.groups)
+    return rows.transpose(1, 0, 2)
+
+
+def _patch_results(result: Array, places: Ints, groups: int) -> Array:
+    samples, *where = np.unravel_index(places, (result.shape[0], *result.shape[2:]))
+    index: tuple[Any, ...] = (samples, slice(None), *where)
+    rows: Array = result[index].reshape(len(places), groups, result.shape[1] // groups)
+    return rows.transpose(1, 0, 2)
+
+
+def _conv_matrix(view: View, array: Array) -> Array:
+    return array.reshape(view.groups, array.shape[0] // view.groups, -1).transpose(0, 2, 1)
+
+
+def _conv_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    return matrix.transpose(0, 2, 1).reshape(shape)
+
+
+def _transposed_matrix(view: View, array: Array) -> Array:
+    """(channels, outputs of a group, *kernel) as (groups, channels * kernel, outputs)."""
+    grouped = array.reshape(view.groups, -1, array.shape[1], prod(view.kernel))
+    return grouped.swapaxes(2, 3).reshape(view.groups, -1, array.shape[1])
+
+
+def _transposed_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    grouped = matrix.reshape(matrix.shape[0], -1, prod(view.kernel), matrix.shape[-1])
+    return grouped.swapaxes(2, 3).reshape(shape)
+
+
+_MATRICES = (_matrix_count, _matrix_rows, _matrix_results, _gemm_matrix, _gemm_array)
+_PATCHES = (_patch_count, _patch_rows, _patch_results)
+_CONV = (*_PATCHES, _conv_matrix, _conv_array)
+
+LENSES: Mapping[tuple[str, str], Lens] = {
+    ("", "Gemm"): Lens(*_MATRICES),
+    ("", "MatMul"): Lens(*_MATRICES, bias=None),
+    ("", "Conv"): Lens(*_CONV, spatial=True),
+    ("", "ConvTranspose"): Lens(*_PATCHES, _transposed_matrix, _transposed_array, spatial=True),
+    (MICROSOFT, "FusedGemm"): Lens(*_MATRICES, pure=False),
+    (MICROSOFT, "FusedMatMul"): Lens(*_MATRICES, bias=None),
+    (MICROSOFT, "TransposeMatMul"): Lens(*_MATRICES, bias=None),
+    (MICROSOFT, "FusedConv"): Lens(*_CONV, spatial=True, pure=False, stream=3),
+    (MICROSOFT, "Attention"): Lens(*_MATRICES, pure=False),
+}
+"""(domain, operator) -> its lens."""
+
+CONVOLUTIONS = frozenset(op for (_, op), lens in LENSES.items() if lens.spatial)
+
+# Operators that add a stored vector to what they read, besides Add: (domain, operator) -> the vector's operand.
+ADDERS: Mapping[tuple[str, str], int] = {
+    (MICROSOFT, "BiasGelu"): 1,
+    (MICROSOFT, "FastGelu"): 1,
+    (MICROSOFT, "SkipLayerNormalization"): 4,
+    (MICROSOFT, "SkipSimplifiedLayerNormalization"): 3,
+}

@@ -1,0 +1,201 @@
+"""Weights that are not plain stored matrices: cast, turned, computed where the model runs, or quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from onnxmi.capture import CaptureOptions, capture
+from onnxmi.linear import Linear, find_linears, weights_of
+from onnxmi.repair import StepOptions, repair_at_once
+from onnxmi.rewrite import Replacement, rewrite
+from tests.repair.conftest import Bench
+from tests.support.build import Build
+from tests.support.oracle import Case, run
+
+IN, WIDTH, OUT = 7, 13, 5
+Weight = Callable[[Build], str]
+
+
+def float_weight(b: Build) -> np.ndarray:
+    return (b.rng.normal(size=(WIDTH, OUT)) / np.sqrt(WIDTH)).astype(np.float32)
+
+
+def plain(b: Build) -> str:
+    return b.const(float_weight(b))
+
+
+def identity(b: Build) -> str:
+    return b.op("Identity", plain(b))
+
+
+def turned(b: Build) -> str:
+    return b.op("Transpose", b.const(float_weight(b).T.copy()), perm=[1, 0])
+
+
+def half(b: Build) -> str:
+    name = b.name("half")
+    b.initializers[name] = float_weight(b).astype(np.float16)
+    return b.op("Cast", name, to=onnx.TensorProto.FLOAT)
+
+
+def standardised(b: Build) -> str:
+    """Each output's weights divided by their norm, where the model runs."""
+    stored = plain(b)
+    norm = b.op("ReduceL2", stored, axes=[0], keepdims=1)
+    return b.op("Div", stored, norm)
+
+
+def quantised(b: Build, per_channel: bool = True) -> str:
+    weight = float_weight(b)
+    scale = np.abs(weight).max(axis=0 if per_channel else None) / 100  # room for what repair adds
+    scales, zero = b.const(scale), b.const(np.zeros(np.shape(scale), np.int8))
+    return b.op("DequantizeLinear", b.const(np.rint(weight / scale).astype(np.int8)), scales, zero, axis=1)
+
+
+def one_scale(b: Build) -> str:
+    return quantised(b, per_channel=False)
+
+
+def quantised_and_turned(b: Build) -> str:
+    """The Transpose comes after: what it gives is stored in its place."""
+    stored = b.const(np.rint(float_weight(b).T * 100).astype(np.int8))
+    made = b.op("DequantizeLinear", stored, b.const(np.float32(0.01)), b.const(np.int8(0)))
+    return b.op("Transpose", made, perm=[1, 0])
+
+
+WEIGHTS: dict[str, Weight] = {
+    made.__name__: made
+    for made in (plain, identity, turned, half, standardised, quantised, one_scale, quantised_and_turned)
+}
+
+
+def model(weight: Weight, *, bias: str = "none") -> onnx.ModelProto:
+    b = Build(seed=11)
+    hidden = b.op("Relu", b.dense(b.input("N", IN), IN, WIDTH))
+    if bias == "quantised":  # as in a Gemm between quantisers
+        vector = b.const(np.array([3, -5, 7, 11, -2], np.int32))
+        stored = b.op("DequantizeLinear", vector, b.const(np.float32(0.01)), b.const(np.int32(0)), axis=0)
+        return b.proto(b.op("Gemm", hidden, weight(b), stored))
+    made = b.op("MatMul", hidden, weight(b))
+    return b.proto(made if bias == "none" else b.op("Add", made, b.vector(OUT)))
+
+
+def last(case: Case) -> Linear:
+    return find_linears(case.model.graph, case.graph)[-1]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_weights_are_those_that_the_operator_sees(name: str) -> None:
+    case = Case.of(model(WEIGHTS[name]))
+    linear = last(case)
+    matrix = weights_of(case.model, linear)
+    assert matrix.shape == (1, WIDTH, OUT)
+    feeds = case.feeds()
+    taps = [linear.taps[0], linear.key]
+    from_session = {k: np.asarray(v) for k, v in _values(case.model.proto, taps, feeds).items()}
+    np.testing.assert_allclose(from_session[taps[0]] @ matrix[0], from_session[taps[1]], rtol=1e-4, atol=1e-5)
+    assert linear.obstacle is None
+
+
+def _values(proto: onnx.ModelProto, taps: list[str], feeds: object) -> dict[str, np.ndarray]:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
+    return dict(zip(taps, run(copy, feeds), strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bias", ["none", "added", "quantised"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_repair_is_written_back(name: str, bias: str, bench: type[Bench]) -> None:
+    """Both repairs come nearer to the original than the plain cut; the step-by-step one saw what it stored."""
+    scene = bench(model(WEIGHTS[name], bias=bias))
+    keeping = scene.keep()
+    made = scene.stepwise(keeping, StepOptions(everywhere=False))
+    assert [note.used for note in made.notes] == [True]
+    # The smallest step of a coarse bias is what is left of a constant error.
+    assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
+
+
+@pytest.mark.parametrize("name", ["turned", "standardised", "quantised_and_turned"])
+def test_what_computed_a_replaced_weight_goes(name: str, bench: type[Bench]) -> None:
+    scene = bench(model(WEIGHTS[name]))
+    keeping = scene.keep()
+    repaired = rewrite(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    onnx.checker.check_model(repaired, full_check=True)
+    assert not {"Transpose", "Div", "ReduceL2", "DequantizeLinear"} & {node.op_type for node in repaired.graph.node}
+    stored = [tuple(tensor.dims) for tensor in repaired.graph.initializer if len(tensor.dims) == 2]
+    assert sorted(stored) == [(WIDTH // 2 + 1, OUT), (IN, WIDTH // 2 + 1)]
+
+
+def test_quantised_weights_stay_quantised(bench: type[Bench]) -> None:
+    """With the same scales, in the same range; so a bias with the product of the scales stays right."""
+    scene = bench(model(quantised, bias="quantised"))
+    keeping = scene.keep()
+    repaired = rewrite(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    before, after = ({t.name: numpy_helper.to_array(t) for t in p.graph.initializer} for p in (scene.proto, repaired))
+    kinds = sorted(str(array.dtype) for array in after.values())
+    assert kinds == sorted(str(array.dtype) for array in before.values())
+    (old,) = [array for array in before.values() if array.dtype == np.int8 and array.ndim == 2]
+    (new,) = [array for array in after.values() if array.dtype == np.int8 and array.ndim == 2]
+    assert old.min() <= new.min()
+    assert new.max() <= old.max()
+    assert not np.array_equal(new, old[::2])
+
+
+def test_a_rounded_repair_is_used_only_where_it_is_better(bench: type[Bench]) -> None:
+    """With scales so coarse that every weight is -1, 0 or 1 there is nothing between the plain cut and noise."""
+
+    def coarse(b: Build) -> str:
+        weight = np.sign(float_weight(b)).astype(np.int8)
+        return b.op("DequantizeLinear", b.const(weight), b.const(np.float32(0.3)), b.const(np.int8(0)))
+
+    scene = bench(model(coarse, bias="added"))
+    keeping = scene.keep()
+    made = scene.stepwise(keeping)
+    assert scene.error(keeping, made.replacements) <= scene.error(keeping) * 1.001
+
+
+def test_a_weight_that_is_also_read_elsewhere_is_scored_but_not_replaced() -> None:
+    """A tied embedding: the output layer reads the table turned."""
+    b = Build(seed=3)
+    table = b.weight(11, WIDTH)
+    hidden = b.op("Gather", table, b.input("N", 5, name="ids", dtype=np.int64))
+    hidden = b.op("Relu", b.dense(hidden, WIDTH, WIDTH))
+    case = Case.of(b.proto(b.op("MatMul", hidden, b.op("Transpose", table, perm=[1, 0]))))
+    linear = last(case)
+    assert linear.features == WIDTH
+    assert linear.obstacle == "its weight is computed from one that is also used by other operators"
+
+
+def test_a_weight_made_of_a_number_is_not_stored() -> None:
+    b = Build(seed=3)
+    hidden = b.op("Relu", b.dense(b.input("N", IN), IN, WIDTH))
+    value = onnx.helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [0.5])
+    case = Case.of(b.proto(b.op("MatMul", hidden, b.op("ConstantOfShape", b.ints(WIDTH, OUT), value=value))))
+    assert last(case).obstacle == "its weight is not stored"
+
+
+def test_the_same_weight_behind_two_identities_is_one_operator() -> None:
+    """Exporters name a shared weight anew for each layer."""
+    b = Build(seed=3)
+    weight = b.weight(IN, IN)
+    x = b.op("Relu", b.op("MatMul", b.input("N", IN), b.op("Identity", weight)))
+    case = Case.of(b.proto(b.op("Relu", b.op("MatMul", x, weight))))
+    graph = case.model.graph
+    assert [len(linear.nodes) for linear in find_linears(graph, case.graph)] == [2]
+
+
+def test_one_pass_repair_of_a_computed_weight(bench: type[Bench]) -> None:
+    scene = bench(model(standardised))
+    keeping = scene.keep()
+    found = scene.model, scene.graph, scene.linears
+    options = CaptureOptions(batch_size=32, threads=1)
+    made = repair_at_once(*found, keeping, *capture(*found, scene.data, [scene.fit, scene.judge], options))
+    assert all(isinstance(one, Replacement) for one in made.replacements)
+    assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
