@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.archive import read_archive
+from onnxmi.archive import read_archive, write_archive
 from onnxmi.errors import StatisticsError
 from onnxmi.information import ClassMeans, Moments
 from onnxmi.model.save import write_atomically
@@ -106,13 +106,14 @@ class Measurement:
             "keys": dict(self.fit.keys),
             "sets": {name: _set_header(statistics) for name, statistics in sets.items()},
         }
-        arrays: dict[str, NDArray[Any]] = {
-            _HEADER: np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8),
-            _PRINTS: self.prints,
-        }
+        text = json.dumps(header, ensure_ascii=False).encode()
+        arrays: list[tuple[str, NDArray[Any]]] = [
+            (_HEADER, np.frombuffer(text, dtype=np.uint8)),
+            (_PRINTS, self.prints),
+        ]
         for name, statistics in sets.items():
-            arrays.update((f"{name}/{place}", array) for place, array in _arrays(statistics))
-        np.savez(stream, allow_pickle=False, **arrays)
+            arrays.extend((f"{name}/{place}", array) for place, array in _arrays(statistics))
+        write_archive(stream, arrays)
 
 
 def _set_header(statistics: Statistics) -> dict[str, Any]:

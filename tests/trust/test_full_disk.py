@@ -34,3 +34,12 @@ def test_what_does_not_fit_on_the_disk_is_not_there(place, size):
     assert "cannot be written: File too large" in done.stderr
     assert done.stderr.count("\n") == 1
     assert place.contents() == before
+
+
+@pytest.mark.parametrize("size", [0, 300, 1000], ids=["nothing fits", "in a header", "in an array"])
+def test_statistics_that_do_not_fit_are_not_there(place, size):
+    before = place.contents()
+    done = limited(place, size, "capture", "model.onnx", "calib.npz", "-o", "s.npz", "--threads", "1")
+    assert done.returncode == 3
+    assert done.stderr == "onnxmi: error: s.npz: cannot be written: File too large\n"
+    assert place.contents() == before
