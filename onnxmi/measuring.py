@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.batching import batched
 from onnxmi.calibration import Calibration
 from onnxmi.capture import (
     PATCHES,
@@ -40,7 +41,7 @@ def collect(
     options = options or PruneOptions()
     options.check()
     source = as_model(model)
-    data = as_calibration(calibration, source)
+    data = batched(source, as_calibration(calibration, source), options.threads)
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):

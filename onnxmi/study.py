@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.analysis import Analysis, CalibrationLike, analyse, as_calibration
+from onnxmi.batching import batched
 from onnxmi.calibration import Calibration
 from onnxmi.capture import Progress, silent
 from onnxmi.choose_layers import Filter, chosen_layers
@@ -142,7 +143,7 @@ class Study:
 
 def study_of(model: Model, calibration: CalibrationLike, options: PruneOptions, held_back: float = HELD_BACK) -> Study:
     """Look a model and its samples through; nothing is measured yet."""
-    data = as_calibration(calibration, model)
+    data = batched(model, as_calibration(calibration, model), options.threads)
     analysis = analyse(model, data.one_run(np.arange(data.count), 3))
     layers, left_out = chosen_layers(model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
