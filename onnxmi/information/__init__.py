@@ -6,7 +6,8 @@ Measure with `MomentAccumulator`, score with `joint` (or the baselines of `score
 from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.histogram import JointHistogram, quantile_edges
-from onnxmi.information.least_squares import RIDGES, Repair, fit, output_error, regress, regress_cross
+from onnxmi.information.least_squares import RIDGES, Repair, fit, fit_missing, output_error, regress, regress_cross
+from onnxmi.information.missing import Missing
 from onnxmi.information.moments import MomentAccumulator, Moments
 from onnxmi.information.mutual_information import (
     discrete,
@@ -24,6 +25,7 @@ __all__ = [
     "RIDGES",
     "ClassMeans",
     "JointHistogram",
+    "Missing",
     "MomentAccumulator",
     "Moments",
     "NotFiniteError",
@@ -33,6 +35,7 @@ __all__ = [
     "backward_swaps",
     "discrete",
     "fit",
+    "fit_missing",
     "gaussian",
     "gaussian_mixture_labels",
     "joint",

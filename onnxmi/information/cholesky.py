@@ -74,19 +74,37 @@ def shifted(matrix: Floats, amount: float) -> Floats:
 
 def forward(lower: Floats, right: Floats) -> Floats:
     """Solve ``lower @ x = right``; lower (K, K) lower triangular, right (K, M). Returns (K, M)."""
-    size = lower.shape[0]
-    if size <= _LEAF:
-        return np.asarray(np.linalg.solve(lower, right), dtype=np.float64)
-    half = size // 2
-    top = forward(lower[:half, :half], right[:half])
-    return np.concatenate([top, forward(lower[half:, half:], right[half:] - lower[half:, :half] @ top)])
+    solved = np.array(right, dtype=np.float64)
+    _forward(lower, solved)
+    return solved
 
 
 def backward(lower: Floats, right: Floats) -> Floats:
     """Solve ``lower.T @ x = right``; lower (K, K) lower triangular, right (K, M). Returns (K, M)."""
+    solved = np.array(right, dtype=np.float64)
+    _backward(lower, solved)
+    return solved
+
+
+def _forward(lower: Floats, solved: Floats) -> None:
+    """Solve in place."""
     size = lower.shape[0]
     if size <= _LEAF:
-        return np.asarray(np.linalg.solve(lower.T, right), dtype=np.float64)
+        solved[:] = np.linalg.inv(lower) @ solved
+        return
     half = size // 2
-    bottom = backward(lower[half:, half:], right[half:])
-    return np.concatenate([backward(lower[:half, :half], right[:half] - lower[half:, :half].T @ bottom), bottom])
+    _forward(lower[:half, :half], solved[:half])
+    solved[half:] -= lower[half:, :half] @ solved[:half]
+    _forward(lower[half:, half:], solved[half:])
+
+
+def _backward(lower: Floats, solved: Floats) -> None:
+    """Solve in place."""
+    size = lower.shape[0]
+    if size <= _LEAF:
+        solved[:] = np.linalg.inv(lower).T @ solved
+        return
+    half = size // 2
+    _backward(lower[half:, half:], solved[half:])
+    solved[:half] -= lower[half:, :half].T @ solved[half:]
+    _backward(lower[:half, :half], solved[:half])

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike
 
 from onnxmi.information.arrays import Floats, Ints, NotFiniteError
 from onnxmi.information.cholesky import backward, forward, root, shifted
+from onnxmi.information.missing import Missing, checked
 from onnxmi.information.moments import Moments
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
 """Relative ridges tried by `fit`; infinity is the plain cut with its mean put right."""
-
-_Problem = tuple[Floats, Floats, Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class Repair:
 
 
 def regress_cross(
-    gram: Floats, cross: Floats, mean_x: Floats, mean_y: Floats, prior: Floats, ridge: float
+    gram: Floats, cross: Floats, mean_x: Floats, mean_y: Floats, prior: Floats | None, ridge: float
 ) -> tuple[Floats, Floats]:
     """Ridge regression of targets y on inputs x, from their covariances, shrunk towards given weights.
 
@@ -52,7 +51,7 @@ def regress_cross(
     gram : (S, S) covariance of x.
     cross : (S, M) covariance of x with y.
     mean_x, mean_y : (S,) and (M,).
-    prior : (S, M).
+    prior : (S, M), or None for zeros.
     ridge : 0 or more, relative to the mean variance of x; infinity returns the prior.
 
     Returns
@@ -65,17 +64,19 @@ def regress_cross(
     ValueError : a negative ridge, shapes that do not fit, or (NotFiniteError) products that overflowed.
     """
     shapes = (gram.shape, cross.shape, mean_x.shape, mean_y.shape)
-    features, targets = prior.shape
+    features, targets = cross.shape if prior is None else prior.shape
     if shapes != ((features, features), (features, targets), (features,), (targets,)):
-        raise ValueError(f"gram, cross, mean_x, mean_y have shapes {shapes}, which do not fit prior {prior.shape}")
+        raise ValueError(
+            f"gram, cross, mean_x, mean_y have shapes {shapes}, which do not fit prior {(features, targets)}"
+        )
     if not ridge >= 0.0:
         raise ValueError(f"ridge is {ridge}, expected 0 or more")
     if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
         raise NotFiniteError("products of rows are too large for their type")
-    weights = prior
+    weights = np.zeros_like(cross) if prior is None else prior
     if features and np.isfinite(ridge):
         shift = ridge * float(np.diagonal(gram).mean())
-        weights = prior + _solve(gram, shift, cross - gram @ prior)
+        weights = _solve(gram, shift, cross) if prior is None else prior + _solve(gram, shift, cross - gram @ prior)
     return weights, np.asarray(mean_y - mean_x @ weights)
 
 
@@ -98,8 +99,9 @@ def regress(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, *,
     ------
     ValueError : shapes that do not fit, no rows, or a negative ridge.
     """
-    chosen = _checked(moments, kept, weights, bias)
-    return regress_cross(*_problem(moments, chosen, weights, bias), ridge)
+    missing = Missing.of_cut(moments, _checked(moments, kept, weights, bias), weights)
+    change, shift = regress_cross(missing.gram, missing.cross, missing.mean_x, missing.mean_y, None, ridge)
+    return weights[np.asarray(kept, dtype=np.int64)] + change, bias + shift
 
 
 def output_error(
@@ -128,14 +130,37 @@ def fit(
     bias: Floats,
     ridges: Sequence[float] = RIDGES,
 ) -> Repair:
-    """Repair with the best ridge of a grid, judged on rows not fitted to, and only if it beats the plain cut there.
+    """Repair a cut consumer ``Y = X W + b``: `fit_missing` of what the features that are cut gave.
 
     Parameters
     ----------
     fit : moments of X to fit to.
-    held_out : moments of X to judge by. None judges on the rows of the fit by generalised cross-validation
-        (Craven and Wahba 1979): the error over ``(1 - df / n)**2`` with df the effective number of features.
+    held_out : moments of X to judge by, or None.
     kept, weights, bias : as in `regress`.
+    ridges : relative ridges, at least one.
+
+    Raises
+    ------
+    ValueError : as `regress`, or no ridges.
+    """
+    chosen = _checked(fit, kept, weights, bias)
+    judge = None if held_out is None else Missing.of_cut(held_out, chosen, weights)
+    plain = np.asarray(weights[chosen], dtype=np.float64)
+    return fit_missing(Missing.of_cut(fit, chosen, weights), judge, plain, bias, ridges)
+
+
+def fit_missing(
+    fit: Missing, held_out: Missing | None, plain: Floats, bias: Floats, ridges: Sequence[float] = RIDGES
+) -> Repair:
+    """Repair with the best ridge of a grid, judged on rows not fitted to, and only if it beats the plain cut there.
+
+    Parameters
+    ----------
+    fit : what is missing on the rows to fit to.
+    held_out : the same on rows to judge by. None judges on the rows of the fit by generalised cross-validation
+        (Craven and Wahba 1979): the error over ``(1 - df / n)**2`` with df the effective number of features.
+    plain : (S, M) weights of the plain cut, which the ridge shrinks towards.
+    bias : (M,) bias of the plain cut.
     ridges : relative ridges, at least one.
 
     Returns
@@ -144,43 +169,34 @@ def fit(
 
     Raises
     ------
-    ValueError : as `regress`, or no ridges.
+    ValueError : no ridges, or (NotFiniteError) moments that overflowed.
+
+    Notes
+    -----
+    A ridge costs one Cholesky factor and three products of (S, S) with (S, M).
     """
-    chosen = _checked(fit, kept, weights, bias)
     if not ridges:
         raise ValueError("no ridges to try")
-    judge = fit if held_out is None else held_out
-    inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, chosen, ridges)
-    problem = _problem(fit, chosen, weights, bias)
-    plain = np.asarray(weights[chosen], dtype=np.float64)
-    error_plain = output_error(judge, chosen, weights, bias, plain, bias)
+    judge = held_out or fit
+    inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, ridges)
+    error_plain = judge.error(np.zeros_like(plain), np.zeros_like(bias))
     best: tuple[float, float, Floats, Floats] | None = None
     for ridge in sorted(ridges, reverse=True):
-        new = regress_cross(*problem, ridge)
-        error = _inflated(output_error(judge, chosen, weights, bias, *new), inflation[ridge])
+        change, shift = regress_cross(fit.gram, fit.cross, fit.mean_x, fit.mean_y, None, ridge)
+        error = _inflated(judge.error(change, shift), inflation[ridge])
         if best is None or error < best[0]:
-            best = (error, ridge, *new)
+            best = (error, ridge, change, shift)
     assert best is not None
-    used = best[0] < error_plain
-    return Repair(*(best[2:] if used else (plain, bias)), best[1], error_plain, best[0], used)
+    error, ridge, change, shift = best
+    used = error < error_plain
+    new = (plain + change, bias + shift) if used else (plain, bias)
+    return Repair(*new, ridge, error_plain, error, used)
 
 
 def _checked(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats) -> Ints:
-    chosen = np.asarray(kept, dtype=np.int64)
-    if moments.mean.ndim != 1 or moments.count == 0:
-        raise ValueError(f"moments {moments.mean.shape} of {moments.count} rows: expected (K,) and a row or more")
-    if chosen.ndim != 1 or weights.shape != (moments.features, bias.size) or bias.ndim != 1:
+    if bias.ndim != 1 or weights.shape != (moments.features, bias.size):
         raise ValueError(f"{moments.features} features, weights {weights.shape}, bias {bias.shape} do not fit")
-    if np.unique(chosen).size != chosen.size or not set(chosen.tolist()) <= set(range(moments.features)):
-        raise ValueError(f"kept must be distinct features below {moments.features}")
-    return chosen
-
-
-def _problem(moments: Moments, chosen: Ints, weights: Floats, bias: Floats) -> _Problem:
-    """Gram, cross, mean_x, mean_y and prior of `regress_cross` for the plain cut of a consumer."""
-    covariance = moments.scatter[chosen] / moments.count
-    mean_y = moments.mean @ weights + bias
-    return covariance[:, chosen], covariance @ weights, moments.mean[chosen], mean_y, weights[chosen]
+    return checked(moments, kept, weights)
 
 
 def _solve(gram: Floats, shift: float, right: Floats) -> Floats:
@@ -208,10 +224,9 @@ def _negligible(gram: Floats) -> float:
     return float(gram.shape[0] * np.finfo(np.float64).eps * np.trace(gram))
 
 
-def _inflation(fit: Moments, chosen: Ints, ridges: Sequence[float]) -> dict[float, float]:
+def _inflation(fit: Missing, ridges: Sequence[float]) -> dict[float, float]:
     """``1 / (1 - df / n)**2`` of each ridge, infinite where the fit has no degrees of freedom left."""
-    gram = fit.scatter[np.ix_(chosen, chosen)] / fit.count
-    values = np.maximum(np.linalg.eigvalsh(gram), 0.0) if chosen.size else np.zeros(0)
+    values = np.maximum(np.linalg.eigvalsh(fit.gram), 0.0) if fit.mean_x.size else np.zeros(0)
     mean = float(values.mean()) if values.size else 0.0
     left = {ridge: 1.0 - (1.0 + _freedom(values, ridge * mean if mean else 0.0)) / fit.count for ridge in ridges}
     return {ridge: 1.0 / share**2 if share > 0.0 else np.inf for ridge, share in left.items()}

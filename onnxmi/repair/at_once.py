@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from onnxmi.branches import Branches, find_branches
 from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import RIDGES, Moments, fit
+from onnxmi.information import RIDGES, Missing
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.frame import Frame
-from onnxmi.repair.rounding import Regression, settle
+from onnxmi.repair.regression import Regression
+from onnxmi.repair.rounding import settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.rewrite import Replacement
 from onnxmi.statistics import Statistics
@@ -53,9 +52,8 @@ def repair_at_once(
             notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
             continue
         frame = Frame.of(model, graph, linear, keeping)
-        groups = range(len(frame.groups))
-        solved = [_solve(frame, group, fitted, judged, ridges) for group in groups]
-        solved = settle(frame, solved, [_regression(frame, group, fitted, judged) for group in groups])
+        regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
+        solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
         notes.append(note_of(linear, solved))
         if notes[-1].used:
             replacements.append(frame.replacement(solved))
@@ -68,28 +66,18 @@ def _lost(linear: Linear, keeping: Keeping, branches: Branches) -> bool:
     return not linear.kept_features(keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
-def _solve(
-    frame: Frame, group: int, fitted: Statistics, judged: Statistics | None, ridges: Sequence[float]
-) -> Solution:
-    """Regress the kept outputs on the kept inputs of one group, towards the plain cut."""
+def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Regression:
+    """What the kept inputs of one group are to make up for."""
     key, number = frame.linear.key, frame.groups[group]
-    own = fitted.moments[key].group(number)
-    other = None if judged is None else judged.moments[key].group(number)
-    weights, kept = frame.wanted(group), frame.features[group]
-    bias = np.zeros(weights.shape[1])  # the original bias adds to both sides: only its change is solved for
-    result = fit(own, other, kept, weights, bias, ridges)
-    spread = _spread(other or own, weights)
+    lost = (frame.features[group], frame.wanted(group))
+    own = Missing.of_cut(fitted.moments[key].group(number), *lost)
+    other = None if judged is None else Missing.of_cut(judged.moments[key].group(number), *lost)
+    return Regression(own, other, frame.plain(group))
+
+
+def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:
+    """Regress what is missing on the kept inputs of one group, towards the plain cut."""
+    result = regression.solve(ridges)
+    spread = regression.judge.total_variance(regression.plain) or 1.0
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(result.weights, result.bias, result.ridge, *errors, result.used)
-
-
-def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Regression:
-    key, number = frame.linear.key, frame.groups[group]
-    own = fitted.moments[key].group(number)
-    other = own if judged is None else judged.moments[key].group(number)
-    base = np.zeros((len(frame.features[group]), len(frame.outputs[group])))
-    return Regression(own, other, frame.features[group], frame.wanted(group), base)
-
-
-def _spread(moments: Moments, weights: np.ndarray) -> float:
-    return float(np.einsum("km,km->", weights, moments.covariance @ weights)) or 1.0

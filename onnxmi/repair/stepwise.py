@@ -22,14 +22,15 @@ from onnxmi.calibration import Calibration
 from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import MomentAccumulator, Moments, NotFiniteError, fit
+from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear, kept_scales, new_bias
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, inverse, remaining_rows
 from onnxmi.repair.rectified import RectifiedRows, refine
-from onnxmi.repair.rounding import Regression, settle
+from onnxmi.repair.regression import Regression
+from onnxmi.repair.rounding import settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
 from onnxmi.rewrite import Replacement, VectorReplacement, rewrite, slice_array
@@ -173,9 +174,9 @@ class _Walk:
         self._pending.remove(linear.nodes[0].index)
         measured = self._measure(linear, frame, self._tail(linear))
         try:
-            groups = range(len(frame.groups))
-            solved = [_solve(frame, group, measured) for group in groups]
-            solved = settle(frame, solved, [_regression(frame, group, measured) for group in groups])
+            regressions = measured.regressions()
+            solved = [_solve(regression, measured, group) for group, regression in enumerate(regressions)]
+            solved = settle(frame, solved, regressions)
         except NotFiniteError as error:  # the cut made something overflow that did not before
             return (), RepairNote(linear.label, used=False, reason=str(error))
         note = note_of(linear, solved)
@@ -266,12 +267,19 @@ class _Measured:
             threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
             self._rows[judges].append((inputs, wanted, threshold.astype(original.dtype)))
 
-    def moments(self, group: int) -> tuple[Moments, Moments | None]:
-        """Of the rows to fit to, and of those to judge by. Raises NotFiniteError."""
+    def regressions(self) -> list[Regression]:
+        """One for each kept group. Raises NotFiniteError."""
         if self._trouble is not None:
             raise self._trouble
-        judged = self._sums[True].moments().group(group) if self._judged else None
-        return self._sums[False].moments().group(group), judged
+        fitted, judged = self._sums[False].moments(), self._sums[True].moments() if self._judged else None
+        return [
+            Regression(
+                Missing.of_joint(fitted.group(group), len(features)),
+                None if judged is None else Missing.of_joint(judged.group(group), len(features)),
+                self._frame.plain(group),
+            )
+            for group, features in enumerate(self._frame.features)
+        ]
 
     def rectified(self, group: int, judges: bool) -> RectifiedRows | None:
         """The rows themselves, where the result goes through a Relu."""
@@ -292,30 +300,15 @@ def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) 
     return Replacement(linear, linear.weights.encoded(model, sliced, kept_scales(graph, linear, keeping)), shift)
 
 
-def _solve(frame: Frame, group: int, measured: _Measured) -> Solution:
+def _solve(regression: Regression, measured: _Measured, group: int) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
-    kept, targets = _missing(frame, group)
-    fitted, judged = measured.moments(group)
-    result = fit(fitted, judged, kept, targets, np.zeros(targets.shape[1]))
-    plain = frame.plain(group)
-    spread = _spread(fitted, plain)
-    weights, shift = plain + result.weights, result.bias
+    result = regression.solve()
+    spread = regression.fitted.total_variance(regression.plain) or 1.0
+    weights, shift = result.weights, result.bias
     if result.used:
         weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(weights, shift, result.ridge, *errors, result.used)
-
-
-def _missing(frame: Frame, group: int) -> tuple[Samples, Floats]:
-    """Of the features that `Frame.joined` gives: which are inputs, and the weights that give what is missing."""
-    inputs, outputs = len(frame.features[group]), len(frame.outputs[group])
-    return np.arange(inputs), np.concatenate([np.zeros((inputs, outputs)), np.eye(outputs)])
-
-
-def _regression(frame: Frame, group: int, measured: _Measured) -> Regression:
-    kept, targets = _missing(frame, group)
-    fitted, judged = measured.moments(group)
-    return Regression(fitted, fitted if judged is None else judged, kept, targets, frame.plain(group))
 
 
 def _for_relu(measured: _Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
@@ -325,9 +318,3 @@ def _for_relu(measured: _Measured, group: int, weights: Floats, shift: Floats, r
         return weights, shift
     refined = refine(rows, weights, shift, ridge)
     return refined if judge.error(*refined) < judge.error(weights, shift) else (weights, shift)
-
-
-def _spread(moments: Moments, plain: Floats) -> float:
-    """Total variance of the targets: of the plain cut's results plus what they miss."""
-    lift = np.concatenate([plain, np.eye(plain.shape[1])])
-    return float(np.einsum("km,km->", lift, moments.covariance @ lift)) or 1.0

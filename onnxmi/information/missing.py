@@ -1,0 +1,106 @@
+"""What the plain cut misses of a linear consumer's results: its moments beside those of the features that stay.
+
+A repair predicts what is missing, so a regression needs nothing else: of S features that stay and M results, the
+moments of S features and their covariance with M, not those of all features or of S + M.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxmi.information.arrays import Floats, Ints
+from onnxmi.information.moments import Moments
+
+
+@dataclass(frozen=True, eq=False)
+class Missing:
+    """Features that stay, x, beside what the plain cut misses of the results, y.
+
+    Attributes
+    ----------
+    count : number of rows.
+    mean_x, mean_y : (S,) and (M,).
+    gram : (S, S) covariance of x.
+    cross : (S, M) covariance of x with y.
+    variance : sum of the variances of y.
+    """
+
+    count: int
+    mean_x: Floats
+    mean_y: Floats
+    gram: Floats
+    cross: Floats
+    variance: float
+
+    @classmethod
+    def of_cut(cls, moments: Moments, kept: ArrayLike, weights: Floats) -> Missing:
+        """For ``Y = X W`` on the kept features of X: what the other features gave.
+
+        Parameters
+        ----------
+        moments : of X (K features, no group axes), at least one row.
+        kept : (S,) features that stay.
+        weights : (K, M) W.
+
+        Raises
+        ------
+        ValueError : shapes that do not fit, or no rows.
+        """
+        chosen = checked(moments, kept, weights)
+        cut = np.setdiff1d(np.arange(moments.features), chosen)
+        rest = np.asarray(weights[cut], dtype=np.float64)
+        tied = moments.scatter[:, cut] @ rest / moments.count
+        return cls(
+            moments.count,
+            moments.mean[chosen],
+            moments.mean[cut] @ rest,
+            moments.scatter[np.ix_(chosen, chosen)] / moments.count,
+            tied[chosen],
+            max(float((rest * tied[cut]).sum()), 0.0),
+        )
+
+    @classmethod
+    def of_joint(cls, moments: Moments, features: int) -> Missing:
+        """From the moments of x and y side by side: the first ``features`` are x. Raises ValueError without rows."""
+        _require_rows(moments)
+        scatter, mean = moments.scatter, moments.mean
+        return cls(
+            moments.count,
+            mean[:features],
+            mean[features:],
+            scatter[:features, :features] / moments.count,
+            scatter[:features, features:] / moments.count,
+            float(np.diagonal(scatter)[features:].sum()) / moments.count,
+        )
+
+    def error(self, change: Floats, shift: Floats) -> float:
+        """``E ||y - x A - b||**2``, summed over results, of A (S, M) and b (M,).
+
+        Relative to the variance of y it is right to some 1e-15, by which an error that is 0 may seem to be more.
+        """
+        spread = self.variance - float((change * (2.0 * self.cross - self.gram @ change)).sum())
+        offset = self.mean_y - self.mean_x @ change - shift
+        return max(spread, 0.0) + float(offset @ offset)
+
+    def total_variance(self, plain: Floats) -> float:
+        """Sum of the variances of ``x P + y``, the results as they should be, for the plain cut P (S, M)."""
+        return max(self.variance + float((plain * (2.0 * self.cross + self.gram @ plain)).sum()), 0.0)
+
+
+def checked(moments: Moments, kept: ArrayLike, weights: Floats) -> Ints:
+    """Return ``kept`` as indices; raises ValueError unless they, the weights and the moments fit together."""
+    chosen = np.asarray(kept, dtype=np.int64)
+    _require_rows(moments)
+    if chosen.ndim != 1 or weights.ndim != 2 or weights.shape[0] != moments.features:
+        raise ValueError(f"{moments.features} features and weights {weights.shape} do not fit")
+    if np.unique(chosen).size != chosen.size or not set(chosen.tolist()) <= set(range(moments.features)):
+        raise ValueError(f"kept must be distinct features below {moments.features}")
+    return chosen
+
+
+def _require_rows(moments: Moments) -> None:
+    if moments.mean.ndim != 1 or moments.count == 0:
+        raise ValueError(f"moments {moments.mean.shape} of {moments.count} rows: expected (K,) and a row or more")
