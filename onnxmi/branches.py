@@ -166,7 +166,7 @@ class _Finder:
         for linear in find_linears(self.model.graph, self.graph):
             if not linear.lens.pure or linear.kept_features(self.keeping).any():
                 continue
-            for node, bias in zip(linear.nodes, linear.biases, strict=True):
+            for node, bias in zip(linear.ends, linear.biases, strict=True):
                 if not self._is_empty(node.outputs[0]):
                     yield self._constant(linear, node, bias)
 

@@ -43,6 +43,25 @@ class View:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """Operand positions of what integers stand for.
+
+    Attributes
+    ----------
+    scale : int or None
+        The weights' scale; None where a later operator multiplies by it, as of an activation quantised as it comes.
+    zero : int
+        The weights' zero point.
+    read : pair of int or None
+        Scale and zero point of an activation that is quantised with stored ones.
+    """
+
+    scale: int | None
+    zero: int
+    read: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Lens:
     """How one operator's arrays look as rows and matrices.
 
@@ -62,6 +81,8 @@ class Lens:
         The result is the product and the bias, and nothing else is done to it.
     stream : int or None
         Position of an operand that is added to the product, too.
+    quantised : Quantised or None
+        For operators on integers.
     """
 
     count: Callable[[View, Array], int]
@@ -75,6 +96,7 @@ class Lens:
     spatial: bool = False
     pure: bool = True
     stream: int | None = None
+    quantised: Quantised | None = None
 
 
 # -- Gemm and MatMul --------------------------------------------------------------------------------------------------
@@ -158,10 +180,19 @@ LENSES: Mapping[tuple[str, str], Lens] = {
     (MICROSOFT, "TransposeMatMul"): Lens(*_MATRICES, bias=None),
     (MICROSOFT, "FusedConv"): Lens(*_CONV, spatial=True, pure=False, stream=3),
     (MICROSOFT, "Attention"): Lens(*_MATRICES, pure=False),
+    ("", "MatMulInteger"): Lens(*_MATRICES, bias=None, quantised=Quantised(None, 3)),
+    ("", "ConvInteger"): Lens(*_CONV, bias=None, spatial=True, pure=False, quantised=Quantised(None, 3)),
+    (MICROSOFT, "MatMulIntegerToFloat"): Lens(*_MATRICES, bias=6, quantised=Quantised(3, 5)),
+    (MICROSOFT, "DynamicQuantizeMatMul"): Lens(*_MATRICES, bias=4, quantised=Quantised(2, 3)),
+    ("", "QLinearMatMul"): Lens(*_MATRICES, weight=3, bias=None, pure=False, quantised=Quantised(4, 5, (1, 2))),
+    **dict.fromkeys(
+        (("", "QLinearConv"), (MICROSOFT, "QLinearConv")),
+        Lens(*_CONV, weight=3, bias=8, spatial=True, pure=False, quantised=Quantised(4, 5, (1, 2))),
+    ),
 }
 """(domain, operator) -> its lens."""
 
-CONVOLUTIONS = frozenset(op for (_, op), lens in LENSES.items() if lens.spatial)
+CONVOLUTIONS = frozenset(op for (_, op), lens in LENSES.items() if lens.spatial and not lens.quantised)
 
 # Operators that add a stored vector to what they read, besides Add: (domain, operator) -> the vector's operand.
 ADDERS: Mapping[tuple[str, str], int] = {

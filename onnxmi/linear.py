@@ -7,7 +7,7 @@ of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's featur
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,7 +18,8 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping, Term, coordinates, kept_mask
 from onnxmi.lenses import ADDERS, LENSES, Lens, View
 from onnxmi.model import Graph, Model, Node
-from onnxmi.stored import Parameter, Use, find_parameter, is_made_up, is_shared, known_value, readers
+from onnxmi.quantised import read_quantised
+from onnxmi.stored import Coding, Parameter, Use, find_parameter, is_made_up, is_shared, known_value, readers
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -51,8 +52,14 @@ class Linear:
     ----------
     nodes : tuple of Node
         Usually one; several share a weight in a two-tower model.
+    ends : tuple of Node
+        Those that make the products: the same nodes, or where integers are scaled later, what does that.
     lens : Lens
         How its arrays look as rows and matrices.
+    taps : tuple of str
+        The activations, before they are quantised where that depends on them.
+    read : pair of float or None
+        Scale and zero point of a quantised activation.
     weights : Parameter
         What the weight is stored as.
     slots : tuple of (int, int)
@@ -72,7 +79,10 @@ class Linear:
     """
 
     nodes: tuple[Node, ...]
+    ends: tuple[Node, ...]
     lens: Lens
+    taps: tuple[str, ...]
+    read: tuple[float, float] | None
     weights: Parameter
     slots: tuple[Use, ...]
     groups: int
@@ -93,11 +103,6 @@ class Linear:
     def label(self) -> str:
         """A name for people."""
         return self.nodes[0].label
-
-    @property
-    def taps(self) -> tuple[str, ...]:
-        """The activations."""
-        return tuple(node.inputs[self.lens.activation] for node in self.nodes)
 
     @property
     def weight_name(self) -> str:
@@ -130,63 +135,93 @@ class Linear:
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}
-    sharing: dict[tuple[str, str, str], list[tuple[Node, Parameter]]] = defaultdict(list)
+    sharing: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
     for node in graph.nodes:
         lens = LENSES.get((node.domain, node.op))
-        if lens is not None and (node.index, lens.activation) in contracted and _fits(graph, channels, node, lens):
-            weights = find_parameter(graph, node, lens.weight)
-            if weights is not None and channels.axes.get(weights.name):
-                sharing[node.domain, node.op, weights.name].append((node, weights))
+        if lens is not None and (node.index, lens.activation) in contracted and _fits(channels, node, lens):
+            found = _find(graph, node, lens)
+            if found is not None and channels.axes.get(found.weights.name) and found.tap in channels.axes:
+                sharing[node.domain, node.op, found.weights.name].append(found)
     return tuple(_linear(graph, channels, tuple(found)) for found in sharing.values())
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One node of a linear operator; see `Linear`."""
+
+    node: Node
+    end: Node
+    tap: str
+    weights: Parameter
+    read: tuple[float, float] | None = None
 
 
 _TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
 
 
-def _fits(graph: Graph, channels: ChannelGraph, node: Node, lens: Lens) -> bool:
-    weight, activation = channels.axes.get(node.inputs[lens.weight]), node.inputs[lens.activation]
-    if weight is None or activation not in channels.axes or node.outputs[0] not in channels.axes:
+def _fits(channels: ChannelGraph, node: Node, lens: Lens) -> bool:
+    weight = channels.axes.get(node.inputs[lens.weight])
+    if weight is None or node.inputs[lens.activation] not in channels.axes or node.outputs[0] not in channels.axes:
         return False
     if any(node.attributes.get(name, 0) for name in _TURNED):
         return False
     if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         return False
-    matrix = lens.spatial or len(weight) == 2
-    return matrix and activation not in graph.folded and all(term.size for term in weight)
+    return (lens.spatial or len(weight) == 2) and all(term.size for term in weight)
 
 
-def _linear(graph: Graph, channels: ChannelGraph, found: tuple[tuple[Node, Parameter], ...]) -> Linear:
-    nodes = tuple(node for node, _ in found)
-    node, weights = found[0]
+def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
+    """None where the weights depend on what the model is fed, or the activation does not."""
+    tap, weights = node.inputs[lens.activation], find_parameter(graph, node, lens.weight)
+    if weights is None or tap in graph.folded:
+        return None
+    if lens.quantised is None:
+        return _Found(node, node, tap, weights)
+    maker = graph.producers.get(tap)
+    if maker is not None and maker.op == "DynamicQuantizeLinear":
+        tap = maker.inputs[0]
+    coded = read_quantised(graph, node, lens.quantised, 0 if lens.spatial else 1)
+    if coded is None:
+        return None
+    return _Found(node, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
+
+
+def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
+    node, weights, end = found[0].node, found[0].weights, found[0].end
+    nodes = tuple(one.node for one in found)
     lens = LENSES[node.domain, node.op]
     shape = tuple(term.size for term in channels.axes[weights.name])
-    biases = tuple(_bias(graph, channels, n, lens) for n in nodes)
+    biases = tuple(_bias(graph, channels, one, lens) for one in found)
     axis = 1 if lens.spatial else -1
     turned = node.attributes.get("transB", 0)
-    made = channels.axes[node.outputs[0]] if lens.pure else channels.axes[weights.name][:: -1 if turned else 1]
+    made = channels.axes[end.outputs[0]] if lens.pure else channels.axes[weights.name][:: -1 if turned else 1]
     outputs = channels.axes[node.outputs[0]][axis] if lens.spatial else made[-1]
     return Linear(
         nodes=nodes,
+        ends=tuple(one.end for one in found),
         lens=lens,
+        taps=tuple(one.tap for one in found),
+        read=found[0].read,
         weights=weights,
-        slots=tuple(dict.fromkeys(one.use for _, one in found)),
+        slots=tuple(dict.fromkeys(one.weights.use for one in found)),
         groups=int(node.attributes.get("group", 1)) if lens.spatial else 1,
         biases=biases,
-        channels=channels.axes[node.inputs[lens.activation]][axis],
+        channels=channels.axes[found[0].tap][axis],
         outputs=outputs,
         kernel=shape[2:] if lens.spatial else (),
         obstacle=_obstacle_of_weights(graph, nodes, lens, weights)
-        or _obstacle_of_biases(graph, channels, nodes, biases, outputs.size),
+        or _obstacle_of_biases(graph, channels, nodes, lens, biases, outputs.size),
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
     )
 
 
-def _bias(graph: Graph, channels: ChannelGraph, node: Node, lens: Lens) -> Bias | None:
+def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bias | None:
+    node = found.node
     if lens.bias is not None:
         given = len(node.inputs) > lens.bias and node.inputs[lens.bias]
-        return Bias(node.index, lens.bias, _own(graph, node, lens.bias)) if given else None
-    after = graph.consumers.get(node.outputs[0], ())
+        return Bias(node.index, lens.bias, _coded(graph, found, lens, lens.bias)) if given else None
+    after = graph.consumers.get(found.end.outputs[0], ())
     if len(after) != 1:
         return None
     adder, operand = after[0]
@@ -194,8 +229,17 @@ def _bias(graph: Graph, channels: ChannelGraph, node: Node, lens: Lens) -> Bias 
     if place == operand or place >= len(adder.inputs) or not adder.inputs[place]:
         return None
     stored = _own(graph, adder, place)
-    width = channels.axes[node.outputs[0]][-1].size
+    width = channels.axes[found.end.outputs[0]][-1].size
     return Bias(adder.index, place, stored) if stored and _shape(graph, channels, stored.name) == (width,) else None
+
+
+def _coded(graph: Graph, found: _Found, lens: Lens, operand: int) -> Parameter | None:
+    """The parameter of a node's own bias, which has the scales of activation and weights where those are stored."""
+    stored = _own(graph, found.node, operand)
+    quantised, coding = lens.quantised, found.weights.coding
+    if stored is None or quantised is None or quantised.read is None or coding is None:
+        return stored
+    return replace(stored, coding=Coding((found.node.inputs[quantised.read[0]], *coding.scales), "", 0))
 
 
 def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -224,13 +268,22 @@ def _obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weig
         return "its weight is not stored"
     if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
         return "its weight is quantised in groups"
+    if weights.coding is not None and not weights.coding.scales:
+        return "the scale of its weight is not found"
     return None
 
 
 def _obstacle_of_biases(
-    graph: Graph, channels: ChannelGraph, nodes: tuple[Node, ...], biases: tuple[Bias | None, ...], width: int
+    graph: Graph,
+    channels: ChannelGraph,
+    nodes: tuple[Node, ...],
+    lens: Lens,
+    biases: tuple[Bias | None, ...],
+    width: int,
 ) -> str | None:
     """Why a repaired bias could not be written back."""
+    if lens.quantised is not None and not lens.pure and None in biases:
+        return "it is quantised and has no bias"
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
     if len(set(scales)) > 1 or not all(scales[0]):
         return "it scales its product or its bias by nothing, or differently at each use"
@@ -259,9 +312,11 @@ def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kep
 
 
 def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
-    """Type of the weights as the operator sees them."""
+    """Type of the weights as the operator sees them; of quantised ones that of their scale."""
+    if linear.weights.coding is not None and linear.weights.coding.scales:
+        return model.graph.constant_dtype(linear.weights.coding.scales[0])
     node, operand = linear.nodes[0], linear.lens.weight
-    if linear.weights.coding is None and linear.weights.use == (node.index, operand):
+    if linear.weights.use == (node.index, operand):
         return linear.weights.dtype(model)
     return known_value(model, node.inputs[operand]).dtype
 
@@ -287,6 +342,9 @@ def row_count(linear: Linear, activation: Array) -> int:
 
 def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     """Return the input features at some rows, (groups, rows, K); `places` index the rows that `row_count` counts."""
+    if linear.read is not None:
+        scale, zero = linear.read
+        activation = (activation.astype(np.float32) - np.float32(zero)) * np.float32(scale)
     return linear.lens.rows(linear.view, activation, places)
 
 

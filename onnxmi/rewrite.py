@@ -131,12 +131,12 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
         for slot in linear.slots:
             editor.set_input(*slot, name)
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
-    for node, bias in zip(linear.nodes, linear.biases, strict=True):
+    for node, end, bias in zip(linear.nodes, linear.ends, linear.biases, strict=True):
         value = new_bias(model, linear, bias, replacement.shift, outputs)
         if bias is not None and bias.stored is not None:
             editor.set_input(*bias.stored.use, editor.add_initializer(bias.stored.name, value))
         elif linear.lens.bias is None:
-            editor.add_after(node.index, "Add", value)
+            editor.add_after(end.index, "Add", value)
         else:
             added = editor.add_initializer(f"{linear.weight_name}.bias", value)
             editor.set_input(node.index, linear.lens.bias, added)

@@ -33,13 +33,15 @@ class Coding:
 
     Attributes
     ----------
-    scale, zero : str
-        Tensors of one entry, or of one an index along an axis; zero may be "", which is 0.
+    scales : tuple of str
+        Tensors of one entry, or of one an index along an axis, whose product is the scale.
+    zero : str
+        Another such tensor; "" is 0.
     axis : int
         That axis.
     """
 
-    scale: str
+    scales: tuple[str, ...]
     zero: str
     axis: int
 
@@ -108,16 +110,17 @@ class Parameter:
     def _numbers(self, model: Model, rank: int, kept: Ints | None) -> tuple[Array, Array]:
         """Scale and zero point as arrays that broadcast over the values."""
         assert self.coding is not None
-        found = []
-        for name in (self.coding.scale, self.coding.zero):
-            value = known_value(model, name).astype(np.float64).reshape(-1) if name else np.zeros(1)
-            if value.size > 1 and kept is not None:
-                value = value[kept]
-            shape = [1] * rank
-            if rank:
-                shape[self.coding.axis % rank] = value.size
-            found.append(value.reshape(shape))
-        return found[0], found[1]
+        coding = self.coding
+
+        def number(name: str) -> Array:
+            value = known_value(model, name).astype(np.float64).reshape(-1)
+            value = value[kept] if value.size > 1 and kept is not None else value
+            return value.reshape([value.size if axis == coding.axis % rank else 1 for axis in range(rank)])
+
+        scale = np.ones([1] * rank)
+        for name in coding.scales:
+            scale = scale * number(name)
+        return scale, number(coding.zero) if coding.zero else np.zeros([1] * rank)
 
 
 def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -142,7 +145,7 @@ def _coding(graph: Graph, node: Node) -> Coding | None:
     zero = node.inputs[2] if len(node.inputs) > 2 else ""
     known = all(graph.is_constant(name) for name in (node.inputs[1], zero) if name)
     plain = known and len(graph.constant_shape(node.inputs[1])) < 2
-    return Coding(node.inputs[1], zero, int(node.attributes.get("axis", 1))) if plain else None
+    return Coding((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
 
 
 def readers(graph: Graph, name: str) -> Iterator[Use]:

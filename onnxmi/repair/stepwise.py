@@ -226,7 +226,7 @@ class _Walk:
             return linear.weight_name
         pieces, (node, operand) = self._cut.pieces, linear.slots[0]
         result = self._model.graph.nodes[node].outputs[0]
-        behind_bias = node == linear.nodes[0].index and linear.biases[0] is None and linear.lens.bias is None
+        behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.lens.bias is None
         return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
 
     def _name_of_bias(self, linear: Linear) -> str:
@@ -236,7 +236,7 @@ class _Walk:
             node, operand = bias.stored.use
             return pieces.result_operand(self._model.graph.nodes[node].outputs[0], operand)
         operand = 1 if linear.lens.bias is None else linear.lens.bias
-        return pieces.result_operand(linear.nodes[0].outputs[0], operand)
+        return pieces.result_operand(linear.ends[0].outputs[0], operand)
 
 
 class _Measured:
@@ -254,7 +254,8 @@ class _Measured:
         self, judges: bool, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None
     ) -> None:
         """Take in one batch."""
-        undo = inverse(self._scale).astype(original.dtype)
+        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
+        undo = inverse(self._scale).astype(kind)
         drift = None if stream is None else (stream[0] - stream[1]) * undo
         inputs, wanted = self._frame.targets(original, cut, places, drift)
         try:
@@ -263,9 +264,9 @@ class _Measured:
             self._trouble = error  # the other batches have to advance all the same
         self._judged |= judges
         if self._tail.rectified:
-            level = self._offset.astype(original.dtype) + (0 if stream is None else stream[1])
+            level = self._offset.astype(kind) + (0 if stream is None else stream[1])
             threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
-            self._rows[judges].append((inputs, wanted, threshold.astype(original.dtype)))
+            self._rows[judges].append((inputs, wanted, threshold.astype(kind)))
 
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""

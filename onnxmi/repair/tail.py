@@ -45,7 +45,7 @@ def find_tail(model: Model, linear: Linear) -> Tail:
         offset = bias.stored.value(model).astype(np.float64) * linear.beta
     if not linear.lens.pure:
         return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
-    result = node.outputs[0]
+    result = linear.ends[0].outputs[0]
     if bias is not None and _is_add(graph.nodes[bias.node]):
         result = graph.nodes[bias.node].outputs[0]
     reader = _only_reader(graph, result)
