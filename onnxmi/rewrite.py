@@ -173,28 +173,31 @@ def _remove_branches(
     editor.remove(branches.removed, branches.absent)
 
 
-def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, int]:
-    """Axis with a ragged atom -> the other axis that holds its outer atom (absent where both lie on one axis)."""
-    found: dict[int, int] = {}
+def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, list[int]]:
+    """Axis with ragged atoms -> the other axes that hold their outer atoms (absent where both lie on one axis)."""
+    found: dict[int, set[int]] = defaultdict(set)
     for axis, term in enumerate(axes):
         held = {atom.id for atom in atoms(term)}
         for atom in held:
             over = keeping[atom].over if atom in keeping else None
             if over is not None and over not in held:
-                found[axis] = next(i for i, other in enumerate(axes) if over in {a.id for a in atoms(other)})
-    return found
+                found[axis].add(next(i for i, other in enumerate(axes) if over in {a.id for a in atoms(other)}))
+    return {axis: sorted(outer) for axis, outer in found.items()}
 
 
-def _ragged_index(axes: Axes, axis: int, outer_axis: int, keeping: Keeping) -> Indices:
-    """Kept positions of an axis for every kept row of the outer axis, shaped to broadcast over the array."""
-    rows = np.flatnonzero(kept_mask(axes[outer_axis], keeping))
-    overs = {atom.id for atom in atoms(axes[outer_axis])}
-    context = {over: coordinates(axes[outer_axis], over)[rows] for over in overs}
+def _ragged_index(axes: Axes, axis: int, outer: Sequence[int], keeping: Keeping) -> Indices:
+    """Kept positions of an axis for every kept row of the outer axes, shaped to broadcast over the array."""
+    rows = [np.flatnonzero(kept_mask(axes[other], keeping)) for other in outer]
+    context = {
+        atom.id: coordinates(axes[other], atom.id)[place.reshape(-1)]
+        for other, place in zip(outer, np.meshgrid(*rows, indexing="ij"), strict=True)
+        for atom in atoms(axes[other])
+    }
     mask = kept_mask(axes[axis], keeping, context)
-    positions = np.nonzero(mask)[1].reshape(len(rows), -1)
-    shape = [1] * len(axes)
-    shape[outer_axis], shape[axis] = positions.shape
-    return (positions if outer_axis < axis else positions.T).reshape(shape)
+    positions = np.nonzero(mask)[1].reshape(*map(len, rows), -1)
+    sizes = dict(zip((*outer, axis), positions.shape, strict=True))
+    in_order = positions.transpose(np.argsort((*outer, axis)))
+    return in_order.reshape([sizes.get(number, 1) for number in range(len(axes))])
 
 
 def _slice_stored(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:

@@ -99,18 +99,24 @@ def axes_mask(axes: Axes, keeping: Keeping) -> NDArray[np.bool_]:
 
 
 def _axis_mask(axes: Axes, axis: int, keeping: Keeping) -> NDArray[np.bool_]:
-    term = axes[axis]
-    here = {atom.id for atom in atoms(term)}
-    overs = {kept.over for atom in here if (kept := keeping.get(atom)) is not None and kept.over not in {None, *here}}
-    shape = [1] * len(axes)
-    shape[axis] = term.size
-    if not overs:
-        return kept_mask(term, keeping).reshape(shape)
-    outer = next(i for i, other in enumerate(axes) if overs & {atom.id for atom in atoms(other)})
-    context = {atom.id: coordinates(axes[outer], atom.id) for atom in atoms(axes[outer])}
-    mask = kept_mask(term, keeping, context)
-    shape[outer] = axes[outer].size
-    return (mask if outer < axis else mask.T).reshape(shape)
+    """What stays of one axis: one factor for what depends on it alone, and one for each axis that says which parts."""
+    here = {atom.id for atom in atoms(axes[axis])}
+    overs = {atom: keeping[atom].over for atom in here & keeping.keys()}
+    alone = {atom: keeping[atom] for atom, over in overs.items() if over is None or over in here}
+    mask = kept_mask(axes[axis], alone).reshape(_along(axes, axis))
+    for outer, term in enumerate(axes):
+        parts = {atom.id for atom in atoms(term)} if outer != axis else set()
+        ragged = {atom: keeping[atom] for atom, over in overs.items() if atom not in alone and over in parts}
+        if ragged:
+            place = {part: coordinates(term, part) for part in parts}
+            found = kept_mask(axes[axis], ragged, place)
+            mask = mask & (found if outer < axis else found.T).reshape(_along(axes, axis, outer))
+    return mask
+
+
+def _along(axes: Axes, *chosen: int) -> list[int]:
+    """Shape of a tensor with size one on all axes but the chosen ones."""
+    return [term.size if axis in chosen else 1 for axis, term in enumerate(axes)]
 
 
 def check_equivalence(

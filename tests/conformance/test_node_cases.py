@@ -44,8 +44,13 @@ def test_cutting_around_an_operator_is_exact(operator: str) -> None:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_cutting_around_a_written_out_function_is_exact(chunk: int) -> None:
-    cases = _sample(by_operator()[EXPANDED][chunk::CHUNKS], FUNCTIONS, str(chunk))
-    found = _examine_all(cases, elementwise=False)
+    cases = by_operator()[EXPANDED][chunk::CHUNKS]
+    random.Random(str(chunk)).shuffle(cases)
+    found = Outcome()
+    for tried, case in enumerate(cases):  # some have nothing to cut; which are drawn depends on onnx's version
+        if not EVERY and tried >= FUNCTIONS and found.layers:
+            break
+        found.add(examine(case, elementwise=False))
     assert not found.failures, "\n".join(found.failures)
     assert found.layers
 

@@ -106,6 +106,31 @@ def test_two_ragged_atoms_over_one_outer_atom(inputs: list[list[int]], outputs: 
     assert_array_equal(slice_array(weight, (Product((GROUP, outer)), inner), keeping), np.array(wanted))
 
 
+pairs_of_sets = st.lists(st.sets(st.integers(0, 6), min_size=3, max_size=3), min_size=2, max_size=2)
+
+
+@given(kept_sets, pairs_of_sets, st.permutations(range(3)))
+def test_two_ragged_atoms_over_two_axes(inner: list[list[int]], outer: list[set[int]], order: list[int]) -> None:
+    """Space moved into channels, as DepthToSpace does it: each part of a channel has rows of its own."""
+    others = [sorted(one) for one in outer]
+    keeping = {INNER.id: Kept(np.array(inner), GROUP.id), OUT.id: Kept(np.array(others), KERNEL.id)}
+    axes, array = (GROUP, Product((INNER, OUT)), KERNEL), numbered(3, 35, 2)
+    expected = np.array(
+        [
+            [
+                [array[g, i * 7 + o, k] for k, o in enumerate(pair)]
+                for i in inner[g]
+                for pair in zip(*others, strict=True)
+            ]
+            for g in range(3)
+        ]
+    )
+    made = slice_array(array.transpose(order), tuple(axes[i] for i in order), keeping)
+    assert_array_equal(made, expected.transpose(order))
+    mask = axes_mask(tuple(axes[i] for i in order), keeping)
+    assert sorted(array.transpose(order)[mask].tolist()) == sorted(made.reshape(-1).tolist())
+
+
 @given(kept_sets, st.booleans())
 def test_the_mask_of_the_oracle_and_the_slice_agree(sets: list[list[int]], turned: bool) -> None:
     """They are written independently: the kept entries in order are the slice."""
