@@ -13,7 +13,7 @@ the information that the dimensions kept tell about the full score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.dims.channel_graph import ChannelGraph, Layer
-from onnxmi.dims.term import Dim, Keeping, Product, Term, coordinates, kept_mask
+from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
+from onnxmi.dims.term import Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
 from onnxmi.information import Moments
 from onnxmi.model import Graph, Node
 from onnxmi.rows import Batch, sizes
@@ -53,6 +53,12 @@ class ScoreProduct:
         The padding of the queries and of the keys.
     softmax : bool
         Whether a softmax over the keys follows, which does not see what is the same for every key.
+    packed : int
+        Heads in the last axis of both, (batch, positions, heads * d); 0 where they have an axis of their own.
+    turned : bool
+        Whether the keys are (..., j, d).
+    bias : array or None
+        What the operator itself adds to the queries, keys and values: a vector with the entries of all three.
     """
 
     node: Node
@@ -62,6 +68,9 @@ class ScoreProduct:
     axes: tuple[int, ...]
     masks: tuple[str | None, str | None]
     softmax: bool
+    packed: int = 0
+    turned: bool = False
+    bias: Array | None = None
 
     @property
     def key(self) -> str:
@@ -85,6 +94,7 @@ class ScoreProduct:
 
     def measure(self, queries: Array, keys: Array, batch: Batch) -> Moments:
         """Second moments of the shares over one batch: (groups, d, d), the count being that of queries."""
+        queries, keys = self._unpacked(queries, keys)
         dims = [size for axis in self._shape(queries.shape[:-2]) for size in axis]
         queries = queries.reshape(*dims, *queries.shape[-2:])
         keys = keys.reshape(*dims, *keys.shape[-2:]).swapaxes(-1, -2)
@@ -103,6 +113,14 @@ class ScoreProduct:
         scatter = np.asarray(shares.sum(axis=others)).reshape(-1, *shares.shape[-2:])
         count = round(float(np.broadcast_to(query_weights, (*queries.shape[:-1], 1)).sum()) / scatter.shape[0])
         return Moments(count, np.zeros(scatter.shape[:-1]), scatter)
+
+    def _unpacked(self, queries: Array, keys: Array) -> tuple[Array, Array]:
+        """Queries (..., i, d) and keys (..., d, j)."""
+        if self.bias is not None:  # that of the keys is the same for every key
+            queries = queries + self.bias[: queries.shape[-1]].astype(queries.dtype)
+        if self.packed:
+            queries, keys = (a.reshape(*a.shape[:2], self.packed, -1).swapaxes(1, 2) for a in (queries, keys))
+        return queries, keys.swapaxes(-1, -2) if self.turned else keys
 
     def _shape(self, leading: Sequence[int]) -> list[list[int]]:
         """Sizes of the runs of each leading axis."""
@@ -136,20 +154,68 @@ def find_score_products(
     operands: dict[int, set[int]] = {}
     wanted = {layer.id for layer in channels.layers}
     for contraction in channels.contractions:
-        if isinstance(contraction.term, Dim) and contraction.term.id in wanted:
+        if any(atom.id in wanted for atom in atoms(contraction.term)):  # several times where pairs of them are turned
             operands.setdefault(contraction.node, set()).add(contraction.operand)
-    nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if found == {0, 1})
-    made = (_score_product(graph, channels, node, masks) for node in nodes if node.op == "MatMul" and not node.domain)
+    nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if {0, 1} <= found)
+    made = (_score_product(graph, channels, node, masks) for node in nodes if (node.domain, node.op) in _PRODUCTS)
     return tuple(product for product in made if product is not None)
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Axes of queries (..., i, d) and keys (..., d, j), and how they come."""
+
+    queries: Axes
+    keys: Axes
+    packed: int = 0
+    turned: bool = False
+    attends: bool = False
+
+
+def _of_product(channels: ChannelGraph, node: Node) -> _Operands | None:
+    """A MatMul, perhaps of keys that it turns."""
+    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
+    if queries is None or keys is None or len(queries) != len(keys) or len(queries) < 2:
+        return None
+    if any(node.attributes.get(name, 0) for name in ("transA", "transBatchA", "transBatchB")):
+        return None
+    turned = bool(node.attributes.get("transB", 0))
+    return _Operands(queries, (*keys[:-2], *keys[:-3:-1]) if turned else keys, turned=turned)
+
+
+def _of_attention(channels: ChannelGraph, node: Node) -> _Operands | None:
+    """Attention as one operator, of separate queries and keys with as many heads."""
+    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
+    if queries is None or keys is None or len(queries) != len(keys):
+        return None
+    if len(queries) == 4:
+        return _Operands(queries, (*keys[:-2], *keys[:-3:-1]), turned=True, attends=True)
+    if not (isinstance(queries[-1], Product) and isinstance(keys[-1], Product)) or queries[-1] != keys[-1]:
+        return None
+    *heads, dims = queries[-1].factors
+    split = queries[0], Product(tuple(heads)), queries[1], dims
+    turned = keys[0], Product(tuple(heads)), dims, keys[1]
+    return _Operands(split, turned, packed=split[1].size, turned=True, attends=True)
+
+
+_PRODUCTS: Mapping[tuple[str, str], Callable[[ChannelGraph, Node], _Operands | None]] = {
+    ("", "MatMul"): _of_product,
+    ("com.microsoft", "FusedMatMul"): _of_product,
+    ("com.microsoft", "TransposeMatMul"): _of_product,
+    ("", "Attention"): _of_attention,
+    ("com.microsoft", "MultiHeadAttention"): _of_attention,
+}
+"""(domain, operator) -> how its operands come."""
 
 
 def _score_product(
     graph: Graph, channels: ChannelGraph, node: Node, masks: dict[str, tuple[int, ...]]
 ) -> ScoreProduct | None:
     """None where the operands' leading axes are not the same, or mix channels and others in an unknown way."""
-    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
-    if queries is None or keys is None or len(queries) != len(keys) or len(queries) < 2:
+    found = _PRODUCTS[node.domain, node.op](channels, node)
+    if found is None:
         return None
+    queries, keys = found.queries, found.keys
     if [term.size for term in queries[:-2]] != [term.size for term in keys[:-2]]:
         return None
     channel_atoms = {layer.id for layer in channels.layers} | {layer.over for layer in channels.layers}
@@ -164,11 +230,24 @@ def _score_product(
         runs += [Product(tuple(run)).size if channel else None for channel, run in divided]
         groups += [factor for channel, run in divided if channel for factor in run]
         axes.append(len(divided))
-    found = [_mask_of(queries, -2, masks), _mask_of(keys, -1, masks)]
-    softmax = _feeds_softmax(graph, node, len(queries) - 1)
     return ScoreProduct(
-        node, queries[-1], Product(tuple(groups)), tuple(runs), tuple(axes), (found[0], found[1]), softmax
+        node=node,
+        term=queries[-1],
+        group=Product(tuple(groups)),
+        runs=tuple(runs),
+        axes=tuple(axes),
+        masks=(_mask_of(queries, -2, masks), _mask_of(keys, -1, masks)),
+        softmax=found.attends or _feeds_softmax(graph, node, len(queries) - 1),
+        packed=found.packed,
+        turned=found.turned,
+        bias=_bias_of(graph, node) if found.attends else None,
     )
+
+
+def _bias_of(graph: Graph, node: Node) -> Array | None:
+    """The vector that com.microsoft.MultiHeadAttention adds to queries, keys and values."""
+    name = node.inputs[3] if node.domain and len(node.inputs) > 3 else ""
+    return graph.constant(name) if name and graph.is_constant(name) else None
 
 
 def _is_channel(factor: Term, channel_atoms: set[int | None]) -> bool:
