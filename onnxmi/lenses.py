@@ -83,6 +83,10 @@ class Lens:
         Position of an operand that is added to the product, too.
     quantised : Quantised or None
         For operators on integers.
+    gates : bool
+        Weights are (directions, gates * hidden, K), and results inside the operator.
+    state : str
+        What a second lens on the same operator is called; its activation is what the operator gives, fed back.
     """
 
     count: Callable[[View, Array], int]
@@ -97,6 +101,13 @@ class Lens:
     pure: bool = True
     stream: int | None = None
     quantised: Quantised | None = None
+    gates: bool = False
+    state: str = ""
+
+    @property
+    def consumed(self) -> int:
+        """The operand that the channels are declared to be consumed at."""
+        return self.weight if self.state else self.activation
 
 
 # -- Gemm and MatMul --------------------------------------------------------------------------------------------------
@@ -166,9 +177,49 @@ def _transposed_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Arra
     return grouped.swapaxes(2, 3).reshape(shape)
 
 
+# -- recurrent layers -------------------------------------------------------------------------------------------------
+
+
+def _gates_matrix(view: View, array: Array) -> Array:
+    """All directions read the same."""
+    return array.reshape(-1, array.shape[-1]).T[None]
+
+
+def _gates_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    return np.reshape(matrix[0].T, shape)
+
+
+def _state_count(view: View, activation: Array) -> int:
+    return int(activation.size // activation.shape[-1] // view.groups)
+
+
+def _state_rows(view: View, activation: Array, places: Ints) -> Array:
+    """Y (steps, directions, batch, hidden), or the last state alone; with layout 1 the directions come later."""
+    axis = activation.ndim - 2 if view.node.attributes.get("layout", 0) else activation.ndim - 3
+    rows = np.moveaxis(activation, axis, 0).reshape(view.groups, -1, activation.shape[-1])
+    chosen: Array = rows[:, places]
+    return chosen
+
+
+def _state_matrix(view: View, array: Array) -> Array:
+    return array.swapaxes(1, 2)
+
+
+def _state_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    return matrix.swapaxes(1, 2).reshape(shape)
+
+
 _MATRICES = (_matrix_count, _matrix_rows, _matrix_results, _gemm_matrix, _gemm_array)
 _PATCHES = (_patch_count, _patch_rows, _patch_results)
 _CONV = (*_PATCHES, _conv_matrix, _conv_array)
+_GATES = Lens(*_MATRICES[:3], _gates_matrix, _gates_array, pure=False, gates=True)
+_STATE = Lens(
+    *(_state_count, _state_rows, _matrix_results, _state_matrix, _state_array),
+    weight=2,
+    pure=False,
+    gates=True,
+    state="recurrence",
+)
 
 LENSES: Mapping[tuple[str, str], Lens] = {
     ("", "Gemm"): Lens(*_MATRICES),
@@ -191,6 +242,11 @@ LENSES: Mapping[tuple[str, str], Lens] = {
     ),
 }
 """(domain, operator) -> its lens."""
+
+RECURRENT: Mapping[tuple[str, str], tuple[Lens, ...]] = dict.fromkeys(
+    (("", "RNN"), ("", "GRU"), ("", "LSTM")), (_GATES, _STATE)
+)
+"""(domain, operator) -> the lenses on its input and on its state."""
 
 CONVOLUTIONS = frozenset(op for (_, op), lens in LENSES.items() if lens.spatial and not lens.quantised)
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Keeping, Term, coordinates, kept_mask
-from onnxmi.lenses import ADDERS, LENSES, Lens, View
+from onnxmi.dims.term import Keeping, Product, Term, coordinates, kept_mask
+from onnxmi.lenses import ADDERS, LENSES, RECURRENT, Lens, View
 from onnxmi.model import Graph, Model, Node
 from onnxmi.quantised import read_quantised
 from onnxmi.stored import Coding, Parameter, Use, find_parameter, is_made_up, is_shared, known_value, readers
@@ -96,8 +96,9 @@ class Linear:
 
     @property
     def key(self) -> str:
-        """A name that is unique in the model: that of the first node's result."""
-        return self.nodes[0].outputs[0]
+        """A name that is unique in the model: that of the first node's result, and of the part of it."""
+        made = next(name for name in self.nodes[0].outputs if name)
+        return f"{made} {self.lens.state}" if self.lens.state else made
 
     @property
     def label(self) -> str:
@@ -137,10 +138,9 @@ def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     contracted = {(c.node, c.operand) for c in channels.contractions}
     sharing: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
     for node in graph.nodes:
-        lens = LENSES.get((node.domain, node.op))
-        if lens is not None and (node.index, lens.activation) in contracted and _fits(channels, node, lens):
-            found = _find(graph, node, lens)
-            if found is not None and channels.axes.get(found.weights.name) and found.tap in channels.axes:
+        for lens in _lenses(node):
+            found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
+            if found is not None and _fits(channels, found):
                 sharing[node.domain, node.op, found.weights.name].append(found)
     return tuple(_linear(graph, channels, tuple(found)) for found in sharing.values())
 
@@ -150,6 +150,7 @@ class _Found:
     """One node of a linear operator; see `Linear`."""
 
     node: Node
+    lens: Lens
     end: Node
     tap: str
     weights: Parameter
@@ -159,43 +160,52 @@ class _Found:
 _TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
 
 
-def _fits(channels: ChannelGraph, node: Node, lens: Lens) -> bool:
+def _lenses(node: Node) -> tuple[Lens, ...]:
+    lens = LENSES.get((node.domain, node.op))
+    return RECURRENT.get((node.domain, node.op), ()) if lens is None else (lens,)
+
+
+def _fits(channels: ChannelGraph, found: _Found) -> bool:
+    node, lens = found.node, found.lens
     weight = channels.axes.get(node.inputs[lens.weight])
-    if weight is None or node.inputs[lens.activation] not in channels.axes or node.outputs[0] not in channels.axes:
+    known = {
+        found.weights.name,
+        found.tap,
+        *((node.inputs[lens.activation], node.outputs[0]) if not lens.gates else ()),
+    }
+    if weight is None or not all(name in channels.axes for name in known):
         return False
     if any(node.attributes.get(name, 0) for name in _TURNED):
         return False
     if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         return False
-    return (lens.spatial or len(weight) == 2) and all(term.size for term in weight)
+    return (lens.spatial or len(weight) == (3 if lens.gates else 2)) and all(term.size for term in weight)
 
 
 def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
     """None where the weights depend on what the model is fed, or the activation does not."""
     tap, weights = node.inputs[lens.activation], find_parameter(graph, node, lens.weight)
+    if lens.state:
+        tap = next(name for name in node.outputs if name)
     if weights is None or tap in graph.folded:
         return None
     if lens.quantised is None:
-        return _Found(node, node, tap, weights)
+        return _Found(node, lens, node, tap, weights)
     maker = graph.producers.get(tap)
     if maker is not None and maker.op == "DynamicQuantizeLinear":
         tap = maker.inputs[0]
     coded = read_quantised(graph, node, lens.quantised, 0 if lens.spatial else 1)
     if coded is None:
         return None
-    return _Found(node, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
+    return _Found(node, lens, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
 
 
 def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
-    node, weights, end = found[0].node, found[0].weights, found[0].end
+    node, weights, lens = found[0].node, found[0].weights, found[0].lens
     nodes = tuple(one.node for one in found)
-    lens = LENSES[node.domain, node.op]
     shape = tuple(term.size for term in channels.axes[weights.name])
-    biases = tuple(_bias(graph, channels, one, lens) for one in found)
-    axis = 1 if lens.spatial else -1
-    turned = node.attributes.get("transB", 0)
-    made = channels.axes[end.outputs[0]] if lens.pure else channels.axes[weights.name][:: -1 if turned else 1]
-    outputs = channels.axes[node.outputs[0]][axis] if lens.spatial else made[-1]
+    biases = tuple(None if lens.gates else _bias(graph, channels, one, lens) for one in found)
+    groups, read, outputs = _terms(channels, found[0])
     return Linear(
         nodes=nodes,
         ends=tuple(one.end for one in found),
@@ -204,9 +214,9 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
         read=found[0].read,
         weights=weights,
         slots=tuple(dict.fromkeys(one.weights.use for one in found)),
-        groups=int(node.attributes.get("group", 1)) if lens.spatial else 1,
+        groups=groups,
         biases=biases,
-        channels=channels.axes[found[0].tap][axis],
+        channels=read,
         outputs=outputs,
         kernel=shape[2:] if lens.spatial else (),
         obstacle=_obstacle_of_weights(graph, nodes, lens, weights)
@@ -214,6 +224,21 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
     )
+
+
+def _terms(channels: ChannelGraph, found: _Found) -> tuple[int, Term, Term]:
+    """Number of groups, and the terms of inputs and outputs."""
+    node, lens, weight = found.node, found.lens, channels.axes[found.weights.name]
+    if lens.gates:
+        directions, gates, inputs = weight
+        outputs = Product((directions, gates))
+        return (directions.size, Product((directions, inputs)), outputs) if lens.state else (1, inputs, outputs)
+    read = channels.axes[found.tap]
+    if lens.spatial:
+        return int(node.attributes.get("group", 1)), read[1], channels.axes[node.outputs[0]][1]
+    if lens.pure:
+        return 1, read[-1], channels.axes[found.end.outputs[0]][-1]
+    return 1, read[-1], weight[0 if node.attributes.get("transB", 0) else 1]
 
 
 def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bias | None:
@@ -282,6 +307,8 @@ def _obstacle_of_biases(
     width: int,
 ) -> str | None:
     """Why a repaired bias could not be written back."""
+    if lens.gates:
+        return "its gates are scored, not refitted"
     if lens.quantised is not None and not lens.pure and None in biases:
         return "it is quantised and has no bias"
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]

@@ -52,7 +52,7 @@ def find_sources(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[
 
 def source_key(linear: Linear) -> str:
     """Name what an operator reads: the tensor, and through which window if it is a convolution."""
-    taps = " & ".join(linear.taps)
+    taps = " & ".join((*linear.taps, *filter(None, [linear.lens.state])))
     if not linear.kernel:
         return taps
     node = linear.nodes[0]
