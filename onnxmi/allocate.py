@@ -83,6 +83,11 @@ def smallest(menus: Mapping[int, Menu]) -> Counts:
     return {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
 
 
+def largest(menus: Mapping[int, Menu]) -> Counts:
+    """Return the largest size of each layer: nothing is cut."""
+    return {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
+
+
 def _meets(limits: Sequence[Limit], counts: Mapping[int, int]) -> bool:
     return all(limit.load(counts) <= 1.0 for limit in limits)
 

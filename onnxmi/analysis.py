@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from onnxmi.linear import Linear, find_linears
 from onnxmi.model import Model, load
 from onnxmi.probe import Probe, probe
 from onnxmi.runtime import Feeds
+from onnxmi.unread import Unread, without_unread
 
 ModelLike = Model | onnx.ModelProto | str | Path
 CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
@@ -24,12 +25,30 @@ CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """A model with its channel graph and its linear operators."""
+    """A model with its channel graph and its linear operators.
 
+    Attributes
+    ----------
+    source : Model
+        The model as it was given.
+    model : Model
+        What is looked at and cut: the source, without positions that nothing reads.
+    seen : Probe
+        What a run of it showed.
+    graph : ChannelGraph
+        Its channel graph.
+    linears : tuple of Linear
+        Its linear operators.
+    unread : Unread
+        Which positions are left out.
+    """
+
+    source: Model
     model: Model
     seen: Probe
     graph: ChannelGraph
     linears: tuple[Linear, ...]
+    unread: Unread = field(default_factory=Unread)
 
 
 def analyse(model: ModelLike, feeds: Feeds | None = None) -> Analysis:
@@ -42,8 +61,11 @@ def analyse(model: ModelLike, feeds: Feeds | None = None) -> Analysis:
     """
     source = as_model(model)
     seen = probe(source, feeds)
-    graph = infer(source, seen)
-    return Analysis(source, seen, graph, find_linears(source.graph, graph))
+    read, unread = without_unread(source, seen)
+    if read is not source:
+        seen = probe(read, seen.feeds)
+    graph = infer(read, seen)
+    return Analysis(source, read, seen, graph, find_linears(read.graph, graph), unread)
 
 
 def as_model(model: ModelLike) -> Model:

@@ -64,7 +64,7 @@ def given_statistics(statistics: Measurement | str | Path, model: Model, options
 def measured_with(options: PruneOptions) -> dict[str, Any]:
     """What statistics depend on besides the model and the samples."""
     rows = [ROWS, ROWS_PER_FEATURE, PATCHES, PATCHES_PER_FEATURE]
-    return {"seed": options.seed, "mask": options.mask, "rows": rows}
+    return {"seed": options.seed, "mask": options.mask, "rows": rows, "positions": "read"}
 
 
 def capture_options(options: PruneOptions) -> CaptureOptions:

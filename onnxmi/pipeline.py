@@ -33,7 +33,7 @@ from onnxmi.sizes import kept_count, uniform
 from onnxmi.study import Study, carry_out, choose, measure_study, study_of
 from onnxmi.threads import limited
 from onnxmi.trade_off import Curve, Point, trade_off
-from onnxmi.verify import Check, check_equivalence, check_result, check_shapes, require
+from onnxmi.verify import Check, check_equivalence, check_result, check_same, check_shapes, require
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
 
@@ -245,7 +245,7 @@ def _nothing(study: Study) -> str:
 def _report(study: Study, found: Found, selected: bool) -> Result:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
     data, options, held = study.data, study.options, study.deal.held
-    source, result = study.model, found.candidate.proto
+    source, result = study.source, found.candidate.proto
     checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
     require(checks)
     made = study.outputs(result)
@@ -255,7 +255,11 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of("max_drop", options.max_drop, lost))
         _require_drop(goals[-1], options)
-    notes = [*measured_notes(study.measured, data, study.deal), *(_scored_notes(study) if selected else [])]
+    notes = [
+        *study.analysis.unread.notes,
+        *measured_notes(study.measured, data, study.deal),
+        *(_scored_notes(study) if selected else []),
+    ]
     return Result(
         proto=whole(result),  # what it refers to goes with the source
         plan=found.candidate.plan,
@@ -308,8 +312,10 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     checks = [
         check_equivalence(analysis.model, analysis.graph, analysis.seen, keeping, cut, feeds),
         check_shapes(analysis.graph, analysis.seen, keeping, cut, analysis.seen.feeds),
-        *check_result(analysis.model, cut, feeds),
+        *check_result(analysis.source, cut, feeds),
     ]
+    if analysis.model is not analysis.source:
+        checks.append(check_same(analysis.source, analysis.model, analysis.seen, feeds))
     require(checks)
     return whole(cut), tuple(checks)
 

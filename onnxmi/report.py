@@ -168,6 +168,8 @@ def show_graph(console: Console, analysis: Analysis) -> None:
     console.print(table if rows else Group(Text("Layers that can be cut", style="bold"), Text("  none\n")))
     frozen = [(frozen.name, frozen.size, frozen.reason) for frozen in analysis.graph.frozen]
     console.print(_reasons("Left alone", frozen))
+    for note in analysis.unread.notes:
+        console.print(_plain(f"note: {note}"))
 
 
 def _remarks(row: LayerRow) -> list[str]:

@@ -139,6 +139,7 @@ def graph_data(analysis: Analysis) -> dict[str, Any]:
     return {
         "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
         "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
+        "unread": list(analysis.unread.notes),
         "layers": layer_rows(analysis),
         "frozen": _frozen_data(analysis.graph),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.allocate import Limit, Menu, allocate, smallest
+from onnxmi.allocate import Limit, Menu, allocate, largest, smallest
 from onnxmi.branches import removable
 from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
@@ -50,15 +50,17 @@ class Prices:
         Layer id -> its sizes and their damage.
     costs : mapping
         Kind of cost -> its model.
+    source : mapping
+        Kind of cost -> that of the source, in the same unit.
     """
 
     menus: Mapping[int, Menu]
     costs: Mapping[Kind, CostModel]
+    source: Mapping[Kind, float]
 
     def least(self, kind: Kind) -> float:
         """Share of a cost that is left at the smallest sizes."""
-        cost = self.costs[kind]
-        return cost.total(smallest(self.menus)) / (cost.total({}) or 1.0)
+        return self.costs[kind].total(smallest(self.menus)) / (self.source[kind] or 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,17 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
     if "time" in wanted:
         costs["time"] = latency_model(study, sizes, progress).cost
-    return Prices(menus, costs)
+    return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
+
+
+def _spared(study: Study, kind: Kind) -> float:
+    """By what factor the source costs more than the same model without positions that nothing reads."""
+    if study.model is study.source:
+        return 1.0
+    if kind == "time":
+        was, now = study.time(study.model.proto)
+        return now.speedup_over(was)
+    return study.dense_cost.macs / study.cost(study.model.proto).macs if kind == "macs" else 1.0
 
 
 def _counted(study: Study, kind: Kind) -> CostModel:
@@ -166,7 +178,8 @@ def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Count
             break
         tried.append(counts)
         goals = judge_costs(study, budget, plain(study, counts))
-        if all(goal.met for goal in goals) and not any(counts[k] < menu.sizes[-1] for k, menu in prices.menus.items()):
+        uncut = counts == largest(prices.menus)
+        if uncut and study.model is study.source and all(goal.met for goal in goals):
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
         load = max(goal.shortfall for goal in goals)
         if all(goal.met for goal in goals) and (best is None or load > best[0]):
@@ -198,7 +211,7 @@ def _number(value: float) -> str:
 
 def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
     """Turn what is asked into the most that the model of the cost may say."""
-    whole = prices.costs[COSTS[name]].total({})
+    whole = prices.source[COSTS[name]]
     if name == "speedup":
         return whole / asked
     return asked if name in ("max_size", "max_latency") else whole * asked
@@ -249,8 +262,10 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
         smaller = (start * STRIDE**step for step in range(1, TRIED))
         all(search.full(share) for share in smaller)  # up to the first that loses too much
     else:
-        larger = (min(start / STRIDE**step, MILDEST) for step in range(1, TRIED))
+        larger = (min(start / STRIDE**step, search.mildest_share) for step in range(1, TRIED))
         any(search.full(share) for share in larger)
+    if search.best is None and study.model is not study.source:
+        search.best = carry_out(study, choose(study, largest(prices.menus), progress)), 0.0
     if search.best is None and (not study.options.best_effort or search.mildest is None):
         least = min((trial.drop for trial in search.trials), default=0.0)
         raise NothingToPruneError(
@@ -283,14 +298,15 @@ class _Search:
 
     def __init__(self, study: Study, prices: Prices, kind: Kind, least: float, drop: float, progress: Progress) -> None:
         self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
-        self._cost, self._least = prices.costs[kind], least
+        self._cost, self._whole, self._least = prices.costs[kind], prices.source[kind], least
+        self.mildest_share = MILDEST * self._cost.total({}) / self._whole
         self.trials: list[Trial] = []
         self.best: tuple[Candidate, float] | None = None
         self.mildest: tuple[Candidate, float] | None = None
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
-        low, high = np.log(max(self._least, 1e-3)), np.log(MILDEST)
+        low, high = np.log(max(self._least, 1e-3)), np.log(self.mildest_share)
         for _ in range(SCREENED):
             middle = (low + high) / 2
             found = self._try(float(np.exp(middle)), stepwise=False)
@@ -312,8 +328,8 @@ class _Search:
     def _try(self, share: float, stepwise: bool) -> tuple[Candidate, float] | None:
         """Make a model at a share of the cost, and say what it loses; None where nothing is cut."""
         study, menus = self._study, self._prices.menus
-        counts = allocate(menus, [Limit(self._cost, share * self._cost.total({}))])
-        if counts is None or all(counts[layer] == menu.sizes[-1] for layer, menu in menus.items()):
+        counts = allocate(menus, [Limit(self._cost, share * self._whole)])
+        if counts is None or counts == largest(menus):
             return None
         candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
         made = study.outputs(candidate.proto)

@@ -32,7 +32,7 @@ from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
 from onnxmi.select_channels import SelectOptions, select_channels
-from onnxmi.verify import Check, check_equivalence, check_shapes, require
+from onnxmi.verify import Check, check_equivalence, check_same, check_shapes, require
 
 CHECKED = 8  # samples that the rewrite is checked on
 
@@ -90,8 +90,13 @@ class Study:
     options: PruneOptions
 
     @property
+    def source(self) -> Model:
+        """The model as it was given."""
+        return self.analysis.source
+
+    @property
     def model(self) -> Model:
-        """The source."""
+        """What is cut: the source, without positions that nothing reads."""
         return self.analysis.model
 
     @cached_property
@@ -102,12 +107,12 @@ class Study:
     @cached_property
     def dense_outputs(self) -> NDArray[np.generic]:
         """First output of the source on the samples held back."""
-        return self.outputs(self.model.proto)
+        return self.outputs(self.source.proto)
 
     @cached_property
     def dense_cost(self) -> Cost:
         """Parameters, bytes and MACs of the source."""
-        return self.cost(self.model.proto)
+        return self.cost(self.source.proto)
 
     @cached_property
     def labels(self) -> NDArray[np.generic] | None:
@@ -124,7 +129,7 @@ class Study:
     def time(self, proto: onnx.ModelProto) -> tuple[Latency, Latency]:
         """Time the source and another model in turn; one thread by its own time, which others move less."""
         threads = self.options.threads
-        protos = self.model.proto, proto
+        protos = self.source.proto, proto
         was, now = measure(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
         return was, now
 
@@ -223,5 +228,7 @@ def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
         check_equivalence(found.model, found.graph, found.seen, keeping, cut, feeds),
         check_shapes(found.graph, found.seen, keeping, cut, found.seen.feeds),
     ]
+    if found.model is not found.source:
+        checks.append(check_same(found.source, found.model, found.seen, feeds))
     require(checks)
     return cut, checks

@@ -99,7 +99,7 @@ def trade_off(
     """
     points: list[Point] = []
     skipped: list[float] = []
-    whole = prices.costs[by].total({})
+    whole = prices.source[by]
     if shares is None:
         least = prices.least(by)
         shares = [least + level * (1 - least) for level in LEVELS]
@@ -117,7 +117,7 @@ def trade_off(
 
 def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
     candidate = carry_out(study, choose(study, counts))
-    require(check_result(study.model, candidate.proto, study.some_feeds(study.deal.held)))
+    require(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
     was, now = study.time(candidate.proto)
     made, reference, metric = study.outputs(candidate.proto), study.dense_outputs, study.metric
     return Point(

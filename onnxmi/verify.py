@@ -138,6 +138,16 @@ def check_equivalence(
     return Check(name, found[0] <= found[1], f"largest relative difference {found[0]:.1e} (allowed {found[1]:.0e})")
 
 
+def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]) -> Check:
+    """Compare a model with the source it was made from, on real samples or, without any, on the probe's."""
+    name = "equals the source on the positions that are read"
+    outputs = tuple(info.name for info in source.graph.outputs)
+    found = _compare(source.proto, model.proto, outputs, [feeds or [probe.feeds]], _rounding(source, probe))
+    if found is None:
+        return Check(name, False, "the source runs on no sample")
+    return Check(name, found[0] <= found[1], f"largest relative difference {found[0]:.1e} (allowed {found[1]:.0e})")
+
+
 def _before_decisions(model: Model, graph: ChannelGraph, keeping: Keeping, outputs: Sequence[str]) -> tuple[str, ...]:
     """What can be compared where rounding may decide on the outputs: the others, and what is decided on."""
     decisions = find_decisions(model.graph)

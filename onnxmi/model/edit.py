@@ -134,6 +134,14 @@ class Editor:
         operand = self.add_initializer(name, value)
         self._after[node].append(onnx.helper.make_node(op, [inner, operand], [name], name=f"{inner}/{op}"))
 
+    def take(self, name: str, axis: int, position: int, before: int) -> str:
+        """Gather one position of an axis, which stays with size one, in a node put before a node; return the result."""
+        operand = self.add_initializer(name, np.array([position], dtype=np.int64))
+        made = self.free_name(name)
+        node = onnx.helper.make_node("Gather", [name, operand], [made], name=f"{made}/Gather", axis=axis)
+        self._before[before].append(node)
+        return made
+
     def _scaling(self, name: str, ratios: Sequence[Fraction], dtype: str) -> tuple[list[onnx.NodeProto], str]:
         nodes: list[onnx.NodeProto] = []
         parts = ("Mul", [ratio.numerator for ratio in ratios]), ("Div", [ratio.denominator for ratio in ratios])
