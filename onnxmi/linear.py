@@ -19,7 +19,7 @@ from onnxmi.dims.term import Keeping, Product, Term, coordinates, kept_mask
 from onnxmi.lenses import ADDERS, LENSES, RECURRENT, Lens, View
 from onnxmi.model import Graph, Model, Node
 from onnxmi.quantised import read_quantised
-from onnxmi.stored import Coding, Parameter, Use, find_parameter, is_made_up, is_shared, known_value, readers
+from onnxmi.stored import Coding, Parameter, Use, computing, find_parameter, is_made_up, is_shared, known_value, readers
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -142,7 +142,10 @@ def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
             found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
             if found is not None and _fits(channels, found):
                 sharing[node.domain, node.op, found.weights.name].append(found)
-    return tuple(_linear(graph, channels, tuple(found)) for found in sharing.values())
+    computed = [one.weights.name for found in sharing.values() for one in found if not one.weights.stored]
+    inside = {node for name in computed for node in computing(graph, name)}  # what makes others' weights goes with them
+    parts = [[one for one in found if one.node.index not in inside] for found in sharing.values()]
+    return tuple(_linear(graph, channels, tuple(found)) for found in parts if found)
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,11 @@ def _fits(channels: ChannelGraph, found: _Found) -> bool:
 
 
 def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
-    """None where the weights depend on what the model is fed, or the activation does not."""
+    """None where the weights depend on what the model is fed, or the activation is stored."""
     tap, weights = node.inputs[lens.activation], find_parameter(graph, node, lens.weight)
     if lens.state:
         tap = next(name for name in node.outputs if name)
-    if weights is None or tap in graph.folded:
+    if weights is None or graph.is_constant(tap):
         return None
     if lens.quantised is None:
         return _Found(node, lens, node, tap, weights)

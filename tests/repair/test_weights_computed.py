@@ -199,3 +199,29 @@ def test_one_pass_repair_of_a_computed_weight(bench: type[Bench]) -> None:
     made = repair_at_once(*found, keeping, *capture(*found, scene.data, [scene.fit, scene.judge], options))
     assert all(isinstance(one, Replacement) for one in made.replacements)
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
+
+
+def test_a_network_on_a_stored_table_is_scored_and_repaired(bench: type[Bench]) -> None:
+    """Relative positions go through a small network of their own, whatever the model is fed."""
+    b = Build(seed=5)
+    table = b.op("Relu", b.dense(b.op("Neg", b.const(b.rng.normal(size=(23, 3)))), 3, 17))
+    bias = b.dense(table, 17, OUT)
+    scene = bench(b.proto(b.op("Add", b.dense(b.input("N", 23, IN), IN, OUT), bias)))
+    linear = next(one for one in scene.linears if one.features == 17)
+    assert linear.obstacle is None
+    keeping = scene.keep()
+    assert scene.error(keeping, scene.stepwise(keeping).replacements) < 0.8 * scene.error(keeping)
+
+
+def test_a_product_that_makes_another_operators_weight_goes_with_it(bench: type[Bench]) -> None:
+    """A low-rank update is added to a weight where the model runs."""
+    b = Build(seed=5)
+    hidden = b.op("Relu", b.dense(b.input("N", IN), IN, WIDTH))
+    update = b.op("MatMul", b.op("Neg", b.weight(WIDTH, 3)), b.weight(3, OUT))
+    scene = bench(b.proto(b.op("MatMul", hidden, b.op("Add", plain(b), update))))
+    assert [linear.features for linear in scene.linears] == [IN, WIDTH]
+    keeping = scene.keep()
+    made = scene.stepwise(keeping).replacements
+    assert scene.error(keeping, made) < 0.8 * scene.error(keeping)
+    repaired = rewrite(scene.model, scene.graph, keeping, made)
+    assert [node.op_type for node in repaired.graph.node].count("MatMul") == 2
