@@ -54,11 +54,14 @@ class Quantised:
         The weights' zero point.
     read : pair of int or None
         Scale and zero point of an activation that is quantised with stored ones.
+    packed : bool
+        Two weights to a byte, (outputs, blocks, bytes), and a scale for each block.
     """
 
     scale: int | None
     zero: int
     read: tuple[int, int] | None = None
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class Lens:
     state: str = ""
 
     @property
+    def rank(self) -> int | None:
+        """Number of the weights' axes; None for any."""
+        if self.spatial:
+            return None
+        return 3 if self.gates or (self.quantised is not None and self.quantised.packed) else 2
+
+    @property
     def consumed(self) -> int:
         """The operand that the channels are declared to be consumed at."""
         return self.weight if self.state else self.activation
@@ -131,6 +141,15 @@ def _gemm_matrix(view: View, array: Array) -> Array:
 
 def _gemm_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
     return np.reshape(matrix[0].T if view.node.attributes.get("transB", 0) else matrix[0], shape)
+
+
+def _turned_matrix(view: View, array: Array) -> Array:
+    return array.T[None]
+
+
+def _turned_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    """Whatever the shape in which it is packed."""
+    return np.asarray(matrix[0].T)
 
 
 # -- convolutions -----------------------------------------------------------------------------------------------------
@@ -210,6 +229,7 @@ def _state_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
 
 
 _MATRICES = (_matrix_count, _matrix_rows, _matrix_results, _gemm_matrix, _gemm_array)
+_PACKED = (*_MATRICES[:3], _turned_matrix, _turned_array)
 _PATCHES = (_patch_count, _patch_rows, _patch_results)
 _CONV = (*_PATCHES, _conv_matrix, _conv_array)
 _GATES = Lens(*_MATRICES[:3], _gates_matrix, _gates_array, pure=False, gates=True)
@@ -235,6 +255,7 @@ LENSES: Mapping[tuple[str, str], Lens] = {
     ("", "ConvInteger"): Lens(*_CONV, bias=None, spatial=True, pure=False, quantised=Quantised(None, 3)),
     (MICROSOFT, "MatMulIntegerToFloat"): Lens(*_MATRICES, bias=6, quantised=Quantised(3, 5)),
     (MICROSOFT, "DynamicQuantizeMatMul"): Lens(*_MATRICES, bias=4, quantised=Quantised(2, 3)),
+    (MICROSOFT, "MatMulNBits"): Lens(*_PACKED, bias=5, quantised=Quantised(2, 3, packed=True)),
     ("", "QLinearMatMul"): Lens(*_MATRICES, weight=3, bias=None, pure=False, quantised=Quantised(4, 5, (1, 2))),
     **dict.fromkeys(
         (("", "QLinearConv"), (MICROSOFT, "QLinearConv")),

@@ -14,12 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.codings import Affine, Staying
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping, Product, Term, coordinates, kept_mask
 from onnxmi.lenses import ADDERS, LENSES, RECURRENT, Lens, View
 from onnxmi.model import Graph, Model, Node
 from onnxmi.quantised import read_quantised
-from onnxmi.stored import Coding, Parameter, Use, computing, find_parameter, is_made_up, is_shared, known_value, readers
+from onnxmi.stored import (
+    Parameter,
+    Use,
+    computing,
+    find_parameter,
+    is_dequantised,
+    is_made_up,
+    is_shared,
+    known_value,
+    readers,
+)
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -182,7 +193,7 @@ def _fits(channels: ChannelGraph, found: _Found) -> bool:
         return False
     if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         return False
-    return (lens.spatial or len(weight) == (3 if lens.gates else 2)) and all(term.size for term in weight)
+    return lens.rank in (None, len(weight)) and all(term.size for term in weight)
 
 
 def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
@@ -267,7 +278,7 @@ def _coded(graph: Graph, found: _Found, lens: Lens, operand: int) -> Parameter |
     quantised, coding = lens.quantised, found.weights.coding
     if stored is None or quantised is None or quantised.read is None or coding is None:
         return stored
-    return replace(stored, coding=Coding((found.node.inputs[quantised.read[0]], *coding.scales), "", 0))
+    return replace(stored, coding=Affine((found.node.inputs[quantised.read[0]], *coding.scales), "", 0))
 
 
 def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -294,6 +305,8 @@ def _obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weig
         return "its weight is computed from one that is also used by other operators"
     if not weights.stored and is_made_up(graph, weights.name):
         return "its weight is not stored"
+    if not weights.stored and is_dequantised(graph, weights.name):
+        return "its weight is quantised in a way that is only read"
     if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
         return "its weight is quantised in groups"
     if weights.coding is not None and not weights.coding.scales:
@@ -338,7 +351,7 @@ def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kep
     if bias is None or bias.stored is None:
         return np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
     old = bias.stored.value(model).astype(np.float64)
-    return bias.stored.encoded(model, old[kept] + shift / linear.beta, kept)
+    return bias.stored.encoded(model, old[kept] + shift / linear.beta, lambda axis: kept)
 
 
 def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
@@ -351,13 +364,9 @@ def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
     return known_value(model, node.inputs[operand]).dtype
 
 
-def kept_scales(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Ints | None:
-    """Return what stays along the axis on which quantised weights have their scales; None for others."""
-    coding = linear.weights.coding
-    if coding is None:
-        return None
-    axes = graph.axes[linear.weight_name]
-    return np.flatnonzero(kept_mask(axes[coding.axis % len(axes)], keeping))
+def staying_of(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Staying:
+    """Return what stays along each axis of the stored weight, for `Parameter.encoded`."""
+    return lambda axis: np.flatnonzero(kept_mask(graph.axes[linear.weight_name][axis], keeping))
 
 
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from onnxmi.codings import Affine, Coding, Nibbles
 from onnxmi.lenses import Quantised
 from onnxmi.model import Graph, Node
-from onnxmi.stored import Coding
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,15 @@ def read_quantised(graph: Graph, node: Node, quantised: Quantised, axis: int) ->
         return None
     if quantised.scale is None:
         end, scale = _scaled_later(graph, node)
-        return Reading(Coding(scale, zero, axis), None, end)
+        return Reading(Affine(scale, zero, axis), None, end)
     scale_name = node.inputs[quantised.scale]
     if not graph.is_constant(scale_name):
         return None
-    coding = Coding((scale_name,), zero, axis)
+    if quantised.packed:
+        whole = node.attributes.get("bits", 4) == 4 and not _operand(node, quantised.zero) and not _operand(node, 4)
+        blocks = graph.constant_shape(node.inputs[1])[1] if graph.is_constant(node.inputs[1]) else 0
+        return Reading(Nibbles((scale_name,), blocks), None, node) if whole and blocks else None
+    coding = Affine((scale_name,), zero, axis)
     if quantised.read is None:
         return Reading(coding, None, node)
     scale_read, zero_read = (_number(graph, _operand(node, operand)) for operand in quantised.read)

@@ -9,41 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.codings import Affine, Coding, Staying, everything
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.segment import Pieces
 from onnxmi.runtime import open_session
 
 Array = NDArray[Any]
-Ints = NDArray[np.int64]
 Use = tuple[int, int]
 
 _SEEN_THROUGH = frozenset({("", "Identity"), ("", "Cast")})
 _QUANTISED = frozenset({("", "DequantizeLinear"), ("com.microsoft", "DequantizeLinear")})
-
-
-@dataclass(frozen=True)
-class Coding:
-    """Stored integers q stand for ``(q - zero) * scale``.
-
-    Attributes
-    ----------
-    scales : tuple of str
-        Tensors of one entry, or of one an index along an axis, whose product is the scale.
-    zero : str
-        Another such tensor; "" is 0.
-    axis : int
-        That axis.
-    """
-
-    scales: tuple[str, ...]
-    zero: str
-    axis: int
 
 
 @dataclass(frozen=True)
@@ -69,58 +51,29 @@ class Parameter:
 
     def value(self, model: Model) -> Array:
         """Return the values that the operator sees."""
-        stored = known_value(model, self.name)
-        return self.decoded(model, stored)
+        return self.decoded(model, known_value(model, self.name), everything)
 
     def dtype(self, model: Model) -> np.dtype[Any]:
         """Type of what is stored, or computed."""
         return model.graph.constant_dtype(self.name) if self.stored else known_value(model, self.name).dtype
 
-    def encoded(self, model: Model, value: Array, kept: Ints | None = None) -> Array:
-        """Return new values as they are stored; quantised ones are rounded, and stay in the range of the old ones.
+    def encoded(self, model: Model, value: Array, staying: Staying) -> Array:
+        """Return new values as they are stored; quantised ones are rounded.
 
         Parameters
         ----------
         value : array
             What the operator is to see.
-        kept : (n,) int64, optional
-            What stays along the axis of the scales, where they are several.
+        staying : function
+            What stays along each axis of what is stored.
         """
-        dtype = self.dtype(model)
         if self.coding is None:
-            return np.asarray(value, dtype=dtype)
-        scale, zero = self._numbers(model, value.ndim, kept)
-        low, high = self._range(model, dtype)
-        return np.asarray(np.clip(np.rint(value / scale) + zero, low, high)).astype(dtype)
+            return np.asarray(value, dtype=self.dtype(model))
+        return self.coding.encode(value, known_value(model, self.name), partial(known_value, model), staying)
 
-    def decoded(self, model: Model, stored: Array, kept: Ints | None = None) -> Array:
+    def decoded(self, model: Model, stored: Array, staying: Staying) -> Array:
         """Return what the operator sees of values as `encoded` returns them."""
-        if self.coding is None:
-            return stored
-        scale, zero = self._numbers(model, stored.ndim, kept)
-        return np.asarray((stored.astype(np.float64) - zero) * scale)
-
-    def _range(self, model: Model, dtype: np.dtype[Any]) -> tuple[int, int]:
-        """Weights may be held to fewer bits than their type has, against overflow; a bias has room."""
-        if dtype.itemsize > 2:
-            return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-        stored = known_value(model, self.name)
-        return int(stored.min(initial=0)), int(stored.max(initial=0))
-
-    def _numbers(self, model: Model, rank: int, kept: Ints | None) -> tuple[Array, Array]:
-        """Scale and zero point as arrays that broadcast over the values."""
-        assert self.coding is not None
-        coding = self.coding
-
-        def number(name: str) -> Array:
-            value = known_value(model, name).astype(np.float64).reshape(-1)
-            value = value[kept] if value.size > 1 and kept is not None else value
-            return value.reshape([value.size if axis == coding.axis % rank else 1 for axis in range(rank)])
-
-        scale = np.ones([1] * rank)
-        for name in coding.scales:
-            scale = scale * number(name)
-        return scale, number(coding.zero) if coding.zero else np.zeros([1] * rank)
+        return stored if self.coding is None else self.coding.decode(stored, partial(known_value, model), staying)
 
 
 def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -141,11 +94,11 @@ def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
     return Parameter(name, (node.index, operand), graph.is_constant(name), coding)
 
 
-def _coding(graph: Graph, node: Node) -> Coding | None:
+def _coding(graph: Graph, node: Node) -> Affine | None:
     zero = node.inputs[2] if len(node.inputs) > 2 else ""
     known = all(graph.is_constant(name) for name in (node.inputs[1], zero) if name)
     plain = known and len(graph.constant_shape(node.inputs[1])) < 2
-    return Coding((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
+    return Affine((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
 
 
 def readers(graph: Graph, name: str) -> Iterator[Use]:
@@ -183,6 +136,12 @@ def is_shared(graph: Graph, name: str) -> bool:
 def is_made_up(graph: Graph, name: str) -> bool:
     """Whether a tensor is computed from vectors and numbers alone: to store it would make the file larger."""
     return not any(_is_matrix(graph, n) for n in _stored_for(graph, computing(graph, name)))
+
+
+def is_dequantised(graph: Graph, name: str) -> bool:
+    """Whether a tensor is computed from integers: to store it as it is would make the file larger."""
+    made = (graph.nodes[index] for index in computing(graph, name))
+    return any((node.domain, node.op) in _QUANTISED for node in made)
 
 
 def _stored_for(graph: Graph, nodes: set[int]) -> set[str]:

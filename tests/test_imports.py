@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
-    ("plan", "calibration", "padding", "linear", "lenses", "quantised", "stored", "patches"),
+    ("plan", "calibration", "padding", "linear", "lenses", "quantised", "stored", "codings", "patches"),
     ("dims",),
     ("probe",),
     ("runtime", "archive"),

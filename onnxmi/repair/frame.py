@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.codings import Staying
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
 from onnxmi.dims.term import Keeping, is_cut, kept_mask
-from onnxmi.linear import Linear, feature_rows, kept_scales, output_rows, weight_array, weight_matrix, weights_of
+from onnxmi.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution
 from onnxmi.rewrite import Replacement, sliced_shape
@@ -41,8 +42,8 @@ class Frame:
         Of the stored weight after the cut.
     model : Model
         The original.
-    scales : (n,) int64 or None
-        What stays along the axis of a quantised weight's scales.
+    staying : function
+        What stays along each axis of the stored weight.
     """
 
     linear: Linear
@@ -53,7 +54,7 @@ class Frame:
     weights: Floats
     shape: tuple[int, ...]
     model: Model
-    scales: Ints | None
+    staying: Staying
 
     @staticmethod
     def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
@@ -70,7 +71,7 @@ class Frame:
             weights=weights_of(model, linear),
             shape=sliced_shape(graph, linear.weight_name, keeping),
             model=model,
-            scales=kept_scales(graph, linear, keeping),
+            staying=staying_of(graph, linear, keeping),
         )
 
     def wanted(self, group: int) -> Floats:
@@ -85,7 +86,7 @@ class Frame:
         """Turn the groups' solutions into parameters in the operator's own layout."""
         matrix = np.stack([solution.weights for solution in solved])
         shift = np.concatenate([solution.shift for solution in solved])
-        weights = self.linear.weights.encoded(self.model, weight_array(self.after, matrix, self.shape), self.scales)
+        weights = self.linear.weights.encoded(self.model, weight_array(self.after, matrix, self.shape), self.staying)
         return Replacement(self.linear, weights, shift)
 
     def rounded(self, solved: Sequence[Solution]) -> list[Floats]:
@@ -94,7 +95,7 @@ class Frame:
             return [solution.weights for solution in solved]
         stored = self.replacement(solved).weights
         assert stored is not None
-        seen = self.linear.weights.decoded(self.model, stored, self.scales)
+        seen = self.linear.weights.decoded(self.model, stored, self.staying)
         return list(weight_matrix(self.after, seen))
 
     def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:

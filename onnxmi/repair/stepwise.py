@@ -24,7 +24,7 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.information.affine import PairMoments
-from onnxmi.linear import Linear, kept_scales, new_bias
+from onnxmi.linear import Linear, new_bias, staying_of
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, inverse, remaining_rows
@@ -298,7 +298,7 @@ def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) 
     if linear.weights.stored:
         return Replacement(linear, None, shift)
     sliced = slice_array(linear.weights.value(model), graph.axes[linear.weight_name], keeping)
-    return Replacement(linear, linear.weights.encoded(model, sliced, kept_scales(graph, linear, keeping)), shift)
+    return Replacement(linear, linear.weights.encoded(model, sliced, staying_of(graph, linear, keeping)), shift)
 
 
 def _solve(regression: Regression, measured: _Measured, group: int) -> Solution:

@@ -166,3 +166,42 @@ def test_a_product_of_integers_whose_scale_is_not_found_is_scored_but_not_repair
     linear = find_linears(case.model.graph, case.graph)[-1]
     assert linear.obstacle == "the scale of its weight is not found"
     assert np.abs(weights_of(case.model, linear)).max() > 100
+
+
+def packed_model(bias: bool) -> onnx.ModelProto:
+    """MatMulNBits: 5 blocks of 16 inputs, of which whole ones are cut."""
+    blocks, block = 5, 16
+    b = Build(seed=11)
+    hidden = b.op("Relu", b.dense(b.input("N", IN), IN, blocks * block))
+    weight = b.rng.normal(size=(OUT, blocks, block))
+    scale = np.abs(weight).max(axis=-1) / 5
+    integers = np.clip(np.rint(weight / scale[..., None]) + 8, 0, 15).astype(np.uint8)
+    stored = b.const(integers[..., ::2] | (integers[..., 1::2] << 4))
+    inputs = [hidden, stored, b.const(scale), *(("", "", b.vector(OUT)) if bias else ())]
+    attributes = {"K": blocks * block, "N": OUT, "bits": 4, "block_size": block}
+    return b.proto(b.op("MatMulNBits", *inputs, domain=MS, **attributes), dims=[("N", OUT)])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_weights_of_four_bits(bias: bool, bench: type[Bench]) -> None:
+    scene = bench(packed_model(bias))
+    linear = scene.linears[-1]
+    feeds = scene.case.feeds()
+    values = open_session(scene.model.proto, taps=[linear.taps[0], linear.key], optimise=False).run(feeds)
+    made = values[linear.taps[0]] @ weights_of(scene.model, linear)[0]
+    if bias:
+        made = made + linear.biases[0].stored.value(scene.model)
+    np.testing.assert_allclose(made, values[linear.key], rtol=1e-3, atol=1e-3)
+    assert linear.obstacle is None
+    stored = scene.model.graph.constant(linear.weight_name)
+    staying = lambda axis: np.arange(stored.shape[axis])  # noqa: E731
+    np.testing.assert_array_equal(
+        linear.weights.encoded(scene.model, linear.weights.value(scene.model), staying), stored
+    )
+    keeping = scene.keep()
+    assert [kept.count for kept in keeping.values()] == [3]
+    repaired = scene.stepwise(keeping, StepOptions(everywhere=False))
+    assert [note.used for note in repaired.notes] == [True]
+    assert scene.error(keeping, repaired.replacements) < 0.8 * scene.error(keeping)
+    tensors = {t.name: t for t in rewrite(scene.model, scene.graph, keeping, repaired.replacements).graph.initializer}
+    assert [tuple(t.dims) for t in tensors.values() if t.data_type == onnx.TensorProto.UINT8] == [(OUT, 3, 8)]
