@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnxmi.dims.channel_graph import Axes, ChannelGraph
 from onnxmi.dims.term import Keeping, kept_size
 from onnxmi.errors import PlanError
-from onnxmi.linear import Bias, Linear, find_linears, seen_dtype
+from onnxmi.linear import Linear, find_linears, seen_dtype
 from onnxmi.model import Model, Node
-from onnxmi.stored import Parameter
+from onnxmi.stored import Bias, Parameter
 
 Array = NDArray[Any]
 

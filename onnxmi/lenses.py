@@ -7,13 +7,14 @@ A table of operators: where the activation, the weights and the bias are, and ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.einsum import Letters, letters_of
 from onnxmi.model import Node
 from onnxmi.patches import Window, count, gather, window
 
@@ -35,11 +36,14 @@ class View:
         Groups of a convolution, else 1.
     kernel : tuple of int
         Spatial shape of a convolution's kernel, else empty.
+    weight : int
+        Operand position of the weights.
     """
 
     node: Node
     groups: int
     kernel: tuple[int, ...]
+    weight: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class Lens:
         For operators on integers.
     gates : bool
         Weights are (directions, gates * hidden, K), and results inside the operator.
+    einsum : bool
+        Its letters say what it does; see `onnxmi.einsum`.
     state : str
         What a second lens on the same operator is called; its activation is what the operator gives, fed back.
     """
@@ -105,12 +111,13 @@ class Lens:
     stream: int | None = None
     quantised: Quantised | None = None
     gates: bool = False
+    einsum: bool = False
     state: str = ""
 
     @property
     def rank(self) -> int | None:
         """Number of the weights' axes; None for any."""
-        if self.spatial:
+        if self.spatial or self.einsum:
             return None
         return 3 if self.gates or (self.quantised is not None and self.quantised.packed) else 2
 
@@ -228,6 +235,31 @@ def _state_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
     return matrix.swapaxes(1, 2).reshape(shape)
 
 
+# -- Einsum -----------------------------------------------------------------------------------------------------------
+
+
+def _letters(view: View) -> Letters:
+    letters = letters_of(view.node, view.weight)
+    assert letters is not None  # find_linears has looked
+    return letters
+
+
+def _einsum_count(view: View, activation: Array) -> int:
+    return _letters(view).count(activation)
+
+
+def _einsum_rows(view: View, activation: Array, places: Ints) -> Array:
+    return _letters(view).feature_rows(activation, places)
+
+
+def _einsum_matrix(view: View, array: Array) -> Array:
+    return _letters(view).matrix(array)
+
+
+def _einsum_array(view: View, matrix: Array, shape: tuple[int, ...]) -> Array:
+    return _letters(view).array(matrix, shape)
+
+
 _MATRICES = (_matrix_count, _matrix_rows, _matrix_results, _gemm_matrix, _gemm_array)
 _PACKED = (*_MATRICES[:3], _turned_matrix, _turned_array)
 _PATCHES = (_patch_count, _patch_rows, _patch_results)
@@ -264,10 +296,23 @@ LENSES: Mapping[tuple[str, str], Lens] = {
 }
 """(domain, operator) -> its lens."""
 
-RECURRENT: Mapping[tuple[str, str], tuple[Lens, ...]] = dict.fromkeys(
-    (("", "RNN"), ("", "GRU"), ("", "LSTM")), (_GATES, _STATE)
+_EINSUM = Lens(
+    *(_einsum_count, _einsum_rows, _matrix_results, _einsum_matrix, _einsum_array),
+    bias=None,
+    pure=False,
+    einsum=True,
 )
-"""(domain, operator) -> the lenses on its input and on its state."""
+_SEVERAL: Mapping[tuple[str, str], tuple[Lens, ...]] = {
+    **dict.fromkeys((("", "RNN"), ("", "GRU"), ("", "LSTM")), (_GATES, _STATE)),
+    ("", "Einsum"): (_EINSUM, replace(_EINSUM, activation=1, weight=0)),
+}
+
+
+def lenses_of(node: Node) -> tuple[Lens, ...]:
+    """Return the ways to look at an operator: on its input and on its state, or at either operand as the weight."""
+    lens = LENSES.get((node.domain, node.op))
+    return _SEVERAL.get((node.domain, node.op), ()) if lens is None else (lens,)
+
 
 CONVOLUTIONS = frozenset(op for (_, op), lens in LENSES.items() if lens.spatial and not lens.quantised)
 

@@ -17,42 +17,17 @@ from numpy.typing import NDArray
 from onnxmi.codings import Affine, Staying
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping, Product, Term, coordinates, kept_mask
-from onnxmi.lenses import ADDERS, LENSES, RECURRENT, Lens, View
+from onnxmi.einsum import letters_of
+from onnxmi.lenses import ADDERS, Lens, View, lenses_of
 from onnxmi.model import Graph, Model, Node
+from onnxmi.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
 from onnxmi.quantised import read_quantised
-from onnxmi.stored import (
-    Parameter,
-    Use,
-    computing,
-    find_parameter,
-    is_dequantised,
-    is_made_up,
-    is_shared,
-    known_value,
-    readers,
-)
+from onnxmi.stored import Bias, Parameter, Use, computing, find_parameter, known_value, readers
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Bias:
-    """A linear operator's bias: an operand of the node itself, or of one that follows and adds it.
-
-    Attributes
-    ----------
-    node, operand : int
-        Where it is added.
-    stored : Parameter or None
-        What it is stored as; None where it is computed.
-    """
-
-    node: int
-    operand: int
-    stored: Parameter | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +99,7 @@ class Linear:
     @property
     def view(self) -> View:
         """What its lens knows of it."""
-        return View(self.nodes[0], self.groups, self.kernel)
+        return View(self.nodes[0], self.groups, self.kernel, self.lens.weight)
 
     @property
     def features(self) -> int:
@@ -149,7 +124,7 @@ def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     contracted = {(c.node, c.operand) for c in channels.contractions}
     sharing: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
     for node in graph.nodes:
-        for lens in _lenses(node):
+        for lens in lenses_of(node):
             found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
             if found is not None and _fits(channels, found):
                 sharing[node.domain, node.op, found.weights.name].append(found)
@@ -174,11 +149,6 @@ class _Found:
 _TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
 
 
-def _lenses(node: Node) -> tuple[Lens, ...]:
-    lens = LENSES.get((node.domain, node.op))
-    return RECURRENT.get((node.domain, node.op), ()) if lens is None else (lens,)
-
-
 def _fits(channels: ChannelGraph, found: _Found) -> bool:
     node, lens = found.node, found.lens
     weight = channels.axes.get(node.inputs[lens.weight])
@@ -188,6 +158,8 @@ def _fits(channels: ChannelGraph, found: _Found) -> bool:
         *((node.inputs[lens.activation], node.outputs[0]) if not lens.gates else ()),
     }
     if weight is None or not all(name in channels.axes for name in known):
+        return False
+    if lens.einsum and letters_of(node, lens.weight) is None:
         return False
     if any(node.attributes.get(name, 0) for name in _TURNED):
         return False
@@ -233,8 +205,8 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
         channels=read,
         outputs=outputs,
         kernel=shape[2:] if lens.spatial else (),
-        obstacle=_obstacle_of_weights(graph, nodes, lens, weights)
-        or _obstacle_of_biases(graph, channels, nodes, lens, biases, outputs.size),
+        obstacle=obstacle_of_weights(graph, nodes, lens, weights)
+        or obstacle_of_biases(graph, channels, nodes, lens, biases, outputs.size),
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
     )
@@ -243,6 +215,9 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
 def _terms(channels: ChannelGraph, found: _Found) -> tuple[int, Term, Term]:
     """Number of groups, and the terms of inputs and outputs."""
     node, lens, weight = found.node, found.lens, channels.axes[found.weights.name]
+    letters = letters_of(node, lens.weight) if lens.einsum else None
+    if letters is not None:
+        return letters.terms(weight)
     if lens.gates:
         directions, gates, inputs = weight
         outputs = Product((directions, gates))
@@ -269,7 +244,7 @@ def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bi
         return None
     stored = _own(graph, adder, place)
     width = channels.axes[found.end.outputs[0]][-1].size
-    return Bias(adder.index, place, stored) if stored and _shape(graph, channels, stored.name) == (width,) else None
+    return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
 
 
 def _coded(graph: Graph, found: _Found, lens: Lens, operand: int) -> Parameter | None:
@@ -287,53 +262,6 @@ def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
     if found is None or found.use == (node.index, operand) or len(list(readers(graph, found.name))) == 1:
         return found
     return Parameter(node.inputs[operand], (node.index, operand), graph.is_constant(node.inputs[operand]))
-
-
-def _shape(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]:
-    if graph.is_constant(name):
-        return graph.constant_shape(name)
-    return tuple(term.size for term in channels.axes.get(name, ()))
-
-
-def _obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weights: Parameter) -> str | None:
-    """Why a repaired weight could not be written back."""
-    outside = {info.name for info in graph.outputs} | {name for node in graph.nodes for name in node.captures}
-    others = set(readers(graph, weights.name)) ^ {(node.index, lens.weight) for node in nodes}
-    if others or weights.name in outside:
-        return "its weight is also used by other operators"
-    if not weights.stored and is_shared(graph, weights.name):
-        return "its weight is computed from one that is also used by other operators"
-    if not weights.stored and is_made_up(graph, weights.name):
-        return "its weight is not stored"
-    if not weights.stored and is_dequantised(graph, weights.name):
-        return "its weight is quantised in a way that is only read"
-    if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
-        return "its weight is quantised in groups"
-    if weights.coding is not None and not weights.coding.scales:
-        return "the scale of its weight is not found"
-    return None
-
-
-def _obstacle_of_biases(
-    graph: Graph,
-    channels: ChannelGraph,
-    nodes: tuple[Node, ...],
-    lens: Lens,
-    biases: tuple[Bias | None, ...],
-    width: int,
-) -> str | None:
-    """Why a repaired bias could not be written back."""
-    if lens.gates:
-        return "its gates are scored, not refitted"
-    if lens.quantised is not None and not lens.pure and None in biases:
-        return "it is quantised and has no bias"
-    scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
-    if len(set(scales)) > 1 or not all(scales[0]):
-        return "it scales its product or its bias by nothing, or differently at each use"
-    for bias in biases:
-        if bias is not None and (bias.stored is None or _shape(graph, channels, bias.stored.name) != (width,)):
-            return "its bias is not a stored vector"
-    return None
 
 
 def weight_matrix(linear: Linear, array: Array) -> Floats:
@@ -372,6 +300,14 @@ def staying_of(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Staying
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     """Turn (groups, K, M) weights into the operator's own layout and shape."""
     return linear.lens.array(linear.view, matrix / linear.alpha, shape)
+
+
+def columns_of(linear: Linear) -> tuple[int, ...]:
+    """Axes of the activation that features lie on."""
+    letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
+    if letters is not None:
+        return tuple(letters.activation.index(letter) for letter in letters.groups + letters.summed)
+    return (1,) if linear.lens.spatial else (-1,)
 
 
 def row_count(linear: Linear, activation: Array) -> int:

@@ -76,6 +76,23 @@ class Parameter:
         return stored if self.coding is None else self.coding.decode(stored, partial(known_value, model), staying)
 
 
+@dataclass(frozen=True)
+class Bias:
+    """A linear operator's bias: an operand of the node itself, or of one that follows and adds it.
+
+    Attributes
+    ----------
+    node, operand : int
+        Where it is added.
+    stored : Parameter or None
+        What it is stored as; None where it is computed.
+    """
+
+    node: int
+    operand: int
+    stored: Parameter | None
+
+
 def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
     """Return what an operand of a node is stored as; None where it depends on what the model is fed."""
     name = node.inputs[operand]

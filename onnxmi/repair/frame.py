@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,7 +142,7 @@ def inverse(factors: Floats) -> Floats:
     return np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))
 
 
-def remaining_rows(original: Array, axes: Axes | None, columns: int, keeping: Keeping) -> Array:
+def remaining_rows(original: Array, axes: Axes | None, columns: Collection[int], keeping: Keeping) -> Array:
     """Leave out the rows of a tensor of the original that the cut model does not have.
 
     Rows are positions mostly, which stay; but a layer over positions has channels for rows, as in a mixer.
@@ -153,13 +153,13 @@ def remaining_rows(original: Array, axes: Axes | None, columns: int, keeping: Ke
         The tensor.
     axes : tuple of Term or None
         Its axes, where they are known.
-    columns : int
-        The axis that is not among the rows; it stays whole.
+    columns : collection of int
+        The axes that are not among the rows; they stay whole.
     keeping : mapping of atom id to Kept
         What stays of each cut atom.
     """
     for axis, term in enumerate(axes or ()):
-        if axis != columns % original.ndim and is_cut(term, keeping):
+        if axis not in {column % original.ndim for column in columns} and is_cut(term, keeping):
             kept = np.resize(kept_mask(term, keeping), original.shape[axis])  # batches differ in size, and lead
             original = np.compress(kept, original, axis=axis)
     return original

@@ -24,7 +24,7 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.information.affine import PairMoments
-from onnxmi.linear import Linear, new_bias, staying_of
+from onnxmi.linear import Linear, columns_of, new_bias, staying_of
 from onnxmi.model import Model
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, inverse, remaining_rows
@@ -158,7 +158,7 @@ class _Walk:
         for (batch, judges), original, cut in zip(
             self._batches, self._original.to([name]), self._cut.to([name]), strict=True
         ):
-            staying = remaining_rows(original[name], self._graph.axes.get(name), -1, self._keeping)
+            staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             places = self._drawer.places(len(before), batch, self._any_mask, np.inf)
             found = PairMoments.of(after[places], before[places][:, affine.kept])
@@ -202,13 +202,13 @@ class _Walk:
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
         measured = _Measured(frame, tail)
         pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
-        axis, axes = 1 if linear.lens.spatial else -1, self._graph.axes
+        columns, axes = columns_of(linear), self._graph.axes
         for (batch, judges), original, cut in pairs:
-            read = remaining_rows(original[tap], axes.get(tap), axis, self._keeping)
+            read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
             places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
             stream = None
             if tail.stream is not None:
-                added_to = remaining_rows(original[tail.stream], axes.get(tail.stream), axis, self._keeping)
+                added_to = remaining_rows(original[tail.stream], axes.get(tail.stream), columns, self._keeping)
                 stream = frame.stream(added_to, cut[tail.stream], places)
             measured.add(judges, read, cut[tap], places, stream)
         return measured

@@ -1,0 +1,73 @@
+"""Einsum with a stored weight: its letters say what is a row, a group, an input and an output."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxmi.linear import feature_rows, find_linears, row_count, weight_array, weights_of
+from onnxmi.repair import StepOptions
+from onnxmi.runtime import open_session
+from tests.repair.conftest import Bench
+from tests.support.build import Build
+from tests.support.oracle import Case
+
+# equation -> sizes of the weight, what the activation's last axes are made into, and the obstacle to a repair
+EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str | None]] = {
+    "nsd,df->nsf": ((13, 3), (13,), None),
+    "nsd,fd->nsf": ((3, 13), (13,), None),
+    "df,nsd->nsf": ((13, 3), (13,), None),
+    "nsd,df->nfs": ((13, 3), (13,), "its bias would have several axes"),
+    "nsd,edf->nsef": ((2, 13, 3), (13,), "its bias would have several axes"),
+    "nsed,edf->nsef": ((2, 13, 3), (2, 13), "its bias would have several axes"),
+    "nsed,edf->nsf": ((2, 13, 3), (2, 13), None),
+}
+
+
+def model(equation: str) -> onnx.ModelProto:
+    shape, given, _ = EQUATIONS[equation]
+    b = Build(seed=7)
+    count = int(np.prod(given))
+    x = b.op("Relu", b.dense(b.input("N", 5, 7), 7, count))
+    x = b.reshape(x, 0, 0, *given) if len(given) > 1 else x
+    weight = b.weight(*shape, fan_in=13)
+    first = equation.startswith("df")
+    return b.proto(b.op("Einsum", *((weight, x) if first else (x, weight)), equation=equation))
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_rows_times_weights_are_the_result(equation: str) -> None:
+    case = Case.of(model(equation))
+    linear = find_linears(case.model.graph, case.graph)[-1]
+    values = open_session(case.model.proto, taps=[linear.taps[0], linear.key], optimise=False).run(case.feeds())
+    activation, result = values[linear.taps[0]], values[linear.key]
+    matrix = weights_of(case.model, linear)
+    made = feature_rows(linear, activation, np.arange(row_count(linear, activation))) @ matrix
+    assert made.size == result.size
+    np.testing.assert_allclose(np.sort(made.reshape(-1)), np.sort(result.reshape(-1)), rtol=1e-4, atol=1e-5)
+    stored = case.model.graph.constant(linear.weight_name)
+    np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
+    assert linear.obstacle == EQUATIONS[equation][2]
+    assert linear.kept_outputs({}).shape == (linear.groups, matrix.shape[2])
+    assert linear.feature_units(-5).shape == matrix.shape[:2]
+
+
+@pytest.mark.parametrize("equation", [equation for equation, (_, _, obstacle) in EQUATIONS.items() if obstacle is None])
+def test_it_is_repaired(equation: str, bench: type[Bench]) -> None:
+    scene = bench(model(equation))
+    keeping = scene.keep()
+    made = scene.stepwise(keeping, StepOptions(everywhere=False))
+    assert [note.used for note in made.notes] == [True]
+    assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
+
+
+@pytest.mark.parametrize("equation", ["nsd,dd->nsd", "nsd,df->ns", "nsd,sd->nsd", "...d,df->...f"])
+def test_other_equations_are_not_seen(equation: str) -> None:
+    """A diagonal, a weight that is summed up alone, nothing that is summed over, and unnamed axes."""
+    b = Build(seed=7)
+    x = b.op("Relu", b.dense(b.input("N", 5, 7), 7, 13))
+    shape = {"dd": (13, 13), "sd": (5, 13)}.get(equation.partition(",")[2].partition("->")[0], (13, 3))
+    made = b.op("Einsum", x, b.weight(*shape), equation=equation)
+    case = Case.of(b.proto(made))
+    assert len(find_linears(case.model.graph, case.graph)) == 1
