@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -49,17 +50,36 @@ class Window:
         at = place[:, None] * self.strides[axis] + steps - self.before[axis]
         return at, (at >= 0) & (at < self.size[axis])
 
+    @cached_property
+    def tables(self) -> tuple[tuple[Ints, NDArray[np.bool_]], ...]:
+        """For each axis and every place on it: `sources`, with a position to read where there is none."""
+        found = (self.sources(axis, np.arange(places)) for axis, places in enumerate(self.places))
+        return tuple((np.where(within, at, 0), within) for at, within in found)
+
 
 def window(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...], transposed: bool) -> Window:
     """Read a convolution's attributes."""
     axes = len(kernel)
-    strides = tuple(attributes.get("strides", (1,) * axes))
-    dilations = tuple(attributes.get("dilations", (1,) * axes))
+    stated = [tuple(attributes.get(name, (1,) * axes)) for name in ("strides", "dilations")]
+    pads, extra = tuple(attributes.get("pads", (0,) * 2 * axes)), tuple(attributes.get("output_padding", (0,) * axes))
+    return _window(kernel, size, *stated, pads, attributes.get("auto_pad", "NOTSET"), extra, transposed)
+
+
+@lru_cache(maxsize=256)  # every batch asks for the same few, and for their tables
+def _window(
+    kernel: tuple[int, ...],
+    size: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+    auto: str,
+    extra: tuple[int, ...],
+    transposed: bool,
+) -> Window:
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    before, after = _padding(attributes, size, strides, reach)
+    before, after = _padding(pads, auto, size, strides, reach)
     spans = zip(size, before, after, reach, strides, strict=True)
     if transposed:
-        extra = attributes.get("output_padding", (0,) * axes)
         places = tuple((n - 1) * s + r - b - a + e for (n, b, a, r, s), e in zip(spans, extra, strict=True))
     else:
         places = tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans)
@@ -67,12 +87,10 @@ def window(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[i
 
 
 def _padding(
-    attributes: Mapping[str, Any], size: tuple[int, ...], strides: tuple[int, ...], reach: list[int]
+    pads: tuple[int, ...], auto: str, size: tuple[int, ...], strides: tuple[int, ...], reach: list[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Padding before and after each axis, stated or automatic."""
     axes = len(size)
-    pads = tuple(attributes.get("pads", (0,) * (2 * axes)))
-    auto = attributes.get("auto_pad", "NOTSET")
     if auto == "VALID":
         return (0,) * axes, (0,) * axes
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
@@ -96,11 +114,10 @@ def gather(activation: Array, seen: Window, places: Ints) -> Array:
     """
     samples, *where = np.unravel_index(places, (activation.shape[0], *seen.places))
     offsets, inside = np.zeros((len(places), 1), dtype=np.int64), np.ones((len(places), 1), dtype=np.bool_)
-    for axis, place in enumerate(where):
-        at, within = seen.sources(axis, place)
-        clipped = np.clip(at, 0, seen.size[axis] - 1)
-        wide = len(places), offsets.shape[1] * clipped.shape[1]  # spelled out: a batch may have no place
-        offsets = (offsets[:, :, None] * seen.size[axis] + clipped[:, None, :]).reshape(wide)
+    for (sources, exists), place, size in zip(seen.tables, where, seen.size, strict=True):
+        at, within = sources[place], exists[place]
+        wide = len(places), offsets.shape[1] * at.shape[1]  # spelled out: a batch may have no place
+        offsets = (offsets[:, :, None] * size + at[:, None, :]).reshape(wide)
         inside = (inside[:, :, None] & within[:, None, :]).reshape(wide)
     patches: Array = activation.reshape(*activation.shape[:2], -1)[samples[:, None], :, offsets]
     patches[~inside] = 0

@@ -102,31 +102,50 @@ def rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
+def spread(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features whose correlations with the one target go evenly from 0.05 to 0.95, and the nats they share."""
+    rng = np.random.default_rng(3)
+    correlations = rng.permutation(np.linspace(0.05, 0.95, 61))
+    y = rng.normal(size=(rows, 1))
+    x = correlations * y + np.sqrt(1 - correlations**2) * rng.normal(size=(rows, correlations.size))
+    return x, y, -0.5 * np.log1p(-(correlations**2))[:, None]
+
+
+def faint(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets that many features make up, most of which share next to nothing with them."""
+    rng = np.random.default_rng(3)
+    weights = 10.0 ** rng.uniform(-2, 0, size=(31, 17))
+    x = rng.normal(size=(rows, 31))
+    y = x @ weights + 0.3 * rng.normal(size=(rows, 17))
+    return x, y, pairwise_gaussian(np.ones(31), weights, np.square(weights).sum(axis=0) + 0.09)
+
+
 def bench_pairwise() -> None:
     """On Gaussian data, where the truth is known; scikit-learn estimates it from nearest neighbours."""
-    rng = np.random.default_rng(3)
-    rows, features, targets = 2003, 31, 17
-    weights = 10.0 ** rng.uniform(-2, 0, size=(features, targets))
-    x = rng.normal(size=(rows, features))
-    y = x @ weights + 0.3 * rng.normal(size=(rows, targets))
-    truth = pairwise_gaussian(np.ones(features), weights, np.square(weights).sum(axis=0) + 0.09)
-    try:
-        base = seconds(lambda: nearest(x, y), 1)
-    except ImportError:
-        print("pairwise: scikit-learn is not installed")
-        return
-    print(f"pairwise, scikit-learn: Spearman {rank_correlation(nearest(x, y), truth):.3f} with the truth")
-    for name, ours in (("gaussian", gaussian), ("binned", binned)):
-        faster = base / seconds(lambda ours=ours: ours(x, y))
-        rank = rank_correlation(ours(x, y), truth)
-        print(f"pairwise, {name}: {faster:.0f} times as fast, Spearman {rank:.3f} with the truth")
+    for case in (spread, faint):
+        x, y, truth = case(2003)
+        try:
+            base, theirs = seconds(lambda x=x, y=y: nearest(x, y), 1), nearest(x, y)
+        except ImportError:
+            print("pairwise: scikit-learn is not installed")
+            return
+        about = f"pairwise, {case.__name__}, {truth.size} pairs of {len(x)} rows"
+        print(f"{about}, scikit-learn: Spearman {rank_correlation(theirs, truth):.3f} with the truth")
+        for name, ours in (("gaussian", gaussian), ("binned", binned)):
+            faster, made = base / seconds(lambda ours=ours, x=x, y=y: ours(x, y)), ours(x, y)
+            ranks = rank_correlation(made, truth), rank_correlation(made, theirs)
+            print(
+                f"{about}, {name}: {faster:.0f} times as fast,"
+                f" Spearman {ranks[0]:.3f} with the truth, {ranks[1]:.3f} with scikit-learn"
+            )
 
 
 def bench_capture(model: str, calib: str, samples: int = 1024) -> None:
     """Statistics of all samples against the plain forward pass of the same samples, in turns, on one thread."""
-    source = onnxmi.load(model)
-    data = onnxmi.load_calibration(calib, source.graph)
-    found = onnxmi.analyse(source, data.one_run(np.arange(data.count), 3))
+    given = onnxmi.load(model)
+    data = onnxmi.load_calibration(calib, given.graph)
+    found = onnxmi.analyse(given, data.one_run(np.arange(data.count), 3))
+    source = found.model
     chosen = np.arange(min(samples, data.count))
     options = CaptureOptions(threads=1)
     taps = list(dict.fromkeys(tap for linear in found.linears for tap in linear.taps))
