@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,6 +13,8 @@ from onnx import numpy_helper
 from onnxmi.capture import CaptureOptions, capture
 from onnxmi.linear import Linear, find_linears, weights_of
 from onnxmi.repair import StepOptions, repair_at_once
+from onnxmi.repair.rounding import settle
+from onnxmi.repair.solution import Solution
 from onnxmi.rewrite import Replacement, rewrite
 from tests.repair.conftest import Bench
 from tests.support.build import Build
@@ -61,6 +64,16 @@ def one_scale(b: Build) -> str:
     return quantised(b, per_channel=False)
 
 
+def asymmetric(b: Build) -> str:
+    """Unsigned, with a zero point of its own for each output."""
+    weight = float_weight(b)
+    low, scale = weight.min(axis=0), np.ptp(weight, axis=0) / 180
+    zero = np.clip(np.rint(-low / scale) + 30, 0, 255)
+    stored = np.clip(np.rint(weight / scale) + zero, 0, 255).astype(np.uint8)
+    stored[0, 0], stored[1, 0] = 0, 255  # room for what repair adds
+    return b.op("DequantizeLinear", b.const(stored), b.const(scale), b.const(zero.astype(np.uint8)), axis=1)
+
+
 def quantised_and_turned(b: Build) -> str:
     stored = b.const(np.rint(float_weight(b).T * 100).astype(np.int8))
     made = b.op("DequantizeLinear", stored, b.const(np.float32(0.01)), b.const(np.int8(0)))
@@ -68,7 +81,7 @@ def quantised_and_turned(b: Build) -> str:
 
 
 WEIGHTS: dict[str, Weight] = {
-    made.__name__: made for made in (plain, identity, turned, half, standardised, quantised, one_scale)
+    made.__name__: made for made in (plain, identity, turned, half, standardised, quantised, one_scale, asymmetric)
 }
 
 
@@ -241,3 +254,38 @@ def test_integers_that_cannot_be_written_back_stay_integers(weight: Weight, benc
     keeping = {layer.id: kept for layer, kept in zip(scene.graph.layers, scene.keep().values(), strict=True)}
     repaired = rewrite(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
     assert "DequantizeLinear" in {node.op_type for node in repaired.graph.node}
+
+
+def test_a_bias_that_others_read_stays_theirs(bench: type[Bench]) -> None:
+    """One vector in half precision, cast once, is the bias of two operators."""
+    b = Build(seed=5)
+    vector = b.name("half")
+    b.initializers[vector] = b.rng.normal(size=OUT).astype(np.float16)
+    bias = b.op("Cast", vector, to=onnx.TensorProto.FLOAT)
+    x = b.input("N", IN)
+    hidden = b.op("Relu", b.dense(x, IN, WIDTH))
+    first = b.op("Add", b.op("MatMul", hidden, b.weight(WIDTH, OUT, fan_in=WIDTH)), bias)
+    other = b.op("Add", b.op("MatMul", x, b.weight(IN, OUT, fan_in=IN)), bias)
+    scene = bench(b.proto(first, other))
+    keeping = scene.keep()
+    repaired = rewrite(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    before, after = (run(proto, {"x": scene.data.arrays["x"]})[1] for proto in (scene.model.proto, repaired))
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert scene.error(keeping, scene.stepwise(keeping).replacements) < 0.8 * scene.error(keeping)
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_what_rounding_spoils_is_not_used(worse: bool) -> None:
+    """The error of what will be stored decides, and what rounding moves the mean by goes into the bias."""
+    plain, solved, rounded = (np.full((2, 1), value) for value in (1.0, 2.0, 3.0))
+    coded = SimpleNamespace(linear=SimpleNamespace(weights=SimpleNamespace(coding="some")))
+    frame = SimpleNamespace(**vars(coded), rounded=lambda _: [rounded], plain=lambda _: plain)
+    told = {1.0: 4.0, 3.0: 5.0 if worse else 2.0}
+    regression = SimpleNamespace(
+        plain=plain, fitted=SimpleNamespace(mean_x=np.array([0.25, 0.5])), error=lambda weights, _: told[weights[0, 0]]
+    )
+    solution = Solution(solved, np.array([0.5]), 1e-3, 1.0, 0.1, used=True)
+    (made,) = settle(frame, [solution], [regression])  # type: ignore[arg-type,list-item]
+    assert made.used is not worse
+    np.testing.assert_array_equal(made.weights, plain if worse else rounded)
+    np.testing.assert_allclose(made.shift, [0.0] if worse else [0.5 - 0.75])
