@@ -177,9 +177,11 @@ def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Count
         if counts is None or counts in tried:
             break
         tried.append(counts)
+        uncut = counts == largest(prices.menus) and study.model is study.source
+        if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
+            break
         goals = judge_costs(study, budget, plain(study, counts))
-        uncut = counts == largest(prices.menus)
-        if uncut and study.model is study.source and all(goal.met for goal in goals):
+        if uncut and all(goal.met for goal in goals):
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
         load = max(goal.shortfall for goal in goals)
         if all(goal.met for goal in goals) and (best is None or load > best[0]):

@@ -9,6 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
+from onnxmi.latency import Latency
+from onnxmi.study import Study
+
 THREAD = ("--threads", "1")
 
 
@@ -114,6 +117,15 @@ def test_a_metric_of_ones_own(resnet):
     (resnet.folder / "mine.py").write_text(_HARSH)
     message = resnet.fails(1, *RESNET, "--metric", "mine:harsh")
     assert message.startswith("nothing to prune: every cut tried loses more than 0.01 of mine:harsh")
+
+
+def test_a_model_is_not_faster_than_itself(resnet, monkeypatch):
+    """Where every model seems twice as fast as asked for, limits are loosened, but not until nothing is cut."""
+    was, now = (Latency(np.full(30, time)) for time in (4.0, 1.0))
+    monkeypatch.setattr(Study, "time", lambda self, proto: (was, now))
+    told = json.loads(resnet.succeeds(*RESNET, "--speedup", "1.05", "--json"))
+    assert goals(told)["--speedup"][1]
+    assert any(layer["after"] < layer["before"] for layer in told["layers"])
 
 
 def test_a_speed_is_asked_for(resnet):
