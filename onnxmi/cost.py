@@ -76,6 +76,11 @@ def _product(node: Node, left: Shape, _right: Shape, result: Shape) -> int:
     return prod(result) * (left[axis] if left else 1)
 
 
+def _projection(_node: Node, source: Shape, weight: Shape, _result: Shape) -> int:
+    """The matrix inside com.microsoft.Attention; what other attention reads is no matrix."""
+    return prod(source) * weight[1] if len(weight) == 2 else 0
+
+
 def _convolution(_node: Node, _input: Shape, weight: Shape, result: Shape) -> int:
     return prod(result) * prod(weight[1:])
 
@@ -89,6 +94,8 @@ Counting = Callable[[Node, Shape, Shape, Shape], int]
 # Operator -> how it is counted, and which operand its second factor is.
 _MACS: Mapping[str, tuple[Counting | None, int]] = {
     **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger", "FusedMatMul", "FusedGemm", "TransposeMatMul"), (_product, 1)),
+    **dict.fromkeys(("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"), (_product, 1)),
+    "Attention": (_projection, 1),
     **dict.fromkeys(("Conv", "ConvInteger", "FusedConv"), (_convolution, 1)),
     "ConvTranspose": (_transposed_convolution, 1),
     "QLinearMatMul": (_product, 3),
@@ -109,7 +116,7 @@ def macs_axes(node: Node, channels: ChannelGraph) -> tuple[Term, ...]:
     return (*result, *(source[-2 if node.attributes.get("transA", 0) else -1 :][:1]))
 
 
-_TRANSPOSED = frozenset({"ConvTranspose"})
+_TRANSPOSED = frozenset({"ConvTranspose", "Attention"})
 _CONVOLVED = frozenset(op for op, (counting, _) in _MACS.items() if counting is _convolution)
 
 

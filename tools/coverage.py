@@ -344,8 +344,20 @@ def render(records: list[Record], options: dict[str, Any]) -> str:
             "",
             *_reasons(records),
             "",
+            *_BODIES,
         ]
     )
+
+
+_BODIES = """## Bodies of If, Loop and Scan
+
+They are left alone. Merged decoders have the whole network in the two branches of one If, which read the same
+weights. To cut them both branches have to be run, as shapes and activations are measured and not guessed, and
+onnxruntime shows no tensor inside a body. So each branch would have to be lifted out into a model of its own, with
+samples for both (those of a file take one of them), both analysed as one so that what they share is cut alike, and
+put back. That is another program than this one; and the same exporters write the branches as files of their own
+(`decoder_model.onnx`, `decoder_with_past_model.onnx`), which are cut.
+""".splitlines()
 
 
 def _row(record: Record) -> tuple[Any, ...]:
