@@ -345,6 +345,7 @@ def render(records: list[Record], options: dict[str, Any]) -> str:
             *_reasons(records),
             "",
             *_BODIES,
+            "",
         ]
     )
 
