@@ -60,6 +60,11 @@ def judge(run: Run, old: dict[str, bytes], new: dict[str, bytes]) -> str:
     return "" if all(files[name] == new[name] for name in files) else "new files stand beside old ones"
 
 
+def reached(error: bytes) -> bool:
+    """Whether Python had got to the first line of this project; what pip puts in place to find it comes before."""
+    return b"onnxmi: " in error or f"{os.sep}onnxmi{os.sep}".encode() in error
+
+
 def strike(run: Run, number: signal.Signals, moment: float) -> tuple[str, str]:
     """Kill one run; return how it ended, and what is wrong with that."""
     process = run.start()
@@ -74,8 +79,8 @@ def strike(run: Run, number: signal.Signals, moment: float) -> tuple[str, str]:
     took = time.monotonic() - sent
     if process.returncode == 0:
         return "ended in time", ""
-    if number == signal.SIGINT and process.returncode != 130 and b"onnxmi" not in error:
-        return "SIGINT while Python started", ""  # it had not got to the first line of this project
+    if number == signal.SIGINT and process.returncode != 130 and not reached(error):
+        return "SIGINT while Python started", ""
     if process.returncode not in CODES[number]:
         return number.name, f"exit code {process.returncode} after {moment:.3f} s: {error.decode()[-300:]}"
     if took > PATIENCE:

@@ -39,12 +39,22 @@ def test_killed_runs_leave_whole_files():
     assert "0 wrong" in done.stdout
 
 
-def test_the_ranges_are_read_from_the_package(tmp_path):
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import ranges
-    finally:
-        sys.path.pop(0)
+@pytest.fixture
+def tools(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+
+
+def test_what_pip_runs_first_is_pythons_start(tools):
+    import kill
+
+    assert not kill.reached(b'  File "/site-packages/__editable___onnxmi_0_1_0_finder.py", line 7, in <module>\n')
+    assert kill.reached(b'  File "/site-packages/onnxmi/cli/prune.py", line 7, in <module>\nKeyboardInterrupt\n')
+    assert kill.reached(b"onnxmi: error: interrupted\n")
+
+
+def test_the_ranges_are_read_from_the_package(tools):
+    import ranges
+
     names = [one.partition(">=")[0] for one in ranges.stated("install_requires")]
     assert names == ["onnx", "onnxruntime", "onnx-graphsurgeon", "numpy", "click", "rich", "threadpoolctl"]
     assert ranges.lower_bound("onnx>=1.16,<2") == "onnx==1.16"
