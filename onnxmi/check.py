@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxmi.batching import batched
 from onnxmi.bench import sample_macs, silent
 from onnxmi.bench_inputs import bench_inputs
 from onnxmi.bench_memory import peak_memory
@@ -138,7 +139,7 @@ def check(path: str | Path, options: CheckOptions, advance: Advance = silent) ->
             verdicts.append(judge(name, bound, MEASURES[name](subject), options.strict))
         else:
             verdicts.append(Verdict(name, False, "", "not measured", "the model cannot stand in for the baseline"))
-    notes = [*(data.notes if data is not None else ()), *_notes(subject)]
+    notes = [*(subject.samples.notes if subject.samples is not None else ()), *_notes(subject)]
     return Report(str(path), None if old is None else str(old.path), tuple(verdicts), tuple(notes))
 
 
@@ -152,8 +153,17 @@ class _Subject:
     options: CheckOptions
 
     @cached_property
+    def samples(self) -> Calibration | None:
+        """The data, in batches that the model takes; as it is where it takes none, which is a verdict and no error."""
+        try:
+            return None if self.data is None else batched(self.old or self.model, self.data, self.options.threads)
+        except ModelError:
+            return self.data
+
+    @cached_property
     def feeds(self) -> Feeds:
-        return bench_inputs(self.old or self.model, self.data, self.options.batch, self.options.length)
+        data = self.samples if self.options.batch is None else self.data
+        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.length)
 
     @cached_property
     def timed(self) -> tuple[Latency, ...]:
@@ -175,8 +185,8 @@ class _Subject:
     def outputs(self) -> tuple[Array, Array]:
         """The baseline's and the model's first output on all samples."""
         assert self.old is not None
-        assert self.data is not None
-        settings = self.data, np.arange(self.data.count), self.options.batch_size, self.options.threads
+        assert self.samples is not None
+        settings = self.samples, np.arange(self.samples.count), self.options.batch_size, self.options.threads
         return outputs(self.old.proto, *settings), outputs(self.model.proto, *settings)
 
 
@@ -215,7 +225,7 @@ def _size_ratio(subject: _Subject) -> Measured:
 
 
 def _macs(subject: _Subject) -> Measured:
-    return Measured(sample_macs(subject.model, subject.data, subject.options.length))
+    return Measured(sample_macs(subject.model, subject.samples, subject.options.length))
 
 
 def _memory(subject: _Subject) -> Measured:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,7 @@ from support.build import Build
 import onnxmi
 from onnxmi.batching import LARGEST, batched
 from onnxmi.calibration import Calibration, check_calibration
+from onnxmi.check import CheckOptions, check
 from onnxmi.errors import ModelError
 from onnxmi.model import Model
 
@@ -76,3 +79,26 @@ def test_such_models_are_pruned_and_all_samples_count(made, number: int) -> None
     assert any("at a time" in note for note in result.notes)
     (measured,) = [note for note in result.notes if note.startswith("measured on")]
     assert measured.startswith(f"measured on {SAMPLES - result.quality.samples} samples")
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_the_gate_runs_them_in_such_batches_too(batch: int | None, tmp_path: Path) -> None:
+    """31 samples in batches of 32 would be one of 31; a batch that is asked for is taken as it is."""
+    onnx.save(picky(2), tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", **data(picky(2)).arrays)
+    limits = {"max-drop": 0.0, "max-macs": 1e6}
+    options = CheckOptions(
+        limits=limits, baseline=tmp_path / "model.onnx", data=tmp_path / "data.npz", threads=1, batch=batch
+    )
+    report = check(tmp_path / "model.onnx", options)
+    assert report.passed, report.verdicts
+    assert any("on 2 at a time" in note for note in report.notes)
+
+
+def test_a_model_that_runs_on_none_fails_the_gate(tmp_path: Path) -> None:
+    onnx.save(baked(LARGEST + 1), tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", **data(baked(LARGEST + 1)).arrays)
+    report = check(
+        tmp_path / "model.onnx", CheckOptions(limits={"max-size": 1e6}, data=tmp_path / "data.npz", threads=1)
+    )
+    assert [verdict.name for verdict in report.failed] == ["runs"]
