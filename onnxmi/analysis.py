@@ -51,21 +51,30 @@ class Analysis:
     unread: Unread = field(default_factory=Unread)
 
 
-def analyse(model: ModelLike, feeds: Feeds | None = None) -> Analysis:
+def analyse(model: ModelLike, feeds: Feeds | None = None, source: Model | None = None) -> Analysis:
     """Load a model and find out what can be cut.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        What to look at.
+    feeds : mapping, optional
+        Inputs to run it on where made-up ones do not work.
+    source : Model, optional
+        What it was made from, if it is not as it was given.
 
     Raises
     ------
     ModelError
         If the file cannot be read or onnxruntime cannot run the model.
     """
-    source = as_model(model)
-    seen = probe(source, feeds)
-    read, unread = without_unread(source, seen)
-    if read is not source:
+    whole = as_model(model)
+    seen = probe(whole, feeds)
+    read, unread = without_unread(whole, seen)
+    if read is not whole:
         seen = probe(read, seen.feeds)
     graph = infer(read, seen)
-    return Analysis(source, read, seen, graph, find_linears(read.graph, graph), unread)
+    return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
 
 
 def as_model(model: ModelLike) -> Model:

@@ -10,7 +10,7 @@ from onnxmi.dims.channel_graph import KINDS, ChannelGraph, Layer
 from onnxmi.errors import UsageError
 from onnxmi.model import Model
 
-DEFAULT_KINDS = ("channels", "ffn", "heads", "hidden")
+DEFAULT_KINDS = ("channels", "embedding", "ffn", "heads", "hidden")
 """Kinds that are cut unless others are asked for.
 
 Dimensions inside heads (`qk`, `value`) are not: with their heads they would be cut twice. Nor is `width`, nor any other

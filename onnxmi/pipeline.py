@@ -146,11 +146,17 @@ def _prune(
     given = None if plan is None else given_plan(plan, source)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     decides = given is None and stats is None and options.budget.drop is not None
-    study = study_of(source, calibration, options, HELD_BACK_TO_SEARCH if decides else HELD_BACK)
+    held_back = HELD_BACK_TO_SEARCH if decides else HELD_BACK
+    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, given))
     _require_work(study, given)
     study = replace(study, measured=measure_study(study, stats, given is None, progress))
     found = _found(study, given, progress)
     return _report(study, found, given is None)
+
+
+def _splits(options: PruneOptions, given: Plan | None) -> bool:
+    """Whether the width of tables of words is to be cut, or was when a plan was made."""
+    return "embedding" in (options.cut if given is None else given.options.get("cut") or ())
 
 
 def _found(study: Study, given: Plan | None, progress: Progress) -> Found:
@@ -199,7 +205,8 @@ def sweep(
         raise UsageError("a sweep goes through all budgets: ask for none")
     source = as_model(model)
     stats = None if statistics is None else given_statistics(statistics, source, options)
-    study = study_of(source, calibration, options, HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH)
+    held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
+    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, None))
     _require_work(study, None)
     with limited(options.threads):
         study = replace(study, measured=measure_study(study, stats, True, progress))

@@ -82,7 +82,7 @@ class Plan:
         for choice in self.choices:
             layer = layers.get(choice.layer)
             if layer is None:
-                raise PlanError(f"the plan cuts layer {choice.layer!r}, which this model does not have or cannot cut")
+                raise PlanError(f"the plan cuts layer {choice.layer!r}, which this model {_lacks(choice)}")
             _check_choice(choice, layer)
             if choice.count < layer.size:
                 keeping[layer.id] = Kept(choice.kept, layer.over if choice.kept.ndim == 2 else None)
@@ -98,6 +98,12 @@ class Plan:
             "layers": [_choice_json(choice) for choice in self.choices],
         }
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _lacks(choice: Choice) -> str:
+    if choice.kind == "embedding":
+        return "has along the axes of the plan's own samples alone: give these and the seed, with `prune --plan`"
+    return "does not have or cannot cut"
 
 
 def _check_choice(choice: Choice, layer: Layer) -> None:

@@ -116,7 +116,13 @@ def _spared(study: Study, kind: Kind) -> float:
     if kind == "time":
         was, now = study.time(study.model.proto)
         return now.speedup_over(was)
-    return study.dense_cost.macs / study.cost(study.model.proto).macs if kind == "macs" else 1.0
+    before, after = study.dense_cost, study.cost(study.model.proto)
+    pairs = {
+        "macs": (before.macs, after.macs),
+        "size": (before.size, after.size),
+        "params": (before.parameters, after.parameters),
+    }
+    return pairs[kind][0] / max(pairs[kind][1], 1)
 
 
 def _counted(study: Study, kind: Kind) -> CostModel:
@@ -125,7 +131,7 @@ def _counted(study: Study, kind: Kind) -> CostModel:
     if kind == "params":
         return CostModel.of(parameter_pieces(model.graph, graph), layers)
     if kind == "size":
-        return CostModel.of(byte_pieces(model.graph, graph, study.dense_cost.size), layers)
+        return CostModel.of(byte_pieces(model.graph, graph, study.cost(model.proto).size), layers)
     one = study.data.one_run(study.deal.held)
     return CostModel.of(
         mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), study.data.step or 1), layers

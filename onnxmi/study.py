@@ -15,9 +15,10 @@ from onnxmi.calibration import Calibration
 from onnxmi.capture import Progress, silent
 from onnxmi.choose_layers import Filter, chosen_layers
 from onnxmi.cost import Cost, cost
-from onnxmi.deal import HELD_BACK, Deal, deal_samples
+from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.dims.term import Keeping
+from onnxmi.embedding import with_split_tables
 from onnxmi.errors import UsageError
 from onnxmi.latency import Latency, measure
 from onnxmi.measurement import Measurement
@@ -146,11 +147,27 @@ class Study:
         return [feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)]
 
 
-def study_of(model: Model, calibration: CalibrationLike, options: PruneOptions, held_back: float = HELD_BACK) -> Study:
-    """Look a model and its samples through; nothing is measured yet."""
+def study_of(
+    model: Model,
+    calibration: CalibrationLike,
+    options: PruneOptions,
+    held_back: float = HELD_BACK,
+    *,
+    split_tables: bool = False,
+) -> Study:
+    """Look a model and its samples through; nothing is measured yet.
+
+    Parameters
+    ----------
+    split_tables : bool
+        Whether tables of words are split, so that their width can be cut alone.
+    """
     data = batched(model, as_calibration(calibration, model), options.threads)
-    analysis = analyse(model, data.one_run(np.arange(data.count), 3))
-    layers, left_out = chosen_layers(model, analysis.graph, Filter(options.cut, options.skip, options.only))
+    # Whatever is held back, the axes are those of the samples that never are: a plan's indices count along them.
+    counted = deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit
+    looked_at = with_split_tables(model, data, counted) if split_tables else model
+    analysis = analyse(looked_at, data.one_run(np.arange(data.count), 3), model)
+    layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     deal = deal_samples(data, options.seed, held_back)
     return Study(analysis, data, deal, layers, left_out, nothing_measured(model), options)

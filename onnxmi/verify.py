@@ -140,7 +140,7 @@ def check_equivalence(
 
 def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]) -> Check:
     """Compare a model with the source it was made from, on real samples or, without any, on the probe's."""
-    name = "equals the source on the positions that are read"
+    name = "equals the source before anything is cut"
     outputs = tuple(info.name for info in source.graph.outputs)
     found = _compare(source.proto, model.proto, outputs, [feeds or [probe.feeds]], _rounding(source, probe))
     if found is None:

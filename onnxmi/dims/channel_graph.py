@@ -9,7 +9,7 @@ from typing import Literal
 from onnxmi.dims.term import Term
 
 Grade = Literal["exact", "renormalising"]
-KINDS = ("channels", "ffn", "heads", "hidden", "qk", "value", "width")
+KINDS = ("channels", "embedding", "ffn", "heads", "hidden", "qk", "value", "width")
 """The kinds of layers; see `Layer.kind`."""
 Axes = tuple[Term, ...]
 Use = tuple[int, int]
@@ -89,7 +89,7 @@ class Layer:
         Number of units (for a ragged layer: of each outer index).
     kind : str
         "channels" of a convolution; in a transformer "ffn", "heads", "qk" (query and key dimensions), "value" (value
-        dimensions) and "width" (the residual stream); else "hidden".
+        dimensions), "width" (the residual stream) and "embedding" (of a table that is looked up); else "hidden".
     grade : str
         "exact": the cut model equals the original with the cut units zeroed where they are consumed.
         "renormalising": a normalisation runs over the layer.

@@ -161,6 +161,8 @@ class LayerReader:
             return "qk"
         if any(node in self._bilinear for node in makers):
             return "value"
+        if not makers and self._is_looked_up(atom):
+            return "embedding"
         return "ffn" if any(self._makes_width(node) for node in users) else "hidden"
 
     @cached_property
@@ -175,6 +177,14 @@ class LayerReader:
     def _on_both_operands(self, node: int, atom: int) -> bool:
         inputs = self.graph.nodes[node].inputs[:2]
         return all(atom in {a.id for term in self.axes.get(name, ()) for a in atoms(term)} for name in inputs)
+
+    def _is_looked_up(self, atom: int) -> bool:
+        """Whether rows of a stored table have it."""
+        tables = {node.inputs[0] for node in self.graph.nodes if node.op == "Gather"}
+        return any(atom in {a.id for term in terms for a in atoms(term)} for terms in map(self._terms, tables))
+
+    def _terms(self, name: str) -> Axes:
+        return self.axes.get(name, ()) if name in self.graph.folded else ()
 
     def _makes_width(self, node: int) -> bool:
         made = self.axes.get(self.graph.nodes[node].outputs[0], ())

@@ -126,13 +126,13 @@ class Editor:
         self._names.discard(result)
         self._after[node].extend(nodes)
 
-    def add_after(self, node: int, op: str, value: Array) -> None:
+    def add_after(self, node: int, op: str, value: Array, called: str | None = None) -> None:
         """Let every reader of a node's first output see it combined with a new stored tensor."""
         name = self._nodes[node].output[0]
         inner = self.free_name(name)
         self._nodes[node].output[0] = inner
         operand = self.add_initializer(name, value)
-        self._after[node].append(onnx.helper.make_node(op, [inner, operand], [name], name=f"{inner}/{op}"))
+        self._after[node].append(onnx.helper.make_node(op, [inner, operand], [name], name=called or f"{inner}/{op}"))
 
     def take(self, name: str, axis: int, position: int, before: int) -> str:
         """Gather one position of an axis, which stays with size one, in a node put before a node; return the result."""
@@ -183,7 +183,11 @@ class Editor:
         """Remove stored tensors that nothing reads any more because copies took their place."""
         graph = self._proto.graph
         read = {name for node in _all_nodes(graph) for name in node.input} | {value.name for value in graph.output}
-        dropped = {name for name in self._replaced if name in self._initializers and name not in read}
+        unread = self._replaced - read
+        for index in reversed(range(len(graph.node))):
+            if graph.node[index].op_type == "Constant" and graph.node[index].output[0] in unread:
+                del graph.node[index]
+        dropped = unread & self._initializers.keys()
         _keep_only(graph.initializer, dropped)
         _keep_only(graph.value_info, dropped)
         _keep_only(graph.input, dropped)  # before version 4 of the format every initializer is listed there, too
