@@ -334,7 +334,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
 
 
 def test_the_traceback_of_a_bug_is_there_on_request(place, monkeypatch):
-    monkeypatch.setattr(pipeline, "study_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(pipeline, "study_of", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("ONNXMI_TRACEBACK", "1")
     assert isinstance(place.run(*PRUNE).exception, ZeroDivisionError)
 
