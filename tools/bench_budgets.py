@@ -59,7 +59,7 @@ def study_named(folder: Path, name: str, **asked: float) -> Study:
 def worth(study: Study, proto: onnx.ModelProto, path: Path) -> Worth:
     """Run a model and the original on an evaluation file, without the padding of short samples."""
     data = packed(study.model, study.analysis.graph, as_calibration(path, study.model), None, 1)
-    sessions = [open_session(one, threads=1) for one in (study.model.proto, proto)]
+    sessions = [open_session(one, threads=1) for one in (study.source.proto, proto)]
     found = np.zeros((2, data.count), dtype=np.int64)
     for chosen, feeds in data.packed(np.arange(data.count), 64):
         for row, session in enumerate(sessions):
@@ -82,7 +82,7 @@ def rows_of_worth(study: Study, proto: onnx.ModelProto, folder: Path, name: str)
 
 def share_of_units(study: Study, macs: float) -> float:
     """The one share for all layers that leaves so much of the work, by bisection over plain cuts."""
-    whole = study.cost(study.model.proto).macs
+    whole = study.cost(study.source.proto).macs
     low, high = 0.02, 1.0
     for _ in range(12):
         middle = (low + high) / 2
@@ -93,7 +93,7 @@ def share_of_units(study: Study, macs: float) -> float:
 
 def compared(study: Study, shares: Sequence[float]) -> Iterator[tuple[str, Candidate]]:
     """Models at equal work: one share for all layers, sizes by price, and the same at sizes that pay."""
-    whole = study.cost(study.model.proto).macs
+    whole = study.cost(study.source.proto).macs
     prices = {
         align: price(replace(study, options=replace(study.options, align=align)), {"macs"})
         for align in ("none", "auto")
@@ -136,9 +136,9 @@ def layers(folder: Path, only: tuple[str, ...], shares: str) -> None:
         print(
             f"\n**{name}**\n\n| MACs | layers | MACs left | speed-up | accuracy and agreement on each file |\n" + RULE
         )
-        whole = study.cost(study.model.proto).macs
+        whole = study.cost(study.source.proto).macs
         for said, made in compared(study, [float(share) for share in shares.split(",")]):
-            was, now = measure((study.model.proto, made.proto), study.timed_feeds, threads=1, clock="cpu")
+            was, now = measure((study.source.proto, made.proto), study.timed_feeds, threads=1, clock="cpu")
             left = study.cost(made.proto).macs / whole
             cells = rows_of_worth(study, made.proto, folder, name)
             print(f"| {said} | {left:.3f} | {now.speedup_over(was):.2f} | {cells} |", flush=True)
@@ -167,7 +167,7 @@ def speed(folder: Path, only: tuple[str, ...], factors: str, batch: str) -> None
                 asked = replace(here, options=replace(here.options, speedup=factor, best_effort=True))
                 found = meet(asked, prices)
                 was, now = measure(
-                    (study.model.proto, found.candidate.proto),
+                    (study.source.proto, found.candidate.proto),
                     here.timed_feeds,
                     threads=1,
                     runs=60,

@@ -62,7 +62,7 @@ class Ablations:
 
     def _judged(self, made: tuple[onnx.ModelProto, Study, Plan]) -> Row:
         proto, study, plan = made
-        macs = study.cost(proto).macs / study.cost(study.model.proto).macs
+        macs = study.cost(proto).macs / study.cost(study.source.proto).macs
         return {"reached": sparsity_of(study, counts_of(study, plan)), "macs": macs} | self._case.judge.quality(proto)
 
     def study(self, seed: int, samples: int | None = None, **options: Any) -> Study:

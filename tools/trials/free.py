@@ -58,11 +58,11 @@ class Free:
         method, sparsity = key["method"], key["sparsity"]
         if method in ZEROINGS:
             study = self._study(key["seed"], "gaussian")
-            proto = zeroed(study.model.proto, ZEROINGS[method](study, sparsity))
+            proto = zeroed(study.source.proto, ZEROINGS[method](study, sparsity))
             return self._judged(proto, sparsity)
         if method == SPARSEGPT:
             study = self._study(key["seed"], "gaussian")
-            return self._judged(with_values(study.model.proto, sparsegpt(study, sparsity)), sparsity)
+            return self._judged(with_values(study.source.proto, sparsegpt(study, sparsity)), sparsity)
         if method == "joint, allocated":
             return self._judged(*allocated_cut(self._study(key["seed"], "gaussian"), sparsity))
         score, _, estimator = method.partition("/")
