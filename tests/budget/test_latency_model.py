@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,14 @@ def test_times_are_kept_and_used_again(study, tmp_path, monkeypatch) -> None:
     again = latency_table.latency_model(study, sizes)
     assert again.cost.total({}) == first.cost.total({})
     assert len(json.loads(path.read_text())) == 1
+
+
+def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(study, mlp) -> None:
+    draws = [{layer.id: 8 for layer in study.layers}]
+    other = replace(study.analysis.model, proto=mlp((6, 32, 48, 4), prefix="renamed"))
+    looked_at = replace(study, analysis=replace(study.analysis, model=other))
+    assert looked_at.model.digest == study.model.digest
+    assert latency_table._key(looked_at, draws) != latency_table._key(study, draws)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
