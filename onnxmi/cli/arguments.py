@@ -118,7 +118,8 @@ _LAYER_CHOICE = (
         "--cut",
         metavar="KIND,...",
         callback=kinds,
-        help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}].",
+        help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}]; "
+        "naming embedding splits tables of words, too.",
     ),
     click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable."),
     click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable."),
