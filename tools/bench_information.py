@@ -8,16 +8,19 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 import onnxmi
-from onnxmi.capture import CaptureOptions, capture
+from onnxmi.capture import capture, silent
 from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
+from onnxmi.measuring import capture_options
+from onnxmi.options import PruneOptions
 from onnxmi.runtime import open_session
-from onnxmi.select_channels import SelectOptions, select_channels
 from onnxmi.sizes import uniform
 from onnxmi.statistics import Statistics
+from onnxmi.study import carry_out, choose, measure_study, study_of
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -140,45 +143,40 @@ def bench_pairwise() -> None:
             )
 
 
-def bench_capture(model: str, calib: str, samples: int = 1024) -> None:
-    """Statistics of all samples against the plain forward pass of the same samples, in turns, on one thread."""
-    given = onnxmi.load(model)
-    data = onnxmi.load_calibration(calib, given.graph)
-    found = onnxmi.analyse(given, data.one_run(np.arange(data.count), 3))
-    source = found.model
-    chosen = np.arange(min(samples, data.count))
-    options = CaptureOptions(threads=1)
+def bench_capture(model: str, calib: str) -> None:
+    """Each stage on the samples it gets against the plain forward pass of them all, in turns, on one thread.
+
+    The plain pass takes the samples as they are in the file; the stages leave padding out, as `prune` does.
+    """
+    study = study_of(onnxmi.load(model), calib, PruneOptions(keep=0.5, threads=1))
+    found, data = study.analysis, study.data
+    every, options = np.arange(data.count), capture_options(study.options)
     taps = list(dict.fromkeys(tap for linear in found.linears for tap in linear.taps))
 
     def forward(names: list[str] | None = None) -> None:
-        session = open_session(source.proto, threads=1, taps=names)
-        for _, feeds in data.batches(chosen, options.batch_size):
+        session = open_session(found.model.proto, threads=1, taps=names)
+        for _, feeds in data.batches(every, options.batch_size):
             session.run(feeds)
 
     def measure() -> Statistics:
-        return capture(source, found.graph, found.linears, data, [chosen], options)[0]
+        return capture(found.model, found.graph, found.linears, data, [every], options)[0]
 
     spent = {"plain": [], "tapped": [], "captured": []}
     for _ in range(3):
         for name, work in (("plain", forward), ("tapped", lambda: forward(taps)), ("captured", measure)):
             spent[name].append(seconds(work, 1))
     plain, tapped, captured = (float(np.median(times)) for times in spent.values())
-    statistics = measure()
+    study = replace(study, measured=measure_study(study, None, True, silent))
     start = time.process_time()
-    select_channels(
-        source,
-        found.graph,
-        found.linears,
-        statistics,
-        found.graph.layers,
-        uniform(found.graph.layers, 0.5),
-        SelectOptions(),
-    )
+    plan = choose(study, uniform(study.layers, 0.5))
     selected = time.process_time() - start
+    start = time.process_time()
+    carry_out(study, plan)
+    repaired = time.process_time() - start
     print(
-        f"{model}: {len(chosen)} samples, {statistics.rows[0]} to {statistics.rows[1]} rows a layer; in units of the "
-        f"plain forward pass ({plain:.2f} s): with every activation returned {tapped / plain:.2f}, "
-        f"statistics {captured / plain:.2f}, selection in all layers {selected / plain:.2f}"
+        f"{model}: {data.count} samples; in units of the plain forward pass ({plain:.2f} s): with every activation"
+        f" returned {tapped / plain:.2f}, statistics {captured / plain:.2f}, selection of half of every layer"
+        f" {selected / plain:.2f}, cutting, checking and repairing that {repaired / plain:.2f}"
     )
 
 
