@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,6 +71,22 @@ def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: 
     reached = sparsity_of(study, uniform_at(study, wanted))
     every = [sparsity_of(study, uniform(study.layers, keep)) for keep in np.linspace(0, 1, 500)]
     assert abs(reached - wanted) == pytest.approx(min(abs(s - wanted) for s in every))
+
+
+def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Study) -> None:
+    from trials.sparsity import uniform_at
+    from trials.structured import allocated_cut, with_options
+
+    from onnxmi.capture import silent
+    from onnxmi.cost import parameters
+    from onnxmi.model import Graph
+    from onnxmi.search import plain
+    from onnxmi.study import measure_study
+
+    measured = replace(study, measured=measure_study(study, None, True, silent))
+    proto, reached = allocated_cut(with_options(measured, repair=False), 0.5)
+    assert parameters(Graph(proto)) <= parameters(Graph(plain(study, uniform_at(study, 0.5))))
+    assert 0.3 < reached < 1.0
 
 
 def test_zeroing_takes_the_smallest_of_each_matrix_or_of_all(study: Study) -> None:

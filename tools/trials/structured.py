@@ -30,7 +30,7 @@ def uniform_cut(study: Study, sparsity: float) -> Cut:
 
 def allocated_cut(study: Study, sparsity: float) -> Cut:
     """Sizes by what each cut does to the outputs, within the number of parameters that a uniform cut leaves."""
-    left = plain(study, choose(with_options(study, score="magnitude"), uniform_at(study, sparsity)))
+    left = plain(study, uniform_at(study, sparsity))
     share = parameters(Graph(left)) / parameters(study.model.graph)
     study = with_options(study, keep=None, params=share)
     found = meet(study, price(study, {"params"})).candidate
