@@ -64,7 +64,7 @@ class Unread:
 def without_unread(model: Model, seen: Probe) -> tuple[Model, Unread]:
     """Return the model with no position worked out that nothing reads; the model itself where there is none."""
     unread = find_unread(model.graph, seen.shapes)
-    if not _pays(model.graph, unread):
+    if not pays(model.graph, unread):
         return model, Unread()
     narrowed = replace(model, proto=_narrowed(model, unread))
     return (narrowed, unread) if check_same(model, narrowed, seen, ()).passed else (model, Unread())
@@ -118,7 +118,7 @@ def _reader(graph: Graph, node: Node, shapes: Shapes) -> Reader | None:
     return Reader(node, axis, int(index.flat[0]))
 
 
-def _pays(graph: Graph, unread: Unread) -> bool:
+def pays(graph: Graph, unread: Unread) -> bool:
     """Whether there is a product with stored weights; moving a Gather over less is not worth a node."""
     nodes = [graph.nodes[index] for index in unread.inside]
     return any(node.op in _PRODUCTS and node.inputs[1] in graph.folded for node in nodes)
