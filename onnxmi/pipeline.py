@@ -213,8 +213,13 @@ def sweep(
         return trade_off(study, price(study, {by}, progress), by, shares, progress)
 
 
-def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
+def given_plan(plan: Plan | str | Path, model: Model, *, cuts: bool = True) -> Plan:
     """Return a plan from a path or a Plan.
+
+    Parameters
+    ----------
+    cuts : bool
+        Whether it has to cut something.
 
     Raises
     ------
@@ -224,7 +229,7 @@ def given_plan(plan: Plan | str | Path, model: Model) -> Plan:
     made = plan if isinstance(plan, Plan) else load_plan(plan)
     if made.digest != model.digest:
         raise PlanError(f"the plan is for a model with digest {made.digest[:12]}, this one's is {model.digest[:12]}")
-    if not any(choice.count < choice.size for choice in made.choices):
+    if cuts and not any(choice.count < choice.size for choice in made.choices):
         raise NothingToPruneError("the plan keeps every unit: there is nothing to do")
     return made
 
@@ -312,7 +317,7 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
         If the plan is for another model or does not fit.
     """
     analysis = analyse(model)
-    chosen = given_plan(plan, analysis.model)
+    chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
     cut = rewrite(analysis.model, analysis.graph, keeping)
     feeds = [analysis.seen.feeds]

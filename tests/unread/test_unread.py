@@ -263,6 +263,7 @@ def test_a_budget_met_without_a_cut_gives_the_model_without_those_positions(enco
     assert all(choice.count == choice.size for choice in read.plan.choices)
     assert read.after.macs < 0.95 * read.before.macs
     assert same(encoder, read.proto)
+    assert same(encoder, onnxmi.apply(encoder, read.plan)[0])
 
 
 def test_a_plan_is_replayed_alike(encoder):
