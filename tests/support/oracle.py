@@ -110,14 +110,17 @@ def run(proto: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
 
 
 def gap(wanted: list[np.ndarray], got: list[np.ndarray]) -> float:
-    """Largest difference, relative to the largest number of its output."""
+    """Largest difference, relative to the largest number of its output, or to 1e-2 where its terms cancel out.
+
+    A rounding of terms about one is 6e-8: below 1e-2 that is more than the tolerance allows.
+    """
     assert [a.shape for a in wanted] == [b.shape for b in got]
     worst = 0.0
     for a, b in zip(wanted, got, strict=True):
         a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
         assert np.isfinite(a).all()
         assert np.isfinite(b).all()
-        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / max(float(np.abs(a).max(initial=0.0)), 1e-3))
+        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / max(float(np.abs(a).max(initial=0.0)), 1e-2))
     return worst
 
 
