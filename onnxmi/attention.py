@@ -246,7 +246,7 @@ def _score_product(
 
 def _bias_of(graph: Graph, node: Node) -> Array | None:
     """The vector that com.microsoft.MultiHeadAttention adds to queries, keys and values."""
-    name = node.inputs[3] if node.domain and len(node.inputs) > 3 else ""
+    name = node.operand(3) if node.domain else ""
     return graph.constant(name) if name and graph.is_constant(name) else None
 
 

@@ -233,14 +233,14 @@ def _terms(channels: ChannelGraph, found: _Found) -> tuple[int, Term, Term]:
 def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bias | None:
     node = found.node
     if lens.bias is not None:
-        given = len(node.inputs) > lens.bias and node.inputs[lens.bias]
+        given = node.operand(lens.bias)
         return Bias(node.index, lens.bias, _coded(graph, found, lens, lens.bias)) if given else None
     after = graph.consumers.get(found.end.outputs[0], ())
     if len(after) != 1:
         return None
     adder, operand = after[0]
     place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else ADDERS.get((adder.domain, adder.op), operand)
-    if place == operand or place >= len(adder.inputs) or not adder.inputs[place]:
+    if place == operand or not adder.operand(place):
         return None
     stored = _own(graph, adder, place)
     width = channels.axes[found.end.outputs[0]][-1].size

@@ -18,9 +18,8 @@ def shape_of(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]
 
 def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weights: Parameter) -> str | None:
     """Why a repaired weight could not be written back."""
-    outside = {info.name for info in graph.outputs} | {name for node in graph.nodes for name in node.captures}
     others = set(readers(graph, weights.name)) ^ {(node.index, lens.weight) for node in nodes}
-    if others or weights.name in outside:
+    if others or weights.name in graph.exposed:
         return "its weight is also used by other operators"
     if not weights.stored and is_shared(graph, weights.name):
         return "its weight is computed from one that is also used by other operators"

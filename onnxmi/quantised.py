@@ -37,7 +37,7 @@ def read_quantised(graph: Graph, node: Node, quantised: Quantised, axis: int) ->
     axis : int
         That of the weights on which scales and zero points may be several.
     """
-    zero = _operand(node, quantised.zero)
+    zero = node.operand(quantised.zero)
     if zero and not graph.is_constant(zero):
         return None
     if quantised.scale is None:
@@ -47,13 +47,13 @@ def read_quantised(graph: Graph, node: Node, quantised: Quantised, axis: int) ->
     if not graph.is_constant(scale_name):
         return None
     if quantised.packed:
-        whole = node.attributes.get("bits", 4) == 4 and not _operand(node, quantised.zero) and not _operand(node, 4)
+        whole = node.attributes.get("bits", 4) == 4 and not node.operand(quantised.zero) and not node.operand(4)
         blocks = graph.constant_shape(node.inputs[1])[1] if graph.is_constant(node.inputs[1]) else 0
         return Reading(Nibbles((scale_name,), blocks), None, node) if whole and blocks else None
     coding = Affine((scale_name,), zero, axis)
     if quantised.read is None:
         return Reading(coding, None, node)
-    scale_read, zero_read = (_number(graph, _operand(node, operand)) for operand in quantised.read)
+    scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantised.read)
     return None if scale_read is None or zero_read is None else Reading(coding, (scale_read, zero_read), node)
 
 
@@ -65,14 +65,10 @@ def _number(graph: Graph, name: str) -> float | None:
     return float(graph.constant(name).reshape(-1)[0]) if one else None
 
 
-def _operand(node: Node, operand: int) -> str:
-    return node.inputs[operand] if operand < len(node.inputs) else ""
-
-
 def _scaled_later(graph: Graph, node: Node) -> tuple[Node, tuple[str, ...]]:
     """Follow a product of integers to where it is cast and multiplied by both scales, as quantisers write it."""
-    cast = _only_reader(graph, node, "Cast")
-    times = _only_reader(graph, cast, "Mul") if cast is not None else None
+    cast = _read_by(graph, node, "Cast")
+    times = _read_by(graph, cast, "Mul") if cast is not None else None
     if cast is None or times is None:
         return node, ()
     other = next((name for name in times.inputs if name != cast.outputs[0]), "")
@@ -83,6 +79,7 @@ def _scaled_later(graph: Graph, node: Node) -> tuple[Node, tuple[str, ...]]:
     return (times, stored) if len(stored) == 1 else (node, ())
 
 
-def _only_reader(graph: Graph, node: Node, op: str) -> Node | None:
-    found = graph.consumers.get(node.outputs[0], ())
-    return found[0][0] if len(found) == 1 and (found[0][0].domain, found[0][0].op) == ("", op) else None
+def _read_by(graph: Graph, node: Node, op: str) -> Node | None:
+    """The one node that reads a node's result, if it is such an operator."""
+    found = graph.only_reader(node.outputs[0])
+    return found if found is not None and (found.domain, found.op) == ("", op) else None

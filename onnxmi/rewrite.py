@@ -216,11 +216,10 @@ def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, e
     for (node, operand), axes in graph.uses.items():
         kept = np.flatnonzero(kept_mask(axes[0], keeping))
         readings[model.graph.nodes[node].inputs[operand]].append(((node, operand), kept))
-    outside = {info.name for info in model.graph.outputs} | {n for node in model.graph.nodes for n in node.captures}
     for name, uses in readings.items():
         variants: dict[bytes, str] = {}
         whole = model.graph.constant(name)
-        stays = name in outside or any(len(kept) == len(whole) for _, kept in uses)
+        stays = name in model.graph.exposed or any(len(kept) == len(whole) for _, kept in uses)
         for (node, operand), kept in uses:
             if len(kept) == len(whole):
                 continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnxmi.allocate import Limit, Menu, allocate, largest, smallest
 from onnxmi.branches import removable
 from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
-from onnxmi.cost import all_shapes
+from onnxmi.cost import Cost, all_shapes
 from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.errors import CheckError, NothingToPruneError
 from onnxmi.latency_model import plain_cut
@@ -109,6 +110,13 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
 
 
+_COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
+    "macs": attrgetter("macs"),
+    "size": attrgetter("size"),
+    "params": attrgetter("parameters"),
+}
+
+
 def _spared(study: Study, kind: Kind) -> float:
     """By what factor the source costs more than the same model without positions that nothing reads."""
     if study.model is study.source:
@@ -116,13 +124,7 @@ def _spared(study: Study, kind: Kind) -> float:
     if kind == "time":
         was, now = study.time(study.model.proto)
         return now.speedup_over(was)
-    before, after = study.dense_cost, study.cost(study.model.proto)
-    pairs = {
-        "macs": (before.macs, after.macs),
-        "size": (before.size, after.size),
-        "params": (before.parameters, after.parameters),
-    }
-    return pairs[kind][0] / max(pairs[kind][1], 1)
+    return _COUNTED[kind](study.dense_cost) / max(_COUNTED[kind](study.uncut_cost), 1)
 
 
 def _counted(study: Study, kind: Kind) -> CostModel:
@@ -131,7 +133,7 @@ def _counted(study: Study, kind: Kind) -> CostModel:
     if kind == "params":
         return CostModel.of(parameter_pieces(model.graph, graph), layers)
     if kind == "size":
-        return CostModel.of(byte_pieces(model.graph, graph, study.cost(model.proto).size), layers)
+        return CostModel.of(byte_pieces(model.graph, graph, study.uncut_cost.size), layers)
     one = study.data.one_run(study.deal.held)
     return CostModel.of(
         mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), study.data.step or 1), layers

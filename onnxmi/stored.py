@@ -112,7 +112,7 @@ def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
 
 
 def _coding(graph: Graph, node: Node) -> Affine | None:
-    zero = node.inputs[2] if len(node.inputs) > 2 else ""
+    zero = node.operand(2)
     known = all(graph.is_constant(name) for name in (node.inputs[1], zero) if name)
     plain = known and len(graph.constant_shape(node.inputs[1])) < 2
     return Affine((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
@@ -145,9 +145,8 @@ def is_shared(graph: Graph, name: str) -> bool:
     chain = computing(graph, name)
     inside = {name for index in chain for name in graph.nodes[index].outputs} - {name}
     matrices = {n for n in _stored_for(graph, chain) if _is_matrix(graph, n)}
-    outside = {info.name for info in graph.outputs} | {n for node in graph.nodes for n in node.captures}
     read = {n for n in inside | matrices for node, _ in graph.consumers.get(n, ()) if node.index not in chain}
-    return bool(read or (inside | matrices) & outside)
+    return bool(read or (inside | matrices) & graph.exposed)
 
 
 def is_made_up(graph: Graph, name: str) -> bool:

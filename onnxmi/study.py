@@ -116,6 +116,18 @@ class Study:
         return self.cost(self.source.proto)
 
     @cached_property
+    def uncut_cost(self) -> Cost:
+        """Parameters, bytes and MACs of what is cut, before it is."""
+        return self.dense_cost if self.model is self.source else self.cost(self.model.proto)
+
+    @cached_property
+    def source_checks(self) -> tuple[Check, ...]:
+        """That what is cut is the source; the same for every cut."""
+        if self.model is self.source:
+            return ()
+        return (check_same(self.source, self.model, self.analysis.seen, self.some_feeds(self.deal.fit)),)
+
+    @cached_property
     def labels(self) -> NDArray[np.generic] | None:
         """Labels of the samples held back."""
         return None if self.data.labels is None else self.data.labels[self.deal.held]
@@ -163,9 +175,9 @@ def study_of(
         Whether tables of words are split, so that their width can be cut alone.
     """
     data = batched(model, as_calibration(calibration, model), options.threads)
-    # Whatever is held back, the axes are those of the samples that never are: a plan's indices count along them.
-    counted = deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit
-    looked_at = with_split_tables(model, data, counted) if split_tables else model
+    looked_at = model
+    if split_tables:  # whatever is held back, along axes of samples that never are: a plan's indices count along them
+        looked_at = with_split_tables(model, data, deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     analysis = analyse(looked_at, data.one_run(np.arange(data.count), 3), model)
     layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
@@ -245,7 +257,6 @@ def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
         check_equivalence(found.model, found.graph, found.seen, keeping, cut, feeds),
         check_shapes(found.graph, found.seen, keeping, cut, found.seen.feeds),
     ]
-    if found.model is not found.source:
-        checks.append(check_same(found.source, found.model, found.seen, feeds))
+    checks.extend(study.source_checks)
     require(checks)
     return cut, checks

@@ -72,7 +72,6 @@ def without_unread(model: Model, seen: Probe) -> tuple[Model, Unread]:
 
 def find_unread(graph: Graph, shapes: Shapes) -> Unread:
     """Go up from what reads single positions, for as long as everything in between treats positions alike."""
-    known = {name for node in graph.nodes for name in node.captures} | {info.name for info in graph.outputs}
     asked: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     inside: dict[int, tuple[tuple[int, int, int], ...]] = {}
     readers = []
@@ -82,9 +81,9 @@ def find_unread(graph: Graph, shapes: Shapes) -> Unread:
             readers.append(reader)
             asked[node.inputs[0]].append((reader.axis, reader.position))
             continue
-        wanted = {_wanted(graph, name, asked) for name in node.outputs if name and _is_read(graph, name, known)}
+        wanted = {_wanted(graph, name, asked) for name in node.outputs if name in graph.consumers}
         only = wanted.pop() if len(wanted) == 1 else None
-        if only is None or any(name in known for name in node.outputs):
+        if only is None or not graph.exposed.isdisjoint(node.outputs):
             continue
         axis, position = only
         flow = FLOWS.get((node.domain, node.op))
@@ -96,10 +95,6 @@ def find_unread(graph: Graph, shapes: Shapes) -> Unread:
             asked[node.inputs[operand]].append((at, position))
     made = {name for index in inside for name in graph.nodes[index].outputs}
     return Unread(tuple(reader for reader in readers if reader.node.inputs[0] in made), inside)
-
-
-def _is_read(graph: Graph, name: str, known: set[str]) -> bool:
-    return name in graph.consumers or name in known
 
 
 def _wanted(graph: Graph, name: str, asked: Mapping[str, list[tuple[int, int]]]) -> tuple[int, int] | None:

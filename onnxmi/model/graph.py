@@ -47,6 +47,10 @@ class Node:
     attributes: Mapping[str, Any]
     captures: tuple[str, ...] = ()
 
+    def operand(self, position: int) -> str:
+        """Name of the tensor at an operand position; "" where it is absent."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
     @property
     def label(self) -> str:
         """A name for people: the node's own, or that of what it makes."""
@@ -146,6 +150,17 @@ class Graph:
                 if name:
                     found.setdefault(name, []).append((node, operand))
         return {name: tuple(uses) for name, uses in found.items()}
+
+    @cached_property
+    def exposed(self) -> frozenset[str]:
+        """Tensors that are read elsewhere than at an operand: by the caller, or inside a subgraph."""
+        captured = (name for node in self.nodes for name in node.captures)
+        return frozenset((*(info.name for info in self.outputs), *captured))
+
+    def only_reader(self, name: str) -> Node | None:
+        """Return the node that alone reads a tensor; None where there are others, or none."""
+        readers = self.consumers.get(name, ())
+        return readers[0][0] if len(readers) == 1 and name not in self.exposed else None
 
     @cached_property
     def folded(self) -> frozenset[str]:

@@ -48,23 +48,22 @@ def find_tail(model: Model, linear: Linear) -> Tail:
     result = linear.ends[0].outputs[0]
     if bias is not None and _is_add(graph.nodes[bias.node]):
         result = graph.nodes[bias.node].outputs[0]
-    reader = _only_reader(graph, result)
+    reader = graph.only_reader(result)
     if reader is not None and (found := _inference_form(graph, reader)) is not None:
         scale, offset = found[0], found[0] * offset + found[1]
-        result, reader = reader.outputs[0], _only_reader(graph, reader.outputs[0])
+        result, reader = reader.outputs[0], graph.only_reader(reader.outputs[0])
     stream: str | None = None
     if reader is not None and _adds_stream(reader):
         other = next((name for name in reader.inputs[:2] if name != result), "")
         if other and other not in graph.folded:
             stream = other
-            reader = _only_reader(graph, reader.outputs[0]) if _is_add(reader) else None
+            reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
     return Tail(scale, offset, stream, reader is not None and (reader.domain, reader.op) == ("", "Relu"))
 
 
 def _own_stream(graph: Graph, linear: Linear) -> str | None:
     """A computed operand that the operator itself adds to its product."""
-    place, inputs = linear.lens.stream, linear.nodes[0].inputs
-    name = inputs[place] if place is not None and len(inputs) > place else ""
+    name = "" if linear.lens.stream is None else linear.nodes[0].operand(linear.lens.stream)
     return name if name and name not in graph.folded else None
 
 
@@ -86,9 +85,3 @@ def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:
     gamma, beta, mean, variance = (graph.constant(name).astype(np.float64) for name in node.inputs[1:5])
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     return scale, beta - scale * mean
-
-
-def _only_reader(graph: Graph, tensor: str) -> Node | None:
-    readers = graph.consumers.get(tensor, ())
-    outputs = {info.name for info in graph.outputs}
-    return readers[0][0] if len(readers) == 1 and tensor not in outputs else None
