@@ -27,6 +27,7 @@ from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class Consumer:
     weights : (K, M), the columns of the kept neurons above.
     units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
     binned : (K, M) mutual information from histograms in nats, where they were captured.
+    felt : (K, R) weights of what the outputs feel of Y, ``Y L``: an error e of Y moves them by ``|e L|``; None where
+        that is not known.
     """
 
     covariance: Floats
@@ -46,6 +49,7 @@ class Consumer:
     weights: Floats
     units: Ints
     binned: Floats | None = None
+    felt: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,19 @@ class Consumers:
                 weights = classes.weights(moments, (group,))[rows]
             binned = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
             table = np.concatenate(binned, axis=1) if binned and classes is None else None
-            yield Consumer(own.covariance, own.mean, weights, units, table)
+            felt = None if classes is not None else self._felt(readers, stored, group, rows, columns)
+            yield Consumer(own.covariance, own.mean, weights, units, table, felt)
+
+    def _felt(
+        self, readers: Sequence[Linear], stored: Sequence[Floats], group: int, rows: Ints, columns: Sequence[Bools]
+    ) -> Floats | None:
+        found = [self.statistics.sensitivities.get(reader.key) for reader in readers]
+        known = [
+            weights[group][rows][:, kept] @ sensitivity.root(group, np.flatnonzero(kept))
+            for sensitivity, weights, kept in zip(found, stored, columns, strict=True)
+            if sensitivity is not None
+        ]
+        return np.concatenate(known, axis=1) if len(known) == len(readers) else None
 
     def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
         """Consumers behind one product of queries and keys: one for each kept head."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onnxmi.archive import read_archive, write_archive
 from onnxmi.errors import StatisticsError
-from onnxmi.information import ClassMeans, Moments
+from onnxmi.information import ClassMeans, Moments, Sensitivity
 from onnxmi.model.save import write_atomically
 from onnxmi.statistics import Statistics
 from onnxmi.version import __version__
@@ -122,6 +122,7 @@ def _set_header(statistics: Statistics) -> dict[str, Any]:
         "sources": {key: moments.count for key, moments in statistics.sources.items()},
         "scores": {key: moments.count for key, moments in statistics.scores.items()},
         "classes": list(statistics.classes),
+        "sensitivities": {key: found.count for key, found in statistics.sensitivities.items()},
     }
 
 
@@ -133,6 +134,8 @@ def _arrays(statistics: Statistics) -> Iterator[tuple[str, NDArray[Any]]]:
     for number, classes in enumerate(statistics.classes.values()):
         yield f"classes/{number}/count", classes.count
         yield f"classes/{number}/sums", classes.sums
+    for number, sensitivity in enumerate(statistics.sensitivities.values()):
+        yield f"sensitivities/{number}/total", sensitivity.total
 
 
 def save_measurement(measurement: Measurement, path: Path) -> int:
@@ -190,7 +193,13 @@ def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arr
     }
     if not set(keys.values()) <= found["sources"].keys():
         raise StatisticsError("lacks the moments of some operators")
-    return Statistics(found["sources"], keys, int(entry["samples"]), found["scores"], classes)
+    sensitivities = {
+        key: Sensitivity(int(count), _floats(arrays, f"{name}/sensitivities/{number}/total"))
+        for number, (key, count) in enumerate(entry.get("sensitivities", {}).items())
+    }
+    return Statistics(
+        found["sources"], keys, int(entry["samples"]), found["scores"], classes, sensitivities=sensitivities
+    )
 
 
 def _floats(arrays: Arrays, name: str) -> NDArray[np.float64]:

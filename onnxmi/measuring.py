@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from onnxmi.capture import (
 )
 from onnxmi.deal import Deal, deal_samples
 from onnxmi.errors import StatisticsError, UsageError
+from onnxmi.information import Sensitivity
 from onnxmi.measurement import Measurement, load_measurement
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
 from onnxmi.packing import packed
+from onnxmi.rows import Samples, mask_inputs
 from onnxmi.scoring import UNMEASURED
+from onnxmi.sensitivity import measure_sensitivities
 from onnxmi.statistics import Statistics
 from onnxmi.threads import limited
 
@@ -86,8 +90,21 @@ def measure_statistics(
     sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
     found = analysis.model, analysis.graph, analysis.linears
     fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
+    if options.sensitivity and options.score == "joint":
+        fitted = replace(fitted, sensitivities=_sensitivities(analysis, data, deal.fit, options))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
+
+
+def _sensitivities(
+    analysis: Analysis, data: Calibration, samples: Samples, options: PruneOptions
+) -> dict[str, Sensitivity]:
+    model = analysis.model
+    masks = tuple(mask_inputs(model, analysis.graph, options.mask))
+    seed, threads, memory = options.seed, options.threads, options.memory
+    return measure_sensitivities(
+        model, analysis.linears, data, samples, seed=seed, threads=threads, masks=masks, memory=memory
+    )
 
 
 def needed(options: PruneOptions, selects: bool) -> bool:

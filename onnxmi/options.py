@@ -50,6 +50,8 @@ class PruneOptions:
         Bytes that what is measured in one pass may take; None for as much as it needs.
     target : str
         What layers right below the outputs are scored against: "outputs", or the calibration's "labels".
+    sensitivity : bool
+        Score neurons by what the outputs feel of them, where that can be found; else all of a layer count alike.
     latency : bool
         Measure both models' latency.
     """
@@ -77,6 +79,7 @@ class PruneOptions:
     mask: str | None = None
     memory: int | None = None
     target: str = "outputs"
+    sensitivity: bool = True
     latency: bool = True
 
     @property
@@ -87,7 +90,7 @@ class PruneOptions:
     @property
     def shown(self) -> dict[str, Any]:
         """The options that a plan tells its reader."""
-        names = ("score", "estimator", "cut", "skip", "only", "seed")
+        names = ("score", "estimator", "cut", "skip", "only", "seed", "sensitivity")
         return {**self.budget.asked, **{name: getattr(self, name) for name in names}}
 
     def check(self) -> None:

@@ -301,11 +301,14 @@ def _require_drop(goal: Goal, options: PruneOptions) -> None:
 def _scored_notes(study: Study) -> list[str]:
     if study.options.score in UNMEASURED:
         return []
-    found = study.analysis
-    unseen = unscored(found.model, found.graph, found.linears, study.measured.fit, study.layers)
-    return [
-        f"{layer.name}: chosen by the norms of its weights, nothing that consumes it is measured" for layer in unseen
-    ]
+    found, measured = study.analysis, study.measured.fit
+    unseen = unscored(found.model, found.graph, found.linears, measured, study.layers)
+    notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
+    unfelt = [linear for linear in found.linears if linear.key not in measured.sensitivities]
+    if unfelt and study.options.sensitivity and study.options.score == "joint":
+        count = f"{len(unfelt)} of {len(found.linears)} operators"
+        notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
+    return notes
 
 
 def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, tuple[Check, ...]]:

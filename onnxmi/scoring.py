@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from onnxmi.information import Selection, View, joint, pairwise, pairwise_gaussi
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# Of the noise on the targets, in their mean variances. On what the outputs feel it is as strong as the signal: little
+# of that is worth knowing exactly. Chosen on samples held back (DESIGN.md).
+NOISE, FELT_NOISE = 0.01, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +58,24 @@ class Candidates:
 
 
 def _joint(candidates: Candidates) -> Selection:
-    """Greedy joint Gaussian information about all consumers' kept neurons; see `onnxmi.information.joint`."""
-    views = [View(c.covariance, c.weights, c.units) for c in candidates.consumers]
+    """Greedy joint Gaussian information about all consumers' kept neurons; see `onnxmi.information.joint`.
+
+    Where the sensitivities of all consumers are known, about what the outputs feel of these neurons.
+    """
     quota = candidates.quota if candidates.parts is not None else None
-    return joint(views, candidates.units, candidates.keep, parts=candidates.parts, quota=quota)
+    felt = _felt_views(candidates.consumers)
+    views = felt or [View(c.covariance, c.weights, c.units) for c in candidates.consumers]
+    noise = FELT_NOISE if felt else NOISE
+    return joint(views, candidates.units, candidates.keep, noise=noise, parts=candidates.parts, quota=quota)
+
+
+def _felt_views(consumers: Sequence[Consumer]) -> list[View]:
+    """Views of what the outputs feel, each weighted by how much that is; none unless it is known of all consumers."""
+    views = [View(c.covariance, c.felt, c.units) for c in consumers if c.felt is not None]
+    powers = [float(np.einsum("km,km->", view.covariance @ view.weights, view.weights)) for view in views]
+    if len(views) < len(consumers) or not any(power > 0.0 for power in powers):
+        return []
+    return [replace(view, weight=power / max(powers)) for view, power in zip(views, powers, strict=True) if power > 0.0]
 
 
 def _pairwise_gaussian(candidates: Candidates) -> Selection:

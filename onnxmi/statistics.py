@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.errors import StatisticsError
-from onnxmi.information import ClassMeans, Moments
+from onnxmi.information import ClassMeans, Moments, Sensitivity
 from onnxmi.linear import Linear
 
 Measured = TypeVar("Measured")
@@ -38,6 +38,8 @@ class Statistics:
     binned : mapping
         Linear.key -> (groups, K, M) mutual information of each input feature with each output from quantile
         histograms, in nats; empty unless asked for. It is not additive: merging loses it.
+    sensitivities : mapping
+        Linear.key -> how much the outputs mind errors of its results, where that could be found.
     """
 
     sources: Mapping[str, Moments]
@@ -46,6 +48,7 @@ class Statistics:
     scores: Mapping[str, Moments] = field(default_factory=dict)
     classes: Mapping[str, ClassMeans] = field(default_factory=dict)
     binned: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
 
     @cached_property
     def moments(self) -> Mapping[str, Moments]:
@@ -81,6 +84,7 @@ class Statistics:
                 samples=self.samples + other.samples,
                 scores=_merged(self.scores, other.scores, Moments.merge),
                 classes=_merged(self.classes, other.classes, ClassMeans.merge),
+                sensitivities=_merged(self.sensitivities, other.sensitivities, Sensitivity.merge),
             )
         except ValueError as error:
             raise StatisticsError(f"the statistics do not fit together: {error}") from error

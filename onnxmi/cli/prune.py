@@ -71,6 +71,12 @@ COST_OPTIONS = ("keep", *COSTS)
     show_default=True,
     help="What layers right below the outputs are scored against.",
 )
+@click.option(
+    "--sensitivity/--no-sensitivity",
+    default=True,
+    show_default=True,
+    help="Score neurons by what the outputs feel of them; else all of a layer count alike.",
+)
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
 @click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")

@@ -19,6 +19,7 @@ from onnxmi.information.mutual_information import (
 )
 from onnxmi.information.scores import magnitude, pairwise, top, variance, wanda
 from onnxmi.information.selection import Selection, View, joint
+from onnxmi.information.sensitivity import Sensitivity
 from onnxmi.information.swaps import backward_swaps
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "NotFiniteError",
     "Repair",
     "Selection",
+    "Sensitivity",
     "View",
     "backward_swaps",
     "discrete",

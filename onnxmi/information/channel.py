@@ -65,7 +65,7 @@ class Channel:
         alive, deviation, prior, self._ridge = _correlations(view.covariance)
         self._weight = view.weight
         prior[np.diag_indices_from(prior)] += self._ridge
-        after = posterior(prior, view.weights[alive] * deviation[:, None], view.relevance, noise)
+        after = posterior(prior, view.weights[alive] * deviation[:, None], noise)
         slots = slots_of(view.units[alive], n_units)
         fixed = view.units[alive] < 0
         self._real = slots >= 0
@@ -101,28 +101,22 @@ class Channel:
         return Sweep(_padded(matrix, slots), slots.shape[1], _FLOOR * self._ridge)
 
 
-def posterior(prior: Floats, weights: Floats, relevance: Floats | None, noise: float) -> Floats:
+def posterior(prior: Floats, weights: Floats, noise: float) -> Floats:
     """Cov(X | Y + N) for ``Y = X W``: ``A - A W (W' A W + D)^-1 W' A`` (Gaussian conditioning).
 
     Parameters
     ----------
     prior : (K, K) positive definite covariance A of X.
     weights : (K, M) W.
-    relevance : (M,) or None for ones; D is diagonal, ``noise * mean(Var(Y)) / relevance``, the mean over relevant
-        targets.
-    noise : above 0.
+    noise : above 0; D is ``noise * mean(Var(Y))`` on the diagonal.
 
     Returns
     -------
     (K, K). With fewer targets than features the M x M system is solved as it stands, otherwise the equal
     ``L (I + L' W D^-1 W' L)^-1 L'`` with ``A = L L'`` (Woodbury), which is K x K.
     """
-    if relevance is not None:
-        weights = weights[:, relevance > 0.0] * np.sqrt(relevance[relevance > 0.0])
     product = prior @ weights
     variance = (weights * product).sum(axis=0)
-    if relevance is not None:
-        variance = variance / relevance[relevance > 0.0]
     if not variance.any():
         return prior.copy()
     level = np.sqrt(noise * float(variance.mean()))

@@ -33,14 +33,13 @@ def magnitude(weights: Floats, units: Ints, n_units: int) -> Floats:
     return np.sqrt(_per_unit(np.square(weights).sum(axis=1), units, n_units))
 
 
-def pairwise(information: Floats, units: Ints, n_units: int, relevance: Floats | None = None) -> Floats:
+def pairwise(information: Floats, units: Ints, n_units: int) -> Floats:
     """Sum of pairwise mutual information in nats over a unit's features and over targets.
 
-    information (K, M), from `pairwise_gaussian` or `JointHistogram`; relevance (M,) weighs the targets. A duplicate
-    counts twice: this is the paper's abstract read literally, not an estimate of joint information.
+    information (K, M), from `pairwise_gaussian` or `JointHistogram`. A duplicate counts twice: this is the paper's
+    abstract read literally, not an estimate of joint information.
     """
-    weighted = information.sum(axis=1) if relevance is None else information @ relevance
-    return _per_unit(np.asarray(weighted), units, n_units)
+    return _per_unit(np.asarray(information.sum(axis=1)), units, n_units)
 
 
 def top(scores: Floats, keep: int, parts: Ints | None = None, quota: int | None = None) -> Selection:

@@ -20,15 +20,12 @@ class View:
     weights : (K, M).
     units : (K,) the unit of the layer that owns each feature: a convolution's channel owns its kernel's patch, a
         flattened channel its pixels. -1 for a feature of another layer, always present.
-    relevance : (M,) 0 or more. The noise of target m has variance ``noise variance / relevance[m]``; 0 drops it.
-        None for all ones.
     weight : factor of this view's nats in a sum over views, 0 or more.
     """
 
     covariance: Floats
     weights: Floats
     units: Ints
-    relevance: Floats | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -37,10 +34,8 @@ class View:
             raise ValueError(f"covariance {self.covariance.shape}, weights {self.weights.shape}: expected two axes")
         if self.weights.shape[0] != features or self.units.shape != (features,):
             raise ValueError(f"{features} features, weights {self.weights.shape}, units {self.units.shape} do not fit")
-        if self.relevance is not None and self.relevance.shape != self.weights.shape[1:]:
-            raise ValueError(f"relevance {self.relevance.shape} does not fit weights {self.weights.shape}")
-        if self.weight < 0.0 or (self.relevance is not None and not (self.relevance >= 0.0).all()):
-            raise ValueError("the weight and the relevance of a view must be 0 or more")
+        if self.weight < 0.0:
+            raise ValueError("the weight of a view must be 0 or more")
         if not (np.isfinite(self.covariance).all() and np.isfinite(self.weights).all()):
             raise ValueError("covariance and weights must be finite")
 

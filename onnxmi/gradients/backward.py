@@ -1,0 +1,172 @@
+"""Reverse differentiation of a graph: gradients of inner tensors from the gradients of the outputs.
+
+There is no training here, and no gradient of a weight: what is asked is how much the outputs mind a change inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from onnxmi.gradients.call import Array, Call, Rule
+from onnxmi.gradients.contracting import CONTRACTING
+from onnxmi.gradients.elementwise import ELEMENTWISE
+from onnxmi.gradients.fused import ACTIVATIONS, FUSED, activation_of
+from onnxmi.gradients.reducing import REDUCING
+from onnxmi.gradients.shaping import SHAPING
+from onnxmi.model import Graph, Node
+
+RULES: Mapping[str, Rule] = {**CONTRACTING, **ELEMENTWISE, **REDUCING, **SHAPING}
+
+# What gives a product with a stored weight, and a bias and an activation at most.
+PRODUCTS = frozenset(
+    {("", op) for op in ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")}
+    | {("com.microsoft", op) for op in ("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul")}
+)
+
+# Nothing flows back through these: shapes, places, comparisons and steps.
+_SHAPES = ("ConstantOfShape", "NonZero", "OneHot", "Range", "Shape", "Size")
+_LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
+_STEPS = ("ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign")
+_FLAT = frozenset((*_SHAPES, *_LOGIC, *_STEPS))
+_FRACTIONS = frozenset({1, 10, 11, 16})  # numbers of float, float16, double and bfloat16 in the format
+_DOMAINS = {"": RULES, "com.microsoft": {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
+
+# Operands whose gradients are known; else just the first.
+_ALL = frozenset(range(64))
+_OPERANDS: Mapping[str, frozenset[int]] = {
+    **dict.fromkeys(("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul"), _ALL),
+    **dict.fromkeys(("FusedGemm", "FusedMatMul", "PRelu", "Pow", "Sub", "Sum", "TransposeMatMul"), _ALL),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), frozenset({0, 1})),
+    "FusedConv": frozenset({0, 3}),
+    "Where": frozenset({1, 2}),
+}
+_SEVERAL = frozenset({"Split", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"})  # later outputs, too
+_UNKNOWN = ("transBatchA", "transBatchB")
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The way back from a graph's outputs to inner tensors.
+
+    Attributes
+    ----------
+    graph : Graph
+        The model's graph.
+    wanted : frozenset of str
+        Tensors whose gradients are asked for.
+    """
+
+    graph: Graph
+    wanted: frozenset[str]
+
+    @cached_property
+    def reached(self) -> frozenset[str]:
+        """The wanted tensors whose gradients are complete: every path from them to an output is known."""
+        return self.wanted - self._lost
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """Tensors whose values are needed on the way back."""
+        names = (name for node in self._path for name in (*node.inputs, *node.outputs))
+        return tuple(dict.fromkeys(name for name in names if name and not self.graph.is_constant(name)))
+
+    @cached_property
+    def _active(self) -> frozenset[str]:
+        """Tensors that depend on a wanted one."""
+        active = set(self.wanted)
+        for node in self.graph.nodes:
+            if active.intersection((*node.inputs, *node.captures)) and not _flat(node):
+                active.update(name for name in node.outputs if name)
+        return frozenset(active)
+
+    @cached_property
+    def _useful(self) -> frozenset[str]:
+        """Tensors that an output depends on in a way that gradients flow through."""
+        useful = {info.name for info in self.graph.outputs}
+        for node in reversed(self.graph.nodes):
+            if useful.intersection(node.outputs) and not _flat(node):
+                useful.update((*node.inputs, *node.captures))
+        return frozenset(useful - {""})
+
+    @cached_property
+    def _path(self) -> tuple[Node, ...]:
+        """Nodes between the wanted tensors and the outputs, in graph order."""
+        return tuple(node for node in self.graph.nodes if self._between(node) and not self._objects(node))
+
+    @cached_property
+    def _lost(self) -> frozenset[str]:
+        """Tensors whose gradients lack what an unknown operator would hand back."""
+        lost: set[str] = set()
+        for node in reversed(self.graph.nodes):
+            if self._between(node) and (self._objects(node) or lost.intersection(node.outputs)):
+                lost.update((*node.inputs, *node.captures))
+        return frozenset(lost)
+
+    def _between(self, node: Node) -> bool:
+        return bool(
+            not _flat(node)
+            and self._useful.intersection(node.outputs)
+            and self._active.intersection((*node.inputs, *node.captures))
+        )
+
+    def _objects(self, node: Node) -> bool:
+        """Whether the way back through a node is unknown."""
+        if rule_of(node) is None or node.captures:
+            return True
+        operands = {place for place, name in enumerate(node.inputs) if name in self._active}
+        asides = node.outputs[1:] if node.op not in _SEVERAL else ()
+        return not operands <= _OPERANDS.get(node.op, {0}) or bool(self._useful.intersection(asides))
+
+    def __call__(self, values: Mapping[str, Array], upper: Mapping[str, Array]) -> dict[str, Array]:
+        """Go back once.
+
+        Parameters
+        ----------
+        values : mapping
+            What the tensors in `reads` held.
+        upper : mapping
+            Gradients of the outputs.
+
+        Returns
+        -------
+        dict
+            Gradients of the tensors in `reached`, float32, of their shapes. One that no output depends on is absent.
+        """
+        found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
+
+        def value(name: str) -> Array:
+            array = self.graph.constant(name) if self.graph.is_constant(name) else values[name]
+            return array.astype(np.float32) if array.dtype.kind in "fV" and array.dtype != np.float64 else array
+
+        for node in reversed(self._path):
+            if not any(name in found for name in node.outputs if name):
+                continue
+            wanted = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
+            call = Call(node, value, tuple(found.get(name) for name in node.outputs), wanted, self.graph.opset)
+            rule = rule_of(node)
+            assert rule is not None
+            lower = rule(call)
+            for name in node.outputs:
+                if name not in self.wanted:
+                    found.pop(name, None)
+            for place in sorted(wanted):
+                gradient, name = lower[place], node.inputs[place]
+                if gradient is not None:
+                    found[name] = found[name] + gradient if name in found else gradient
+        return {name: gradient for name, gradient in found.items() if name in self.reached}
+
+
+def rule_of(node: Node) -> Rule | None:
+    """Return the rule for a node's operator; None where there is none."""
+    if activation_of(node) not in ACTIVATIONS or any(node.attributes.get(name, 0) for name in _UNKNOWN):
+        return None
+    return _DOMAINS.get(node.domain, {}).get(node.op)
+
+
+def _flat(node: Node) -> bool:
+    whole = node.op == "Cast" and node.attributes.get("to") not in _FRACTIONS
+    return node.domain == "" and (node.op in _FLAT or whole)

@@ -1,0 +1,98 @@
+"""Gradients of operators that onnxruntime fuses out of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
+from onnxmi.gradients.contracting import CONTRACTING, turned
+from onnxmi.gradients.elementwise import SLOPES, tanh_gelu_slope
+from onnxmi.gradients.reducing import standardised
+from onnxmi.model import Node
+
+# Activations whose slope can be told from what came out: that of x Phi(x) cannot.
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "": lambda y: np.ones(()),
+    "Relu": lambda y: y > 0.0,
+    "Sigmoid": lambda y: y * (1.0 - y),
+    "Tanh": lambda y: 1.0 - np.square(y),
+}
+
+
+def activation_of(node: Node) -> str:
+    """Name of the activation that is fused into a product; "" where there is none."""
+    return str(node.attributes.get("activation", ""))
+
+
+def before_activation(node: Node, result: Array, gradient: Array) -> Array:
+    """Gradient of what a node computes before its fused activation, from that of its result."""
+    return np.asarray(gradient * ACTIVATIONS[activation_of(node)](result), dtype=gradient.dtype)
+
+
+def _inner(rule: Rule) -> Rule:
+    """Of a product with an activation; what is added to a convolution's product shares its gradient."""
+
+    def fused(call: Call) -> Gradients:
+        inner = before_activation(call.node, call.y, call.g)
+        made = list(rule(replace(call, upper=(inner,))))
+        made.extend([None] * (len(call.node.inputs) - len(made)))
+        if call.node.op == "FusedConv" and 3 in call.wanted:
+            made[3] = inner
+        return made
+
+    return fused
+
+
+def _fused_matmul(call: Call) -> Gradients:
+    alpha = call.get("alpha", 1.0)
+    flips = (call.get("transA", 0), call.get("transB", 0))
+    stored = (call.x, call.values(call.node.inputs[1]))
+    left, right = (turned(value) if flip else value for value, flip in zip(stored, flips, strict=True))
+    made: list[Array | None] = [None, None]
+    for place, (rows, columns) in enumerate(((call.g, turned(right)), (turned(left), call.g))):
+        if place in call.wanted:
+            product = alpha * np.matmul(rows, columns)
+            made[place] = folded_to(turned(product) if flips[place] else product, stored[place].shape)
+    return made
+
+
+def _biased(slope: Callable[[Array, Array], Array]) -> Rule:
+    """Of an activation of the sum with a stored vector; the slope is told the sum and the result."""
+
+    def rule(call: Call) -> Gradients:
+        bias = call.operand(1)
+        summed = call.x if bias is None else call.x + bias
+        return call.only(np.asarray(call.g * slope(summed, call.y), dtype=call.g.dtype))
+
+    return rule
+
+
+def _skip_norm(centred: bool) -> Rule:
+    """Of the normalisation of a sum, which may be a result itself: all terms have the same gradient."""
+
+    def rule(call: Call) -> Gradients:
+        bias = call.operand(4 if centred else 3)
+        summed = call.x + call.values(call.node.inputs[1])
+        summed = summed if bias is None else summed + bias
+        scaled = call.g * call.values(call.node.inputs[2])
+        made = standardised(summed, scaled, (-1,), call.get("epsilon", 1e-12), centred=centred)
+        beside = call.upper[3] if len(call.upper) > 3 else None
+        made = made if beside is None else made + beside
+        return [folded_to(made, call.values(name).shape) for name in call.node.inputs[:2]]
+
+    return rule
+
+
+FUSED: Mapping[str, Rule] = {
+    "BiasGelu": _biased(lambda x, y: SLOPES["Gelu"](x, y, {})),
+    "FastGelu": _biased(lambda x, y: tanh_gelu_slope(x)),
+    "FusedConv": _inner(CONTRACTING["Conv"]),
+    "FusedGemm": _inner(CONTRACTING["Gemm"]),
+    "FusedMatMul": _fused_matmul,
+    "SkipLayerNormalization": _skip_norm(centred=True),
+    "SkipSimplifiedLayerNormalization": _skip_norm(centred=False),
+    "TransposeMatMul": _fused_matmul,
+}

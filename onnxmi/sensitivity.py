@@ -1,0 +1,160 @@
+"""Sensitivity: how much the outputs mind an error of each linear operator's results, direction by direction.
+
+To first order an error e of a result moves the outputs by J e, whose square is ``e' (J'J) e``. The sum of J'J over
+rows, averaged over samples, is the Gauss-Newton matrix of the results: the factor G of K-FAC (Martens and Grosse 2015)
+for squared errors of the outputs. One way back a sample estimates it without bias: the gradient g of the outputs'
+product with random signs has ``E[g g'] = J'J`` (Hutchinson 1990). Nothing is trained, no weight is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.calibration import Calibration, chances
+from onnxmi.gradients import PRODUCTS, Backward, before_activation
+from onnxmi.information import Sensitivity
+from onnxmi.linear import Linear, output_rows
+from onnxmi.model import Model
+from onnxmi.rows import Batch, Samples
+from onnxmi.runtime import Session, open_session
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+SAMPLES = 128  # gone back from; see DESIGN.md for what more of them bring
+WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
+LIVE = 2**28  # bytes of inner tensors at once, where a sample does not take more by itself
+_SALT = 0x5E5  # the draw of samples is none of the other draws
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """The way back through one model.
+
+    Attributes
+    ----------
+    backward : Backward
+        Through its graph.
+    results : mapping
+        Linear.key -> the tensors that hold its results.
+    outputs : tuple of str
+        The graph's outputs.
+    masks : tuple of str
+        Inputs that are zero at padding.
+    """
+
+    backward: Backward
+    results: Mapping[str, tuple[str, ...]]
+    outputs: tuple[str, ...]
+    masks: tuple[str, ...]
+
+    @staticmethod
+    def of(model: Model, linears: Sequence[Linear], masks: Sequence[str]) -> _Way:
+        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears if _plain(linear)}
+        backward = Backward(model.graph, frozenset(name for names in made.values() for name in names))
+        known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
+        return _Way(backward, known, tuple(info.name for info in model.graph.outputs), tuple(masks))
+
+    @property
+    def taps(self) -> list[str]:
+        inputs = {info.name for info in self.backward.graph.inputs}
+        return [name for name in dict.fromkeys((*self.outputs, *self.backward.reads)) if name not in inputs]
+
+    def gradients(self, session: Session, batch: Batch, seed: int) -> dict[str, Array]:
+        """Gradients of the outputs' product with random signs, of a batch."""
+        values = {**batch.feeds, **session.run(batch.feeds)}
+        masks = [batch.feeds[name] for name in self.masks]
+        signs = {name: _signs(values[name], batch, masks, seed) for name in self.outputs}
+        found = self.backward(values, {name: upper for name, upper in signs.items() if upper is not None})
+        makers = self.backward.graph.producers
+        return {name: before_activation(makers[name], values[name], gradient) for name, gradient in found.items()}
+
+
+def measure_sensitivities(
+    model: Model,
+    linears: Sequence[Linear],
+    calibration: Calibration,
+    samples: Samples,
+    *,
+    seed: int,
+    threads: int,
+    masks: Sequence[str] = (),
+    memory: int | None = None,
+) -> dict[str, Sensitivity]:
+    """Go back from the outputs on some of the samples, drawn by content.
+
+    Parameters
+    ----------
+    linears : sequence of Linear
+        Whose results are asked about.
+    masks : sequence of str
+        Inputs that are zero at padding, which no output there counts for.
+    memory : int, optional
+        Bytes that inner tensors may take at once, where one sample does not take more; at most `LIVE`.
+
+    Returns
+    -------
+    dict
+        Linear.key -> its sensitivity. Those are missing that have more than `WIDEST` results, that are fused with more
+        than an activation, or from which some path to an output leads through an operator with no rule.
+    """
+    way = _Way.of(model, linears, masks)
+    share = SAMPLES / max(len(samples), 1)
+    drawn = samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < share]
+    if not way.results or not len(drawn):
+        return {}
+    session = open_session(model.proto, taps=way.taps, threads=threads)
+    sums: dict[str, Floats] = {}
+    for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, memory)):
+        gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), seed)
+        for linear in linears:
+            for name in way.results.get(linear.key, ()):
+                if name in gradients:
+                    sums[linear.key] = sums.get(linear.key, 0.0) + _squares(linear, gradients[name])
+    return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
+
+
+def _plain(linear: Linear) -> bool:
+    """Whether what an operator gives is its product, but for an activation whose slope is known."""
+    ends = {(end.domain, end.op) for end in linear.ends}
+    return ends <= PRODUCTS and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
+
+
+def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
+    """As many samples as leave the inner tensors within the memory."""
+    _, feeds = next(calibration.packed(drawn[:1], 1))
+    live = sum(value.nbytes for value in session.run(feeds).values())
+    return max(1, min(len(drawn), min(LIVE, memory or LIVE) // max(live, 1)))
+
+
+def _squares(linear: Linear, gradient: Array) -> Floats:
+    """Sum over rows of g g', (groups, M, M)."""
+    places = np.arange(gradient.size // linear.outputs.size)
+    rows = output_rows(linear, gradient, places, linear.groups)
+    return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
+
+
+def _signs(output: Array, batch: Batch, masks: Sequence[Array], seed: int) -> Array | None:
+    """Random signs of every sample's own, in units of the size of its output; zero at padding and for other samples."""
+    if output.dtype.kind not in "fV":
+        return None
+    made = np.zeros(output.shape, np.float32)
+    if output.shape[:1] != (batch.fed,):
+        return _drawn(output, [seed, int(batch.prints[0])])
+    for place, fingerprint in enumerate(batch.prints):
+        made[place] = _drawn(output[place], [seed, int(fingerprint)])
+    for mask in masks:
+        if mask.ndim == 2 and mask.shape == output.shape[:2]:
+            made *= (mask != 0).reshape(*mask.shape, *[1] * (output.ndim - 2))
+    return made
+
+
+def _drawn(output: Array, seed: Sequence[int]) -> Array:
+    size = float(np.sqrt(np.square(output.astype(np.float64)).mean())) if output.size else 0.0
+    signs = np.random.default_rng(seed).integers(0, 2, size=output.shape) * 2 - 1
+    return np.asarray(signs / (size or 1.0), dtype=np.float32)

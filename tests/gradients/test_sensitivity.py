@@ -1,0 +1,212 @@
+"""What the outputs mind: against closed forms, and what it changes in a choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxmi
+from onnxmi import sensitivity
+from onnxmi.analysis import analyse, as_calibration
+from onnxmi.gradients import Backward
+from onnxmi.information import Sensitivity
+from onnxmi.measurement import load_measurement, save_measurement
+from onnxmi.model import Graph
+from onnxmi.options import PruneOptions
+from onnxmi.runtime import open_session
+from onnxmi.sensitivity import measure_sensitivities
+from tests.support.build import Build
+
+MS = "com.microsoft"
+RNG = np.random.default_rng(3)
+
+
+def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple[str, ...] = ()) -> dict:
+    analysis = analyse(proto)
+    data = as_calibration(arrays, analysis.model)
+    count = len(next(iter(arrays.values())))
+    found = measure_sensitivities(
+        analysis.model, analysis.linears, data, np.arange(count), seed=0, threads=1, masks=masks
+    )
+    return {linear.label: found.get(linear.key) for linear in analysis.linears}
+
+
+def two_layers(outputs: int) -> tuple[onnx.ModelProto, np.ndarray]:
+    b = Build(seed=2)
+    hidden = b.op("Gemm", b.input("N", 7), b.weight(7, 5), b.vector(5), name="below")
+    weight = b.weight(5, outputs)
+    return b.proto(b.op("Gemm", hidden, weight, name="above"), dims=[("N", outputs)]), b.initializers[weight]
+
+
+def test_one_output_of_a_linear_network() -> None:
+    proto, above = two_layers(1)
+    x = RNG.normal(size=(11, 7)).astype(np.float32)
+    y = open_session(proto).run({"x": x}).popitem()[1]
+    found = measured(proto, {"x": x})
+    scale = np.square(1.0 / y.astype(np.float64)).sum()
+    np.testing.assert_allclose(found["below"].total[0], above @ above.T * scale, rtol=1e-4)
+    np.testing.assert_allclose(found["above"].total[0], [[scale]], rtol=1e-4)
+    assert found["below"].count == 11
+
+
+def test_signs_make_the_matrix_of_many_outputs_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "SAMPLES", 10**6)
+    proto, above = two_layers(3)
+    x = RNG.normal(size=(2_003, 7)).astype(np.float32)
+    y = open_session(proto).run({"x": x}).popitem()[1].astype(np.float64)
+    scale = (1.0 / np.square(y).mean(axis=1)).sum()
+    found = measured(proto, {"x": x})["below"].total[0]
+    np.testing.assert_allclose(found, above @ above.T * scale, atol=0.1 * scale * np.abs(above @ above.T).max())
+
+
+def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto, _ = two_layers(3)
+    x = {"x": RNG.normal(size=(23, 7)).astype(np.float32)}
+    whole = measured(proto, x)
+    monkeypatch.setattr(sensitivity, "LIVE", 1)
+    for name, found in measured(proto, x).items():
+        np.testing.assert_allclose(found.total, whole[name].total, rtol=1e-5)
+
+
+def test_only_some_samples_are_gone_back_from() -> None:
+    proto, _ = two_layers(3)
+    count = measured(proto, {"x": RNG.normal(size=(1_000, 7)).astype(np.float32)})["below"].count
+    assert 0.7 * sensitivity.SAMPLES < count < 1.3 * sensitivity.SAMPLES
+
+
+def test_what_lies_before_an_operator_with_no_rule_is_not_known() -> None:
+    b = Build(seed=2)
+    first = b.op("Gemm", b.input("N", 7), b.weight(7, 5), name="first")
+    second = b.op("Gemm", b.op("Hardmax", first), b.weight(5, 3), name="second")
+    found = measured(b.proto(second, dims=[("N", 3)]), {"x": RNG.normal(size=(5, 7)).astype(np.float32)})
+    assert found["first"] is None
+    assert found["second"] is not None
+
+
+def test_a_way_around_an_operator_with_no_rule_is_not_enough() -> None:
+    b = Build(seed=2)
+    first = b.op("Gemm", b.input("N", 7), b.weight(7, 5), name="first")
+    around = b.op("Add", b.op("Hardmax", first), first)
+    found = measured(b.proto(around, dims=[("N", 5)]), {"x": RNG.normal(size=(5, 7)).astype(np.float32)})
+    assert found["first"] is None
+
+
+def test_steps_hand_nothing_back() -> None:
+    b = Build(seed=2)
+    first = b.op("Gemm", b.input("N", 7), b.weight(7, 5), name="first")
+    stepped = b.op("Add", b.op("Mul", b.op("Round", first), first), first)
+    assert measured(b.proto(stepped, dims=[("N", 5)]), {"x": np.ones((5, 7), np.float32)})["first"] is not None
+
+
+def test_padding_does_not_count() -> None:
+    b = Build(seed=2)
+    mask = b.input("N", "T", name="mask", dtype=np.int64)
+    proto = b.proto(b.op("MatMul", b.input("N", "T", 7), b.weight(7, 5), name="made"), dims=[("N", "T", 5)])
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("seen", onnx.TensorProto.INT64, ["N", "T"]))
+    proto.graph.node.append(onnx.helper.make_node("Identity", [mask], ["seen"]))
+    x = RNG.normal(size=(4, 3, 7)).astype(np.float32)
+    ones = np.ones((4, 3), np.int64)
+    half = ones * [[1, 1, 0]]
+    everywhere, unpadded = (
+        measured(proto, {"x": x, "mask": one}, masks=("mask",))["made"].total.trace(axis1=1, axis2=2)[0]
+        for one in (ones, half)
+    )
+    assert unpadded < 0.8 * everywhere
+
+
+FUSED = {
+    "FusedGemm": lambda b, x: b.op("FusedGemm", x, b.weight(5, 7), transB=1, alpha=0.5, activation="Tanh", domain=MS),
+    "FusedMatMul": lambda b, x: b.op("FusedMatMul", x, b.weight(7, 7), transB=1, alpha=0.5, domain=MS),
+    "BiasGelu": lambda b, x: b.op("BiasGelu", x, b.vector(7), domain=MS),
+    "FastGelu": lambda b, x: b.op("FastGelu", x, b.vector(7), domain=MS),
+    "Gelu": lambda b, x: b.op("Gelu", x, domain=MS),
+    "QuickGelu": lambda b, x: b.op("QuickGelu", x, alpha=1.3, domain=MS),
+    "SkipLayerNormalization": lambda b, x: b.op(
+        "SkipLayerNormalization", x, b.op("Sin", x), b.vector(7), b.vector(7), b.vector(7), epsilon=0.1, domain=MS
+    ),
+    "SkipSimplifiedLayerNormalization": lambda b, x: b.op(
+        "SkipSimplifiedLayerNormalization", x, b.op("Sin", x), b.vector(7), b.vector(7), epsilon=0.1, domain=MS
+    ),
+    "SimplifiedLayerNormalization": lambda b, x: b.op("SimplifiedLayerNormalization", x, b.vector(7), epsilon=0.1),
+}
+
+
+@pytest.mark.parametrize("op", FUSED)
+def test_fused_operators_against_differences(op: str) -> None:
+    b = Build(seed=5)
+    x = b.input("N", 3, 7) if op != "FusedGemm" else b.input("N", 7)
+    proto = b.proto(FUSED[op](b, b.op("Identity", x)), dims=[("N", 3, 7) if op != "FusedGemm" else ("N", 5)])
+    backward = Backward(Graph(proto), frozenset({x}))
+    assert backward.reached == {x}
+    shape = (2, 3, 7) if op != "FusedGemm" else (2, 7)
+    at, way = (RNG.normal(size=shape).astype(np.float32) for _ in range(2))
+    output = proto.graph.output[0].name
+    taps = [name for name in backward.reads if name != x]
+    values = {x: at} | open_session(proto, taps=taps, optimise=False).run({x: at})
+    upper = RNG.normal(size=values[output].shape).astype(np.float32)
+    gradient = backward(values, {output: upper})[x]
+    session = open_session(proto)
+    ahead, behind = (session.run({x: at + sign * np.float32(1e-2) * way})[output] for sign in (1, -1))
+    expected = float((upper.astype(np.float64) * (ahead - behind)).sum()) / 2e-2
+    assert float((gradient * way).sum()) == pytest.approx(expected, rel=5e-3, abs=1e-3)
+
+
+def unequal() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Eight hidden units, of which the outputs feel the even ones; the odd ones move more."""
+    felt = np.arange(8) % 2 == 0
+    b = Build(seed=1)
+    hidden = b.op("Tanh", b.op("Gemm", b.input("N", 8), b.const(np.diag(np.where(felt, 0.2, 1.0)))))
+    mixed = b.op("Tanh", b.op("Gemm", hidden, b.const(np.eye(8)), name="mix"))
+    proto = b.proto(b.op("Gemm", mixed, b.const(np.where(felt, 1.0, 1e-3)[:, None] * RNG.normal(size=(8, 3)))))
+    return proto, {"x": RNG.normal(size=(64, 8)).astype(np.float32)}
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [(True, [0, 2, 4, 6]), (False, [1, 3, 5, 7])])
+def test_units_that_the_outputs_feel_stay(wanted: bool, kept: list[int]) -> None:
+    proto, arrays = unequal()
+    options = PruneOptions(keep=0.5, only=("n_gemm2",), sensitivity=wanted, repair=False, threads=1, latency=False)
+    made = onnxmi.prune(proto, arrays, options)
+    chosen = made.plan.choices[0]
+    assert np.asarray(chosen.kept).tolist() == kept
+    assert made.plan.options["sensitivity"] is wanted
+
+
+def test_an_unknown_sensitivity_is_said() -> None:
+    b = Build(seed=2)
+    hidden = b.op("Relu", b.op("Gemm", b.input("N", 7), b.weight(7, 13), name="first"))
+    proto = b.proto(b.op("Hardmax", b.op("Gemm", hidden, b.weight(13, 3), name="second")), dims=[("N", 3)])
+    arrays = {"x": RNG.normal(size=(40, 7)).astype(np.float32)}
+    options = PruneOptions(keep=0.5, threads=1, latency=False)
+    unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "mind" in note]
+    assert unknown == [
+        "how much the outputs mind the results of 2 of 2 operators is not known: those of a layer count alike"
+    ]
+    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False)
+    assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "mind" in note]
+
+
+def test_a_statistics_file_keeps_them(tmp_path: Path) -> None:
+    proto, arrays = unequal()
+    options = PruneOptions(threads=1)
+    collected = onnxmi.collect(proto, arrays, options)
+    save_measurement(collected, tmp_path / "statistics.npz")
+    loaded = load_measurement(tmp_path / "statistics.npz").fit.sensitivities
+    assert loaded.keys() == collected.fit.sensitivities.keys()
+    assert loaded
+    for key, found in loaded.items():
+        assert found.count == collected.fit.sensitivities[key].count
+        np.testing.assert_array_equal(found.total, collected.fit.sensitivities[key].total)
+
+
+def test_those_of_shards_add_up() -> None:
+    proto, arrays = unequal()
+    options = PruneOptions(threads=1)
+    shards = [onnxmi.collect(proto, {"x": arrays["x"][part]}, options) for part in (slice(0, 20), slice(20, 64))]
+    merged, whole = shards[0].merge(shards[1]), onnxmi.collect(proto, arrays, options)
+    for key, found in whole.fit.sensitivities.items():
+        other: Sensitivity = merged.fit.sensitivities[key]
+        assert other.count == found.count
+        np.testing.assert_allclose(other.total, found.total, rtol=1e-5, atol=1e-6 * np.abs(found.total).max())
