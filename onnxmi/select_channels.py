@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import numpy as np
@@ -37,12 +37,15 @@ class SelectOptions:
         For the random baseline.
     target : str
         What layers right below the outputs are scored against: "outputs" or, if they were measured, "labels".
+    sensitivity : bool
+        Whether neurons count by what the outputs feel of them, where that was measured.
     """
 
     score: str = "joint"
     estimator: str = "gaussian"
     seed: int = 0
     target: str = "outputs"
+    sensitivity: bool = True
 
 
 def top_down(layers: Sequence[Layer]) -> list[Layer]:
@@ -81,7 +84,7 @@ def select_channels(
         For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
         of its weights; see `unscored`.
     """
-    selector = _Selector(model, graph, Consumers.of(model, graph, linears, statistics, _labelled(options)), options)
+    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):
@@ -138,7 +141,7 @@ def rank_channels(
     dict
         Layer id -> its ranking.
     """
-    selector = _Selector(model, graph, Consumers.of(model, graph, linears, statistics, _labelled(options)), options)
+    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
     rankings: dict[int, Ranking] = {}
     for done, layer in enumerate(layers):
         rankings[layer.id] = Ranking(layer, selector(layer, layer.size, {}))
@@ -170,8 +173,12 @@ class Ranking:
         return Kept(np.stack(best), self.layer.over) if count else Kept(np.zeros(0, dtype=np.int64))
 
 
-def _labelled(options: SelectOptions) -> bool:
-    return options.target == "labels"
+def _consumers(
+    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, options: SelectOptions
+) -> Consumers:
+    if not options.sensitivity:
+        statistics = replace(statistics, sensitivities={})
+    return Consumers.of(model, graph, linears, statistics, options.target == "labels")
 
 
 def unscored(

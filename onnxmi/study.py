@@ -207,7 +207,7 @@ def measure_study(study: Study, given: Measurement | None, selects: bool, progre
 
 def select_options(options: PruneOptions) -> SelectOptions:
     """Pick the options that say how to choose units."""
-    return SelectOptions(options.score, options.estimator, options.seed, options.target)
+    return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
 
 
 def choose(study: Study, counts: dict[int, int], progress: Progress = silent) -> Plan:

@@ -168,7 +168,8 @@ def unequal() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
 def test_units_that_the_outputs_feel_stay(wanted: bool, kept: list[int]) -> None:
     proto, arrays = unequal()
     options = PruneOptions(keep=0.5, only=("n_gemm2",), sensitivity=wanted, repair=False, threads=1, latency=False)
-    made = onnxmi.prune(proto, arrays, options)
+    statistics = onnxmi.collect(proto, arrays, PruneOptions(threads=1))
+    made = onnxmi.prune(proto, arrays, options, statistics=statistics)
     chosen = made.plan.choices[0]
     assert np.asarray(chosen.kept).tolist() == kept
     assert made.plan.options["sensitivity"] is wanted

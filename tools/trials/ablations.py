@@ -14,7 +14,6 @@ from typing import Any
 import onnx
 
 from onnxmi import scoring, select_channels
-from onnxmi.information import joint
 from onnxmi.plan import Choice, Plan
 from onnxmi.search import meet, price
 from onnxmi.study import Study, carry_out, choose, select_options
@@ -24,7 +23,7 @@ from trials.sparsity import sparsity_of, uniform_at
 from trials.structured import counts_of, with_options
 
 SAMPLES = (16, 32, 64, 128, 256, 512, 1024)
-NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+NOISES = (1e-4, 1e-2, 1e-1, 1.0, 10.0)
 WIDTH_MACS = 0.5
 
 
@@ -102,7 +101,7 @@ class Ablations:
         return carry_out(study, plan).proto, study, plan
 
     def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
-        with swapped(scoring, "joint", partial(joint, noise=noise)):
+        with swapped(scoring, "FELT_NOISE", noise):
             return self.plain(seed, repair=repair)
 
     def stepless(self, seed: int) -> tuple[onnx.ModelProto, Study, Plan]:
@@ -136,6 +135,12 @@ PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, Study, Pla
     "information": _both(
         {name: partial(Ablations.plain, score=name) for name in ("joint", "pairwise")},
     ),
+    "sensitivity": _both(
+        {
+            "outputs feel": Ablations.plain,
+            "all alike": partial(Ablations.plain, sensitivity=False),
+        }
+    ),
     "target": _both(
         {name: partial(Ablations.plain, target=name) for name in ("outputs", "labels")},
     ),
@@ -152,4 +157,4 @@ PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, Study, Pla
         "all three": partial(Ablations.budgeted, cut=("heads", "ffn", "width"), macs=WIDTH_MACS),
     },
 }
-QUICK = ("order", "information", "target", "noise", "samples", "repair")
+QUICK = ("order", "information", "sensitivity", "target", "noise", "samples", "repair")
