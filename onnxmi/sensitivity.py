@@ -26,7 +26,7 @@ from onnxmi.runtime import Session, open_session
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SAMPLES = 128  # gone back from; see DESIGN.md for what more of them bring
+SAMPLES, IMAGES = 128, 32  # gone back from: an image has many positions, which are much alike; see DESIGN.md
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
 LIVE = 2**28  # bytes of inner tensors at once, where a sample does not take more by itself
 _SALT = 0x5E5  # the draw of samples is none of the other draws
@@ -104,7 +104,7 @@ def measure_sensitivities(
         than an activation, or from which some path to an output leads through an operator with no rule.
     """
     way = _Way.of(model, linears, masks)
-    share = SAMPLES / max(len(samples), 1)
+    share = (IMAGES if any(linear.kernel for linear in linears) else SAMPLES) / max(len(samples), 1)
     drawn = samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < share]
     if not way.results or not len(drawn):
         return {}

@@ -15,7 +15,7 @@ import numpy as np
 import onnxmi
 from onnxmi.capture import capture, silent
 from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
-from onnxmi.measuring import capture_options
+from onnxmi.measuring import capture_options, sensitivities_of
 from onnxmi.options import PruneOptions
 from onnxmi.runtime import open_session
 from onnxmi.sizes import uniform
@@ -161,11 +161,15 @@ def bench_capture(model: str, calib: str) -> None:
     def measure() -> Statistics:
         return capture(found.model, found.graph, found.linears, data, [every], options)[0]
 
-    spent = {"plain": [], "tapped": [], "captured": []}
+    def go_back() -> object:
+        return sensitivities_of(found, data, every, study.options)
+
+    stages = {"plain": forward, "tapped": lambda: forward(taps), "captured": measure, "back": go_back}
+    spent = {name: [] for name in stages}
     for _ in range(3):
-        for name, work in (("plain", forward), ("tapped", lambda: forward(taps)), ("captured", measure)):
+        for name, work in stages.items():
             spent[name].append(seconds(work, 1))
-    plain, tapped, captured = (float(np.median(times)) for times in spent.values())
+    plain, tapped, captured, back = (float(np.median(times)) for times in spent.values())
     study = replace(study, measured=measure_study(study, None, True, silent))
     start = time.process_time()
     plan = choose(study, uniform(study.layers, 0.5))
@@ -175,7 +179,7 @@ def bench_capture(model: str, calib: str) -> None:
     repaired = time.process_time() - start
     print(
         f"{model}: {data.count} samples; in units of the plain forward pass ({plain:.2f} s): with every activation"
-        f" returned {tapped / plain:.2f}, statistics {captured / plain:.2f}, selection of half of every layer"
+        f" returned {tapped / plain:.2f}, moments {captured / plain:.2f}, sensitivities {back / plain:.2f}, selection of half of every layer"
         f" {selected / plain:.2f}, cutting, checking and repairing that {repaired / plain:.2f}"
     )
 
