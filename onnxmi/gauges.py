@@ -76,10 +76,18 @@ class SourceGauge:
     """Moments of one source, and where asked for, means by class and histograms."""
 
     def __init__(
-        self, source: Source, drawer: Drawer, sets: int, wanted: int, labelled: bool, histograms: Histograms | None
+        self,
+        source: Source,
+        drawer: Drawer,
+        sets: int,
+        wanted: int,
+        labelled: bool,
+        histograms: Histograms | None,
+        *,
+        spatial: bool,
     ) -> None:
-        """`wanted` is the number of rows; histograms are those of the first set."""
-        self.source, self.taps = source, source.taps
+        """`wanted` is the number of rows; histograms are those of the first set; spatial: some samples are enough."""
+        self.source, self.taps, self.spatial = source, source.taps, spatial
         self.moments: list[Moments] = []
         self.classes: list[ClassMeans | None] = [None] * sets
         self.histograms = histograms
@@ -119,6 +127,8 @@ class SourceGauge:
 
 class ScoreGauge:
     """Moments of the shares that dimensions of queries and keys have in the attention scores."""
+
+    spatial = False
 
     def __init__(self, product: ScoreProduct, sets: int) -> None:
         """Start with no rows."""

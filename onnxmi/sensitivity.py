@@ -26,9 +26,9 @@ from onnxmi.runtime import Session, open_session
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SAMPLES, IMAGES = 128, 32  # gone back from: an image has many positions, which are much alike; see DESIGN.md
+SAMPLES, IMAGES = 128, 16  # gone back from: an image has many positions, which are much alike; see DESIGN.md
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
-LIVE = 2**28  # bytes of inner tensors at once, where a sample does not take more by itself
+LIVE = 2**27  # bytes of inner tensors at once, where a sample does not take more by itself
 _SALT = 0x5E5  # the draw of samples is none of the other draws
 
 
@@ -126,9 +126,11 @@ def _plain(linear: Linear) -> bool:
 
 
 def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
-    """As many samples as leave the inner tensors within the memory."""
-    _, feeds = next(calibration.packed(drawn[:1], 1))
-    live = sum(value.nbytes for value in session.run(feeds).values())
+    """As many samples as leave the inner tensors within the memory, if all were as long as the longest."""
+    longest = max(
+        (feeds for _, feeds in calibration.packed(drawn, 1)), key=lambda feeds: sum(map(np.size, feeds.values()))
+    )
+    live = sum(value.nbytes for value in session.run(longest).values())
     return max(1, min(len(drawn), min(LIVE, memory or LIVE) // max(live, 1)))
 
 

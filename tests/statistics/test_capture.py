@@ -133,7 +133,8 @@ def test_a_batch_may_give_no_row(scene: Scene, monkeypatch: pytest.MonkeyPatch) 
 
 
 def batches(scene: Scene):  # type: ignore[no-untyped-def]
-    for _, batch in capturing._batches(scene.data, [np.arange(24)], 24):
+    parts = capturing._parts(scene.data, [np.arange(24)], 24, seed=0)
+    for _, batch, _ in capturing._batches(scene.data, parts, 24):
         yield batch
 
 
