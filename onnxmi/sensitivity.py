@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, chances
-from onnxmi.gradients import PRODUCTS, Backward, before_activation
+from onnxmi.gradients import PRODUCTS, Backward, NoGradientError, before_activation
 from onnxmi.information import Sensitivity
 from onnxmi.linear import Linear, output_rows
 from onnxmi.model import Model
@@ -101,7 +101,8 @@ def measure_sensitivities(
     -------
     dict
         Linear.key -> its sensitivity. Those are missing that have more than `WIDEST` results, that are fused with more
-        than an activation, or from which some path to an output leads through an operator with no rule.
+        than an activation, or from which some path to an output leads through an operator with no rule; all, where an
+        operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
     share = (IMAGES if any(linear.kernel for linear in linears) else SAMPLES) / max(len(samples), 1)
@@ -111,7 +112,10 @@ def measure_sensitivities(
     session = open_session(model.proto, taps=way.taps, threads=threads)
     sums: dict[str, Floats] = {}
     for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, memory)):
-        gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), seed)
+        try:
+            gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), seed)
+        except NoGradientError:
+            return {}
         for linear in linears:
             for name in way.results.get(linear.key, ()):
                 if name in gradients:

@@ -179,7 +179,7 @@ def bench_capture(model: str, calib: str) -> None:
     repaired = time.process_time() - start
     print(
         f"{model}: {data.count} samples; in units of the plain forward pass ({plain:.2f} s): with every activation"
-        f" returned {tapped / plain:.2f}, moments {captured / plain:.2f}, sensitivities {back / plain:.2f}, selection of"
+        f" returned {tapped / plain:.2f}, moments {captured / plain:.2f}, sensitivities {back / plain:.2f}, selecting"
         f" half of every layer {selected / plain:.2f}, cutting, checking and repairing that {repaired / plain:.2f}"
     )
 

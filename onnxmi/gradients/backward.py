@@ -135,6 +135,11 @@ class Backward:
         -------
         dict
             Gradients of the tensors in `reached`, float32, of their shapes. One that no output depends on is absent.
+
+        Raises
+        ------
+        NoGradientError
+            If a node turned out to do what its rule does not know.
         """
         found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
 

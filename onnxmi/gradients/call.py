@@ -16,6 +16,10 @@ Array = NDArray[Any]
 Gradients = Sequence[Array | None]
 
 
+class NoGradientError(Exception):
+    """What a node does turned out to be none of what its rule knows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One run of one node.

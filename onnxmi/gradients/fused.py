@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnxmi.gradients.attention import attention
 from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
 from onnxmi.gradients.contracting import CONTRACTING, turned
 from onnxmi.gradients.elementwise import SLOPES, tanh_gelu_slope
@@ -87,6 +88,7 @@ def _skip_norm(centred: bool) -> Rule:
 
 
 FUSED: Mapping[str, Rule] = {
+    "Attention": attention,
     "BiasGelu": _biased(lambda x, y: SLOPES["Gelu"](x, y, {})),
     "FastGelu": _biased(lambda x, y: tanh_gelu_slope(x)),
     "FusedConv": _inner(CONTRACTING["Conv"]),

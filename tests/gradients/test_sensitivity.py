@@ -117,7 +117,16 @@ def test_padding_does_not_count() -> None:
     assert unpadded < 0.8 * everywhere
 
 
+def attention(b: Build, x: str) -> str:
+    """Queries and keys of 2 x 3, values of 2 x 5 dimensions; the last position is masked, as are later ones."""
+    weight = b.weight(7, 22, fan_in=2)
+    mask = b.const(np.array([[1, 1, 0], [1, 1, 1]], np.int32))
+    sizes = {"num_heads": 2, "qkv_hidden_sizes": [6, 6, 10]}
+    return b.op("Attention", x, weight, b.vector(22), mask, unidirectional=1, scale=0.9, **sizes, domain=MS)
+
+
 FUSED = {
+    "Attention": attention,
     "FusedGemm": lambda b, x: b.op("FusedGemm", x, b.weight(5, 7), transB=1, alpha=0.5, activation="Tanh", domain=MS),
     "FusedMatMul": lambda b, x: b.op("FusedMatMul", x, b.weight(7, 7), transB=1, alpha=0.5, domain=MS),
     "BiasGelu": lambda b, x: b.op("BiasGelu", x, b.vector(7), domain=MS),
@@ -134,11 +143,14 @@ FUSED = {
 }
 
 
+WIDTHS = {"FusedGemm": ("N", 5), "Attention": ("N", 3, 10)}
+
+
 @pytest.mark.parametrize("op", FUSED)
 def test_fused_operators_against_differences(op: str) -> None:
     b = Build(seed=5)
     x = b.input("N", 3, 7) if op != "FusedGemm" else b.input("N", 7)
-    proto = b.proto(FUSED[op](b, b.op("Identity", x)), dims=[("N", 3, 7) if op != "FusedGemm" else ("N", 5)])
+    proto = b.proto(FUSED[op](b, b.op("Identity", x)), dims=[WIDTHS.get(op, ("N", 3, 7))])
     backward = Backward(Graph(proto), frozenset({x}))
     assert backward.reached == {x}
     shape = (2, 3, 7) if op != "FusedGemm" else (2, 7)
@@ -154,14 +166,23 @@ def test_fused_operators_against_differences(op: str) -> None:
     assert float((gradient * way).sum()) == pytest.approx(expected, rel=5e-3, abs=1e-3)
 
 
-def unequal() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+def test_another_attention_than_is_known_is_not_differentiated() -> None:
+    b = Build(seed=5)
+    seen = b.op("Gemm", b.op("Reshape", b.input("N", 3, 7), b.ints(-1, 7)), b.weight(7, 7), name="first")
+    x = b.op("Reshape", seen, b.ints(-1, 3, 7))
+    bias = b.const(RNG.normal(size=(1, 2, 3, 3)))
+    made = b.op("Attention", x, b.weight(7, 18), b.vector(18), "", "", bias, num_heads=2, domain=MS)
+    assert measured(b.proto(made, dims=[("N", 3, 6)]), {"x": np.ones((5, 3, 7), np.float32)})["first"] is None
+
+
+def unequal(count: int = 64) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Eight hidden units, of which the outputs feel the even ones; the odd ones move more."""
     felt = np.arange(8) % 2 == 0
     b = Build(seed=1)
     hidden = b.op("Tanh", b.op("Gemm", b.input("N", 8), b.const(np.diag(np.where(felt, 0.2, 1.0)))))
     mixed = b.op("Tanh", b.op("Gemm", hidden, b.const(np.eye(8)), name="mix"))
     proto = b.proto(b.op("Gemm", mixed, b.const(np.where(felt, 1.0, 1e-3)[:, None] * RNG.normal(size=(8, 3)))))
-    return proto, {"x": RNG.normal(size=(64, 8)).astype(np.float32)}
+    return proto, {"x": RNG.normal(size=(count, 8)).astype(np.float32)}
 
 
 @pytest.mark.parametrize(("wanted", "kept"), [(True, [0, 2, 4, 6]), (False, [1, 3, 5, 7])])
@@ -202,10 +223,11 @@ def test_a_statistics_file_keeps_them(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.total, collected.fit.sensitivities[key].total)
 
 
-def test_those_of_shards_add_up() -> None:
-    proto, arrays = unequal()
+def test_those_of_shards_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "SAMPLES", 10**6)
+    proto, arrays = unequal(300)
     options = PruneOptions(threads=1)
-    shards = [onnxmi.collect(proto, {"x": arrays["x"][part]}, options) for part in (slice(0, 20), slice(20, 64))]
+    shards = [onnxmi.collect(proto, {"x": arrays["x"][part]}, options) for part in (slice(0, 110), slice(110, 300))]
     merged, whole = shards[0].merge(shards[1]), onnxmi.collect(proto, arrays, options)
     for key, found in whole.fit.sensitivities.items():
         other: Sensitivity = merged.fit.sensitivities[key]
