@@ -21,6 +21,7 @@ from onnxmi.dims import rules
 from onnxmi.dims.rules import RULES, Key
 from onnxmi.dims.rules.apply_signature import SignatureRule
 from onnxmi.dims.site import Rule
+from onnxmi.gradients import DIFFERENTIABLE
 
 STANDARD = "ai.onnx"
 COMMAND = "python tools/operators.py --out docs/operators.md"
@@ -121,6 +122,14 @@ def render() -> str:
             "renormalising; what is frozen is never cut.",
             "",
             *(line for family in families() for line in _section(family)),
+            "## Gradients",
+            "",
+            "The joint score asks how much the outputs mind an error of a layer's results. It goes back from the outputs",
+            "through these operators; what lies before another is scored without that, and the run says so. A Resize must",
+            "be nearest or linear; indices, masks and recurrent weights that depend on activations end the way, too.",
+            "",
+            f"{_names(sorted(DIFFERENTIABLE))}.",
+            "",
         ]
     )
 

@@ -11,20 +11,33 @@ from functools import cached_property
 
 import numpy as np
 
+from onnxmi.gradients.attention import attention
 from onnxmi.gradients.call import Array, Call, Rule
 from onnxmi.gradients.contracting import CONTRACTING
 from onnxmi.gradients.elementwise import ELEMENTWISE
 from onnxmi.gradients.fused import ACTIVATIONS, FUSED, activation_of
 from onnxmi.gradients.reducing import REDUCING
+from onnxmi.gradients.resizing import is_known, resize
 from onnxmi.gradients.shaping import SHAPING
 from onnxmi.model import Graph, Node
 
-RULES: Mapping[str, Rule] = {**CONTRACTING, **ELEMENTWISE, **REDUCING, **SHAPING}
+MICROSOFT = "com.microsoft"
+RULES: Mapping[str, Rule] = {
+    **CONTRACTING,
+    **ELEMENTWISE,
+    **REDUCING,
+    **SHAPING,
+    "Attention": attention,
+    "Resize": resize,
+}
+
+DIFFERENTIABLE = frozenset((domain, op) for domain, rules in _DOMAINS.items() for op in rules)
+"""(domain, operator) of all with a rule."""
 
 # What gives a product with a stored weight, and a bias and an activation at most.
 PRODUCTS = frozenset(
     {("", op) for op in ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")}
-    | {("com.microsoft", op) for op in ("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul")}
+    | {(MICROSOFT, op) for op in ("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul")}
 )
 
 # Nothing flows back through these: shapes, places, comparisons and steps.
@@ -33,16 +46,18 @@ _LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less",
 _STEPS = ("ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign")
 _FLAT = frozenset((*_SHAPES, *_LOGIC, *_STEPS))
 _FRACTIONS = frozenset({1, 10, 11, 16})  # numbers of float, float16, double and bfloat16 in the format
-_DOMAINS = {"": RULES, "com.microsoft": {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
+_DOMAINS = {"": RULES, MICROSOFT: {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
 
-# Operands whose gradients are known; else just the first.
+# Operands whose gradients are known, where it is not the first alone.
 _ALL = frozenset(range(64))
-_OPERANDS: Mapping[str, frozenset[int]] = {
-    **dict.fromkeys(("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul"), _ALL),
-    **dict.fromkeys(("FusedGemm", "FusedMatMul", "PRelu", "Pow", "Sub", "Sum", "TransposeMatMul"), _ALL),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), frozenset({0, 1})),
-    "FusedConv": frozenset({0, 3}),
-    "Where": frozenset({1, 2}),
+_TERMS = ("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "PRelu", "Pow", "Sub", "Sum")
+_OPERANDS: Mapping[tuple[str, str], frozenset[int]] = {
+    **{("", op): _ALL for op in _TERMS},
+    **{(MICROSOFT, op): _ALL for op in ("FusedGemm", "FusedMatMul", "TransposeMatMul")},
+    **{(MICROSOFT, f"Skip{op}"): frozenset({0, 1}) for op in ("LayerNormalization", "SimplifiedLayerNormalization")},
+    ("", "Attention"): frozenset({0, 1, 2}),
+    ("", "Where"): frozenset({1, 2}),
+    (MICROSOFT, "FusedConv"): frozenset({0, 3}),
 }
 _SEVERAL = frozenset({"Split", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"})  # later outputs, too
 _UNKNOWN = ("transBatchA", "transBatchB")
@@ -119,7 +134,7 @@ class Backward:
             return True
         operands = {place for place, name in enumerate(node.inputs) if name in self._active}
         asides = node.outputs[1:] if node.op not in _SEVERAL else ()
-        return not operands <= _OPERANDS.get(node.op, {0}) or bool(self._useful.intersection(asides))
+        return not operands <= _OPERANDS.get((node.domain, node.op), {0}) or bool(self._useful.intersection(asides))
 
     def __call__(self, values: Mapping[str, Array], upper: Mapping[str, Array]) -> dict[str, Array]:
         """Go back once.
@@ -168,6 +183,8 @@ class Backward:
 def rule_of(node: Node) -> Rule | None:
     """Return the rule for a node's operator; None where there is none."""
     if activation_of(node) not in ACTIVATIONS or any(node.attributes.get(name, 0) for name in _UNKNOWN):
+        return None
+    if node.op == "Resize" and not is_known(node):
         return None
     return _DOMAINS.get(node.domain, {}).get(node.op)
 

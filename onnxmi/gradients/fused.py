@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxmi.gradients.attention import attention
+from onnxmi.gradients.attention import fused_attention
 from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
 from onnxmi.gradients.contracting import CONTRACTING, turned
 from onnxmi.gradients.elementwise import SLOPES, tanh_gelu_slope
@@ -88,7 +88,7 @@ def _skip_norm(centred: bool) -> Rule:
 
 
 FUSED: Mapping[str, Rule] = {
-    "Attention": attention,
+    "Attention": fused_attention,
     "BiasGelu": _biased(lambda x, y: SLOPES["Gelu"](x, y, {})),
     "FastGelu": _biased(lambda x, y: tanh_gelu_slope(x)),
     "FusedConv": _inner(CONTRACTING["Conv"]),
