@@ -5,9 +5,10 @@ There is no training here, and no gradient of a weight: what is asked is how muc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ RULES: Mapping[str, Rule] = {
     "Resize": resize,
 }
 
+_DOMAINS = {"": RULES, MICROSOFT: {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
+
 DIFFERENTIABLE = frozenset((domain, op) for domain, rules in _DOMAINS.items() for op in rules)
 """(domain, operator) of all with a rule."""
 
@@ -46,7 +49,6 @@ _LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less",
 _STEPS = ("ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign")
 _FLAT = frozenset((*_SHAPES, *_LOGIC, *_STEPS))
 _FRACTIONS = frozenset({1, 10, 11, 16})  # numbers of float, float16, double and bfloat16 in the format
-_DOMAINS = {"": RULES, MICROSOFT: {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
 
 # Operands whose gradients are known, where it is not the first alone.
 _ALL = frozenset(range(64))
@@ -59,8 +61,41 @@ _OPERANDS: Mapping[tuple[str, str], frozenset[int]] = {
     ("", "Where"): frozenset({1, 2}),
     (MICROSOFT, "FusedConv"): frozenset({0, 3}),
 }
+
+
+def _always(node: Node) -> bool:
+    return True
+
+
+def _every_letter_comes_back(node: Node) -> bool:
+    """Whether each subscript of an operand of an Einsum is one of the result or of another operand, once in each."""
+    terms, _, result = "".join(node.attributes["equation"].split()).partition("->")
+    letters = terms.split(",")
+    others = ("".join([result, *letters[:place], *letters[place + 1 :]]) for place in range(len(letters)))
+    plain = all(len(set(term)) == len(term) and "." not in term for term in letters)
+    return "->" in node.attributes["equation"] and plain and all(map(set.issubset, map(set, letters), map(set, others)))
+
+
+def _without(**usual: Any) -> Callable[[Node], bool]:
+    """Whether settings are absent or as usual."""
+    return lambda node: all(node.attributes.get(name, value) == value for name, value in usual.items())
+
+
+# Where not every setting of an operator is known.
+_KNOWN: Mapping[str, Callable[[Node], bool]] = {
+    "AveragePool": lambda node: (
+        not (node.attributes.get("ceil_mode", 0) and node.attributes.get("count_include_pad", 0))
+    ),
+    "BatchNormalization": _without(training_mode=0),
+    "ConvTranspose": lambda node: _without(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes,
+    "Einsum": _every_letter_comes_back,
+    "FusedMatMul": _without(transBatchA=0, transBatchB=0),
+    "LpNormalization": _without(p=2),
+    "Pad": _without(mode="constant"),
+    "Resize": is_known,
+    "TransposeMatMul": _without(transBatchA=0, transBatchB=0),
+}
 _SEVERAL = frozenset({"Split", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"})  # later outputs, too
-_UNKNOWN = ("transBatchA", "transBatchB")
 
 
 @dataclass(frozen=True)
@@ -182,9 +217,8 @@ class Backward:
 
 def rule_of(node: Node) -> Rule | None:
     """Return the rule for a node's operator; None where there is none."""
-    if activation_of(node) not in ACTIVATIONS or any(node.attributes.get(name, 0) for name in _UNKNOWN):
-        return None
-    if node.op == "Resize" and not is_known(node):
+    known = _KNOWN.get(node.op, _always)(node) and activation_of(node) in ACTIVATIONS
+    if not known:
         return None
     return _DOMAINS.get(node.domain, {}).get(node.op)
 

@@ -205,6 +205,28 @@ def test_a_rule_gives_what_differences_give(case: str) -> None:
         assert float((gradient * way).sum()) == pytest.approx(expected, rel=tolerance, abs=1e-2 * tolerance)
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        'Pad<mode="reflect">(x, p)',
+        'Einsum<equation="ab->a">(x)',
+        'Einsum<equation="aa->a">(x)',
+        'Einsum<equation="a...->..."> (x)',
+        "AveragePool<kernel_shape=[3], ceil_mode=1, count_include_pad=1>(x)",
+        "ConvTranspose<output_shape=[7]>(x, p)",
+        "LpNormalization<p=1>(x)",
+        "BatchNormalization<training_mode=1>(x, p, p, p, p)",
+        'Resize<mode="cubic">(x, , , p)',
+        "Gather(p, x)",
+        "LayerNormalization(p, x)",
+        "LSTM(x, p, p)",
+    ],
+)
+def test_settings_and_operands_that_no_rule_knows_end_the_way(node: str) -> None:
+    text = f'<ir_version: 11, opset_import: ["" : 24]> g (double[3,3] x, int64[4] p) => (double y) {{ y = {node} }}'
+    assert not Backward(Graph(parser.parse_model(text)), frozenset({"x"})).reached
+
+
 def test_every_rule_of_the_standard_has_a_case() -> None:
     elsewhere = {"QuickGelu", "SimplifiedLayerNormalization", "QuantizeLinear", "DequantizeLinear", "CastLike"}
     assert {case.split(",")[0] for case in CASES} >= RULES.keys() - elsewhere
