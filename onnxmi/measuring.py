@@ -91,21 +91,18 @@ def measure_statistics(
     found = analysis.model, analysis.graph, analysis.linears
     fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
     if options.sensitivity and options.score == "joint":
-        fitted = replace(fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, options))
+        fitted = replace(fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, options, progress))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
 
 def sensitivities_of(
-    analysis: Analysis, data: Calibration, samples: Samples, options: PruneOptions
+    analysis: Analysis, data: Calibration, samples: Samples, options: PruneOptions, progress: Progress = silent
 ) -> dict[str, Sensitivity]:
     """Measure how much the outputs mind errors of every operator's results; see `measure_sensitivities`."""
-    model = analysis.model
+    model, how = analysis.model, capture_options(options)
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    seed, threads, memory = options.seed, options.threads, options.memory
-    return measure_sensitivities(
-        model, analysis.linears, data, samples, seed=seed, threads=threads, masks=masks, memory=memory
-    )
+    return measure_sensitivities(model, analysis.linears, data, samples, how, masks, progress)
 
 
 def needed(options: PruneOptions, selects: bool) -> bool:

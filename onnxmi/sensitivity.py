@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, chances
+from onnxmi.capture import CaptureOptions, Progress, silent
 from onnxmi.gradients import PRODUCTS, Backward, NoGradientError, before_activation
 from onnxmi.information import Sensitivity
 from onnxmi.linear import Linear, output_rows
@@ -80,11 +81,9 @@ def measure_sensitivities(
     linears: Sequence[Linear],
     calibration: Calibration,
     samples: Samples,
-    *,
-    seed: int,
-    threads: int,
+    options: CaptureOptions,
     masks: Sequence[str] = (),
-    memory: int | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Sensitivity]:
     """Go back from the outputs on some of the samples, drawn by content.
 
@@ -92,10 +91,11 @@ def measure_sensitivities(
     ----------
     linears : sequence of Linear
         Whose results are asked about.
+    options : CaptureOptions
+        The seed, the threads, and the memory that inner tensors may take at once where one sample does not take more;
+        `LIVE` at most.
     masks : sequence of str
         Inputs that are zero at padding, which no output there counts for.
-    memory : int, optional
-        Bytes that inner tensors may take at once, where one sample does not take more; at most `LIVE`.
 
     Returns
     -------
@@ -105,22 +105,28 @@ def measure_sensitivities(
         operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
-    share = (IMAGES if any(linear.kernel for linear in linears) else SAMPLES) / max(len(samples), 1)
-    drawn = samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < share]
+    drawn = _drawn_samples(linears, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
-    session = open_session(model.proto, taps=way.taps, threads=threads)
+    session = open_session(model.proto, taps=way.taps, threads=options.threads)
     sums: dict[str, Floats] = {}
-    for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, memory)):
+    done = 0
+    for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, options.memory)):
         try:
-            gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), seed)
+            gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
         except NoGradientError:
             return {}
         for linear in linears:
-            for name in way.results.get(linear.key, ()):
-                if name in gradients:
-                    sums[linear.key] = sums.get(linear.key, 0.0) + _squares(linear, gradients[name])
+            for name in filter(gradients.__contains__, way.results.get(linear.key, ())):  # in order: sums are rounded
+                sums[linear.key] = sums.get(linear.key, 0.0) + _squares(linear, gradients[name])
+        done += len(chosen)
+        progress("go back", done, len(drawn))
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
+
+
+def _drawn_samples(linears: Sequence[Linear], calibration: Calibration, samples: Samples, seed: int) -> Samples:
+    wanted = IMAGES if any(linear.kernel for linear in linears) else SAMPLES
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
 
 
 def _plain(linear: Linear) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import onnxmi
 from onnxmi import sensitivity
 from onnxmi.analysis import analyse, as_calibration
+from onnxmi.capture import CaptureOptions
 from onnxmi.gradients import Backward
 from onnxmi.information import Sensitivity
 from onnxmi.measurement import load_measurement, save_measurement
@@ -29,7 +30,7 @@ def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple
     data = as_calibration(arrays, analysis.model)
     count = len(next(iter(arrays.values())))
     found = measure_sensitivities(
-        analysis.model, analysis.linears, data, np.arange(count), seed=0, threads=1, masks=masks
+        analysis.model, analysis.linears, data, np.arange(count), CaptureOptions(threads=1), masks
     )
     return {linear.label: found.get(linear.key) for linear in analysis.linears}
 
