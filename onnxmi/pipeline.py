@@ -304,9 +304,10 @@ def _scored_notes(study: Study) -> list[str]:
     found, measured = study.analysis, study.measured.fit
     unseen = unscored(found.model, found.graph, found.linears, measured, study.layers)
     notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
-    unfelt = [linear for linear in found.linears if linear.key not in measured.sensitivities]
+    asked = [linear for linear in found.linears if not linear.kernel]
+    unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
     if unfelt and study.options.sensitivity and study.options.score == "joint":
-        count = f"{len(unfelt)} of {len(found.linears)} operators"
+        count = f"{len(unfelt)} of {len(asked)} operators"
         notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
     return notes
 

@@ -27,7 +27,7 @@ from onnxmi.runtime import Session, open_session
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SAMPLES, IMAGES = 128, 16  # gone back from: an image has many positions, which are much alike; see DESIGN.md
+SAMPLES = 128  # gone back from; see DESIGN.md for what more of them bring
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
 LIVE = 2**27  # bytes of inner tensors at once, where a sample does not take more by itself
 _SALT = 0x5E5  # the draw of samples is none of the other draws
@@ -100,12 +100,12 @@ def measure_sensitivities(
     Returns
     -------
     dict
-        Linear.key -> its sensitivity. Those are missing that have more than `WIDEST` results, that are fused with more
+        Linear.key -> its sensitivity. Those are missing that are convolutions, have more than `WIDEST` results, that are fused with more
         than an activation, or from which some path to an output leads through an operator with no rule; all, where an
         operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
-    drawn = _drawn_samples(linears, calibration, samples, options.seed)
+    drawn = _drawn_samples(calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
     session = open_session(model.proto, taps=way.taps, threads=options.threads)
@@ -124,15 +124,19 @@ def measure_sensitivities(
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
 
 
-def _drawn_samples(linears: Sequence[Linear], calibration: Calibration, samples: Samples, seed: int) -> Samples:
-    wanted = IMAGES if any(linear.kernel for linear in linears) else SAMPLES
-    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
+def _drawn_samples(calibration: Calibration, samples: Samples, seed: int) -> Samples:
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < SAMPLES / max(len(samples), 1)]
 
 
 def _plain(linear: Linear) -> bool:
-    """Whether what an operator gives is its product, but for an activation whose slope is known."""
+    """Whether what an operator gives is its product, but for an activation whose slope is known.
+
+    Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
+    positions of how much the outputs mind each says little. Choices by it are worse, if anything (see DESIGN.md).
+    """
     ends = {(end.domain, end.op) for end in linear.ends}
-    return ends <= PRODUCTS and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
+    known = ends <= PRODUCTS and linear.read is None and not linear.kernel
+    return known and linear.outputs.size <= WIDEST * linear.groups
 
 
 def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
