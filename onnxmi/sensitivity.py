@@ -100,9 +100,9 @@ def measure_sensitivities(
     Returns
     -------
     dict
-        Linear.key -> its sensitivity. Those are missing that are convolutions, have more than `WIDEST` results, that are fused with more
-        than an activation, or from which some path to an output leads through an operator with no rule; all, where an
-        operator turned out to do what its rule does not know.
+        Linear.key -> its sensitivity. Missing are convolutions, those that have more than `WIDEST` results, that are
+        fused with more than an activation, or from which some path to an output leads through an operator with no
+        rule; all, where an operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
     drawn = _drawn_samples(calibration, samples, options.seed)
