@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from onnxmi.capture import (
     capture,
     silent,
 )
+from onnxmi.consumers import consumes
 from onnxmi.deal import Deal, deal_samples
+from onnxmi.dims.channel_graph import Layer
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.information import Sensitivity
+from onnxmi.linear import Linear
 from onnxmi.measurement import Measurement, load_measurement
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
@@ -84,25 +88,45 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
 
 
 def measure_statistics(
-    analysis: Analysis, data: Calibration, deal: Deal, options: PruneOptions, progress: Progress
+    analysis: Analysis,
+    data: Calibration,
+    deal: Deal,
+    options: PruneOptions,
+    progress: Progress,
+    layers: Sequence[Layer] | None = None,
 ) -> Measurement:
-    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples)."""
+    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples).
+
+    Sensitivities are those of what consumes the layers; without layers, of all operators.
+    """
     sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
     found = analysis.model, analysis.graph, analysis.linears
     fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
     if options.sensitivity and options.score == "joint":
-        fitted = replace(fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, options, progress))
+        fitted = replace(fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, options, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
 
 def sensitivities_of(
-    analysis: Analysis, data: Calibration, samples: Samples, options: PruneOptions, progress: Progress = silent
+    analysis: Analysis,
+    data: Calibration,
+    samples: Samples,
+    options: PruneOptions,
+    progress: Progress = silent,
+    layers: Sequence[Layer] | None = None,
 ) -> dict[str, Sensitivity]:
-    """Measure how much the outputs mind errors of every operator's results; see `measure_sensitivities`."""
+    """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
     model, how = analysis.model, capture_options(options)
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    return measure_sensitivities(model, analysis.linears, data, samples, how, masks, progress)
+    asked = asked_about(analysis, layers) if layers is not None else analysis.linears
+    return measure_sensitivities(model, asked, data, samples, how, masks, progress)
+
+
+def asked_about(analysis: Analysis, layers: Sequence[Layer]) -> tuple[Linear, ...]:
+    """Return the operators whose sensitivities say what units of some layers are worth."""
+    linears = (linear for linear in analysis.linears if not linear.kernel)
+    return tuple(linear for linear in linears if any(consumes(linear, layer) for layer in layers))
 
 
 def needed(options: PruneOptions, selects: bool) -> bool:

@@ -18,7 +18,7 @@ from onnxmi.dims.channel_graph import Layer
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.latency import Latency
 from onnxmi.measurement import Measurement
-from onnxmi.measuring import collect, given_statistics, measured_notes
+from onnxmi.measuring import asked_about, collect, given_statistics, measured_notes
 from onnxmi.model import Model
 from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
@@ -304,7 +304,7 @@ def _scored_notes(study: Study) -> list[str]:
     found, measured = study.analysis, study.measured.fit
     unseen = unscored(found.model, found.graph, found.linears, measured, study.layers)
     notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
-    asked = [linear for linear in found.linears if not linear.kernel]
+    asked = asked_about(found, study.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
     if unfelt and study.options.sensitivity and study.options.score == "joint":
         count = f"{len(unfelt)} of {len(asked)} operators"

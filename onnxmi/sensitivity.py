@@ -27,8 +27,10 @@ from onnxmi.runtime import Session, open_session
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SAMPLES = 128  # gone back from; see DESIGN.md for what more of them bring
+SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
+LARGE = 2**27  # weights of all linear operators
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
+SUMS = 2**30  # bytes of all matrices: the widest are left out
 LIVE = 2**27  # bytes of inner tensors at once, where a sample does not take more by itself
 _SALT = 0x5E5  # the draw of samples is none of the other draws
 
@@ -56,7 +58,7 @@ class _Way:
 
     @staticmethod
     def of(model: Model, linears: Sequence[Linear], masks: Sequence[str]) -> _Way:
-        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears if _plain(linear)}
+        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in _within(SUMS, linears)}
         backward = Backward(model.graph, frozenset(name for names in made.values() for name in names))
         known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
         return _Way(backward, known, tuple(info.name for info in model.graph.outputs), tuple(masks))
@@ -100,12 +102,13 @@ def measure_sensitivities(
     Returns
     -------
     dict
-        Linear.key -> its sensitivity. Missing are convolutions, those that have more than `WIDEST` results, that are
-        fused with more than an activation, or from which some path to an output leads through an operator with no
-        rule; all, where an operator turned out to do what its rule does not know.
+        Linear.key -> its sensitivity. Missing are convolutions, those that have more than `WIDEST` results or would
+        take more than `SUMS` together, that are fused with more than an activation, or from which some path to an
+        output leads through an operator with no rule; all, where an operator turned out to do what its rule does not
+        know.
     """
     way = _Way.of(model, linears, masks)
-    drawn = _drawn_samples(calibration, samples, options.seed)
+    drawn = _drawn_samples(linears, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
     session = open_session(model.proto, taps=way.taps, threads=options.threads)
@@ -124,8 +127,24 @@ def measure_sensitivities(
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
 
 
-def _drawn_samples(calibration: Calibration, samples: Samples, seed: int) -> Samples:
-    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < SAMPLES / max(len(samples), 1)]
+def _drawn_samples(linears: Sequence[Linear], calibration: Calibration, samples: Samples, seed: int) -> Samples:
+    large = sum(linear.channels.size * linear.outputs.size for linear in linears) > LARGE
+    wanted = SAMPLES_OF_LARGE if large else SAMPLES
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
+
+
+def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
+    """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
+    known = [linear for linear in linears if _plain(linear)]
+    for linear in sorted(known, key=lambda linear: _bytes(linear)):
+        limit -= _bytes(linear)
+        if limit < 0:
+            known.remove(linear)
+    return known
+
+
+def _bytes(linear: Linear) -> int:
+    return linear.outputs.size**2 // linear.groups * np.dtype(np.float64).itemsize
 
 
 def _plain(linear: Linear) -> bool:

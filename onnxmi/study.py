@@ -198,7 +198,7 @@ def measure_study(study: Study, given: Measurement | None, selects: bool, progre
     if measured is None:
         if not needed(options, selects):
             return study.measured
-        measured = measure_statistics(study.analysis, study.data, study.deal, options, progress)
+        measured = measure_statistics(study.analysis, study.data, study.deal, options, progress, study.layers)
     measured.fit.require(study.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")

@@ -78,6 +78,21 @@ def test_only_some_samples_are_gone_back_from() -> None:
     assert 0.7 * sensitivity.SAMPLES < count < 1.3 * sensitivity.SAMPLES
 
 
+def test_few_samples_are_gone_back_from_in_a_large_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "LARGE", 49)  # weights: 7 x 5 and 5 x 3
+    proto, _ = two_layers(3)
+    count = measured(proto, {"x": RNG.normal(size=(1_000, 7)).astype(np.float32)})["below"].count
+    assert 0.4 * sensitivity.SAMPLES_OF_LARGE < count < 1.6 * sensitivity.SAMPLES_OF_LARGE
+
+
+def test_the_widest_are_left_out_where_all_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
+    proto, _ = two_layers(3)
+    found = measured(proto, {"x": RNG.normal(size=(11, 7)).astype(np.float32)})
+    assert found["below"] is None
+    assert found["above"] is not None
+
+
 def test_what_lies_before_an_operator_with_no_rule_is_not_known() -> None:
     b = Build(seed=2)
     first = b.op("Gemm", b.input("N", 7), b.weight(7, 5), name="first")
@@ -205,7 +220,7 @@ def test_an_unknown_sensitivity_is_said() -> None:
     options = PruneOptions(keep=0.5, threads=1, latency=False)
     unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "mind" in note]
     assert unknown == [
-        "how much the outputs mind the results of 2 of 2 operators is not known: those of a layer count alike"
+        "how much the outputs mind the results of 1 of 1 operators is not known: those of a layer count alike"
     ]
     lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False)
     assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "mind" in note]
