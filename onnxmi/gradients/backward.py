@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxmi.gradients.attention import attention
-from onnxmi.gradients.call import Array, Call, Rule
+from onnxmi.gradients.call import Array, Call, Gradients, NoGradientError, Rule
 from onnxmi.gradients.contracting import CONTRACTING
 from onnxmi.gradients.elementwise import ELEMENTWISE
 from onnxmi.gradients.fused import ACTIVATIONS, FUSED, activation_of
@@ -139,8 +139,8 @@ class Backward:
         useful = {info.name for info in self.graph.outputs}
         for node in reversed(self.graph.nodes):
             if useful.intersection(node.outputs) and not _flat(node):
-                useful.update((*node.inputs, *node.captures))
-        return frozenset(useful - {""})
+                useful.update(name for name in (*node.inputs, *node.captures) if name)
+        return frozenset(useful)
 
     @cached_property
     def _path(self) -> tuple[Node, ...]:
@@ -202,9 +202,7 @@ class Backward:
                 continue
             wanted = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
             call = Call(node, value, tuple(found.get(name) for name in node.outputs), wanted, self.graph.opset)
-            rule = rule_of(node)
-            assert rule is not None
-            lower = rule(call)
+            lower = _handed_back(call)
             for name in node.outputs:
                 if name not in self.wanted:
                     found.pop(name, None)
@@ -213,6 +211,17 @@ class Backward:
                 if gradient is not None:
                     found[name] = found[name] + gradient if name in found else gradient
         return {name: gradient for name, gradient in found.items() if name in self.reached}
+
+
+def _handed_back(call: Call) -> Gradients:
+    """Apply a node's rule. What it stumbles over is nothing that the model should be refused for."""
+    rule = rule_of(call.node)
+    assert rule is not None
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is left out by who asks
+            return rule(call)
+    except (ArithmeticError, LookupError, ValueError) as error:
+        raise NoGradientError(f"{call.node.label}: {error}") from error
 
 
 def rule_of(node: Node) -> Rule | None:

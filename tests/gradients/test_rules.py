@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
-from onnxmi.gradients import RULES, Backward
+from onnxmi.gradients import RULES, Backward, NoGradientError
 from onnxmi.model import Graph
 from onnxmi.runtime import open_session
 
@@ -225,6 +225,13 @@ def test_a_rule_gives_what_differences_give(case: str) -> None:
 def test_settings_and_operands_that_no_rule_knows_end_the_way(node: str) -> None:
     text = f'<ir_version: 11, opset_import: ["" : 24]> g (double[3,3] x, int64[4] p) => (double y) {{ y = {node} }}'
     assert not Backward(Graph(parser.parse_model(text)), frozenset({"x"})).reached
+
+
+def test_what_a_rule_stumbles_over_is_no_gradient() -> None:
+    backward = Backward(Graph(graph_of("Reshape")[0]), frozenset({"x"}))
+    values = {"x": np.zeros((2, 3, 5)), "y": np.zeros((2, 15))} | dict.fromkeys(backward.reads, np.zeros(2))
+    with pytest.raises(NoGradientError, match="reshape"):
+        backward(values | {"x": np.zeros((2, 3, 5))}, {"y": np.zeros((2, 13))})
 
 
 def test_every_rule_of_the_standard_has_a_case() -> None:
