@@ -119,13 +119,18 @@ def sensitivities_of(
     """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
     model, how = analysis.model, capture_options(options)
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    asked = asked_about(analysis, layers) if layers is not None else analysis.linears
-    return measure_sensitivities(model, asked, data, samples, how, masks, progress)
+    return measure_sensitivities(model, asked_about(analysis, layers), data, samples, how, masks, progress)
 
 
-def asked_about(analysis: Analysis, layers: Sequence[Layer]) -> tuple[Linear, ...]:
-    """Return the operators whose sensitivities say what units of some layers are worth."""
-    linears = (linear for linear in analysis.linears if not linear.kernel)
+def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Linear, ...]:
+    """Return the operators whose sensitivities say what units of some layers, or of any, are worth.
+
+    Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
+    positions of how much the outputs mind each says little. Choices by it are worse, if anything (see DESIGN.md).
+    """
+    linears = tuple(linear for linear in analysis.linears if not linear.kernel)
+    if layers is None:
+        return linears
     return tuple(linear for linear in linears if any(consumes(linear, layer) for layer in layers))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,9 @@ def measure_sensitivities(
     Returns
     -------
     dict
-        Linear.key -> its sensitivity. Missing are convolutions, those that have more than `WIDEST` results or would
-        take more than `SUMS` together, that are fused with more than an activation, or from which some path to an
-        output leads through an operator with no rule; all, where an operator turned out to do what its rule does not
-        know.
+        Linear.key -> its sensitivity. Missing are those that have more than `WIDEST` results or would take more than
+        `SUMS` together, that are fused with more than an activation, or from which some path to an output leads
+        through an operator with no rule; all, where an operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
     drawn = _drawn_samples(linears, calibration, samples, options.seed)
@@ -135,12 +135,10 @@ def _drawn_samples(linears: Sequence[Linear], calibration: Calibration, samples:
 
 def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
     """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
-    known = [linear for linear in linears if _plain(linear)]
-    for linear in sorted(known, key=lambda linear: _bytes(linear)):
-        limit -= _bytes(linear)
-        if limit < 0:
-            known.remove(linear)
-    return known
+    narrowest = sorted(filter(_plain, linears), key=_bytes)
+    totals = accumulate(map(_bytes, narrowest))
+    room = {linear.key for linear, total in zip(narrowest, totals, strict=True) if total <= limit}
+    return [linear for linear in linears if linear.key in room]
 
 
 def _bytes(linear: Linear) -> int:
@@ -148,14 +146,9 @@ def _bytes(linear: Linear) -> int:
 
 
 def _plain(linear: Linear) -> bool:
-    """Whether what an operator gives is its product, but for an activation whose slope is known.
-
-    Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
-    positions of how much the outputs mind each says little. Choices by it are worse, if anything (see DESIGN.md).
-    """
+    """Whether what an operator gives is its product, but for an activation whose slope is known, and not too wide."""
     ends = {(end.domain, end.op) for end in linear.ends}
-    known = ends <= PRODUCTS and linear.read is None and not linear.kernel
-    return known and linear.outputs.size <= WIDEST * linear.groups
+    return ends <= PRODUCTS and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
 
 
 def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:

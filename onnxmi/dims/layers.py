@@ -161,7 +161,7 @@ class LayerReader:
             return "qk"
         if any(node in self._bilinear for node in makers):
             return "value"
-        if not makers and self._is_looked_up(atom):
+        if not makers and atom in self._looked_up:
             return "embedding"
         return "ffn" if any(self._makes_width(node) for node in users) else "hidden"
 
@@ -178,13 +178,11 @@ class LayerReader:
         inputs = self.graph.nodes[node].inputs[:2]
         return all(atom in {a.id for term in self.axes.get(name, ()) for a in atoms(term)} for name in inputs)
 
-    def _is_looked_up(self, atom: int) -> bool:
-        """Whether rows of a stored table have it."""
-        tables = {node.inputs[0] for node in self.graph.nodes if node.op == "Gather"}
-        return any(atom in {a.id for term in terms for a in atoms(term)} for terms in map(self._terms, tables))
-
-    def _terms(self, name: str) -> Axes:
-        return self.axes.get(name, ()) if name in self.graph.folded else ()
+    @cached_property
+    def _looked_up(self) -> frozenset[int]:
+        """Atoms that rows of stored tables have."""
+        tables = {node.inputs[0] for node in self.graph.nodes if node.op == "Gather"} & self.graph.folded
+        return frozenset(a.id for name in tables for term in self.axes.get(name, ()) for a in atoms(term))
 
     def _makes_width(self, node: int) -> bool:
         made = self.axes.get(self.graph.nodes[node].outputs[0], ())

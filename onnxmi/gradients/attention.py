@@ -14,6 +14,7 @@ from onnxmi.gradients.call import Array, Call, Gradients, NoGradientError
 _TOLERANCE = 1e-3  # relative, of what came out: another kind of mask or scale is far off
 _FILLED = -10_000.0  # what onnxruntime adds to scores of masked keys
 _FURTHER = (4, 5, 6)  # operands for what was before, for biases of scores and for lengths
+_SETTINGS = ("do_rotary", "softcap")  # what else may be done to keys or scores
 
 
 def fused_attention(call: Call) -> Gradients:
@@ -29,9 +30,7 @@ def fused_attention(call: Call) -> Gradients:
     made = call.x @ weight if bias is None else call.x @ weight + bias
     sizes = call.get("qkv_hidden_sizes", (weight.shape[1] // 3,) * 3)
     q, k, v = (_apart(part, heads) for part in np.split(made, np.cumsum(sizes)[:2], axis=-1))
-    mask = _mask(call, k.shape[-2], "unidirectional")
-    further = any(call.node.operand(place) for place in _FURTHER) or bool(call.get("do_rotary", 0))
-    parts = _through(call, (q, k, v), mask, _together, further=further)
+    parts = _through(call, (q, k, v), _mask(call, k.shape[-2], "unidirectional"), _together)
     return call.only(np.concatenate([_together(part) for part in parts], axis=-1) @ weight.T)
 
 
@@ -48,22 +47,22 @@ def attention(call: Call) -> Gradients:
     q, k, v = (x if x.ndim == 4 else _apart(x, count) for x, count in zip(values, counts, strict=True))
     group = q.shape[1] // k.shape[1]
     shared = (np.repeat(x, group, axis=1) for x in (k, v))
-    further = any(call.node.operand(place) for place in (4, 5, 6)) or bool(call.get("softcap", 0.0))
     arrange = _together if values[0].ndim == 3 else np.asarray
-    parts = _through(call, (q, *shared), _mask(call, k.shape[-2], "is_causal"), arrange, further=further)
+    parts = _through(call, (q, *shared), _mask(call, k.shape[-2], "is_causal"), arrange)
     back = zip(parts, (q, k, v), strict=True)
     summed = [part.reshape(*x.shape[:2], -1, *x.shape[2:]).sum(axis=2) for part, x in back]
     return [part if x.ndim == 4 else _together(part) for part, x in zip(summed, values, strict=True)]
 
 
 def _through(
-    call: Call, operands: tuple[Array, ...], mask: Array, arrange: Callable[[Array], Array], *, further: bool
+    call: Call, operands: tuple[Array, ...], mask: Array, arrange: Callable[[Array], Array]
 ) -> tuple[Array, Array, Array]:
     """Gradients of queries, keys and values, (N, heads, T, D) each."""
     q, k, v = operands
     scale = call.get("scale", 0.0) or q.shape[-1] ** -0.5
     share = _softmax(scale * (q @ k.swapaxes(-1, -2)) + mask)
     result = arrange(share @ v)
+    further = any(map(call.node.operand, _FURTHER)) or any(call.get(name, 0) for name in _SETTINGS)
     if further or not np.allclose(result, call.y, atol=_TOLERANCE * float(np.abs(call.y).max(initial=0.0))):
         raise NoGradientError(f"{call.node.label}: the gradient of this attention is not known")
     upper = call.g if call.g.ndim == 4 else _apart(call.g, q.shape[1])

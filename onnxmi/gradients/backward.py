@@ -14,15 +14,15 @@ import numpy as np
 
 from onnxmi.gradients.attention import attention
 from onnxmi.gradients.call import Array, Call, Gradients, NoGradientError, Rule
-from onnxmi.gradients.contracting import CONTRACTING
+from onnxmi.gradients.contracting import CONTRACTING, every_letter_comes_back
 from onnxmi.gradients.elementwise import ELEMENTWISE
 from onnxmi.gradients.fused import ACTIVATIONS, FUSED, activation_of
 from onnxmi.gradients.reducing import REDUCING
 from onnxmi.gradients.resizing import is_known, resize
 from onnxmi.gradients.shaping import SHAPING
+from onnxmi.lenses import MICROSOFT
 from onnxmi.model import Graph, Node
 
-MICROSOFT = "com.microsoft"
 RULES: Mapping[str, Rule] = {
     **CONTRACTING,
     **ELEMENTWISE,
@@ -67,15 +67,6 @@ def _always(node: Node) -> bool:
     return True
 
 
-def _every_letter_comes_back(node: Node) -> bool:
-    """Whether each subscript of an operand of an Einsum is one of the result or of another operand, once in each."""
-    terms, _, result = "".join(node.attributes["equation"].split()).partition("->")
-    letters = terms.split(",")
-    others = ("".join([result, *letters[:place], *letters[place + 1 :]]) for place in range(len(letters)))
-    plain = all(len(set(term)) == len(term) and "." not in term for term in letters)
-    return "->" in node.attributes["equation"] and plain and all(map(set.issubset, map(set, letters), map(set, others)))
-
-
 def _without(**usual: Any) -> Callable[[Node], bool]:
     """Whether settings are absent or as usual."""
     return lambda node: all(node.attributes.get(name, value) == value for name, value in usual.items())
@@ -88,7 +79,7 @@ _KNOWN: Mapping[str, Callable[[Node], bool]] = {
     ),
     "BatchNormalization": _without(training_mode=0),
     "ConvTranspose": lambda node: _without(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes,
-    "Einsum": _every_letter_comes_back,
+    "Einsum": every_letter_comes_back,
     "FusedMatMul": _without(transBatchA=0, transBatchB=0),
     "LpNormalization": _without(p=2),
     "Pad": _without(mode="constant"),

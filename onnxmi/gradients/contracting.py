@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
 from onnxmi.gradients.windows import Windows
+from onnxmi.model import Node
 
 
 def turned(matrix: Array) -> Array:
@@ -15,8 +16,29 @@ def turned(matrix: Array) -> Array:
     return np.swapaxes(matrix, -1, -2)
 
 
+def factors(call: Call, pair: Sequence[Array], upper: Array, flips: Sequence[int] = (0, 0)) -> list[Array | None]:
+    """Gradients of both factors of a product of matrices, either turned first where its flip says so."""
+    left, right = (turned(value) if flip else value for value, flip in zip(pair, flips, strict=True))
+    made: list[Array | None] = [None, None]
+    for place, (rows, columns) in enumerate(((upper, turned(right)), (turned(left), upper))):
+        if place in call.wanted:
+            product = np.matmul(rows, columns)
+            made[place] = folded_to(turned(product) if flips[place] else product, pair[place].shape)
+    return made
+
+
+def operands(call: Call) -> tuple[Array, Array]:
+    """Values of the first two operands."""
+    return call.x, call.values(call.node.inputs[1])
+
+
+def flips_of(call: Call) -> tuple[int, int]:
+    """Whether each factor is turned."""
+    return call.get("transA", 0), call.get("transB", 0)
+
+
 def _matmul(call: Call) -> Gradients:
-    left, right = call.x, call.values(call.node.inputs[1])
+    left, right = operands(call)
     upper = call.g
     if left.ndim == 1:
         upper = upper[..., None, :] if right.ndim > 1 else upper[..., None]
@@ -24,30 +46,14 @@ def _matmul(call: Call) -> Gradients:
         upper = upper[..., None]
     rows = left[None, :] if left.ndim == 1 else left
     columns = right[:, None] if right.ndim == 1 else right
-    made: list[Array | None] = [None, None]
-    if 0 in call.wanted:
-        made[0] = folded_to(np.matmul(upper, turned(columns)), rows.shape).reshape(left.shape)
-    if 1 in call.wanted:
-        made[1] = folded_to(np.matmul(turned(rows), upper), columns.shape).reshape(right.shape)
-    return made
+    made = zip(factors(call, (rows, columns), upper), (left, right), strict=True)
+    return [None if gradient is None else gradient.reshape(value.shape) for gradient, value in made]
 
 
 def _gemm(call: Call) -> Gradients:
-    alpha, flips = call.get("alpha", 1.0), (call.get("transA", 0), call.get("transB", 0))
-    left, right = (turned(value) if flip else value for value, flip in zip(_pair(call), flips, strict=True))
-    made: list[Array | None] = [None, None, None]
-    for place, (rows, columns) in enumerate(((call.g, right.T), (left.T, call.g))):
-        if place in call.wanted:
-            product = alpha * (rows @ columns)
-            made[place] = product.T if flips[place] else product
     added = call.operand(2)
-    if 2 in call.wanted and added is not None:
-        made[2] = folded_to(call.get("beta", 1.0) * call.g, added.shape)
-    return made
-
-
-def _pair(call: Call) -> tuple[Array, Array]:
-    return call.x, call.values(call.node.inputs[1])
+    bias = folded_to(call.get("beta", 1.0) * call.g, added.shape) if 2 in call.wanted and added is not None else None
+    return [*factors(call, operands(call), call.get("alpha", 1.0) * call.g, flips_of(call)), bias]
 
 
 def _grouped(array: Array, groups: int) -> Array:
@@ -101,10 +107,22 @@ def _average_pool(call: Call) -> Gradients:
     return call.only(windows.cropped(made))
 
 
+def _subscripts(node: Node) -> tuple[list[str], str]:
+    """Letters of each operand of an Einsum, and of the result."""
+    terms, _, result = "".join(node.attributes["equation"].split()).partition("->")
+    return terms.split(","), result
+
+
+def every_letter_comes_back(node: Node) -> bool:
+    """Whether each letter of an operand of an Einsum is one of the result or of another operand, once in each."""
+    letters, result = _subscripts(node)
+    others = ("".join([result, *letters[:place], *letters[place + 1 :]]) for place in range(len(letters)))
+    plain = all(len(set(term)) == len(term) and "." not in term for term in letters)
+    return "->" in node.attributes["equation"] and plain and all(map(set.issubset, map(set, letters), map(set, others)))
+
+
 def _einsum(call: Call) -> Gradients:
-    equation = "".join(call.node.attributes["equation"].split())
-    terms, _, result = equation.partition("->")
-    letters = terms.split(",")
+    letters, result = _subscripts(call.node)
     made: list[Array | None] = [None] * len(letters)
     for position in call.wanted:
         others = [place for place in range(len(letters)) if place != position]

@@ -9,18 +9,14 @@ import numpy as np
 
 from onnxmi.gradients.attention import fused_attention
 from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
-from onnxmi.gradients.contracting import CONTRACTING, turned
-from onnxmi.gradients.elementwise import SLOPES, tanh_gelu_slope
+from onnxmi.gradients.contracting import CONTRACTING, factors, flips_of, operands
+from onnxmi.gradients.elementwise import SLOPES, Slope, tanh_gelu_slope
 from onnxmi.gradients.reducing import standardised
 from onnxmi.model import Node
 
 # Activations whose slope can be told from what came out: that of x Phi(x) cannot.
-ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    "": lambda y: np.ones(()),
-    "Relu": lambda y: y > 0.0,
-    "Sigmoid": lambda y: y * (1.0 - y),
-    "Tanh": lambda y: 1.0 - np.square(y),
-}
+_BY_RESULT = ("Relu", "Sigmoid", "Tanh")
+ACTIVATIONS: Mapping[str, Slope] = {"": lambda x, y, s: np.ones(()), **{op: SLOPES[op] for op in _BY_RESULT}}
 
 
 def activation_of(node: Node) -> str:
@@ -30,7 +26,7 @@ def activation_of(node: Node) -> str:
 
 def before_activation(node: Node, result: Array, gradient: Array) -> Array:
     """Gradient of what a node computes before its fused activation, from that of its result."""
-    return np.asarray(gradient * ACTIVATIONS[activation_of(node)](result), dtype=gradient.dtype)
+    return np.asarray(gradient * ACTIVATIONS[activation_of(node)](result, result, {}), dtype=gradient.dtype)
 
 
 def _inner(rule: Rule) -> Rule:
@@ -48,16 +44,7 @@ def _inner(rule: Rule) -> Rule:
 
 
 def _fused_matmul(call: Call) -> Gradients:
-    alpha = call.get("alpha", 1.0)
-    flips = (call.get("transA", 0), call.get("transB", 0))
-    stored = (call.x, call.values(call.node.inputs[1]))
-    left, right = (turned(value) if flip else value for value, flip in zip(stored, flips, strict=True))
-    made: list[Array | None] = [None, None]
-    for place, (rows, columns) in enumerate(((call.g, turned(right)), (turned(left), call.g))):
-        if place in call.wanted:
-            product = alpha * np.matmul(rows, columns)
-            made[place] = folded_to(turned(product) if flips[place] else product, stored[place].shape)
-    return made
+    return factors(call, operands(call), call.get("alpha", 1.0) * call.g, flips_of(call))
 
 
 def _biased(slope: Callable[[Array, Array], Array]) -> Rule:

@@ -49,21 +49,21 @@ def _over_space(winner: bool) -> Rule:
     return rule
 
 
-def _last_axes(call: Call, default: int) -> tuple[int, ...]:
+def _last_axes(call: Call) -> tuple[int, ...]:
     """Axes that a softmax runs over: before version 13 all from its axis on."""
     if call.opset >= 13:
         return (call.get("axis", -1),)
-    return tuple(range(call.get("axis", default) % call.x.ndim, call.x.ndim))
+    return tuple(range(call.get("axis", 1) % call.x.ndim, call.x.ndim))
 
 
 def _softmax(call: Call) -> Gradients:
-    axes = _last_axes(call, 1)
+    axes = _last_axes(call)
     mean = (call.g * call.y).sum(axis=axes, keepdims=True)
     return call.only(call.y * (call.g - mean))
 
 
 def _log_softmax(call: Call) -> Gradients:
-    axes = _last_axes(call, 1)
+    axes = _last_axes(call)
     return call.only(call.g - np.exp(call.y) * call.g.sum(axis=axes, keepdims=True))
 
 

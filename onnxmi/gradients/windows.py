@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxmi.gradients.call import Array, Call
+from onnxmi.patches import window
 
 Index = tuple[Any, ...]
 
@@ -36,20 +37,8 @@ class Windows:
     @staticmethod
     def of(call: Call, shape: Sequence[int], kernel: Sequence[int], positions: Sequence[int]) -> Windows:
         """Read them off a node; `shape` (N, C, ...) is of the side that windows slide over."""
-        ones = (1,) * len(kernel)
-        strides, dilations = tuple(call.get("strides", ones)), tuple(call.get("dilations", ones))
-        image = tuple(shape[2:])
-        before = tuple(call.get("pads", (0,) * 2 * len(kernel))[: len(kernel)])
-        same = call.get("auto_pad", "NOTSET")
-        if same.startswith("SAME"):
-            reach = (
-                (count - 1) * stride + (size - 1) * step + 1 - length
-                for count, stride, size, step, length in zip(positions, strides, kernel, dilations, image, strict=True)
-            )
-            before = tuple((max(total, 0) + (same == "SAME_LOWER")) // 2 for total in reach)
-        elif same == "VALID":
-            before = (0,) * len(kernel)
-        return Windows(image, tuple(kernel), tuple(positions), strides, dilations, before)
+        seen = window(call.node.attributes, tuple(kernel), tuple(shape[2:]), transposed=False)
+        return Windows(seen.size, seen.kernel, tuple(positions), seen.strides, seen.dilations, seen.before)
 
     @property
     def _extent(self) -> tuple[int, ...]:
