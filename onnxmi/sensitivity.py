@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from onnxmi.capture import CaptureOptions, Progress, silent
 from onnxmi.gradients import PRODUCTS, Backward, NoGradientError, before_activation
 from onnxmi.information import Sensitivity
 from onnxmi.linear import Linear, output_rows
-from onnxmi.model import Model
+from onnxmi.model import Graph, Model
 from onnxmi.rows import Batch, Samples
 from onnxmi.runtime import Session, open_session
 
@@ -29,7 +30,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
-LARGE = 2**27  # weights of all linear operators
+LARGE = 2**27  # stored numbers
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
 SUMS = 2**30  # bytes of all matrices: the widest are left out
 LIVE = 2**27  # bytes of inner tensors at once, where a sample does not take more by itself
@@ -108,7 +109,7 @@ def measure_sensitivities(
         through an operator with no rule; all, where an operator turned out to do what its rule does not know.
     """
     way = _Way.of(model, linears, masks)
-    drawn = _drawn_samples(linears, calibration, samples, options.seed)
+    drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
     session = open_session(model.proto, taps=way.taps, threads=options.threads)
@@ -127,8 +128,9 @@ def measure_sensitivities(
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
 
 
-def _drawn_samples(linears: Sequence[Linear], calibration: Calibration, samples: Samples, seed: int) -> Samples:
-    large = sum(linear.channels.size * linear.outputs.size for linear in linears) > LARGE
+def _drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed: int) -> Samples:
+    """Draw as many for one model, whatever is asked about: a statistics file has what a run by itself would measure."""
+    large = sum(prod(graph.constant_shape(name)) for name in graph.constants) > LARGE
     wanted = SAMPLES_OF_LARGE if large else SAMPLES
     return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
 
