@@ -75,7 +75,7 @@ def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: 
 
 def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Study) -> None:
     from trials.sparsity import uniform_at
-    from trials.structured import allocated_cut, with_options
+    from trials.structured import allocated_cut, priced, with_options
 
     from onnxmi.capture import silent
     from onnxmi.cost import parameters
@@ -84,7 +84,8 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Stu
     from onnxmi.study import measure_study
 
     measured = replace(study, measured=measure_study(study, None, True, silent))
-    proto, reached = allocated_cut(with_options(measured, repair=False), 0.5)
+    measured = with_options(measured, repair=False)
+    proto, reached = allocated_cut(measured, 0.5, priced(measured))
     assert parameters(Graph(proto)) <= parameters(Graph(plain(study, uniform_at(study, 0.5))))
     assert 0.3 < reached < 1.0
 
@@ -272,3 +273,28 @@ def test_masks_over_the_whole_model_take_the_smallest_of_all_and_pass_gradients_
     assert int((masked["1.weight"] == 0).sum()) == 18
     sum(value.sum() for value in masked.values()).backward()
     assert all(torch.equal(s.grad, model[i].weight) for i, s in enumerate(learned.scores))
+
+
+def test_batches_hold_like_lengths_and_each_sample_once_before_any_comes_again() -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    from trials.training import Budget, draws
+
+    lengths = np.random.default_rng(0).integers(1, 60, 211)
+    budget = Budget(steps=60, rate=0.1, batch=7, seed=3)
+    batches = list(draws(lengths, budget))
+    assert len(batches) == 60
+    assert all(len(batch) == 7 for batch in batches)
+    drawn = np.bincount(np.concatenate(batches), minlength=211)
+    assert (drawn.min(), drawn.max()) == (1, 2)  # 420 of 211
+    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
+    assert spread < 0.2 * np.ptp(lengths)
+    assert np.corrcoef(np.arange(60)[:50], [lengths[batch].mean() for batch in batches[:50]])[0, 1] < 0.5  # shuffled
+
+
+def test_batches_of_equal_lengths_are_random() -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    from trials.training import Budget, draws
+
+    batches = list(draws(np.full(40, 5), Budget(steps=5, rate=0.1, batch=8)))
+    assert sorted(np.concatenate(batches)) == list(range(40))
+    assert list(np.concatenate(batches)) != list(range(40))

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from onnxmi.scoring import UNMEASURED
+from onnxmi.search import Prices
 from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt
-from trials.structured import allocated_cut, uniform_cut, with_options
+from trials.structured import allocated_cut, priced, uniform_cut, with_options
 from trials.zeroing import ZEROINGS, with_values, zeroed
 
 STRUCTURED = (
@@ -33,6 +34,7 @@ class Free:
     def __init__(self, case: Case, records: Records) -> None:
         self._case, self._records = case, records
         self._studies: dict[tuple[int, str], Study] = {}
+        self._prices: dict[int, Prices] = {}
         self._times: dict[object, dict[str, float]] = {}
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], only: Sequence[str] = ()) -> None:
@@ -64,7 +66,8 @@ class Free:
             study = self._study(key["seed"], "gaussian")
             return self._judged(with_values(study.source.proto, sparsegpt(study, sparsity)), sparsity)
         if method == "joint, allocated":
-            return self._judged(*allocated_cut(self._study(key["seed"], "gaussian"), sparsity))
+            study = self._study(key["seed"], "gaussian")
+            return self._judged(*allocated_cut(study, sparsity, self._priced(study, key["seed"])))
         score, _, estimator = method.partition("/")
         study = self._study(key["seed"], estimator := estimator or "gaussian")
         study = with_options(study, score=score, estimator=estimator, repair=key["repair"])
@@ -77,6 +80,11 @@ class Free:
             score = "pairwise" if estimator == "binned" else "joint"
             self._studies[seed, estimator] = self._case.study(seed, score=score, estimator=estimator)
         return self._studies[seed, estimator]
+
+    def _priced(self, study: Study, seed: int) -> Prices:
+        if seed not in self._prices:
+            self._prices = {seed: priced(study)}
+        return self._prices[seed]
 
     def _judged(self, proto: onnx.ModelProto, sparsity: float) -> Row:
         judge, signature = self._case.judge, shapes(proto)

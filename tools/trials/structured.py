@@ -10,7 +10,7 @@ import onnx
 from onnxmi.cost import parameters
 from onnxmi.model import Graph
 from onnxmi.plan import Plan
-from onnxmi.search import meet, plain, price
+from onnxmi.search import Prices, meet, plain, price
 from onnxmi.study import Study, carry_out, choose
 from trials.sparsity import sparsity_of, uniform_at
 
@@ -28,12 +28,17 @@ def uniform_cut(study: Study, sparsity: float) -> Cut:
     return carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts)
 
 
-def allocated_cut(study: Study, sparsity: float) -> Cut:
+def priced(study: Study) -> Prices:
+    """What each size of each layer does to the outputs: the same whatever the sparsity."""
+    return price(with_options(study, keep=None), {"params"})
+
+
+def allocated_cut(study: Study, sparsity: float, prices: Prices) -> Cut:
     """Sizes by what each cut does to the outputs, within the number of parameters that a uniform cut leaves."""
     left = plain(study, uniform_at(study, sparsity))
     share = parameters(Graph(left)) / parameters(study.model.graph)
     study = with_options(study, keep=None, params=share)
-    found = meet(study, price(study, {"params"})).candidate
+    found = meet(study, prices).candidate
     return found.proto, sparsity_of(study, counts_of(study, found.plan))
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import torch
 
+from onnxmi.search import Prices
 from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
 from trials.masks import Masker
 from trials.records import Records, Row
 from trials.sparsity import prunable
-from trials.structured import allocated_cut, uniform_cut, with_options
+from trials.structured import Cut, allocated_cut, priced, uniform_cut, with_options
 from trials.training import Budget, Samples, accuracy, fashion, sentences, train
 from trials.twin import Twin, written_back
 
@@ -54,7 +54,7 @@ class Plan:
 PLANS: Mapping[str, Plan] = {
     "fashion-cnn": Plan(300, (1e-3, 3e-4)),
     "fashion-resnet": Plan(300, (1e-3, 3e-4)),
-    "sst2-minilm": Plan(150, (1e-4, 3e-5)),
+    "sst2-minilm": Plan(300, (1e-4, 3e-4)),
 }
 
 
@@ -66,6 +66,8 @@ class Tuned:
         self._plan = plan or PLANS[case.name]
         self._times: dict[object, dict[str, float]] = {}
         self._studies: dict[int, Study] = {}
+        self._prices: dict[int, Prices] = {}
+        self._starts: dict[tuple[Method, float, int], Cut] = {}
         torch.set_num_threads(1)
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], methods: Sequence[str] = tuple(METHODS)) -> None:
@@ -92,17 +94,16 @@ class Tuned:
         if self._case.name.startswith("fashion"):
             return fashion(self._data)
         inputs = tuple(info.name for info in self._case.model.proto.graph.input)
-        most = self._plan.steps * 32 + 1000
-        return sentences(self._data, self._case.folder / f"{self._case.name}-hf", most, inputs)
+        return sentences(self._data, self._case.folder / f"{self._case.name}-hf", inputs)
 
     def _row(self, key: Row, train_on: Samples, choose_on: Samples) -> Row:
-        method, sparsity, study = METHODS[key["method"]], key["sparsity"], self._study(key["seed"])
+        method, sparsity = METHODS[key["method"]], key["sparsity"]
         torch.manual_seed(key["seed"])
-        start, reached = self._start(study, method, sparsity)
+        start, reached = self._start(method, sparsity, key["seed"])
         twin = Twin(start)
         masker = None
         if method.score is None:
-            names = [twin.places[name] for name in prunable(study)]
+            names = [twin.places[name] for name in prunable(self._study(key["seed"]))]
             masker = Masker(twin, names, method.learned, method.whole)
         train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker, sparsity)
         made = written_back(start, twin)
@@ -112,11 +113,25 @@ class Tuned:
         chosen_by = {"held": accuracy(twin, choose_on)}
         return {"reached": reached} | chosen_by | self._case.judge.quality(made) | self._times[signature] | sizes(made)
 
-    def _start(self, study: Study, method: Method, sparsity: float) -> tuple[onnx.ModelProto, float]:
+    def _start(self, method: Method, sparsity: float, seed: int) -> Cut:
+        """What is trained, made once for all learning rates."""
+        if (method, sparsity, seed) not in self._starts:
+            self._starts = {(method, sparsity, seed): self._made(method, sparsity, seed)}
+        return self._starts[method, sparsity, seed]
+
+    def _made(self, method: Method, sparsity: float, seed: int) -> Cut:
+        study = self._study(seed)
         if method.score is None:
             return study.model.proto, sparsity
         study = with_options(study, score=method.score, repair=method.repair)
-        return (allocated_cut if method.allocated else uniform_cut)(study, sparsity)
+        if method.allocated:
+            return allocated_cut(study, sparsity, self._priced(study, seed))
+        return uniform_cut(study, sparsity)
+
+    def _priced(self, study: Study, seed: int) -> Prices:
+        if seed not in self._prices:
+            self._prices = {seed: priced(study)}
+        return self._prices[seed]
 
     def _study(self, seed: int) -> Study:
         if seed not in self._studies:
