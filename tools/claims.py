@@ -102,7 +102,8 @@ def tuned(
 @click.option("--sparsity", type=float, default=0.8, show_default=True)
 @seeds
 @samples
-@click.option("--part", multiple=True, metavar="NAME", help="Repeatable [default: all but width].")
+@click.option("--part", multiple=True, metavar="NAME", help="Repeatable [default: all but width and more samples].")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="For more samples.")
 @click.pass_obj
 def ablations(
     results: Path,
@@ -112,13 +113,14 @@ def ablations(
     seed: tuple[int, ...],
     samples: int | None,
     part: tuple[str, ...],
+    data: Path | None,
 ) -> None:
     """Change one thing of the method at a time."""
     from trials.ablations import QUICK, Ablations
 
     records = Records(results / "ablations.jsonl")
     for name in only:
-        Ablations(Case(folder, name, samples), records, sparsity).run(seed, part or QUICK)
+        Ablations(Case(folder, name, samples), records, sparsity, data).run(seed, part or QUICK)
 
 
 @main.command()

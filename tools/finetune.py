@@ -15,7 +15,8 @@ import click
 import numpy as np
 import onnx
 import torch
-from trials.training import Budget, Samples, train
+from trials.datasets import Samples
+from trials.training import Budget, train
 from trials.twin import Twin, written_back
 
 import onnxmi

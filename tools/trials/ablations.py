@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -23,6 +24,7 @@ from trials.sparsity import sparsity_of, uniform_at
 from trials.structured import counts_of, with_options
 
 SAMPLES = (16, 32, 64, 128, 256, 512, 1024)
+MORE_SAMPLES = (2048, 4096)  # than the calibration files hold
 NOISES = (1e-4, 1e-2, 1e-1, 1.0, 10.0)
 WIDTH_MACS = 0.5
 
@@ -41,8 +43,8 @@ def swapped(module: Any, name: str, value: Any) -> Iterator[None]:
 class Ablations:
     """The rows of one model at one sparsity."""
 
-    def __init__(self, case: Case, records: Records, sparsity: float) -> None:
-        self._case, self._records, self._sparsity = case, records, sparsity
+    def __init__(self, case: Case, records: Records, sparsity: float, data: Path | None = None) -> None:
+        self._case, self._records, self._sparsity, self._data = case, records, sparsity, data
         self._studies: dict[tuple[int, int | None], Study] = {}
 
     def run(self, seeds: tuple[int, ...], parts: tuple[str, ...]) -> None:
@@ -66,7 +68,7 @@ class Ablations:
 
     def study(self, seed: int, samples: int | None = None, **options: Any) -> Study:
         if (seed, samples) not in self._studies:
-            self._studies = {(seed, samples): self._case.study(seed, samples)}
+            self._studies = {(seed, samples): self._case.study(seed, self._case.calibration(samples, self._data))}
         return with_options(self._studies[seed, samples], **options)
 
     def cut(self, study: Study, **how: Any) -> tuple[onnx.ModelProto, Study, Plan]:
@@ -146,6 +148,7 @@ PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, Study, Pla
     ),
     "noise": _both({f"{noise:g}": partial(Ablations.noisy, noise=noise) for noise in NOISES}),
     "samples": {str(n): partial(Ablations.plain, samples=n) for n in SAMPLES},
+    "more samples": {str(n): partial(Ablations.plain, samples=n) for n in MORE_SAMPLES},
     "repair": {
         "step by step": Ablations.plain,
         "one pass": Ablations.stepless,

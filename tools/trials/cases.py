@@ -22,6 +22,7 @@ from onnxmi.packing import packed
 from onnxmi.quality import compare
 from onnxmi.runtime import open_session
 from onnxmi.study import Study, study_of
+from trials.datasets import Samples, stacked, training_set
 
 # What of each model is cut; the kinds that a prune without --cut takes, where nothing is said.
 CUTS: dict[str, tuple[str, ...]] = {"sst2-minilm": ("heads", "ffn")}
@@ -46,10 +47,23 @@ class Case:
     def options(self, seed: int, **more: Any) -> PruneOptions:
         return PruneOptions(keep=0.5, cut=CUTS.get(self.name, ()), seed=seed, threads=1, latency=False, **more)
 
-    def study(self, seed: int, samples: int | None = None, **more: Any) -> Study:
-        """Measured once, for every uniform cut with this seed; on some of the calibration samples, if said."""
-        data = load_calibration(self.file("calib.npz"), self.model.graph)
-        study = study_of(self.model, data if samples is None else first(data, samples), self.options(seed, **more))
+    def training_set(self, data: Path) -> Samples:
+        return training_set(self.name, data, self.folder, tuple(info.name for info in self.model.proto.graph.input))
+
+    def calibration(self, samples: int | None, data: Path | None = None) -> Calibration:
+        """The calibration file or its first samples; where it holds too few, the training set's first ones."""
+        found = load_calibration(self.file("calib.npz"), self.model.graph)
+        if samples is None or samples <= found.count:
+            return found if samples is None else first(found, samples)
+        assert data is not None, f"{samples} samples are more than the calibration file holds, and no data were given"
+        given = self.training_set(data)[:samples]
+        names = (info.name for info in self.model.proto.graph.input)
+        arrays = {name: stacked(values) for name, values in zip(names, given.inputs, strict=True)}
+        return replace(found, arrays=arrays, labels=given.labels, count=len(given))
+
+    def study(self, seed: int, samples: Calibration | None = None, **more: Any) -> Study:
+        """Measured once, for every uniform cut with this seed; on the calibration file, if nothing else is said."""
+        study = study_of(self.model, samples or self.calibration(None), self.options(seed, **more))
         measured = measure_statistics(study.analysis, study.data, study.deal, study.options, lambda *_: None)
         return replace(study, measured=measured)
 

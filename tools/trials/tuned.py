@@ -11,11 +11,12 @@ import torch
 from onnxmi.search import Prices
 from onnxmi.study import Study
 from trials.cases import Case, shapes, sizes
+from trials.datasets import Samples
 from trials.masks import Masker
 from trials.records import Records, Row
 from trials.sparsity import prunable
 from trials.structured import Cut, allocated_cut, priced, uniform_cut, with_options
-from trials.training import Budget, Samples, accuracy, fashion, sentences, train
+from trials.training import Budget, accuracy, train
 from trials.twin import Twin, written_back
 
 
@@ -71,7 +72,7 @@ class Tuned:
         torch.set_num_threads(1)
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], methods: Sequence[str] = tuple(METHODS)) -> None:
-        train_on, choose_on = self._samples().split()
+        train_on, choose_on = self._case.training_set(self._data).split()
         for seed in seeds:
             for sparsity in sparsities:
                 for method in methods:
@@ -89,12 +90,6 @@ class Tuned:
             "steps": self._plan.steps,
             "samples": self._case.samples,
         }
-
-    def _samples(self) -> Samples:
-        if self._case.name.startswith("fashion"):
-            return fashion(self._data)
-        inputs = tuple(info.name for info in self._case.model.proto.graph.input)
-        return sentences(self._data, self._case.folder / f"{self._case.name}-hf", inputs)
 
     def _row(self, key: Row, train_on: Samples, choose_on: Samples) -> Row:
         method, sparsity = METHODS[key["method"]], key["sparsity"]
