@@ -12,7 +12,8 @@ import click
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.dims.channel_graph import KINDS
 from onnxmi.latency import CLOCKS
-from onnxmi.scoring import SCORES
+from onnxmi.scoring import ESTIMATORS, SCORES
+from onnxmi.select_channels import TARGETS
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 OUTPUT = click.option(
@@ -109,8 +110,30 @@ def budgets(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(command, (*_BUDGETS, METRIC, ALIGN, BATCH))
 
 
-SCORE = click.option(
-    "--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth."
+_SCORING = (
+    click.option(
+        "--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth."
+    ),
+    click.option(
+        "--estimator",
+        type=click.Choice(ESTIMATORS),
+        default="gaussian",
+        show_default=True,
+        help="Of the pairwise score.",
+    ),
+    click.option(
+        "--target",
+        type=click.Choice(TARGETS),
+        default="outputs",
+        show_default=True,
+        help="What layers right below the outputs are scored against.",
+    ),
+    click.option(
+        "--sensitivity/--no-sensitivity",
+        default=True,
+        show_default=True,
+        help="Score neurons by what the outputs feel of them; else all of a layer count alike.",
+    ),
 )
 _LAYER_CHOICE = (
     click.option("--repair/--no-repair", default=True, show_default=True, help="Refit the weights that lost inputs."),
@@ -131,6 +154,11 @@ CLOCK = click.option(
     show_default=True,
     help="cpu: processor time, steadier on a busy machine; needs --threads 1.",
 )
+
+
+def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what a unit is worth."""
+    return _with(command, _SCORING)
 
 
 def layer_choice(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from onnxmi.cli.arguments import (
     MEMORY,
     MODEL,
     OUTPUT,
-    SCORE,
     SEED,
     THREADS,
     budgets,
     layer_choice,
+    scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_external, check_page, check_target, default_target
@@ -33,8 +34,6 @@ from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import result_data, to_json
-from onnxmi.scoring import ESTIMATORS
-from onnxmi.select_channels import TARGETS
 
 COST_OPTIONS = ("keep", *COSTS)
 
@@ -53,10 +52,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @CALIBRATION
 @OUTPUT
 @budgets
-@SCORE
-@click.option(
-    "--estimator", type=click.Choice(ESTIMATORS), default="gaussian", show_default=True, help="Of the pairwise score."
-)
+@scoring
 @layer_choice
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")
 @SEED
@@ -64,19 +60,6 @@ COST_OPTIONS = ("keep", *COSTS)
 @BATCH_SIZE
 @MASK
 @MEMORY
-@click.option(
-    "--target",
-    type=click.Choice(TARGETS),
-    default="outputs",
-    show_default=True,
-    help="What layers right below the outputs are scored against.",
-)
-@click.option(
-    "--sensitivity/--no-sensitivity",
-    default=True,
-    show_default=True,
-    help="Score neurons by what the outputs feel of them; else all of a layer count alike.",
-)
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
 @click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")
@@ -125,21 +108,27 @@ def prune(
             raise
         write_unchanged(source, target, plan_target, str(error), as_json)
         return
-    files: dict[Path, Content] = contents(result.proto, target, bool(source.externals))
-    files[plan_target] = result.plan.to_json().encode()
-    if plan is not None and plan.resolve() == plan_target.resolve():
-        del files[plan_target]  # it says so already, and may have been edited by hand
-    written = {"output": str(target), "plan": str(plan_target)}
-    if data_path(target) in files:
-        written["data"] = str(data_path(target))
-    written["command"] = command_line(click.get_current_context())
-    found = to_json({**written, **result_data(result)}) if as_json or page is not None else ""
+    files = contents(result.proto, target, bool(source.externals))
+    if plan is None or plan.resolve() != plan_target.resolve():  # a plan there says so already, perhaps by hand
+        files[plan_target] = result.plan.to_json().encode()
+    found = _as_json(result, target, plan_target, files) if as_json or page is not None else ""
     if page is not None:
         files[page] = html.render(json.loads(found), "this run")
     write_together(files)
     if as_json:
         click.echo(found)
-        return
+    else:
+        _show(result, files)
+
+
+def _as_json(result: pipeline.Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
+    places = {"output": str(target), "plan": str(plan_target)}
+    if data_path(target) in files:
+        places["data"] = str(data_path(target))
+    return to_json({**places, "command": command_line(click.get_current_context()), **result_data(result)})
+
+
+def _show(result: pipeline.Result, files: Iterable[Path]) -> None:
     report_budget.show_budget(console := Console(), result)
     report.show_result(console, result)
     for path in files:

@@ -23,10 +23,10 @@ from onnxmi.cli.arguments import (
     MEMORY,
     METRIC,
     MODEL,
-    SCORE,
     SEED,
     THREADS,
     layer_choice,
+    scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_page, check_target
@@ -70,7 +70,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @METRIC
 @ALIGN
 @BATCH
-@SCORE
+@scoring
 @layer_choice
 @SEED
 @THREADS

@@ -181,6 +181,28 @@ def test_a_sweep_as_a_table_a_spreadsheet_and_a_page(resnet):
     assert (resnet.folder / "curve.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_a_sweep_scores_as_a_prune_can(place, bundled):
+    for name in ("digits-mlp.onnx", "digits-mlp.calib.npz"):
+        shutil.copy(bundled / name, place.folder)
+    mlp = ("sweep", "digits-mlp.onnx", "digits-mlp.calib.npz", *THREAD, "--by", "macs", "--at", "0.4")
+
+    def errors(*options: str) -> list[float]:
+        told = json.loads(place.succeeds(*mlp, "--no-repair", "--json", *options))
+        return [point["relative_error"] for point in told["points"]]
+
+    scored = {
+        name: tuple(errors(*options))
+        for name, options in {
+            "joint": (),
+            "labels": ("--target", "labels"),
+            "alike": ("--no-sensitivity",),
+            "binned": ("--score", "pairwise", "--estimator", "binned"),
+            "pairwise": ("--score", "pairwise"),
+        }.items()
+    }
+    assert len(set(scored.values())) == len(scored)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
