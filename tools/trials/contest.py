@@ -15,12 +15,13 @@ import onnx
 from onnxmi.cost import cost
 from onnxmi.pipeline import prune
 from onnxmi.runtime import open_session
-from trials.cases import Case, sizes
+from trials.cases import CUTS, Case, sizes
 from trials.records import Records, Row
 from trials.rival_worker import nearest_ratio, parameters
 
 WORKER = Path(__file__).with_name("rival_worker.py")
 RIVALS = (("onnxsim", "l2"), ("onnxsim", "wanda"), ("torch-pruning", "group l2"))
+WIDTH = ("torch-pruning", "group l2, residual width")  # where the width is not cut unless that is asked for
 OURS = ("onnxmi --params", "onnxmi --macs", "onnxmi, every layer alike", "onnxmi, every layer alike, no repair")
 
 
@@ -30,7 +31,8 @@ class Contest:
     def __init__(self, case: Case, records: Records, python: Path) -> None:
         self._case, self._records, self._python = case, records, python
 
-    def run(self, shares: Sequence[float], rivals: Sequence[tuple[str, str]] = RIVALS) -> None:
+    def run(self, shares: Sequence[float]) -> None:
+        rivals = (*RIVALS, WIDTH) if self._case.name in CUTS else RIVALS
         for share in shares:
             for tool in OURS:
                 key = self._key(tool, share)
