@@ -24,6 +24,7 @@ STRUCTURED = (
     ("variance", "gaussian"),
     ("random", "gaussian"),
 )
+ALLOCATED = {f"{score}, allocated": score for score in ("joint", "magnitude")}
 SPARSEGPT = "sparsegpt, per block"
 SEEDLESS = UNMEASURED - {"random"}  # without repair, such a score gives the same model with any seed
 
@@ -34,7 +35,7 @@ class Free:
     def __init__(self, case: Case, records: Records) -> None:
         self._case, self._records = case, records
         self._studies: dict[tuple[int, str], Study] = {}
-        self._prices: dict[int, Prices] = {}
+        self._prices: dict[tuple[int, str], Prices] = {}
         self._times: dict[object, dict[str, float]] = {}
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], only: Sequence[str] = ()) -> None:
@@ -65,8 +66,8 @@ class Free:
         if method == SPARSEGPT:
             study = self._study(key["seed"], "gaussian")
             return self._judged(with_values(study.source.proto, sparsegpt(study, sparsity)), sparsity)
-        if method == "joint, allocated":
-            study = self._study(key["seed"], "gaussian")
+        if method in ALLOCATED:
+            study = with_options(self._study(key["seed"], "gaussian"), score=ALLOCATED[method])
             return self._judged(*allocated_cut(study, sparsity, self._priced(study, key["seed"])))
         score, _, estimator = method.partition("/")
         study = self._study(key["seed"], estimator := estimator or "gaussian")
@@ -82,9 +83,10 @@ class Free:
         return self._studies[seed, estimator]
 
     def _priced(self, study: Study, seed: int) -> Prices:
-        if seed not in self._prices:
-            self._prices = {seed: priced(study)}
-        return self._prices[seed]
+        key = seed, study.options.score
+        if key not in self._prices:
+            self._prices[key] = priced(study)
+        return self._prices[key]
 
     def _judged(self, proto: onnx.ModelProto, sparsity: float) -> Row:
         judge, signature = self._case.judge, shapes(proto)
@@ -103,4 +105,5 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
         if seed == 0 or method.startswith("wanda"):
             yield method, False
     yield SPARSEGPT, True
-    yield "joint, allocated", True
+    for method in ALLOCATED:
+        yield method, True
