@@ -1,6 +1,7 @@
 """Does pruning by mutual information keep what it claims? Every method side by side, at equal sparsity.
 
     python tools/claims.py free DIR     without training: zeroing and cutting, each score, with and without repair
+    python tools/claims.py speed DIR    how fast zeroed and cut models are
     python tools/claims.py tuned DIR    with the same short fine-tuning for all (needs torch)
     python tools/claims.py ablations DIR
     python tools/claims.py tables       Markdown and a plot of what was found
@@ -66,14 +67,28 @@ def free(
 
 @main.command()
 @folder
+@only
+@sparsities
+@click.pass_obj
+def speed(results: Path, folder: Path, only: tuple[str, ...], sparsity: tuple[float, ...]) -> None:
+    """Measure how fast zeroed and cut models are, side by side."""
+    from trials.speed import Speed
+
+    records = Records(results / "speed.jsonl")
+    for name in only:
+        Speed(Case(folder, name), records).run(sparsity)
+
+
+@main.command()
+@folder
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @only
 @sparsities
 @seeds
 @samples
 @click.option("--method", multiple=True, metavar="NAME", help="Repeatable [default: all].")
-@click.option("--steps", type=int, help="Of 32 samples [default: 300 of images, 150 of sentences].")
-@click.option("--rate", type=float, multiple=True, help="Learning rates to choose from; repeatable.")
+@click.option("--steps", type=int, help="Of 32 samples [default: 300].")
+@click.option("--rate", type=float, multiple=True, help="Try these and no others; repeatable [default: search].")
 @click.pass_obj
 def tuned(
     results: Path,
@@ -88,12 +103,11 @@ def tuned(
     rate: tuple[float, ...],
 ) -> None:
     """Compare with the same short fine-tuning for every method."""
-    from trials.tuned import METHODS, PLANS, Plan, Tuned
+    from trials.tuned import METHODS, Tuned
 
     records = Records(results / "tuned.jsonl")
     for name in only:
-        plan = Plan(steps or PLANS[name].steps, rate or PLANS[name].rates)
-        Tuned(Case(folder, name, samples), data, records, plan).run(sparsity, seed, method or tuple(METHODS))
+        Tuned(Case(folder, name, samples), data, records, steps, rate).run(sparsity, seed, method or tuple(METHODS))
 
 
 @main.command()

@@ -120,10 +120,10 @@ def test_the_schedule_starts_at_nothing_rises_fast_and_ends_early() -> None:
     pytest.importorskip("torch")
     from trials.masks import scheduled
 
-    values = [scheduled(step, 100, 0.8) for step in range(101)]
+    values = [scheduled(step, 100) for step in range(101)]
     assert values[:11] == [0.0] * 11
-    assert values[70:] == pytest.approx([0.8] * 31)
-    assert scheduled(40, 100, 0.8) == pytest.approx(0.8 * (1 - 0.5**3))
+    assert values[70:] == pytest.approx([1.0] * 31)
+    assert scheduled(40, 100) == pytest.approx(1 - 0.5**3)
     assert values == sorted(values)
 
 
@@ -134,11 +134,11 @@ def test_movement_scores_follow_the_gradient_times_the_weight() -> None:
 
     torch.manual_seed(0)
     layer = torch.nn.Linear(5, 3, bias=False)
-    masker = Masker(layer, ["weight"], learned=True)
+    masker = Masker(layer, {"weight": 0.4}, learned=True)
     with torch.no_grad():
         masker.scores[0].copy_(torch.randn(3, 5))
     x, target = torch.randn(7, 5), torch.randn(7, 3)
-    masked = masker.masked(0.4)["weight"]
+    masked = masker.masked(1.0)["weight"]
     assert int((masked == 0).sum()) == 6
     (0.5 * (x @ masked.T - target).square().sum()).backward()
     upper = (x @ masked.T - target).T @ x
@@ -148,11 +148,11 @@ def test_movement_scores_follow_the_gradient_times_the_weight() -> None:
 
 def test_masks_are_written_into_the_weights() -> None:
     torch = pytest.importorskip("torch")
-    from trials.masks import Masker
+    from trials.masks import Masker, settle
 
     layer = torch.nn.Linear(5, 3, bias=False)
     before = layer.weight.detach().clone()
-    Masker(layer, ["weight"], learned=False).settle(0.6)
+    settle(layer, Masker(layer, {"weight": 0.6}, learned=False))
     smallest = before.abs().flatten().argsort()[:9]
     assert set(torch.nonzero(layer.weight.flatten() == 0).flatten().tolist()) == set(smallest.tolist())
 
@@ -263,13 +263,13 @@ def test_masks_over_the_whole_model_take_the_smallest_of_all_and_pass_gradients_
     model = nn.Sequential(nn.Linear(5, 3, bias=False), nn.Linear(3, 7, bias=False))
     with torch.no_grad():
         model[1].weight.mul_(1e-4)
-    names = ["0.weight", "1.weight"]
-    found = Masker(model, names, learned=False, whole=True).masked(0.5)
-    assert [int((found[name] == 0).sum()) for name in names] == [0, 18]
-    learned = Masker(model, names, learned=True, whole=True)
+    shares = {"0.weight": 0.4, "1.weight": 12 / 21}  # 18 of 36 together
+    found = Masker(model, shares, learned=False, whole=True).masked(1.0)
+    assert [int((found[name] == 0).sum()) for name in shares] == [0, 18]
+    learned = Masker(model, shares, learned=True, whole=True)
     with torch.no_grad():
         learned.scores[0].fill_(1.0)
-    masked = learned.masked(0.5)
+    masked = learned.masked(1.0)
     assert int((masked["1.weight"] == 0).sum()) == 18
     sum(value.sum() for value in masked.values()).backward()
     assert all(torch.equal(s.grad, model[i].weight) for i, s in enumerate(learned.scores))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,13 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, load_calibration
-from onnxmi.latency import measure
+from onnxmi.latency import RELOAD, measure
 from onnxmi.measuring import measure_statistics
 from onnxmi.model import Model, load
 from onnxmi.options import PruneOptions
 from onnxmi.packing import packed
 from onnxmi.quality import compare
-from onnxmi.runtime import open_session
+from onnxmi.runtime import Feeds, open_session
 from onnxmi.study import Study, study_of
 from trials.datasets import Samples, stacked, training_set
 
@@ -123,12 +122,16 @@ class Judge:
             "error": found.relative_error,
         }
 
-    def latency(self, proto: onnx.ModelProto, seconds: float = 2.0) -> dict[str, float]:
-        """Times of one sample of median length, on one thread, in turn with the dense model."""
-        feeds = self.data.one_run(self.order[len(self.order) // 2 :])
-        if self.data.padding is not None:
-            feeds = self.data.padding.trimmed(feeds, self.order[len(self.order) // 2 :][:1])
-        was, now = measure((self.proto, proto), feeds, threads=1, clock="cpu", seconds=seconds)
+    def one(self) -> Feeds:
+        """One sample, of median length."""
+        rest = self.order[len(self.order) // 2 :]
+        feeds = self.data.one_run(rest)
+        return feeds if self.data.padding is None else self.data.padding.trimmed(feeds, rest[:1])
+
+    def latency(self, proto: onnx.ModelProto, seconds: float = 10.0) -> dict[str, float]:
+        """Times of one sample on one thread, in turn with the dense model."""
+        limits = {"seconds": seconds, "runs": 2000, "precision": 0.01, "reload": RELOAD}
+        was, now = measure((self.proto, proto), self.one(), threads=1, clock="cpu", **limits)  # type: ignore[arg-type]
         return {"ms": now.median, "speedup": now.speedup_over(was)}
 
 
@@ -136,8 +139,3 @@ def sizes(proto: onnx.ModelProto) -> dict[str, int]:
     """Bytes of the file, and of the file after gzip: zeros cost a plain file nothing less."""
     content = proto.SerializeToString()
     return {"bytes": len(content), "gzip": len(gzip.compress(content, 6))}
-
-
-def shapes(proto: onnx.ModelProto) -> tuple[Sequence[int], ...]:
-    """What the latency of a dense computation depends on."""
-    return tuple(sorted(tuple(tensor.dims) for tensor in proto.graph.initializer if len(tensor.dims) > 1))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
 from onnxmi.scoring import UNMEASURED
 from onnxmi.search import Prices
 from onnxmi.study import Study
-from trials.cases import Case, shapes, sizes
+from trials.cases import Case, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt
 from trials.structured import allocated_cut, priced, uniform_cut, with_options
-from trials.zeroing import ZEROINGS, with_values, zeroed
+from trials.zeroing import ZEROINGS, share_of_zeros, with_values, zeroed
 
 STRUCTURED = (
     ("joint", "gaussian"),
@@ -25,7 +27,18 @@ STRUCTURED = (
     ("random", "gaussian"),
 )
 ALLOCATED = {f"{score}, allocated": score for score in ("joint", "magnitude")}
-SPARSEGPT = "sparsegpt, per block"
+
+
+def _stepwise(study: Study, sparsity: float) -> Mapping[str, NDArray[Any]]:
+    from trials.stepwise import repaired_zeros  # the only one that needs torch
+
+    return repaired_zeros(study, sparsity)
+
+
+REPAIRED_ZEROS: Mapping[str, Callable[[Study, float], Mapping[str, NDArray[Any]]]] = {
+    "sparsegpt, per block": sparsegpt,
+    "zeroed, repaired step by step": _stepwise,
+}
 SEEDLESS = UNMEASURED - {"random"}  # without repair, such a score gives the same model with any seed
 
 
@@ -36,7 +49,6 @@ class Free:
         self._case, self._records = case, records
         self._studies: dict[tuple[int, str], Study] = {}
         self._prices: dict[tuple[int, str], Prices] = {}
-        self._times: dict[object, dict[str, float]] = {}
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], only: Sequence[str] = ()) -> None:
         for seed in seeds:
@@ -62,10 +74,11 @@ class Free:
         if method in ZEROINGS:
             study = self._study(key["seed"], "gaussian")
             proto = zeroed(study.source.proto, ZEROINGS[method](study, sparsity))
-            return self._judged(proto, sparsity)
-        if method == SPARSEGPT:
+            return self._judged(proto, share_of_zeros(study, proto))
+        if method in REPAIRED_ZEROS:
             study = self._study(key["seed"], "gaussian")
-            return self._judged(with_values(study.source.proto, sparsegpt(study, sparsity)), sparsity)
+            proto = with_values(study.source.proto, REPAIRED_ZEROS[method](study, sparsity))
+            return self._judged(proto, share_of_zeros(study, proto))
         if method in ALLOCATED:
             study = with_options(self._study(key["seed"], "gaussian"), score=ALLOCATED[method])
             return self._judged(*allocated_cut(study, sparsity, self._priced(study, key["seed"])))
@@ -89,10 +102,7 @@ class Free:
         return self._prices[key]
 
     def _judged(self, proto: onnx.ModelProto, sparsity: float) -> Row:
-        judge, signature = self._case.judge, shapes(proto)
-        if signature not in self._times:  # zeros or which channels stay make no difference to the time
-            self._times[signature] = judge.latency(proto)
-        return {"reached": sparsity} | judge.quality(proto) | self._times[signature] | sizes(proto)
+        return {"reached": sparsity} | self._case.judge.quality(proto) | sizes(proto)
 
 
 def _methods(seed: int) -> Iterator[tuple[str, bool]]:
@@ -104,6 +114,7 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
     for method in ZEROINGS:
         if seed == 0 or method.startswith("wanda"):
             yield method, False
-    yield SPARSEGPT, True
+    for method in REPAIRED_ZEROS:
+        yield method, True
     for method in ALLOCATED:
         yield method, True

@@ -8,6 +8,7 @@ the same schedule (gradual, cubic; Zhu and Gupta 2017), which is what that paper
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 WARM_UP, COOL_DOWN = 0.1, 0.3  # shares of the steps before anything is zeroed, and after everything is
 
 
-def scheduled(step: int, steps: int, final: float) -> float:
-    """Sparsity at a step: none, then rising fast and ever slower, then the final one."""
+def scheduled(step: int, steps: int) -> float:
+    """Part of the final zeros at a step: none, then rising fast and ever slower, then all."""
     progress = (step / steps - WARM_UP) / (1 - WARM_UP - COOL_DOWN)
-    return final * (1 - (1 - min(max(progress, 0.0), 1.0)) ** 3)
+    return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
 
 
 def top_mask(scores: Tensor, sparsity: float) -> Tensor:
@@ -44,36 +45,56 @@ class StraightThrough(torch.autograd.Function):
 
 
 class Masker(nn.Module):
-    """Masks of some parameters of a module.
+    """Masks of some parameters of a module, by magnitudes or by scores that are learned.
 
     Attributes
     ----------
+    shares : dict
+        Name of a parameter -> the share of zeros at the end.
     whole : bool
-        Scores compete over all parameters together; else each has the same share of zeros.
+        Scores compete over all parameters together.
     """
 
-    def __init__(self, module: nn.Module, names: list[str], learned: bool, whole: bool = False) -> None:
+    def __init__(self, module: nn.Module, shares: Mapping[str, float], learned: bool, whole: bool = False) -> None:
         super().__init__()
-        self.whole = whole
-        self._parameters_of = {name: module.get_parameter(name) for name in names}
+        self.shares, self.whole = dict(shares), whole
+        self._parameters_of = {name: module.get_parameter(name) for name in shares}
         zeros = [nn.Parameter(torch.zeros_like(p)) for p in self._parameters_of.values()]
         self.scores = nn.ParameterList(zeros if learned else [])
 
-    def masked(self, sparsity: float) -> dict[str, Tensor]:
-        """Name -> weights times mask."""
+    def masked(self, ramp: float) -> dict[str, Tensor]:
+        """Name -> weights times mask, with this part of the zeros that there are at the end."""
         parameters = list(self._parameters_of.values())
         scores = list(self.scores) or [parameter.detach().abs() for parameter in parameters]
         if self.whole:
-            together = StraightThrough.apply(torch.cat([score.flatten() for score in scores]), sparsity)
-            parts = together.split([score.numel() for score in scores])
+            sizes = [score.numel() for score in scores]
+            share = sum(s * n for s, n in zip(self.shares.values(), sizes, strict=True)) / sum(sizes)
+            together = StraightThrough.apply(torch.cat([score.flatten() for score in scores]), ramp * share)
+            parts = together.split(sizes)
             masks = [part.view_as(score) for part, score in zip(parts, scores, strict=True)]
         else:
-            masks = [StraightThrough.apply(score, sparsity) for score in scores]
+            shares = self.shares.values()
+            masks = [StraightThrough.apply(score, ramp * s) for score, s in zip(scores, shares, strict=True)]
         masked = (parameter * mask for parameter, mask in zip(parameters, masks, strict=True))
         return dict(zip(self._parameters_of, masked, strict=True))
 
-    def settle(self, sparsity: float) -> None:
-        """Write the zeros into the module."""
-        with torch.no_grad():
-            for name, value in self.masked(sparsity).items():
-                self._parameters_of[name].copy_(value)
+
+class Kept(nn.Module):
+    """Masks of what is not zero in the first place."""
+
+    def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+        super().__init__()
+        self.scores = nn.ParameterList()
+        self._parameters_of = {name: module.get_parameter(name) for name in names}
+        self._masks = {name: (p.detach() != 0).to(p.dtype) for name, p in self._parameters_of.items()}
+
+    def masked(self, _ramp: float) -> dict[str, Tensor]:
+        """Name -> weights times mask."""
+        return {name: parameter * self._masks[name] for name, parameter in self._parameters_of.items()}
+
+
+def settle(module: nn.Module, masker: Masker | Kept) -> None:
+    """Write the zeros of the end into a module."""
+    with torch.no_grad():
+        for name, value in masker.masked(1.0).items():
+            module.get_parameter(name).copy_(value)

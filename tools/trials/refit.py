@@ -1,7 +1,7 @@
 """Unstructured pruning with repair: what is left of each output's weights makes up for what is zeroed.
 
-SparseGPT (Frantar and Alistarh 2023, arXiv:2301.00774) on the moments that the structured repair has too, of the
-dense model's activations, in one pass. They are centred, and biases take up the change of the mean.
+SparseGPT (Frantar and Alistarh 2023, arXiv:2301.00774), in one pass on moments of the dense model's activations. They
+are centred, and biases take up the change of the mean. `trials.stepwise` goes further, as the structured repair does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxmi.linear import weight_array, weight_matrix
 from onnxmi.study import Study
-from trials.sparsity import prunable
+from trials.sparsity import prunable, shares_of, uniform_at
 
 Floats = NDArray[np.float64]
 BLOCK, DAMPING = 128, 0.01  # the authors' values
@@ -23,6 +23,7 @@ def sparsegpt(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
     """New values of the prunable matrices and of their biases, by name."""
     values: dict[str, NDArray[Any]] = {}
     measured, graph = study.measured.fit, study.model.graph
+    shares = shares_of(study, uniform_at(study, sparsity))
     for name, linear in prunable(study).items():
         array = graph.constant(name)
         before = weight_matrix(linear, array)
@@ -33,7 +34,7 @@ def sparsegpt(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
             own = moments.group(number)
             mean = own.mean if bias is not None else np.zeros_like(own.mean)
             second = own.covariance + np.outer(own.mean, own.mean) - np.outer(mean, mean)
-            after[number] = refitted(before[number].T, second, sparsity).T
+            after[number] = refitted(before[number].T, second, shares[name]).T
             shifts.append(mean @ (before[number] - after[number]))
         values[name] = weight_array(linear, after, array.shape).astype(array.dtype)
         if bias is not None and bias.stored is not None:

@@ -3,6 +3,7 @@
 A prunable matrix is the stored weight of a linear operator that makes or reads a layer which may be cut. Biases,
 normalisations and embeddings are none, and count for no method. Zeroing takes entries; a structured cut takes rows and
 columns: with the share k of all layers kept, about 1 - k^2 of a matrix between two of them, and 1 - k of one at an end.
+Zeroing matrix by matrix takes of each what the cut does: at the ends of a network much less can go than between.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ def prunable(study: Study) -> dict[str, Linear]:
     return {name: linear for name, linear in linears.items() if carried.get(name, set()) & cut}
 
 
+def shares_of(study: Study, counts: Mapping[int, int]) -> dict[str, float]:
+    """What a structured cut takes of each prunable matrix, so that zeroing can take as much of it."""
+    keeping, graph = _first_units(study, counts), study.analysis.graph
+    before = {name: prod(study.model.graph.constant_shape(name)) for name in prunable(study)}
+    return {name: 1 - prod(sliced_shape(graph, name, keeping)) / size for name, size in before.items()}
+
+
 def sparsity_of(study: Study, counts: Mapping[int, int]) -> float:
     """Sparsity of a structured cut that keeps these numbers of units; which ones makes no difference."""
-    keeping = _first_units(study, counts)
-    graph = study.analysis.graph
-    names = prunable(study)
-    before = sum(prod(study.model.graph.constant_shape(name)) for name in names)
-    return 1 - sum(prod(sliced_shape(graph, name, keeping)) for name in names) / before
+    sizes = {name: prod(study.model.graph.constant_shape(name)) for name in prunable(study)}
+    return sum(share * sizes[name] for name, share in shares_of(study, counts).items()) / sum(sizes.values())
 
 
 def _first_units(study: Study, counts: Mapping[int, int]) -> Keeping:

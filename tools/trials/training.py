@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from trials.datasets import Samples
-from trials.masks import Masker, scheduled
+from trials.masks import Kept, Masker, scheduled, settle
 from trials.twin import Twin
 
 SCORE_RATE = 1e-2  # of movement scores, as in its paper
@@ -46,7 +46,7 @@ class Budget:
     seed: int = 0
 
 
-def train(twin: Twin, samples: Samples, budget: Budget, masker: Masker | None = None, sparsity: float = 0.0) -> None:
+def train(twin: Twin, samples: Samples, budget: Budget, masker: Masker | Kept | None = None) -> None:
     """Fine-tune in place; what is masked stays zero at the end."""
     groups: list[dict[str, Any]] = [{"params": list(twin.parameters()), "lr": budget.rate}]
     if masker is not None and len(masker.scores):
@@ -54,11 +54,11 @@ def train(twin: Twin, samples: Samples, budget: Budget, masker: Masker | None = 
     optimiser = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     warm = max(1, budget.steps // 10)
     decay = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, (budget.steps - step) / (budget.steps - warm))
+        optimiser, lambda step: min((step + 1) / warm, (budget.steps - step) / max(budget.steps - warm, 1))
     )
     for step, chosen in enumerate(draws(samples.lengths, budget)):
         inputs, labels = tensors(samples, chosen)
-        weights = {} if masker is None else masker.masked(scheduled(step, budget.steps, sparsity))
+        weights = {} if masker is None else masker.masked(scheduled(step, budget.steps))
         loss = F.cross_entropy(functional_call(twin, weights, tuple(inputs)), labels)
         optimiser.zero_grad()
         loss.backward()
@@ -66,7 +66,7 @@ def train(twin: Twin, samples: Samples, budget: Budget, masker: Masker | None = 
         optimiser.step()
         decay.step()
     if masker is not None:
-        masker.settle(sparsity)
+        settle(twin, masker)
 
 
 def draws(lengths: NDArray[np.int64], budget: Budget) -> Iterator[NDArray[np.int64]]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from onnxmi.search import Prices
 from onnxmi.study import Study
-from trials.cases import Case, shapes, sizes
+from trials.cases import Case, sizes
 from trials.datasets import Samples
-from trials.masks import Masker
+from trials.masks import Kept, Masker
 from trials.records import Records, Row
-from trials.sparsity import prunable
+from trials.sparsity import shares_of, uniform_at
+from trials.stepwise import repaired_zeros
 from trials.structured import Cut, allocated_cut, priced, uniform_cut, with_options
 from trials.training import Budget, accuracy, train
 from trials.twin import Twin, written_back
+from trials.zeroing import share_of_zeros, with_values
 
 
 @dataclass(frozen=True)
 class Method:
-    """Zeroing while training (`learned` scores or magnitudes), or a cut before it, by a score."""
+    """Zeroing while training, by magnitudes or `learned` scores, or before it, with repair; or a cut, by a score."""
 
     score: str | None = None
     repair: bool = False
@@ -36,17 +39,22 @@ METHODS: Mapping[str, Method] = {
     "magnitude, zeroed over the whole model": Method(whole=True),
     "movement, zeroed": Method(learned=True),
     "movement, zeroed over the whole model": Method(learned=True, whole=True),
+    "zeroed and repaired": Method(repair=True),
     "magnitude, cut": Method("magnitude"),
     "magnitude, cut and repaired": Method("magnitude", repair=True),
+    "magnitude, allocated and repaired": Method("magnitude", repair=True, allocated=True),
     "joint MI, cut": Method("joint"),
     "joint MI, cut and repaired": Method("joint", repair=True),
     "joint MI, allocated and repaired": Method("joint", repair=True, allocated=True),
 }
 
 
+LADDER = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of learning rates
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Steps, and the learning rates that are tried."""
+    """Steps, and the learning rates that the search for the best begins with."""
 
     steps: int
     rates: tuple[float, ...]
@@ -62,23 +70,47 @@ PLANS: Mapping[str, Plan] = {
 class Tuned:
     """The rows of one model."""
 
-    def __init__(self, case: Case, data: Path, records: Records, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        data: Path,
+        records: Records,
+        steps: int | None = None,
+        rates: Sequence[float] = (),
+    ) -> None:
         self._case, self._data, self._records = case, data, records
-        self._plan = plan or PLANS[case.name]
-        self._times: dict[object, dict[str, float]] = {}
+        self._steps, self._rates = steps or PLANS[case.name].steps, rates
         self._studies: dict[int, Study] = {}
-        self._prices: dict[int, Prices] = {}
+        self._prices: dict[tuple[int, str], Prices] = {}
         self._starts: dict[tuple[Method, float, int], Cut] = {}
         torch.set_num_threads(1)
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], methods: Sequence[str] = tuple(METHODS)) -> None:
-        train_on, choose_on = self._case.training_set(self._data).split()
-        for seed in seeds:
-            for sparsity in sparsities:
-                for method in methods:
-                    for rate in self._plan.rates:
-                        key = self._key(method, sparsity, seed, rate)
-                        self._records.ensure(key, lambda k=key: self._row(k, train_on, choose_on))
+        """Search for the learning rate with the first seed, and take it with the others."""
+        parts = self._case.training_set(self._data).split()
+        for sparsity in sparsities:
+            for method in methods:
+                rates = self._rates or [self._searched(method, sparsity, seeds[0], parts)]
+                for seed in seeds:
+                    for rate in rates:
+                        self._ensured(method, sparsity, seed, rate, parts)
+
+    def _searched(self, method: str, sparsity: float, seed: int, parts: tuple[Samples, Samples]) -> float:
+        """Up or down the ladder until the best rate has a worse one on both sides."""
+        held: dict[float, float] = {}
+        waiting = list(PLANS[self._case.name].rates)
+        while waiting:
+            for rate in waiting:
+                held[rate] = self._ensured(method, sparsity, seed, rate, parts)["held"]
+            best = LADDER.index(max(held, key=lambda rate: held[rate]))
+            waiting = [rate for rate in LADDER[max(best - 1, 0) : best + 2] if rate not in held]
+        return LADDER[best]
+
+    def _ensured(
+        self, method: str, sparsity: float, seed: int, rate: float, parts: tuple[Samples, Samples]
+    ) -> Mapping[str, Any]:
+        key = self._key(method, sparsity, seed, rate)
+        return self._records.ensure(key, lambda: self._row(key, *parts))
 
     def _key(self, method: str, sparsity: float, seed: int, rate: float) -> Row:
         return {
@@ -87,7 +119,7 @@ class Tuned:
             "sparsity": sparsity,
             "seed": seed,
             "rate": rate,
-            "steps": self._plan.steps,
+            "steps": self._steps,
             "samples": self._case.samples,
         }
 
@@ -96,17 +128,22 @@ class Tuned:
         torch.manual_seed(key["seed"])
         start, reached = self._start(method, sparsity, key["seed"])
         twin = Twin(start)
-        masker = None
-        if method.score is None:
-            names = [twin.places[name] for name in prunable(self._study(key["seed"]))]
-            masker = Masker(twin, names, method.learned, method.whole)
-        train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker, sparsity)
+        masker = self._masker(twin, method, sparsity, key["seed"])
+        train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker)
         made = written_back(start, twin)
-        signature = shapes(made)
-        if signature not in self._times:
-            self._times[signature] = self._case.judge.latency(made)
+        if masker is not None:
+            reached = share_of_zeros(self._study(key["seed"]), made)
         chosen_by = {"held": accuracy(twin, choose_on)}
-        return {"reached": reached} | chosen_by | self._case.judge.quality(made) | self._times[signature] | sizes(made)
+        return {"reached": reached} | chosen_by | self._case.judge.quality(made) | sizes(made)
+
+    def _masker(self, twin: Twin, method: Method, sparsity: float, seed: int) -> Masker | Kept | None:
+        study = self._study(seed)
+        if method.score is not None:
+            return None
+        shares = shares_of(study, uniform_at(study, sparsity))
+        if method.repair:
+            return Kept(twin, [twin.places[name] for name in shares])
+        return Masker(twin, {twin.places[n]: share for n, share in shares.items()}, method.learned, method.whole)
 
     def _start(self, method: Method, sparsity: float, seed: int) -> Cut:
         """What is trained, made once for all learning rates."""
@@ -117,18 +154,20 @@ class Tuned:
     def _made(self, method: Method, sparsity: float, seed: int) -> Cut:
         study = self._study(seed)
         if method.score is None:
-            return study.model.proto, sparsity
+            values = repaired_zeros(study, sparsity) if method.repair else {}
+            return with_values(study.model.proto, values), sparsity
         study = with_options(study, score=method.score, repair=method.repair)
         if method.allocated:
             return allocated_cut(study, sparsity, self._priced(study, seed))
         return uniform_cut(study, sparsity)
 
     def _priced(self, study: Study, seed: int) -> Prices:
-        if seed not in self._prices:
-            self._prices = {seed: priced(study)}
-        return self._prices[seed]
+        key = seed, study.options.score
+        if key not in self._prices:
+            self._prices[key] = priced(study)
+        return self._prices[key]
 
     def _study(self, seed: int) -> Study:
         if seed not in self._studies:
-            self._studies = {seed: self._case.study(seed)}
+            self._studies[seed] = self._case.study(seed)
         return self._studies[seed]

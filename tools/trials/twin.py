@@ -74,16 +74,31 @@ class Twin(nn.Module):
             self._fixed[name] = value
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        known: dict[str, Any] = {"": None} | self._fixed
-        known |= {name: self.values[key] for name, key in self._stored.items()}
-        known |= dict(zip(self._inputs, inputs, strict=True))
-        for node, attributes, key in self._steps:
-            if key:
-                known[node.output[0]] = self.modules_of[key](known[node.input[0]])
-            else:
-                operands = [known[name] for name in node.input]
-                known[node.output[0]] = OPERATORS[node.op_type](attributes, *operands)
+        known = dict(zip(self._inputs, inputs, strict=True))
+        for index in range(len(self._steps)):
+            self.advance(index, known)
         return known[self._output]
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """In the order in which they are run."""
+        return [node for node, _, _ in self._steps]
+
+    def advance(self, index: int, known: dict[str, Any]) -> None:
+        """Run one node on what is known by name, and add what it puts out."""
+        node, attributes, key = self._steps[index]
+        if key:
+            known[node.output[0]] = self.modules_of[key](known[node.input[0]])
+        else:
+            operands = [self._operand(name, known) for name in node.input]
+            known[node.output[0]] = OPERATORS[node.op_type](attributes, *operands)
+
+    def _operand(self, name: str, known: dict[str, Any]) -> Any:
+        if name in known:
+            return known[name]
+        if name in self._stored:
+            return self.values[self._stored[name]]
+        return self._fixed[name] if name else None
 
 
 def written_back(proto: onnx.ModelProto, twin: Twin) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from onnxmi.linear import weight_array, weight_matrix
 from onnxmi.study import Study
-from trials.sparsity import prunable
+from trials.sparsity import prunable, shares_of, uniform_at
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,8 +30,9 @@ def magnitudes(study: Study) -> dict[str, Floats]:
 
 
 def by_matrix(study: Study, sparsity: float) -> dict[str, Bools]:
-    """Magnitude, the same share of every matrix."""
-    return {name: largest(scores, sparsity) for name, scores in magnitudes(study).items()}
+    """Magnitude, of each matrix as much as the uniform cut takes of it."""
+    shares = shares_of(study, uniform_at(study, sparsity))
+    return {name: largest(scores, shares[name]) for name, scores in magnitudes(study).items()}
 
 
 def by_model(study: Study, sparsity: float) -> dict[str, Bools]:
@@ -45,7 +46,7 @@ def by_model(study: Study, sparsity: float) -> dict[str, Bools]:
 def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
     """|w| sqrt(E x**2), compared among the inputs of each output (Sun et al. 2024, arXiv:2306.11695)."""
     masks: dict[str, Bools] = {}
-    measured = study.measured.fit
+    measured, shares = study.measured.fit, shares_of(study, uniform_at(study, sparsity))
     for name, linear in prunable(study).items():
         array = study.model.graph.constant(name)
         weights = weight_matrix(linear, array)  # (groups, K, M)
@@ -54,7 +55,7 @@ def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
         norms = np.sqrt(np.stack([np.diagonal(m.covariance) + np.square(m.mean) for m in groups]))
         scores = np.abs(weights) * norms[:, :, None]
         kept = np.ones_like(scores)
-        order = np.argsort(scores, axis=1, kind="stable")[:, : round(sparsity * scores.shape[1])]
+        order = np.argsort(scores, axis=1, kind="stable")[:, : round(shares[name] * scores.shape[1])]
         np.put_along_axis(kept, order, 0.0, axis=1)
         masks[name] = weight_array(linear, kept * linear.alpha, array.shape) > 0
     return masks
@@ -65,6 +66,12 @@ ZEROINGS: Mapping[str, Callable[[Study, float], dict[str, Bools]]] = {
     "magnitude, whole model": by_model,
     "wanda, per output": wanda,
 }
+
+
+def share_of_zeros(study: Study, proto: onnx.ModelProto) -> float:
+    """Of the entries of the prunable matrices of a model that came from the study's."""
+    found = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in prunable(study)]
+    return 1 - sum(np.count_nonzero(array) for array in found) / sum(array.size for array in found)
 
 
 def zeroed(proto: onnx.ModelProto, masks: Mapping[str, Bools]) -> onnx.ModelProto:

@@ -1,0 +1,68 @@
+"""How fast zeroed and cut models are: by shapes alone, so whatever the score; measured once for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+
+from onnxmi.latency import RELOAD, Latency, measure
+from onnxmi.search import plain
+from onnxmi.study import Study
+from trials.cases import Case
+from trials.records import Records, Row
+from trials.sparsity import uniform_at
+from trials.structured import allocated_cut, priced
+from trials.zeroing import by_matrix, zeroed
+
+TURNS, SECONDS = 2000, 60.0  # at most
+CONTROL = "dense, again"
+KINDS = ("zeroed", "cut, every layer alike", "cut, sizes allocated")
+
+
+class Speed:
+    """The rows of one model: every kind at every sparsity, in turn with the dense model and a copy of it."""
+
+    def __init__(self, case: Case, records: Records) -> None:
+        self._case, self._records = case, records
+
+    def run(self, sparsities: Sequence[float]) -> None:
+        keys = [self._key(CONTROL, 0.0), *(self._key(kind, s) for kind in KINDS for s in sparsities)]
+        if all(key in self._records for key in keys):
+            return
+        study = self._case.study(0)
+        dense = study.source.proto
+        times = self._times([dense, dense, *_models(study, sparsities)])
+        for key, found in zip(keys, times[1:], strict=True):
+            self._records.ensure(key, lambda f=found: _compared(f, times[0]))
+
+    def _key(self, kind: str, sparsity: float) -> Row:
+        return {"model": self._case.name, "kind": kind, "sparsity": sparsity}
+
+    def _times(self, protos: Sequence[onnx.ModelProto]) -> Sequence[Latency]:
+        feeds = self._case.judge.one()
+        return measure(
+            protos, feeds, threads=1, clock="cpu", runs=TURNS, seconds=SECONDS, precision=0.01, reload=RELOAD
+        )
+
+
+def _models(study: Study, sparsities: Sequence[float]) -> Iterator[onnx.ModelProto]:
+    for sparsity in sparsities:
+        yield zeroed(study.source.proto, by_matrix(study, sparsity))
+    for sparsity in sparsities:
+        yield plain(study, uniform_at(study, sparsity))
+    prices = priced(study)
+    for sparsity in sparsities:
+        yield allocated_cut(study, sparsity, prices)[0]
+
+
+def _compared(found: Latency, dense: Latency) -> Row:
+    interval = found.speedup_interval(dense)
+    return {
+        "ms": found.median,
+        "speedup": found.speedup_over(dense),
+        "low": interval.low,
+        "high": interval.high,
+        "turns": len(np.atleast_1d(found.times)),
+    }
