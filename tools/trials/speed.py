@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import onnx
 
 from onnxmi.latency import RELOAD, Latency, measure
@@ -64,5 +63,5 @@ def _compared(found: Latency, dense: Latency) -> Row:
         "speedup": found.speedup_over(dense),
         "low": interval.low,
         "high": interval.high,
-        "turns": len(np.atleast_1d(found.times)),
+        "turns": len(found.times),
     }
