@@ -298,3 +298,113 @@ def test_batches_of_equal_lengths_are_random() -> None:
     batches = list(draws(np.full(40, 5), Budget(steps=5, rate=0.1, batch=8)))
     assert sorted(np.concatenate(batches)) == list(range(40))
     assert list(np.concatenate(batches)) != list(range(40))
+
+
+def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(study: Study) -> None:
+    from trials.refit import sparsegpt
+    from trials.sparsity import shares_of, uniform_at
+    from trials.zeroing import by_matrix, share_of_zeros, wanda, with_values
+
+    from onnxmi.capture import silent
+    from onnxmi.study import measure_study
+
+    study = replace(study, measured=measure_study(study, None, True, silent))
+    counts = uniform_at(study, 0.6)
+    shares = shares_of(study, counts)
+    sizes = {"w0": (13, 7), "w1": (11, 13), "w2": (3, 11)}
+    left = [counts[layer.id] for layer in study.layers]
+    kept = {"w0": left[0] * 7, "w1": left[0] * left[1], "w2": left[1] * 3}
+    assert shares == {name: pytest.approx(1 - kept[name] / np.prod(sizes[name])) for name in sizes}
+    zeros = {name: int((~mask).sum()) for name, mask in by_matrix(study, 0.6).items()}
+    assert zeros == {name: np.prod(sizes[name]) - kept[name] for name in sizes}
+    for name, mask in wanda(study, 0.6).items():  # of the inputs of each output
+        assert set((~mask).sum(axis=1)) == {round(shares[name] * mask.shape[1])}
+    values = sparsegpt(study, 0.6)
+    assert {n: int((values[n] == 0).sum()) for n in sizes} == zeros
+    total = sum(np.prod(size) for size in sizes.values())
+    made = with_values(study.model.proto, values)
+    assert share_of_zeros(study, made) == pytest.approx(sum(zeros.values()) / total)
+
+
+def test_least_squares_on_a_support_is_the_regression_on_these_inputs_alone() -> None:
+    pytest.importorskip("torch")
+    from trials.stepwise import on_support
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 7)), rng.normal(size=(50, 3))
+    kept = rng.random((3, 7)) < 0.5
+    kept[1] = False
+    found = on_support(x.T @ x, y.T @ x, kept)
+    for row, free, target in zip(found, kept, y.T, strict=True):
+        assert np.allclose(row[free], np.linalg.lstsq(x[:, free], target, rcond=None)[0])
+        assert not row[~free].any()
+
+
+def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(study: Study) -> None:
+    pytest.importorskip("torch")
+    from trials.refit import sparsegpt
+    from trials.stepwise import repaired_zeros
+    from trials.zeroing import share_of_zeros, with_values
+
+    from onnxmi.capture import silent
+    from onnxmi.study import measure_study
+
+    study = replace(study, measured=measure_study(study, None, True, silent))
+    x = study.data.feed(study.deal.fit)
+    dense = ort.InferenceSession(study.model.proto.SerializeToString()).run(None, x)[0]
+    errors, shares = [], []
+    for repair in (sparsegpt, repaired_zeros):
+        made = with_values(study.model.proto, repair(study, 0.6))
+        found = ort.InferenceSession(made.SerializeToString()).run(None, x)[0]
+        errors.append(np.square(found - dense).sum())
+        shares.append(share_of_zeros(study, made))
+    assert shares[0] == pytest.approx(shares[1])
+    assert errors[1] < 0.8 * errors[0]
+    assert np.allclose(found.mean(axis=0), dense.mean(axis=0), atol=1e-4)  # biases take up the means
+
+
+def test_patches_at_some_positions_are_what_a_convolution_reads_there() -> None:
+    torch = pytest.importorskip("torch")
+    from trials.stepwise import _positions
+
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    x = torch.randn(4, 3, 7, 11)
+    with torch.no_grad():
+        patches, results = _positions(layer, x, layer(x), 6, np.random.default_rng(0))
+        assert patches.shape == (24, 27)
+        assert torch.allclose(patches @ layer.weight.flatten(1).T + layer.bias, results, atol=1e-5)
+
+
+def test_what_is_zero_when_training_begins_stays_zero() -> None:
+    torch = pytest.importorskip("torch")
+    from trials.masks import Kept, settle
+
+    layer = torch.nn.Linear(5, 3)
+    with torch.no_grad():
+        layer.weight[1, 2:] = 0
+    kept = Kept(layer, ["weight"])
+    masked = kept.masked(0.3)["weight"]
+    masked.sum().backward()
+    assert not layer.weight.grad[1, 2:].any()
+    assert layer.weight.grad[0].all()
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    settle(layer, kept)
+    assert not layer.weight[1, 2:].any()
+    assert layer.weight[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("peak", "tried"), [(3e-4, 3), (1e-2, 5), (1e-5, 4)])
+def test_the_best_rate_has_a_worse_one_on_both_sides_or_is_at_the_ladders_end(peak: float, tried: int) -> None:
+    pytest.importorskip("torch")
+    from trials.tuned import best_rate
+
+    asked: list[float] = []
+
+    def held_at(rate: float) -> float:
+        asked.append(rate)
+        return -abs(np.log(rate / peak))
+
+    assert best_rate((1e-4, 3e-4), held_at) == peak
+    assert len(asked) == len(set(asked)) == tried

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ PLANS: Mapping[str, Plan] = {
 }
 
 
+def best_rate(begin: Sequence[float], held_at: Callable[[float], float]) -> float:
+    """Go up or down the ladder from where to begin until the best rate has a worse one on both sides."""
+    held: dict[float, float] = {}
+    waiting = list(begin)
+    while waiting:
+        held |= {rate: held_at(rate) for rate in waiting}
+        best = LADDER.index(max(held, key=lambda rate: held[rate]))
+        waiting = [rate for rate in LADDER[max(best - 1, 0) : best + 2] if rate not in held]
+    return LADDER[best]
+
+
 class Tuned:
     """The rows of one model."""
 
@@ -90,24 +102,15 @@ class Tuned:
         parts = self._case.training_set(self._data).split()
         for sparsity in sparsities:
             for method in methods:
-                rates = self._rates or [self._searched(method, sparsity, seeds[0], parts)]
+                ensured = partial(self._ensured, parts, method, sparsity)
+                begin = PLANS[self._case.name].rates
+                rates = self._rates or [best_rate(begin, lambda rate, make=ensured: make(seeds[0], rate)["held"])]
                 for seed in seeds:
                     for rate in rates:
-                        self._ensured(method, sparsity, seed, rate, parts)
-
-    def _searched(self, method: str, sparsity: float, seed: int, parts: tuple[Samples, Samples]) -> float:
-        """Up or down the ladder until the best rate has a worse one on both sides."""
-        held: dict[float, float] = {}
-        waiting = list(PLANS[self._case.name].rates)
-        while waiting:
-            for rate in waiting:
-                held[rate] = self._ensured(method, sparsity, seed, rate, parts)["held"]
-            best = LADDER.index(max(held, key=lambda rate: held[rate]))
-            waiting = [rate for rate in LADDER[max(best - 1, 0) : best + 2] if rate not in held]
-        return LADDER[best]
+                        ensured(seed, rate)
 
     def _ensured(
-        self, method: str, sparsity: float, seed: int, rate: float, parts: tuple[Samples, Samples]
+        self, parts: tuple[Samples, Samples], method: str, sparsity: float, seed: int, rate: float
     ) -> Mapping[str, Any]:
         key = self._key(method, sparsity, seed, rate)
         return self._records.ensure(key, lambda: self._row(key, *parts))
