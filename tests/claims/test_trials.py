@@ -215,6 +215,23 @@ def test_channels_own_several_positions_behind_a_flatten_and_normalisations_are_
     assert torch.allclose(model(x), wanted, atol=1e-6)
 
 
+def test_the_residual_width_is_carried_into_tables_of_words_and_layer_normalisations() -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+    from trials.carry import Wires, carry
+
+    from onnxmi.plan import Choice, Plan
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(13, 7), nn.LayerNorm(7), nn.Linear(7, 3))
+    plan = Plan("", (Choice("stream", "width", 7, np.array(kept := [0, 2, 3, 6])),), {})
+    words, tables = torch.tensor([[1, 4, 12]]), model[0].weight.detach().clone()
+    wanted = nn.functional.layer_norm(tables[:, kept][words], (4,)) @ model[2].weight[:, kept].T + model[2].bias
+    carry(model, plan, {"stream": Wires(("0", "1"), ("2",))})
+    assert (model[0].embedding_dim, model[2].in_features) == (4, 4)
+    assert torch.allclose(model(words), wanted, atol=1e-6)
+
+
 def test_refitting_makes_up_for_what_is_zeroed() -> None:
     from trials.refit import refitted
 
@@ -238,13 +255,14 @@ def test_refitting_one_output_of_two_inputs_is_least_squares() -> None:
 def test_the_learning_rate_is_chosen_on_held_back_samples_not_on_the_evaluation_file() -> None:
     from trials.tables import chosen
 
-    same = {"model": "m", "method": "a", "sparsity": 0.5, "seed": 0, "steps": 9}
+    same = {"model": "m", "samples": None, "method": "a", "sparsity": 0.5, "seed": 0, "steps": 9}
     rows = [
         same | {"rate": 1e-3, "held": 0.8, "accuracy": 0.99},
         same | {"rate": 1e-4, "held": 0.9, "accuracy": 0.70},
         same | {"seed": 1, "rate": 1e-3, "held": 0.1, "accuracy": 0.5},
+        same | {"samples": 50, "rate": 1e-3, "held": 0.1, "accuracy": 0.6},
     ]
-    assert [row["accuracy"] for row in chosen(rows)] == [0.70, 0.5]
+    assert [row["accuracy"] for row in chosen(rows)] == [0.70, 0.5, 0.6]
 
 
 def test_the_ratio_of_a_rival_is_the_one_nearest_to_the_parameters_asked_for() -> None:

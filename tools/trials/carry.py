@@ -56,12 +56,15 @@ def widened(kept: Tensor, each: int) -> Tensor:
 
 
 def keep_outputs(module: nn.Module, kept: Tensor) -> None:
-    """Keep some outputs of a linear layer, a convolution or a normalisation."""
+    """Keep some outputs of a linear layer, a convolution, a normalisation or a table of words."""
+    axis = 1 if isinstance(module, nn.Embedding) else 0
     with torch.no_grad():
         for name, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             if value.ndim:
-                _put(module, name, value[kept])
-    _resize(module, ("out_features", "out_channels", "num_features"), len(kept))
+                _put(module, name, value.index_select(axis, kept))
+    if isinstance(module, nn.LayerNorm):
+        module.normalized_shape = (len(kept),)
+    _resize(module, ("out_features", "out_channels", "num_features", "embedding_dim"), len(kept))
 
 
 def keep_inputs(module: nn.Module, kept: Tensor) -> None:

@@ -96,7 +96,7 @@ def _cost(rows: Sequence[Row]) -> str:
 
 def chosen(rows: Iterable[Row]) -> list[Row]:
     """Of the learning rates that were tried, the one that did best on the held-back training samples."""
-    groups = _grouped(rows, lambda r: (r["model"], r["method"], r["sparsity"], r["seed"], r["steps"]))
+    groups = _grouped(rows, lambda r: (r["model"], r["samples"], r["method"], r["sparsity"], r["seed"], r["steps"]))
     return [max(group, key=lambda r: r["held"]) for group in groups.values()]
 
 
