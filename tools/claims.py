@@ -145,10 +145,16 @@ def tables(results: Path, plot: Path | None) -> None:
     from trials import tables as shown
 
     found = {name: list(Records(results / f"{name}.jsonl")) for name in ("free", "tuned", "rivals", "ablations")}
-    makers = (shown.free_tables, shown.tuned_tables, shown.rival_tables, shown.ablation_tables)
-    for (name, rows), maker in zip(found.items(), makers, strict=True):
+    speeds = shown.by_kind(Records(results / "speed.jsonl"))
+    makers = {
+        "free": lambda rows: shown.free_tables(rows, speeds),
+        "tuned": lambda rows: shown.tuned_tables(rows, speeds),
+        "rivals": shown.rival_tables,
+        "ablations": shown.ablation_tables,
+    }
+    for name, maker in makers.items():
         click.echo(f"## {name}\n")
-        click.echo("\n".join(maker(rows)))
+        click.echo("\n".join(maker(found[name])))
     if plot is not None:
         shown.plot(found["free"], plot)
 

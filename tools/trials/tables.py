@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Row = dict[str, Any]
+Speeds = Mapping[tuple[str, str, float], Row]
 SHOWN = {True: "yes", False: "no"}
 
 
@@ -34,7 +35,7 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[R
     return found
 
 
-def free_tables(rows: Iterable[Row]) -> Iterator[str]:
+def free_tables(rows: Iterable[Row], speeds: Speeds) -> Iterator[str]:
     """A table a model: accuracy by method and sparsity, and under it what the files cost."""
     for model, found in _grouped(rows, lambda r: (r["model"], r["samples"])).items():
         yield from _title(model[0], found)
@@ -45,7 +46,7 @@ def free_tables(rows: Iterable[Row]) -> Iterator[str]:
             cells = (_cell(group, sparsity) for sparsity in sparsities)
             lines.append((method, SHOWN[repair], *cells))
         yield from table(("method", "repair", *(f"{s:g}" for s in sparsities)), lines)
-        yield from _costs(found, sparsities)
+        yield from _costs(found, speeds, sparsities)
 
 
 def _title(model: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -70,28 +71,42 @@ def _cell(rows: Sequence[Row], sparsity: float) -> str:
     return text if len(found) == 1 else f"{text} ({min(accuracy):.3f} to {max(accuracy):.3f})"
 
 
-def _costs(rows: Sequence[Row], sparsities: Sequence[float]) -> Iterator[str]:
+KINDS: Mapping[str, Callable[[Row], bool]] = {  # of models whose time and size depend on the sparsity alone
+    "zeroed": lambda r: r["method"] == "magnitude, per matrix",
+    "cut, every layer alike": lambda r: r["method"] == "joint" and r["repair"],
+    "cut, sizes allocated": lambda r: r["method"] == "joint, allocated",
+}
+
+
+def _costs(rows: Sequence[Row], speeds: Speeds, sparsities: Sequence[float]) -> Iterator[str]:
     """What does not depend on the score: zeros against cuts."""
-    kinds = {
-        "zeroed (magnitude, per matrix)": lambda r: r["method"] == "magnitude, per matrix",
-        "cut, every layer alike": lambda r: r["method"] == "joint" and r["repair"],
-        "cut, allocated": lambda r: r["method"] == "joint, allocated",
-    }
-    lines = []
-    for name, wanted in kinds.items():
-        cells = []
-        for sparsity in sparsities:
-            found = [r for r in rows if wanted(r) and r["sparsity"] == sparsity]
-            cells.append(_cost(found) if found else "-")
-        lines.append((name, *cells))
-    yield "Speed-up on one thread; size of the file in MB, after gzip:"
+    model, lines = rows[0]["model"], []
+    for kind, wanted in KINDS.items():
+        found = [r for r in rows if wanted(r)]
+        lines.append(
+            (kind, *(_cost([r for r in found if r["sparsity"] == s], speeds.get((model, kind, s))) for s in sparsities))
+        )
+    again = speeds.get((model, "dense, again", 0.0))
+    control = f"; a copy of the dense model {_speed(again)}" if again else ""
+    yield f"Speed-up on one thread, with its interval{control}; size of the file in MB, after gzip:"
     yield ""
     yield from table(("", *(f"{s:g}" for s in sparsities)), lines)
 
 
-def _cost(rows: Sequence[Row]) -> str:
-    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("speedup", "bytes", "gzip")}
-    return f"x {mean['speedup']:.2f}; {mean['bytes'] / 1e6:.2f}, {mean['gzip'] / 1e6:.2f}"
+def _cost(rows: Sequence[Row], speed: Row | None) -> str:
+    if not rows:
+        return "-"
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("bytes", "gzip")}
+    return f"{_speed(speed)}; {mean['bytes'] / 1e6:.2f}, {mean['gzip'] / 1e6:.2f}"
+
+
+def _speed(row: Row | None) -> str:
+    return f"x {row['speedup']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if row else "-"
+
+
+def by_kind(rows: Iterable[Row]) -> Speeds:
+    """Model, kind and sparsity -> how fast."""
+    return {(row["model"], row["kind"], row["sparsity"]): row for row in rows}
 
 
 def chosen(rows: Iterable[Row]) -> list[Row]:
@@ -100,17 +115,33 @@ def chosen(rows: Iterable[Row]) -> list[Row]:
     return [max(group, key=lambda r: r["held"]) for group in groups.values()]
 
 
-def tuned_tables(rows: Iterable[Row]) -> Iterator[str]:
+def tuned_tables(rows: Iterable[Row], speeds: Speeds) -> Iterator[str]:
     for (model, _, steps), found in _grouped(chosen(rows), lambda r: (r["model"], r["samples"], r["steps"])).items():
-        yield from _title(f"{model}, {steps} steps of 32", found)
+        yield from _title(f"{model}, {steps:,} steps of 32", found)
         sparsities = sorted({row["sparsity"] for row in found})
-        head = ("method", *(f"{s:g}" for s in sparsities), "speed-up", "MB, after gzip")
+        head = ("method", "rate", *(f"{s:g}" for s in sparsities), "speed-up", "MB, after gzip")
         lines = []
         for method, group in _grouped(found, lambda r: r["method"]).items():
-            speed = " / ".join(_mean(group, s, "speedup", 1, "x {:.2f}") for s in sparsities)
+            rates = " / ".join(_rates(group, s) for s in sparsities)
+            speed = " / ".join(_times(speeds.get((model, kind_of(method), s))) for s in sparsities)
             size = " / ".join(_mean(group, s, "gzip", 1e6, "{:.2f}") for s in sparsities)
-            lines.append((method, *(_cell(group, s) for s in sparsities), speed, size))
+            lines.append((method, rates, *(_cell(group, s) for s in sparsities), speed, size))
         yield from table(head, lines)
+
+
+def kind_of(method: str) -> str:
+    """What the time of a trained model is that of."""
+    if "cut" in method:
+        return "cut, every layer alike"
+    return "cut, sizes allocated" if "allocated" in method else "zeroed"
+
+
+def _rates(rows: Sequence[Row], sparsity: float) -> str:
+    return ", ".join(sorted({f"{row['rate']:g}" for row in rows if row["sparsity"] == sparsity})) or "-"
+
+
+def _times(row: Row | None) -> str:
+    return f"x {row['speedup']:.2f}" if row else "-"
 
 
 def _mean(rows: Sequence[Row], sparsity: float, key: str, unit: float, shown: str) -> str:
@@ -161,6 +192,7 @@ def ablation_tables(rows: Iterable[Row]) -> Iterator[str]:
 DRAWN = {
     ("magnitude, whole model", False): ("magnitude, zeroed", "#999999", "o", ":"),
     ("sparsegpt, per block", True): ("SparseGPT, zeroed and repaired", "#999999", "o", "-"),
+    ("zeroed, repaired step by step", True): ("zeroed, repaired step by step", "#000000", "o", "-"),
     ("magnitude", False): ("magnitude, cut", "#D55E00", "s", ":"),
     ("magnitude", True): ("magnitude, cut and repaired", "#D55E00", "s", "-"),
     ("pairwise", True): ("pairwise MI, cut and repaired", "#CC79A7", "^", "-"),
