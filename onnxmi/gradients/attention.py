@@ -13,8 +13,6 @@ from onnxmi.gradients.call import Array, Call, Gradients, NoGradientError
 
 _TOLERANCE = 1e-3  # relative, of what came out: another kind of mask or scale is far off
 _FILLED = -10_000.0  # what onnxruntime adds to scores of masked keys
-_FURTHER = (4, 5, 6)  # operands for what was before, for biases of scores and for lengths
-_SETTINGS = ("do_rotary", "softcap")  # what else may be done to keys or scores
 
 
 def fused_attention(call: Call) -> Gradients:
@@ -30,8 +28,66 @@ def fused_attention(call: Call) -> Gradients:
     made = call.x @ weight if bias is None else call.x @ weight + bias
     sizes = call.get("qkv_hidden_sizes", (weight.shape[1] // 3,) * 3)
     q, k, v = (_apart(part, heads) for part in np.split(made, np.cumsum(sizes)[:2], axis=-1))
-    parts = _through(call, (q, k, v), _mask(call, k.shape[-2], "unidirectional"), _together)
+    mask = _mask(call, call.operand(3), k.shape[-2], "unidirectional")
+    parts = _through(call, (q, k, v), mask, _together)
     return call.only(np.concatenate([_together(part) for part in parts], axis=-1) @ weight.T)
+
+
+def multi_head_attention(call: Call) -> Gradients:
+    """Of onnxruntime's attention by queries, keys and values that come apart, without their biases.
+
+    Raises
+    ------
+    NoGradientError
+        If what is computed anew is not what came out.
+    """
+    values, bias = [call.values(name) for name in call.node.inputs[:3]], call.operand(3)
+    if bias is not None:
+        ends = np.cumsum([value.shape[-1] for value in values])[:2]
+        values = [value + part for value, part in zip(values, np.split(bias, ends), strict=True)]
+    q, k, v = (_apart(value, int(call.node.attributes["num_heads"])) for value in values)
+    mask, further = _mask(call, call.operand(4), k.shape[-2], "unidirectional"), call.operand(5)
+    parts = _through(call, (q, k, v), mask if further is None else mask + further, _together)
+    return [_together(part) for part in parts]
+
+
+def group_query_attention(call: Call) -> Gradients:
+    """Of onnxruntime's attention of a decoder, whose later outputs are all keys and values up to now.
+
+    Raises
+    ------
+    NoGradientError
+        If what is computed anew is not what came out.
+    """
+    heads, groups = (int(call.node.attributes[name]) for name in ("num_heads", "kv_num_heads"))
+    keys, stored = (call.values(name) for name in call.node.outputs[1:3])
+    length, new = keys.shape[2], call.x.shape[1]
+    turn = _turn(call, length - new, new)
+    q = turn(_apart(call.x, heads), 1)
+    hidden = np.triu(np.ones((new, length), bool), length - new + 1)
+    shared = (np.repeat(part, heads // groups, axis=1) for part in (keys, stored))
+    parts = _through(call, (q, *shared), np.where(hidden, np.float32(-np.inf), np.float32(0)), _together)
+    summed = [part.reshape(len(part), groups, -1, *part.shape[2:]).sum(axis=2) for part in parts[1:]]
+    later = [part if beside is None else part + beside for part, beside in zip(summed, call.upper[1:3], strict=True)]
+    k, v = (part[:, :, -new:] for part in later)
+    return [_together(part) for part in (turn(parts[0], -1), turn(k, -1), v)]
+
+
+def _turn(call: Call, before: int, new: int) -> Callable[[Array, int], Array]:
+    """What turns halves of heads (N, heads, T, D) by the angles of their positions, or with a sign of -1 back."""
+    if not call.get("do_rotary", 0):
+        return lambda rows, _sign: rows
+    places = call.operand(9)
+    places = np.arange(before, before + new)[None] if places is None else places
+    cosine, sine = (call.values(call.node.inputs[place])[places][:, None] for place in (7, 8))
+    half = cosine.shape[-1]
+
+    def turn(rows: Array, sign: int) -> Array:
+        first, second, rest = np.split(rows, [half, 2 * half], axis=-1)
+        turned = first * cosine - sign * second * sine, second * cosine + sign * first * sine
+        return np.concatenate([*turned, rest], axis=-1)
+
+    return turn
 
 
 def attention(call: Call) -> Gradients:
@@ -48,7 +104,7 @@ def attention(call: Call) -> Gradients:
     group = q.shape[1] // k.shape[1]
     shared = (np.repeat(x, group, axis=1) for x in (k, v))
     arrange = _together if values[0].ndim == 3 else np.asarray
-    parts = _through(call, (q, *shared), _mask(call, k.shape[-2], "is_causal"), arrange)
+    parts = _through(call, (q, *shared), _mask(call, call.operand(3), k.shape[-2], "is_causal"), arrange)
     back = zip(parts, (q, k, v), strict=True)
     summed = [part.reshape(*x.shape[:2], -1, *x.shape[2:]).sum(axis=2) for part, x in back]
     return [part if x.ndim == 4 else _together(part) for part, x in zip(summed, values, strict=True)]
@@ -62,8 +118,7 @@ def _through(
     scale = call.get("scale", 0.0) or q.shape[-1] ** -0.5
     share = _softmax(scale * (q @ k.swapaxes(-1, -2)) + mask)
     result = arrange(share @ v)
-    further = any(map(call.node.operand, _FURTHER)) or any(call.get(name, 0) for name in _SETTINGS)
-    if further or not np.allclose(result, call.y, atol=_TOLERANCE * float(np.abs(call.y).max(initial=0.0))):
+    if not np.allclose(result, call.y, atol=_TOLERANCE * float(np.abs(call.y).max(initial=0.0))):
         raise NoGradientError(f"{call.node.label}: the gradient of this attention is not known")
     upper = call.g if call.g.ndim == 4 else _apart(call.g, q.shape[1])
     inner = upper @ v.swapaxes(-1, -2)
@@ -85,10 +140,9 @@ def _softmax(scores: Array) -> Array:
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
 
 
-def _mask(call: Call, length: int, causal: str) -> Array:
-    """What is added to the scores: the operand itself, or what hides keys, pairs, and where asked for later keys."""
+def _mask(call: Call, given: Array | None, length: int, causal: str) -> Array:
+    """What is added to the scores: what is given itself, or what hides keys, pairs, and where asked for later keys."""
     filled = np.float32(call.get("mask_filter_value", _FILLED))
-    given = call.operand(3)
     if given is not None and given.dtype.kind == "f":
         return given
     hidden = np.zeros((1, 1, 1, length), bool)

@@ -58,6 +58,7 @@ _OPERANDS: Mapping[tuple[str, str], frozenset[int]] = {
     **{(MICROSOFT, op): _ALL for op in ("FusedGemm", "FusedMatMul", "TransposeMatMul")},
     **{(MICROSOFT, f"Skip{op}"): frozenset({0, 1}) for op in ("LayerNormalization", "SimplifiedLayerNormalization")},
     ("", "Attention"): frozenset({0, 1, 2}),
+    **{(MICROSOFT, op): frozenset({0, 1, 2}) for op in ("GroupQueryAttention", "MultiHeadAttention")},
     ("", "Where"): frozenset({1, 2}),
     (MICROSOFT, "FusedConv"): frozenset({0, 3}),
 }
@@ -72,8 +73,14 @@ def _without(**usual: Any) -> Callable[[Node], bool]:
     return lambda node: all(node.attributes.get(name, value) == value for name, value in usual.items())
 
 
-# Where not every setting of an operator is known.
+def _lacking(*places: int, **usual: Any) -> Callable[[Node], bool]:
+    """Whether operands are absent, and settings absent or as usual."""
+    return lambda node: not any(map(node.operand, places)) and _without(**usual)(node)
+
+
+# Where not every setting and operand of an operator is known.
 _KNOWN: Mapping[str, Callable[[Node], bool]] = {
+    "Attention": _lacking(4, 5, 6, do_rotary=0, softcap=0.0),  # what was before, biases of scores, lengths
     "AveragePool": lambda node: (
         not (node.attributes.get("ceil_mode", 0) and node.attributes.get("count_include_pad", 0))
     ),
@@ -81,12 +88,15 @@ _KNOWN: Mapping[str, Callable[[Node], bool]] = {
     "ConvTranspose": lambda node: _without(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes,
     "Einsum": every_letter_comes_back,
     "FusedMatMul": _without(transBatchA=0, transBatchB=0),
+    "GroupQueryAttention": _lacking(10, 11, local_window_size=-1, rotary_interleaved=0, smooth_softmax=0, softcap=0.0),
     "LpNormalization": _without(p=2),
+    "MultiHeadAttention": _lacking(6, 7, 8, 9),
     "Pad": _without(mode="constant"),
     "Resize": is_known,
     "TransposeMatMul": _without(transBatchA=0, transBatchB=0),
 }
-_SEVERAL = frozenset({"Split", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"})  # later outputs, too
+_SKIPS = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+_SEVERAL = frozenset({"GroupQueryAttention", "Split", *_SKIPS})  # later outputs, too
 
 
 @dataclass(frozen=True)

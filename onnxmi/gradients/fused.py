@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxmi.gradients.attention import fused_attention
+from onnxmi.gradients.attention import fused_attention, group_query_attention, multi_head_attention
 from onnxmi.gradients.call import Array, Call, Gradients, Rule, folded_to
 from onnxmi.gradients.contracting import CONTRACTING, factors, flips_of, operands
 from onnxmi.gradients.elementwise import SLOPES, Slope, tanh_gelu_slope
@@ -81,6 +81,8 @@ FUSED: Mapping[str, Rule] = {
     "FusedConv": _inner(CONTRACTING["Conv"]),
     "FusedGemm": _inner(CONTRACTING["Gemm"]),
     "FusedMatMul": _fused_matmul,
+    "GroupQueryAttention": group_query_attention,
+    "MultiHeadAttention": multi_head_attention,
     "SkipLayerNormalization": _skip_norm(centred=True),
     "SkipSimplifiedLayerNormalization": _skip_norm(centred=False),
     "TransposeMatMul": _fused_matmul,
