@@ -48,6 +48,7 @@ _SHAPES = ("ConstantOfShape", "NonZero", "OneHot", "Range", "Shape", "Size")
 _LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
 _STEPS = ("ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign")
 _FLAT = frozenset((*_SHAPES, *_LOGIC, *_STEPS))
+_PLACES = frozenset({("MaxPool", 1), ("TopK", 1)})  # nor through these outputs, which say where something was found
 _FRACTIONS = frozenset({1, 10, 11, 16})  # numbers of float, float16, double and bfloat16 in the format
 
 # Operands whose gradients are known, where it is not the first alone.
@@ -59,6 +60,7 @@ _OPERANDS: Mapping[tuple[str, str], frozenset[int]] = {
     **{(MICROSOFT, f"Skip{op}"): frozenset({0, 1}) for op in ("LayerNormalization", "SimplifiedLayerNormalization")},
     ("", "Attention"): frozenset({0, 1, 2}),
     **{(MICROSOFT, op): frozenset({0, 1, 2}) for op in ("GroupQueryAttention", "MultiHeadAttention")},
+    **{("", op): frozenset({0, 2}) for op in ("ScatterElements", "ScatterND")},
     ("", "Where"): frozenset({1, 2}),
     (MICROSOFT, "FusedConv"): frozenset({0, 3}),
 }
@@ -78,6 +80,10 @@ def _lacking(*places: int, **usual: Any) -> Callable[[Node], bool]:
     return lambda node: not any(map(node.operand, places)) and _without(**usual)(node)
 
 
+def _adds(node: Node) -> bool:
+    return node.attributes.get("reduction", "none") in ("none", "add")
+
+
 # Where not every setting and operand of an operator is known.
 _KNOWN: Mapping[str, Callable[[Node], bool]] = {
     "Attention": _lacking(4, 5, 6, do_rotary=0, softcap=0.0),  # what was before, biases of scores, lengths
@@ -91,8 +97,9 @@ _KNOWN: Mapping[str, Callable[[Node], bool]] = {
     "GroupQueryAttention": _lacking(10, 11, local_window_size=-1, rotary_interleaved=0, smooth_softmax=0, softcap=0.0),
     "LpNormalization": _without(p=2),
     "MultiHeadAttention": _lacking(6, 7, 8, 9),
-    "Pad": _without(mode="constant"),
     "Resize": is_known,
+    "ScatterElements": _adds,
+    "ScatterND": _adds,
     "TransposeMatMul": _without(transBatchA=0, transBatchB=0),
 }
 _SKIPS = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
@@ -130,8 +137,8 @@ class Backward:
         """Tensors that depend on a wanted one."""
         active = set(self.wanted)
         for node in self.graph.nodes:
-            if active.intersection((*node.inputs, *node.captures)) and not _flat(node):
-                active.update(name for name in node.outputs if name)
+            if active.intersection((*node.inputs, *node.captures)):
+                active.update(_smooth(node))
         return frozenset(active)
 
     @cached_property
@@ -139,7 +146,7 @@ class Backward:
         """Tensors that an output depends on in a way that gradients flow through."""
         useful = {info.name for info in self.graph.outputs}
         for node in reversed(self.graph.nodes):
-            if useful.intersection(node.outputs) and not _flat(node):
+            if useful.intersection(_smooth(node)):
                 useful.update(name for name in (*node.inputs, *node.captures) if name)
         return frozenset(useful)
 
@@ -158,18 +165,15 @@ class Backward:
         return frozenset(lost)
 
     def _between(self, node: Node) -> bool:
-        return bool(
-            not _flat(node)
-            and self._useful.intersection(node.outputs)
-            and self._active.intersection((*node.inputs, *node.captures))
-        )
+        read = (*node.inputs, *node.captures)
+        return bool(self._useful.intersection(_smooth(node)) and self._active.intersection(read))
 
     def _objects(self, node: Node) -> bool:
         """Whether the way back through a node is unknown."""
         if rule_of(node) is None or node.captures:
             return True
         operands = {place for place, name in enumerate(node.inputs) if name in self._active}
-        asides = node.outputs[1:] if node.op not in _SEVERAL else ()
+        asides = () if node.op in _SEVERAL else set(_smooth(node)) - {node.outputs[0]}
         return not operands <= _OPERANDS.get((node.domain, node.op), {0}) or bool(self._useful.intersection(asides))
 
     def __call__(self, values: Mapping[str, Array], upper: Mapping[str, Array]) -> dict[str, Array]:
@@ -233,6 +237,9 @@ def rule_of(node: Node) -> Rule | None:
     return _DOMAINS.get(node.domain, {}).get(node.op)
 
 
-def _flat(node: Node) -> bool:
+def _smooth(node: Node) -> tuple[str, ...]:
+    """Outputs that change by little where what they are made of does."""
     whole = node.op == "Cast" and node.attributes.get("to") not in _FRACTIONS
-    return node.domain == "" and (node.op in _FLAT or whole)
+    if node.domain == "" and (node.op in _FLAT or whole):
+        return ()
+    return tuple(name for i, name in enumerate(node.outputs) if name and (node.op, i) not in _PLACES)

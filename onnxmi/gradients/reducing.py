@@ -100,6 +100,24 @@ def _instance_norm(call: Call) -> Gradients:
     return call.only(standardised(call.x, call.g * scale, axes, call.get("epsilon", 1e-5)))
 
 
+def _over_channels(values: Array, below: int, above: int) -> Array:
+    """Sums over the channels from `below` before to `above` after each."""
+    sums = np.pad(np.cumsum(values, axis=1), [(0, 0), (1, 0), *[(0, 0)] * (values.ndim - 2)])
+    own = np.arange(values.shape[1])
+    ends = np.minimum(own + above, len(own) - 1) + 1, np.maximum(own - below, 0)
+    return np.asarray(sums[:, ends[0]] - sums[:, ends[1]])
+
+
+def _local_norm(call: Call) -> Gradients:
+    """Of x s**-beta, with s = bias + alpha / size * (sum of x**2 over channels nearby)."""
+    size, beta = call.node.attributes["size"], call.get("beta", 0.75)
+    below, above = (size - 1) // 2, size // 2
+    weight = call.get("alpha", 1e-4) / size
+    summed = call.get("bias", 1.0) + weight * _over_channels(np.square(call.x), below, above)
+    felt = _over_channels(call.g * call.x * summed ** (-beta - 1), above, below)
+    return call.only(call.g * summed**-beta - 2 * weight * beta * call.x * felt)
+
+
 def _lp_norm(call: Call) -> Gradients:
     """Of x / ||x||, the Euclidean norm."""
     axis = call.get("axis", -1)
@@ -122,6 +140,7 @@ REDUCING: Mapping[str, Rule] = {
     "GlobalAveragePool": _over_space(winner=False),
     "GlobalMaxPool": _over_space(winner=True),
     "InstanceNormalization": _instance_norm,
+    "LRN": _local_norm,
     "LayerNormalization": _layer_norm,
     "LogSoftmax": _log_softmax,
     "LpNormalization": _lp_norm,

@@ -71,6 +71,29 @@ def _gather_elements(call: Call) -> Gradients:
     return call.only(made)
 
 
+def _top(call: Call) -> Gradients:
+    """Of the largest values, by the places that they come from, which are the second output."""
+    made = np.zeros(call.x.shape, call.g.dtype)
+    np.put_along_axis(made, call.values(call.node.outputs[1]), call.g, axis=call.get("axis", -1))
+    return call.only(made)
+
+
+def _scatter_elements(call: Call) -> Gradients:
+    axis, places = call.get("axis", 0), call.values(call.node.inputs[1])
+    kept = call.g.copy()
+    if call.get("reduction", "none") == "none":
+        np.put_along_axis(kept, places, 0.0, axis=axis)
+    return [kept, None, np.take_along_axis(call.g, places, axis=axis)]
+
+
+def _scatter_nd(call: Call) -> Gradients:
+    places = tuple(np.moveaxis(call.values(call.node.inputs[1]), -1, 0))
+    kept = call.g.copy()
+    if call.get("reduction", "none") == "none":
+        kept[places] = 0.0
+    return [kept, None, call.g[places]]
+
+
 def _gather_nd(call: Call) -> Gradients:
     shared, places = call.get("batch_dims", 0), call.values(call.node.inputs[1])
     made = np.zeros(call.x.shape, call.g.dtype)
@@ -84,18 +107,27 @@ def _gather_nd(call: Call) -> Gradients:
 
 
 def _pad(call: Call) -> Gradients:
-    """What was put around is dropped; only constants are put around here."""
-    pads = call.integers(1, "pads") or ()
+    """Constants that were put around are dropped; copies of what is inside add up."""
+    pads, mode = call.integers(1, "pads") or (), call.get("mode", "constant")
     axes = call.integers(3, "axes") or tuple(range(call.x.ndim))
     before = dict(zip(axes, pads, strict=False))
     made = call.g
     for axis, size in enumerate(call.x.shape):
         first = before.get(axis, 0)
-        if first < 0 or made.shape[axis] < first + size:  # cropped: what was left out gets nothing
+        if mode != "constant":
+            made = _added_up(made, axis, first, size, mode)
+        elif first < 0 or made.shape[axis] < first + size:  # cropped: what was left out gets nothing
             made = _uncropped(made, axis, first, size)
         else:
             made = np.take(made, np.arange(first, first + size), axis=axis)
     return call.only(made)
+
+
+def _added_up(gradient: Array, axis: int, first: int, size: int, mode: str) -> Array:
+    sources = np.pad(np.arange(size), (first, gradient.shape[axis] - first - size), mode)  # type: ignore[call-overload]
+    made = np.zeros((*gradient.shape[:axis], size, *gradient.shape[axis + 1 :]), gradient.dtype)
+    np.add.at(np.moveaxis(made, axis, 0), sources, np.moveaxis(gradient, axis, 0))
+    return made
 
 
 def _uncropped(gradient: Array, axis: int, first: int, size: int) -> Array:
@@ -148,10 +180,13 @@ SHAPING: Mapping[str, Rule] = {
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     "Pad": _pad,
+    "ScatterElements": _scatter_elements,
+    "ScatterND": _scatter_nd,
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Tile": _tile,
+    "TopK": _top,
     "Transpose": _transpose,
     "Trilu": _triangle,
 }
