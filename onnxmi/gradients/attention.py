@@ -54,6 +54,8 @@ def multi_head_attention(call: Call) -> Gradients:
 def group_query_attention(call: Call) -> Gradients:
     """Of onnxruntime's attention of a decoder, whose later outputs are all keys and values up to now.
 
+    Queries, keys and values come apart, or side by side in the first operand.
+
     Raises
     ------
     NoGradientError
@@ -63,14 +65,17 @@ def group_query_attention(call: Call) -> Gradients:
     keys, stored = (call.values(name) for name in call.node.outputs[1:3])
     length, new = keys.shape[2], call.x.shape[1]
     turn = _turn(call, length - new, new)
-    q = turn(_apart(call.x, heads), 1)
+    together = not call.node.operand(1)
+    share = call.x.shape[-1] * heads // (heads + 2 * groups) if together else call.x.shape[-1]
+    q = turn(_apart(call.x[..., :share], heads), 1)
     hidden = np.triu(np.ones((new, length), bool), length - new + 1)
     shared = (np.repeat(part, heads // groups, axis=1) for part in (keys, stored))
     parts = _through(call, (q, *shared), np.where(hidden, np.float32(-np.inf), np.float32(0)), _together)
     summed = [part.reshape(len(part), groups, -1, *part.shape[2:]).sum(axis=2) for part in parts[1:]]
     later = [part if beside is None else part + beside for part, beside in zip(summed, call.upper[1:3], strict=True)]
     k, v = (part[:, :, -new:] for part in later)
-    return [_together(part) for part in (turn(parts[0], -1), turn(k, -1), v)]
+    found = [_together(part) for part in (turn(parts[0], -1), turn(k, -1), v)]
+    return call.only(np.concatenate(found, axis=-1)) if together else found
 
 
 def _turn(call: Call, before: int, new: int) -> Callable[[Array, int], Array]:

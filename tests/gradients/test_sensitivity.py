@@ -150,16 +150,17 @@ def apart(b: Build, x: str) -> str:
     return b.op("MultiHeadAttention", q, k, v, b.vector(22), lengths, bias, num_heads=2, scale=0.9, domain=MS)
 
 
-def grouped(b: Build, x: str, before: int = 0) -> str:
+def grouped(b: Build, x: str, before: int = 0, together: bool = False) -> str:
     """Four heads of queries to two of keys; one new position where some were before. Keys count beside the output."""
     new = 1 if before else 3
     x = b.op("ReduceSum", x, b.ints(1)) if before else x
-    q, k, v = (b.op("MatMul", x, b.weight(7, width)) for width in (64, 32, 32))
+    read = [b.op("MatMul", x, b.weight(7, width)) for width in (64, 32, 32)]
+    read = [b.op("Concat", *read, axis=-1), "", ""] if together else read
     past = [b.const(b.rng.normal(size=(2, 2, before, 16))) for _ in range(2)]
     lengths, total = b.const(np.full(2, before + new - 1, np.int32)), b.const(np.array([before + new], np.int32))
     tables = [b.const(f(np.outer(np.arange(11), 0.8 ** np.arange(8)))) for f in (np.cos, np.sin)]
     settings = {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1, "domain": MS}
-    made, keys, _ = b.op("GroupQueryAttention", q, k, v, *past, lengths, total, *tables, outputs=3, **settings)
+    made, keys, _ = b.op("GroupQueryAttention", *read, *past, lengths, total, *tables, outputs=3, **settings)
     summed = b.op("ReduceSum", b.op("Sin", keys), b.ints(2, 3), keepdims=0)
     return b.op("Concat", b.op("ReduceSum", made, b.ints(1), keepdims=0), summed, axis=1)
 
@@ -169,6 +170,7 @@ FUSED = {
     "MultiHeadAttention": apart,
     "GroupQueryAttention": grouped,
     "GroupQueryAttention, later": partial(grouped, before=2),
+    "GroupQueryAttention, together": partial(grouped, together=True),
     "FusedGemm": lambda b, x: b.op("FusedGemm", x, b.weight(5, 7), transB=1, alpha=0.5, activation="Tanh", domain=MS),
     "FusedMatMul": lambda b, x: b.op("FusedMatMul", x, b.weight(7, 7), transB=1, alpha=0.5, domain=MS),
     "BiasGelu": lambda b, x: b.op("BiasGelu", x, b.vector(7), domain=MS),
@@ -185,7 +187,7 @@ FUSED = {
 }
 
 
-_GROUPED = dict.fromkeys(("GroupQueryAttention", "GroupQueryAttention, later"), ("N", 66))
+_GROUPED = {op: ("N", 66) for op in FUSED if op.startswith("GroupQuery")}
 WIDTHS = {"FusedGemm": ("N", 5), "Attention": ("N", 3, 10), "MultiHeadAttention": ("N", 3, 10), **_GROUPED}
 
 
