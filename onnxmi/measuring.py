@@ -119,7 +119,8 @@ def sensitivities_of(
     """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
     model, how = analysis.model, capture_options(options)
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    return measure_sensitivities(model, asked_about(analysis, layers), data, samples, how, masks, progress)
+    asked = {linear.key for linear in asked_about(analysis, layers)}
+    return measure_sensitivities(model, asked_about(analysis, None), data, samples, how, masks, progress, asked)
 
 
 def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Linear, ...]:

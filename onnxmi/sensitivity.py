@@ -8,7 +8,7 @@ product with random signs has ``E[g g'] = J'J`` (Hutchinson 1990). Nothing is tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
@@ -59,8 +59,8 @@ class _Way:
     masks: tuple[str, ...]
 
     @staticmethod
-    def of(model: Model, linears: Sequence[Linear], masks: Sequence[str]) -> _Way:
-        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in _within(SUMS, linears)}
+    def of(model: Model, linears: Iterable[Linear], masks: Sequence[str]) -> _Way:
+        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears}
         backward = Backward(model.graph, frozenset(name for names in made.values() for name in names))
         known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
         return _Way(backward, known, tuple(info.name for info in model.graph.outputs), tuple(masks))
@@ -88,18 +88,22 @@ def measure_sensitivities(
     options: CaptureOptions,
     masks: Sequence[str] = (),
     progress: Progress = silent,
+    asked: Collection[str] | None = None,
 ) -> dict[str, Sensitivity]:
     """Go back from the outputs on some of the samples, drawn by content.
 
     Parameters
     ----------
     linears : sequence of Linear
-        Whose results are asked about.
+        All whose results could be asked about; they share `SUMS`.
     options : CaptureOptions
         The seed, the threads, and the memory that inner tensors may take at once where one sample does not take more;
         `LIVE` at most.
     masks : sequence of str
         Inputs that are zero at padding, which no output there counts for.
+    asked : collection of str, optional
+        Keys of those whose results are asked about; all where nothing is said. It has no say in who is left out: what
+        is measured of one does not depend on who else is asked about.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def measure_sensitivities(
         `SUMS` together, that are fused with more than an activation, or from which some path to an output leads
         through an operator with no rule; all, where an operator turned out to do what its rule does not know.
     """
-    way = _Way.of(model, linears, masks)
+    way = _Way.of(model, (one for one in _within(SUMS, linears) if asked is None or one.key in asked), masks)
     drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}

@@ -94,6 +94,19 @@ def test_the_widest_are_left_out_where_all_take_too_much(monkeypatch: pytest.Mon
     assert found["above"] is not None
 
 
+def test_who_is_left_out_does_not_depend_on_who_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto, _ = two_layers(3)
+    analysis, arrays = analyse(proto), {"x": RNG.normal(size=(11, 7)).astype(np.float32)}
+    below = [linear.key for linear in analysis.linears if linear.label == "below"]
+    ask = partial(
+        measure_sensitivities, analysis.model, analysis.linears, as_calibration(arrays, analysis.model),
+        np.arange(11), CaptureOptions(threads=1),
+    )  # fmt: skip
+    assert list(ask(asked=below)) == below
+    monkeypatch.setattr(sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
+    assert not ask(asked=below)
+
+
 def test_what_lies_before_an_operator_with_no_rule_is_not_known() -> None:
     b = Build(seed=2)
     first = b.op("Gemm", b.input("N", 7), b.weight(7, 5), name="first")
