@@ -138,7 +138,9 @@ def ablations(
 
 
 @main.command()
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw accuracy by sparsity, as SVG or PNG.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Also draw accuracy by sparsity and by speed-up, as SVG or PNG."
+)
 @click.pass_obj
 def tables(results: Path, plot: Path | None) -> None:
     """Print what was found as Markdown."""
@@ -156,7 +158,7 @@ def tables(results: Path, plot: Path | None) -> None:
         click.echo(f"## {name}\n")
         click.echo("\n".join(maker(found[name])))
     if plot is not None:
-        shown.plot(found["free"], plot)
+        shown.plot(found["free"], speeds, plot)
 
 
 if __name__ == "__main__":

@@ -426,3 +426,41 @@ def test_the_best_rate_has_a_worse_one_on_both_sides_or_is_at_the_ladders_end(pe
 
     assert best_rate((1e-4, 3e-4), held_at) == peak
     assert len(asked) == len(set(asked)) == tried
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("magnitude, zeroed over the whole model", "zeroed"),
+        ("zeroed, repaired step by step", "zeroed"),
+        ("wanda, per output", "zeroed"),
+        ("joint", "cut, every layer alike"),
+        ("joint MI, cut and repaired", "cut, every layer alike"),
+        ("magnitude, allocated and repaired", "cut, sizes allocated"),
+    ],
+)
+def test_the_time_of_a_model_is_that_of_its_shapes(method: str, kind: str) -> None:
+    from trials.speed import KINDS
+    from trials.tables import kind_of
+
+    assert kind_of(method) == kind
+    assert kind in KINDS
+
+
+def test_a_table_shows_means_ranges_over_seeds_and_how_fast_each_kind_is() -> None:
+    from trials.tables import by_kind, free_tables
+
+    same = {"model": "m", "samples": None, "sparsity": 0.5, "dense": 0.9, "bytes": 2_000_000, "gzip": 1_000_000}
+    rows = [
+        same | {"method": "joint", "repair": True, "seed": seed, "accuracy": 0.80 + 0.02 * seed, "agreement": 0.9}
+        for seed in (0, 1)
+    ]
+    rows.append(same | {"method": "joint", "repair": False, "seed": 0, "accuracy": 0.5, "agreement": 0.6})
+    speeds = by_kind(
+        [{"model": "m", "kind": "cut, every layer alike", "sparsity": 0.5, "speedup": 2.0, "low": 1.9, "high": 2.1}]
+    )
+    text = "\n".join(free_tables(rows, speeds))
+    assert "| joint | yes | 0.810 / 0.900 (0.800 to 0.820) |" in text
+    assert "| joint | no | 0.500 / 0.600 |" in text
+    assert "| cut, every layer alike | x 2.00 [1.90, 2.10]; 2.00, 1.00 |" in text
+    assert "| zeroed | - |" in text

@@ -129,11 +129,14 @@ def tuned_tables(rows: Iterable[Row], speeds: Speeds) -> Iterator[str]:
         yield from table(head, lines)
 
 
+ZEROED = ("zeroed", "sparsegpt", "per matrix", "whole model", "per output", "movement")
+
+
 def kind_of(method: str) -> str:
-    """What the time of a trained model is that of."""
-    if "cut" in method:
-        return "cut, every layer alike"
-    return "cut, sizes allocated" if "allocated" in method else "zeroed"
+    """What the time of a model is that of, by the name of what made it."""
+    if any(word in method for word in ZEROED):
+        return "zeroed"
+    return "cut, sizes allocated" if "allocated" in method else "cut, every layer alike"
 
 
 def _rates(rows: Sequence[Row], sparsity: float) -> str:
@@ -190,8 +193,8 @@ def ablation_tables(rows: Iterable[Row]) -> Iterator[str]:
 
 # (method, repair) -> name and style; colours that stay apart for most readers (Okabe and Ito)
 DRAWN = {
-    ("magnitude, whole model", False): ("magnitude, zeroed", "#999999", "o", ":"),
-    ("sparsegpt, per block", True): ("SparseGPT, zeroed and repaired", "#999999", "o", "-"),
+    ("magnitude, whole model", False): ("magnitude, zeroed, whole model", "#999999", "o", ":"),
+    ("sparsegpt, per block", True): ("SparseGPT, repaired in one pass", "#999999", "o", "-"),
     ("zeroed, repaired step by step", True): ("zeroed, repaired step by step", "#000000", "o", "-"),
     ("magnitude", False): ("magnitude, cut", "#D55E00", "s", ":"),
     ("magnitude", True): ("magnitude, cut and repaired", "#D55E00", "s", "-"),
@@ -205,8 +208,8 @@ DRAWN = {
 LOWEST = 0.12  # accuracy below the dense model's that is still drawn: what falls further is of no use
 
 
-def plot(rows: Sequence[Row], target: Path) -> None:
-    """Accuracy by sparsity, a panel a model; the dashed line is the dense model, lines that leave below are lost."""
+def plot(rows: Sequence[Row], speeds: Speeds, target: Path) -> None:
+    """Accuracy by sparsity and, below, by speed-up; a column a model; lines that leave a panel below are lost."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -214,18 +217,24 @@ def plot(rows: Sequence[Row], target: Path) -> None:
 
     models = _grouped(rows, lambda r: r["model"])
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "claims"})  # small, and the same bytes again
-    size = (3.2 * len(models), 3.4)
-    figure, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
-    for axis, (model, found) in zip(axes[0], models.items(), strict=True):
-        axis.axhline(found[0]["dense"], color="black", linewidth=0.8, linestyle="--")
+    size = (3.2 * len(models), 6.0)
+    figure, axes = plt.subplots(2, len(models), figsize=size, layout="constrained", squeeze=False, sharey="col")
+    for column, (model, found) in zip(axes.T, models.items(), strict=True):
+        for axis in column:
+            axis.axhline(found[0]["dense"], color="black", linewidth=0.8, linestyle="--")
         for (method, repair), (name, colour, marker, line) in DRAWN.items():
             points = _points([r for r in found if (r["method"], r["repair"]) == (method, repair)])
-            if points:
-                style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
-                axis.plot(*zip(*points, strict=True), label=name, **style)
+            style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
+            timed = [(speeds.get((model, kind_of(method), sparsity)), height) for sparsity, height in points]
+            paced = [(speed["speedup"], height) for speed, height in timed if speed]
+            for axis, drawn in zip(column, (points, paced), strict=True):
+                if drawn:
+                    axis.plot(*zip(*drawn, strict=True), label=name, **style)
         top = found[0]["dense"]
-        axis.set(title=model, xlabel="sparsity", ylim=(top - LOWEST, top + LOWEST / 10))
-    axes[0][0].set_ylabel("accuracy")
+        column[0].set(title=model, xlabel="sparsity", ylim=(top - LOWEST, top + LOWEST / 10))
+        column[1].set(xlabel="times as fast")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("accuracy")
     handles, names = max((axis.get_legend_handles_labels() for axis in axes[0]), key=lambda found: len(found[0]))
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
