@@ -80,6 +80,12 @@ def _lacking(*places: int, **usual: Any) -> Callable[[Node], bool]:
     return lambda node: not any(map(node.operand, places)) and _without(**usual)(node)
 
 
+def _is_plain_grouped(node: Node) -> bool:
+    """Without biases of scores, sinks, windows or another softmax, and no scores put out."""
+    usual = _lacking(10, 11, local_window_size=-1, rotary_interleaved=0, softcap=0.0)(node)
+    return usual and node.attributes.get("smooth_softmax", 0) < 1 and not any(node.outputs[3:])
+
+
 def _adds(node: Node) -> bool:
     return node.attributes.get("reduction", "none") in ("none", "add")
 
@@ -94,7 +100,7 @@ _KNOWN: Mapping[str, Callable[[Node], bool]] = {
     "ConvTranspose": lambda node: _without(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes,
     "Einsum": every_letter_comes_back,
     "FusedMatMul": _without(transBatchA=0, transBatchB=0),
-    "GroupQueryAttention": _lacking(10, 11, local_window_size=-1, rotary_interleaved=0, smooth_softmax=0, softcap=0.0),
+    "GroupQueryAttention": _is_plain_grouped,
     "LpNormalization": _without(p=2),
     "MultiHeadAttention": _lacking(6, 7, 8, 9),
     "Resize": is_known,

@@ -75,7 +75,7 @@ def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: 
 
 def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Study) -> None:
     from trials.sparsity import uniform_at
-    from trials.structured import allocated_cut, priced, with_options
+    from trials.structured import Priced, allocated_cut, with_options
 
     from onnxmi.capture import silent
     from onnxmi.cost import parameters
@@ -85,7 +85,7 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Stu
 
     measured = replace(study, measured=measure_study(study, None, True, silent))
     measured = with_options(measured, repair=False)
-    proto, reached = allocated_cut(measured, 0.5, priced(measured))
+    proto, reached = allocated_cut(measured, 0.5, Priced().of(measured))
     assert parameters(Graph(proto)) <= parameters(Graph(plain(study, uniform_at(study, 0.5))))
     assert 0.3 < reached < 1.0
 

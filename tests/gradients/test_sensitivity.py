@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -163,7 +164,7 @@ def apart(b: Build, x: str) -> str:
     return b.op("MultiHeadAttention", q, k, v, b.vector(22), lengths, bias, num_heads=2, scale=0.9, domain=MS)
 
 
-def grouped(b: Build, x: str, before: int = 0, together: bool = False) -> str:
+def grouped(b: Build, x: str, before: int = 0, together: bool = False, **more: Any) -> str:
     """Four heads of queries to two of keys; one new position where some were before. Keys count beside the output."""
     new = 1 if before else 3
     x = b.op("ReduceSum", x, b.ints(1)) if before else x
@@ -172,7 +173,7 @@ def grouped(b: Build, x: str, before: int = 0, together: bool = False) -> str:
     past = [b.const(b.rng.normal(size=(2, 2, before, 16))) for _ in range(2)]
     lengths, total = b.const(np.full(2, before + new - 1, np.int32)), b.const(np.array([before + new], np.int32))
     tables = [b.const(f(np.outer(np.arange(11), 0.8 ** np.arange(8)))) for f in (np.cos, np.sin)]
-    settings = {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1, "domain": MS}
+    settings = {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1, "domain": MS, **more}
     made, keys, _ = b.op("GroupQueryAttention", *read, *past, lengths, total, *tables, outputs=3, **settings)
     summed = b.op("ReduceSum", b.op("Sin", keys), b.ints(2, 3), keepdims=0)
     return b.op("Concat", b.op("ReduceSum", made, b.ints(1), keepdims=0), summed, axis=1)
@@ -222,6 +223,14 @@ def test_fused_operators_against_differences(op: str) -> None:
     ahead, behind = (session.run({x: at + sign * np.float32(1e-2) * way})[output] for sign in (1, -1))
     expected = float((upper.astype(np.float64) * (ahead - behind)).sum()) / 2e-2
     assert float((gradient * way).sum()) == pytest.approx(expected, rel=5e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("setting", [{"local_window_size": 2}, {"softcap": 0.5}, {"smooth_softmax": 1}])
+def test_settings_of_a_decoders_attention_that_are_not_known_end_the_way(setting: dict[str, Any]) -> None:
+    b = Build(seed=5)
+    x = b.input("N", 3, 7)
+    proto = b.proto(grouped(b, b.op("Identity", x), **setting), dims=[("N", 66)])
+    assert not Backward(Graph(proto), frozenset({x})).reached
 
 
 def test_another_attention_than_is_known_is_not_differentiated() -> None:

@@ -9,12 +9,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.scoring import UNMEASURED
-from onnxmi.search import Prices
 from onnxmi.study import Study
 from trials.cases import Case, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt
-from trials.structured import allocated_cut, priced, uniform_cut, with_options
+from trials.structured import Priced, allocated_cut, uniform_cut, with_options
 from trials.zeroing import ZEROINGS, share_of_zeros, with_values, zeroed
 
 STRUCTURED = (
@@ -48,7 +47,7 @@ class Free:
     def __init__(self, case: Case, records: Records) -> None:
         self._case, self._records = case, records
         self._studies: dict[tuple[int, str], Study] = {}
-        self._prices: dict[tuple[int, str], Prices] = {}
+        self._prices = Priced()
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], only: Sequence[str] = ()) -> None:
         for seed in seeds:
@@ -81,7 +80,7 @@ class Free:
             return self._judged(proto, share_of_zeros(study, proto))
         if method in ALLOCATED:
             study = with_options(self._study(key["seed"], "gaussian"), score=ALLOCATED[method])
-            return self._judged(*allocated_cut(study, sparsity, self._priced(study, key["seed"])))
+            return self._judged(*allocated_cut(study, sparsity, self._prices.of(study)))
         score, _, estimator = method.partition("/")
         study = self._study(key["seed"], estimator := estimator or "gaussian")
         study = with_options(study, score=score, estimator=estimator, repair=key["repair"])
@@ -94,12 +93,6 @@ class Free:
             score = "pairwise" if estimator == "binned" else "joint"
             self._studies[seed, estimator] = self._case.study(seed, score=score, estimator=estimator)
         return self._studies[seed, estimator]
-
-    def _priced(self, study: Study, seed: int) -> Prices:
-        key = seed, study.options.score
-        if key not in self._prices:
-            self._prices[key] = priced(study)
-        return self._prices[key]
 
     def _judged(self, proto: onnx.ModelProto, sparsity: float) -> Row:
         return {"reached": sparsity} | self._case.judge.quality(proto) | sizes(proto)

@@ -12,7 +12,7 @@ from onnxmi.study import Study
 from trials.cases import Case
 from trials.records import Records, Row
 from trials.sparsity import uniform_at
-from trials.structured import allocated_cut, priced
+from trials.structured import Priced, allocated_cut
 from trials.zeroing import by_matrix, zeroed
 
 TURNS, SECONDS = 2000, 60.0  # at most
@@ -51,7 +51,7 @@ def _models(study: Study, sparsities: Sequence[float]) -> Iterator[onnx.ModelPro
         yield zeroed(study.source.proto, by_matrix(study, sparsity))
     for sparsity in sparsities:
         yield plain(study, uniform_at(study, sparsity))
-    prices = priced(study)
+    prices = Priced().of(study)
     for sparsity in sparsities:
         yield allocated_cut(study, sparsity, prices)[0]
 

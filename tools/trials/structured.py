@@ -28,9 +28,17 @@ def uniform_cut(study: Study, sparsity: float) -> Cut:
     return carry_out(study, choose(study, counts)).proto, sparsity_of(study, counts)
 
 
-def priced(study: Study) -> Prices:
-    """What each size of each layer does to the outputs: the same whatever the sparsity."""
-    return price(with_options(study, keep=None), {"params"})
+class Priced:
+    """What each size of each layer does to the outputs: measured once for a seed and a score, whatever the sparsity."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str], Prices] = {}
+
+    def of(self, study: Study) -> Prices:
+        key = study.options.seed, study.options.score
+        if key not in self._found:
+            self._found[key] = price(with_options(study, keep=None), {"params"})
+        return self._found[key]
 
 
 def allocated_cut(study: Study, sparsity: float, prices: Prices) -> Cut:

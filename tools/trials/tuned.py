@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from onnxmi.search import Prices
 from onnxmi.study import Study
 from trials.cases import Case, sizes
 from trials.datasets import Samples
@@ -18,7 +17,7 @@ from trials.masks import Kept, Masker
 from trials.records import Records, Row
 from trials.sparsity import shares_of, uniform_at
 from trials.stepwise import repaired_zeros
-from trials.structured import Cut, allocated_cut, priced, uniform_cut, with_options
+from trials.structured import Cut, Priced, allocated_cut, uniform_cut, with_options
 from trials.training import Budget, accuracy, train
 from trials.twin import Twin, written_back
 from trials.zeroing import share_of_zeros, with_values
@@ -51,21 +50,12 @@ METHODS: Mapping[str, Method] = {
 
 
 LADDER = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of learning rates
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Steps, and the learning rates that the search for the best begins with."""
-
-    steps: int
-    rates: tuple[float, ...]
-
-
-PLANS: Mapping[str, Plan] = {
-    "fashion-cnn": Plan(300, (1e-3, 3e-4)),
-    "fashion-resnet": Plan(300, (1e-3, 3e-4)),
-    "sst2-minilm": Plan(300, (1e-4, 3e-4)),
+BEGIN: Mapping[str, tuple[float, ...]] = {  # rates that the search for the best begins with
+    "fashion-cnn": (1e-3, 3e-4),
+    "fashion-resnet": (1e-3, 3e-4),
+    "sst2-minilm": (1e-4, 3e-4),
 }
+STEPS = 300
 
 
 def best_rate(begin: Sequence[float], held_at: Callable[[float], float]) -> float:
@@ -91,9 +81,9 @@ class Tuned:
         rates: Sequence[float] = (),
     ) -> None:
         self._case, self._data, self._records = case, data, records
-        self._steps, self._rates = steps or PLANS[case.name].steps, rates
+        self._steps, self._rates = steps or STEPS, rates
         self._studies: dict[int, Study] = {}
-        self._prices: dict[tuple[int, str], Prices] = {}
+        self._prices = Priced()
         self._starts: dict[tuple[Method, float, int], Cut] = {}
         torch.set_num_threads(1)
 
@@ -103,7 +93,7 @@ class Tuned:
         for sparsity in sparsities:
             for method in methods:
                 ensured = partial(self._ensured, parts, method, sparsity)
-                begin = PLANS[self._case.name].rates
+                begin = BEGIN[self._case.name]
                 rates = self._rates or [best_rate(begin, lambda rate, make=ensured: make(seeds[0], rate)["held"])]
                 for seed in seeds:
                     for rate in rates:
@@ -161,14 +151,8 @@ class Tuned:
             return with_values(study.model.proto, values), sparsity
         study = with_options(study, score=method.score, repair=method.repair)
         if method.allocated:
-            return allocated_cut(study, sparsity, self._priced(study, seed))
+            return allocated_cut(study, sparsity, self._prices.of(study))
         return uniform_cut(study, sparsity)
-
-    def _priced(self, study: Study, seed: int) -> Prices:
-        key = seed, study.options.score
-        if key not in self._prices:
-            self._prices[key] = priced(study)
-        return self._prices[key]
 
     def _study(self, seed: int) -> Study:
         if seed not in self._studies:
