@@ -1,6 +1,7 @@
 """Does pruning by mutual information keep what it claims? Every method side by side, at equal sparsity.
 
     python tools/claims.py free DIR     without training: zeroing and cutting, each score, with and without repair
+                                        (the last row needs torch)
     python tools/claims.py speed DIR    how fast zeroed and cut models are
     python tools/claims.py tuned DIR    with the same short fine-tuning for all (needs torch)
     python tools/claims.py ablations DIR

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import click
 import onnx
 from numpy.typing import NDArray
 
@@ -25,18 +26,23 @@ STRUCTURED = (
     ("variance", "gaussian"),
     ("random", "gaussian"),
 )
+STEPWISE = "zeroed, repaired step by step"
 ALLOCATED = {f"{score}, allocated": score for score in ("joint", "magnitude")}
 
 
 def _stepwise(study: Study, sparsity: float) -> Mapping[str, NDArray[Any]]:
-    from trials.stepwise import repaired_zeros  # the only one that needs torch
-
+    try:
+        from trials.stepwise import repaired_zeros
+    except ImportError as error:
+        raise click.ClickException(
+            f"{STEPWISE!r} needs torch (pip install 'onnxmi[bench]'), other --method do not"
+        ) from error
     return repaired_zeros(study, sparsity)
 
 
 REPAIRED_ZEROS: Mapping[str, Callable[[Study, float], Mapping[str, NDArray[Any]]]] = {
     "sparsegpt, per block": sparsegpt,
-    "zeroed, repaired step by step": _stepwise,
+    STEPWISE: _stepwise,
 }
 SEEDLESS = UNMEASURED - {"random"}  # without repair, such a score gives the same model with any seed
 
@@ -107,7 +113,5 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
     for method in ZEROINGS:
         if seed == 0 or method.startswith("wanda"):
             yield method, False
-    for method in REPAIRED_ZEROS:
-        yield method, True
-    for method in ALLOCATED:
+    for method in (*ALLOCATED, *REPAIRED_ZEROS):
         yield method, True
