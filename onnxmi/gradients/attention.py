@@ -69,12 +69,11 @@ def group_query_attention(call: Call) -> Gradients:
     share = call.x.shape[-1] * heads // (heads + 2 * groups) if together else call.x.shape[-1]
     q = turn(_apart(call.x[..., :share], heads), 1)
     hidden = np.triu(np.ones((new, length), bool), length - new + 1)
-    shared = (np.repeat(part, heads // groups, axis=1) for part in (keys, stored))
-    parts = _through(call, (q, *shared), np.where(hidden, np.float32(-np.inf), np.float32(0)), _together)
-    summed = [part.reshape(len(part), groups, -1, *part.shape[2:]).sum(axis=2) for part in parts[1:]]
-    later = [part if beside is None else part + beside for part, beside in zip(summed, call.upper[1:3], strict=True)]
+    mask = np.where(hidden, np.float32(-np.inf), np.float32(0))
+    queries, *later = _through(call, (q, keys, stored), mask, _together)
+    later = [part if beside is None else part + beside for part, beside in zip(later, call.upper[1:3], strict=True)]
     k, v = (part[:, :, -new:] for part in later)
-    found = [_together(part) for part in (turn(parts[0], -1), turn(k, -1), v)]
+    found = [_together(part) for part in (turn(queries, -1), turn(k, -1), v)]
     return call.only(np.concatenate(found, axis=-1)) if together else found
 
 
@@ -106,20 +105,17 @@ def attention(call: Call) -> Gradients:
     values = [call.values(name) for name in call.node.inputs[:3]]
     counts = [call.get(name, 0) for name in ("q_num_heads", "kv_num_heads", "kv_num_heads")]
     q, k, v = (x if x.ndim == 4 else _apart(x, count) for x, count in zip(values, counts, strict=True))
-    group = q.shape[1] // k.shape[1]
-    shared = (np.repeat(x, group, axis=1) for x in (k, v))
     arrange = _together if values[0].ndim == 3 else np.asarray
-    parts = _through(call, (q, *shared), _mask(call, call.operand(3), k.shape[-2], "is_causal"), arrange)
-    back = zip(parts, (q, k, v), strict=True)
-    summed = [part.reshape(*x.shape[:2], -1, *x.shape[2:]).sum(axis=2) for part, x in back]
-    return [part if x.ndim == 4 else _together(part) for part, x in zip(summed, values, strict=True)]
+    parts = _through(call, (q, k, v), _mask(call, call.operand(3), k.shape[-2], "is_causal"), arrange)
+    return [part if x.ndim == 4 else _together(part) for part, x in zip(parts, values, strict=True)]
 
 
 def _through(
     call: Call, operands: tuple[Array, ...], mask: Array, arrange: Callable[[Array], Array]
 ) -> tuple[Array, Array, Array]:
-    """Gradients of queries, keys and values, (N, heads, T, D) each."""
-    q, k, v = operands
+    """Gradients of queries, keys and values, (N, heads, T, D) each; heads in a row may share keys and values."""
+    q, *shared = operands
+    k, v = (np.repeat(part, q.shape[1] // part.shape[1], axis=1) for part in shared)
     scale = call.get("scale", 0.0) or q.shape[-1] ** -0.5
     share = _softmax(scale * (q @ k.swapaxes(-1, -2)) + mask)
     result = arrange(share @ v)
@@ -128,7 +124,11 @@ def _through(
     upper = call.g if call.g.ndim == 4 else _apart(call.g, q.shape[1])
     inner = upper @ v.swapaxes(-1, -2)
     scores = scale * share * (inner - (inner * share).sum(axis=-1, keepdims=True))
-    return scores @ k, scores.swapaxes(-1, -2) @ q, share.swapaxes(-1, -2) @ upper
+    back = scores.swapaxes(-1, -2) @ q, share.swapaxes(-1, -2) @ upper
+    keys, stored = (
+        part.reshape(*own.shape[:2], -1, *part.shape[2:]).sum(axis=2) for part, own in zip(back, shared, strict=True)
+    )
+    return scores @ k, keys, stored
 
 
 def _apart(rows: Array, heads: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration, load_calibration
-from onnxmi.latency import RELOAD, measure
+from onnxmi.latency import RELOAD, Latency, measure
 from onnxmi.measuring import measure_statistics
 from onnxmi.model import Model, load
 from onnxmi.options import PruneOptions
@@ -26,6 +27,7 @@ from trials.datasets import Samples, stacked, training_set
 # What of each model is cut; the kinds that a prune without --cut takes, where nothing is said.
 CUTS: dict[str, tuple[str, ...]] = {"sst2-minilm": ("heads", "ffn")}
 BATCH = 32
+TURNS = 2000  # of timed models, at most
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,14 @@ class Judge:
         feeds = self.data.one_run(rest)
         return feeds if self.data.padding is None else self.data.padding.trimmed(feeds, rest[:1])
 
+    def times(self, protos: Sequence[onnx.ModelProto], seconds: float) -> Sequence[Latency]:
+        """Times of one sample on one thread, model by model in turn, until they are known to 1 % or the time is up."""
+        limits = {"seconds": seconds, "runs": TURNS, "precision": 0.01, "reload": RELOAD}
+        return measure(protos, self.one(), threads=1, clock="cpu", **limits)  # type: ignore[arg-type]
+
     def latency(self, proto: onnx.ModelProto, seconds: float = 10.0) -> dict[str, float]:
-        """Times of one sample on one thread, in turn with the dense model."""
-        limits = {"seconds": seconds, "runs": 2000, "precision": 0.01, "reload": RELOAD}
-        was, now = measure((self.proto, proto), self.one(), threads=1, clock="cpu", **limits)  # type: ignore[arg-type]
+        """How fast, in turn with the dense model."""
+        was, now = self.times((self.proto, proto), seconds)
         return {"ms": now.median, "speedup": now.speedup_over(was)}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxmi.linear import weight_array, weight_matrix
 from onnxmi.study import Study
-from trials.sparsity import prunable, shares_of, uniform_at
+from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]
 BLOCK, DAMPING = 128, 0.01  # the authors' values
@@ -23,7 +23,7 @@ def sparsegpt(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
     """New values of the prunable matrices and of their biases, by name."""
     values: dict[str, NDArray[Any]] = {}
     measured, graph = study.measured.fit, study.model.graph
-    shares = shares_of(study, uniform_at(study, sparsity))
+    shares = shares_at(study, sparsity)
     for name, linear in prunable(study).items():
         array = graph.constant(name)
         before = weight_matrix(linear, array)

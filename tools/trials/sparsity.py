@@ -59,6 +59,11 @@ def uniform_at(study: Study, sparsity: float) -> dict[int, int]:
     return uniform(study.layers, keep)
 
 
+def shares_at(study: Study, sparsity: float) -> dict[str, float]:
+    """What the uniform cut at a sparsity takes of each prunable matrix."""
+    return shares_of(study, uniform_at(study, sparsity))
+
+
 def nearest(sparsity_at: Callable[[float], float], wanted: float) -> float:
     """The share to keep whose sparsity, which falls with it, is nearest to the one wanted."""
     low, high = 0.0, 1.0

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 
-from onnxmi.latency import RELOAD, Latency, measure
+from onnxmi.latency import Latency
 from onnxmi.search import plain
 from onnxmi.study import Study
 from trials.cases import Case
+from trials.kinds import CONTROL, KINDS
 from trials.records import Records, Row
 from trials.sparsity import uniform_at
 from trials.structured import Priced, allocated_cut
 from trials.zeroing import by_matrix, zeroed
 
-TURNS, SECONDS = 2000, 60.0  # at most
-CONTROL = "dense, again"
-KINDS = ("zeroed", "cut, every layer alike", "cut, sizes allocated")
+SECONDS = 60.0  # at most
 
 
 class Speed:
@@ -32,18 +31,12 @@ class Speed:
             return
         study = self._case.study(0)
         dense = study.source.proto
-        times = self._times([dense, dense, *_models(study, sparsities)])
+        times = self._case.judge.times([dense, dense, *_models(study, sparsities)], SECONDS)
         for key, found in zip(keys, times[1:], strict=True):
             self._records.ensure(key, lambda f=found: _compared(f, times[0]))
 
     def _key(self, kind: str, sparsity: float) -> Row:
         return {"model": self._case.name, "kind": kind, "sparsity": sparsity}
-
-    def _times(self, protos: Sequence[onnx.ModelProto]) -> Sequence[Latency]:
-        feeds = self._case.judge.one()
-        return measure(
-            protos, feeds, threads=1, clock="cpu", runs=TURNS, seconds=SECONDS, precision=0.01, reload=RELOAD
-        )
 
 
 def _models(study: Study, sparsities: Sequence[float]) -> Iterator[onnx.ModelProto]:

@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
+from onnxmi.linear import Linear
 from onnxmi.study import Study
+from trials.cases import BATCH
 from trials.refit import DAMPING, refitted
-from trials.sparsity import prunable, shares_of, uniform_at
+from trials.sparsity import prunable, shares_at
 from trials.twin import Twin, written_back
 
 Floats = NDArray[np.float64]
 Known = dict[str, Any]
-BATCH = 32
 ROWS_PER_INPUT, LEAST_ROWS = 8, 4096  # positions that a convolution is fitted to; a dense layer takes all
 
 
 def repaired_zeros(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
     """New values of the prunable matrices and of their biases, by name."""
     proto, linears = study.model.proto, prunable(study)
-    shares = shares_of(study, uniform_at(study, sparsity))
+    shares = shares_at(study, sparsity)
+    biases = {name: _stored_bias(linear) for name, linear in linears.items()}
     dense, sparse = Twin(proto), Twin(proto)
     names = [info.name for info in proto.graph.input]
     batches = [
@@ -42,16 +44,17 @@ def repaired_zeros(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
         walks[0].advance(index)
         weight = node.input[1] if len(node.input) > 1 else ""
         if weight in linears:
-            bias = linears[weight].biases[0]
-            stored = None if bias is None or bias.stored is None else bias.stored.name
-            rows = _rows(node, walks, dense, rng)
-            _refit(sparse, weight, stored, shares[weight], rows, free=bias is not None)
+            _refit(sparse, weight, biases[weight], shares[weight], _rows(node, walks, dense, rng))
         walks[1].advance(index)
         for walk in walks:
             walk.forget(index)
     made = {t.name: numpy_helper.to_array(t) for t in written_back(proto, sparse).graph.initializer}
-    biases = (linear.biases[0] for linear in linears.values())
-    return {n: made[n] for n in (*linears, *(b.stored.name for b in biases if b is not None and b.stored is not None))}
+    return {name: made[name] for name in (*linears, *filter(None, biases.values()))}
+
+
+def _stored_bias(linear: Linear) -> str | None:
+    bias = linear.biases[0]
+    return None if bias is None or bias.stored is None else bias.stored.name
 
 
 class _Walk:
@@ -100,7 +103,7 @@ def _positions(module: Any, x: Tensor, y: Tensor, each: int, rng: np.random.Gene
     )
 
 
-def _refit(sparse: Twin, weight: str, bias: str | None, share: float, rows: tuple[Floats, Floats], free: bool) -> None:
+def _refit(sparse: Twin, weight: str, bias: str | None, share: float, rows: tuple[Floats, Floats]) -> None:
     """Fit, zero and fit again one matrix of the model with zeros, and the bias behind it."""
     inputs, wanted = rows
     parameter = sparse.get_parameter(sparse.places[weight])
@@ -109,7 +112,7 @@ def _refit(sparse: Twin, weight: str, bias: str | None, share: float, rows: tupl
     before = old.reshape(len(old), -1) if conv_or_linear else old.T
     if bias is not None and conv_or_linear:
         wanted = wanted - sparse.get_parameter(sparse.places[bias]).detach().double().numpy()
-    means = [part.mean(axis=0) if free else np.zeros(part.shape[1]) for part in (inputs, wanted)]
+    means = [part.mean(axis=0) if bias is not None else np.zeros(part.shape[1]) for part in (inputs, wanted)]
     inputs, wanted = inputs - means[0], wanted - means[1]
     moments = inputs.T @ inputs / len(inputs)
     ridge = DAMPING * float(np.diagonal(moments).mean()) + 1e-12

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trials.kinds import ALIKE, ALLOCATED, CONTROL, ZEROED, kind_of
+
 Row = dict[str, Any]
 Speeds = Mapping[tuple[str, str, float], Row]
 SHOWN = {True: "yes", False: "no"}
@@ -71,22 +73,18 @@ def _cell(rows: Sequence[Row], sparsity: float) -> str:
     return text if len(found) == 1 else f"{text} ({min(accuracy):.3f} to {max(accuracy):.3f})"
 
 
-KINDS: Mapping[str, Callable[[Row], bool]] = {  # of models whose time and size depend on the sparsity alone
-    "zeroed": lambda r: r["method"] == "magnitude, per matrix",
-    "cut, every layer alike": lambda r: r["method"] == "joint" and r["repair"],
-    "cut, sizes allocated": lambda r: r["method"] == "joint, allocated",
-}
+SHOWN_OF = {ZEROED: ("magnitude, per matrix", False), ALIKE: ("joint", True), ALLOCATED: ("joint, allocated", True)}
 
 
 def _costs(rows: Sequence[Row], speeds: Speeds, sparsities: Sequence[float]) -> Iterator[str]:
     """What does not depend on the score: zeros against cuts."""
     model, lines = rows[0]["model"], []
-    for kind, wanted in KINDS.items():
-        found = [r for r in rows if wanted(r)]
+    for kind, shown in SHOWN_OF.items():
+        found = [r for r in rows if (r["method"], r["repair"]) == shown]
         lines.append(
             (kind, *(_cost([r for r in found if r["sparsity"] == s], speeds.get((model, kind, s))) for s in sparsities))
         )
-    again = speeds.get((model, "dense, again", 0.0))
+    again = speeds.get((model, CONTROL, 0.0))
     control = f"; a copy of the dense model {_speed(again)}" if again else ""
     yield f"Speed-up on one thread, with its interval{control}; size of the file in MB, after gzip:"
     yield ""
@@ -127,16 +125,6 @@ def tuned_tables(rows: Iterable[Row], speeds: Speeds) -> Iterator[str]:
             size = " / ".join(_mean(group, s, "gzip", 1e6, "{:.2f}") for s in sparsities)
             lines.append((method, rates, *(_cell(group, s) for s in sparsities), speed, size))
         yield from table(head, lines)
-
-
-ZEROED = ("zeroed", "sparsegpt", "per matrix", "whole model", "per output", "movement")
-
-
-def kind_of(method: str) -> str:
-    """What the time of a model is that of, by the name of what made it."""
-    if any(word in method for word in ZEROED):
-        return "zeroed"
-    return "cut, sizes allocated" if "allocated" in method else "cut, every layer alike"
 
 
 def _rates(rows: Sequence[Row], sparsity: float) -> str:

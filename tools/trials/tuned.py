@@ -15,7 +15,7 @@ from trials.cases import Case, sizes
 from trials.datasets import Samples
 from trials.masks import Kept, Masker
 from trials.records import Records, Row
-from trials.sparsity import shares_of, uniform_at
+from trials.sparsity import shares_at
 from trials.stepwise import repaired_zeros
 from trials.structured import Cut, Priced, allocated_cut, uniform_cut, with_options
 from trials.training import Budget, accuracy, train
@@ -133,7 +133,7 @@ class Tuned:
         study = self._study(seed)
         if method.score is not None:
             return None
-        shares = shares_of(study, uniform_at(study, sparsity))
+        shares = shares_at(study, sparsity)
         if method.repair:
             return Kept(twin, [twin.places[name] for name in shares])
         return Masker(twin, {twin.places[n]: share for n, share in shares.items()}, method.learned, method.whole)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from onnxmi.linear import weight_array, weight_matrix
 from onnxmi.study import Study
-from trials.sparsity import prunable, shares_of, uniform_at
+from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -31,7 +31,7 @@ def magnitudes(study: Study) -> dict[str, Floats]:
 
 def by_matrix(study: Study, sparsity: float) -> dict[str, Bools]:
     """Magnitude, of each matrix as much as the uniform cut takes of it."""
-    shares = shares_of(study, uniform_at(study, sparsity))
+    shares = shares_at(study, sparsity)
     return {name: largest(scores, shares[name]) for name, scores in magnitudes(study).items()}
 
 
@@ -46,7 +46,7 @@ def by_model(study: Study, sparsity: float) -> dict[str, Bools]:
 def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
     """|w| sqrt(E x**2), compared among the inputs of each output (Sun et al. 2024, arXiv:2306.11695)."""
     masks: dict[str, Bools] = {}
-    measured, shares = study.measured.fit, shares_of(study, uniform_at(study, sparsity))
+    measured, shares = study.measured.fit, shares_at(study, sparsity)
     for name, linear in prunable(study).items():
         array = study.model.graph.constant(name)
         weights = weight_matrix(linear, array)  # (groups, K, M)
@@ -70,7 +70,8 @@ ZEROINGS: Mapping[str, Callable[[Study, float], dict[str, Bools]]] = {
 
 def share_of_zeros(study: Study, proto: onnx.ModelProto) -> float:
     """Of the entries of the prunable matrices of a model that came from the study's."""
-    found = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in prunable(study)]
+    names = prunable(study).keys()
+    found = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in names]
     return 1 - sum(np.count_nonzero(array) for array in found) / sum(array.size for array in found)
 
 
