@@ -1,0 +1,1 @@
+"""What a model's outputs mean, and how far two models' answers are apart."""
