@@ -16,10 +16,10 @@ from operator import add, mul
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.cost import macs_axes, node_macs
 from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Dim, Sum, Term, atoms
-from onnxmi.model import Graph
+from onnxmi.dims.term import Dim, Sum, Term, atoms, stretch
+from onnxmi.macs import RESULT, Axis, Shapes, work_of
+from onnxmi.model import Graph, Node
 
 Floats = NDArray[np.float64]
 Size = int | NDArray[np.int64]
@@ -116,16 +116,30 @@ def _stored(graph: Graph, channels: ChannelGraph) -> Iterable[tuple[int, int, tu
             yield prod(graph.constant_shape(name)), dtype.itemsize, channels.axes.get(name, apart.get(name, ()))
 
 
-def mac_pieces(
-    graph: Graph, channels: ChannelGraph, shapes: Mapping[str, tuple[int, ...]], samples: int
-) -> list[Piece]:
+def mac_pieces(graph: Graph, channels: ChannelGraph, shapes: Shapes, samples: int) -> list[Piece]:
     """Multiply-accumulates of every product and convolution, for one sample of those that gave the shapes."""
-    pieces: list[Piece] = []
-    for node in graph.nodes:
-        macs = node_macs(node, shapes)
-        if macs:
-            pieces.append(Piece(macs / samples, macs_axes(node, channels)))
-    return pieces
+    found = (piece for node in graph.nodes for piece in node_pieces(node, channels, shapes))
+    return [Piece(piece.full / samples, piece.terms) for piece in found]
 
 
-__all__ = ["CostModel", "Counts", "Piece", "byte_pieces", "mac_pieces", "parameter_pieces", "size_under"]
+def node_pieces(node: Node, channels: ChannelGraph, shapes: Shapes, block: int = 1) -> list[Piece]:
+    """Multiply-accumulates of one node, with what each part of them is proportional to."""
+    return [
+        Piece(float(work.macs), tuple(term for axis in work.axes for term in _terms(node, channels, axis)), block)
+        for work in work_of(node, shapes)
+    ]
+
+
+def _terms(node: Node, channels: ChannelGraph, axis: Axis) -> tuple[Term, ...]:
+    """The term of an axis; none where it is not known, and so never cut."""
+    if axis.place >= 0:
+        terms = channels.read(node.index, axis.place, node.inputs[axis.place])
+    else:
+        terms = channels.axes.get(node.outputs[RESULT - axis.place])
+    if not terms:
+        return ()
+    term = terms[axis.axis]
+    return (term,) if axis.part is None else (stretch(term, *axis.part),)
+
+
+__all__ = ["CostModel", "Counts", "Piece", "byte_pieces", "mac_pieces", "node_pieces", "parameter_pieces", "size_under"]

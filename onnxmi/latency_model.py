@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.capture import Progress, silent
-from onnxmi.cost import macs_axes, node_macs
-from onnxmi.cost_model import CostModel, Piece
+from onnxmi.cost_model import CostModel, Piece, node_pieces
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.dims.term import Keeping, Kept
 from onnxmi.latency import measure
 from onnxmi.lenses import CONVOLUTIONS
+from onnxmi.macs import node_macs
 from onnxmi.model import Model, Node
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
@@ -164,7 +164,7 @@ def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Seq
     for node in model.graph.nodes:
         kind = _kind(node, shapes)
         if kind is not None and node_macs(node, shapes):
-            pieces[kind].append(_product_piece(node, graph, shapes))
+            pieces[kind] += _product_pieces(node, graph, shapes)
             pieces[f"results of {node.op}"].append(_element_piece(node, graph, shapes))
         elif kind is not None:
             pieces[kind].append(_element_piece(node, graph, shapes))
@@ -184,9 +184,9 @@ def _kind(node: Node, shapes: Shapes) -> str | None:
     return "slow elements" if node.op in _SLOW else "elements"
 
 
-def _product_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:
+def _product_pieces(node: Node, graph: ChannelGraph, shapes: Shapes) -> list[Piece]:
     block = block_of_processor() if node.op in CONVOLUTIONS and node.attributes.get("group", 1) == 1 else 1
-    return Piece(float(node_macs(node, shapes)), macs_axes(node, graph), block)
+    return node_pieces(node, graph, shapes, block)
 
 
 def _element_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:

@@ -10,7 +10,7 @@ import onnx
 
 from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model
 from onnxmi.branches import find_branches
-from onnxmi.budget import COSTS, Goal, Kind, Trial
+from onnxmi.budget import COSTS, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
 from onnxmi.cost import Cost
 from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
@@ -30,7 +30,7 @@ from onnxmi.scoring import UNMEASURED
 from onnxmi.search import SEARCHED, Found, meet, price, smallest_within
 from onnxmi.select_channels import unscored
 from onnxmi.sizes import kept_count, uniform
-from onnxmi.study import Study, carry_out, choose, measure_study, study_of
+from onnxmi.study import Study, carry_out, choose, measure_study, require_costs, study_of
 from onnxmi.threads import limited
 from onnxmi.trade_off import Curve, Point, trade_off
 from onnxmi.verify import Check, check_equivalence, check_result, check_same, check_shapes, require
@@ -208,6 +208,7 @@ def sweep(
     held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
     study = study_of(source, calibration, options, held_back, split_tables=_splits(options, None))
     _require_work(study, None)
+    require_costs(study, {f"--by {by}": by})
     with limited(options.threads):
         study = replace(study, measured=measure_study(study, stats, True, progress))
         return trade_off(study, price(study, {by}, progress), by, shares, progress)
@@ -243,6 +244,7 @@ def _require_work(study: Study, given: Plan | None) -> None:
         find_branches(study.model, study.analysis.graph, given.keeping(study.analysis.graph))
     elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
         raise NothingToPruneError(_nothing(study))
+    require_costs(study, {option(name): COSTS[name] for name in options.budget.costs})
 
 
 def _nothing(study: Study) -> str:

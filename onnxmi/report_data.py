@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from onnxmi.budget import option
-from onnxmi.cost import hanging, node_macs
+from onnxmi.cost import hanging
 from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.macs import node_macs
 from onnxmi.pipeline import Analysis, Curve, Point, Result
 from onnxmi.version import versions
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 import numpy as np
 import onnx
@@ -14,7 +13,7 @@ from onnxmi.allocate import Limit, Menu, allocate, largest, smallest
 from onnxmi.branches import removable
 from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
-from onnxmi.cost import Cost, all_shapes
+from onnxmi.cost import all_shapes
 from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.errors import CheckError, NothingToPruneError
 from onnxmi.latency_model import plain_cut
@@ -23,7 +22,7 @@ from onnxmi.pricing import price_layers
 from onnxmi.rewrite import rewrite
 from onnxmi.select_channels import rank_channels
 from onnxmi.sizes import candidate_sizes, parse_alignment
-from onnxmi.study import Candidate, Study, carry_out, choose, select_options
+from onnxmi.study import COUNTED, SPELLED, Candidate, Study, carry_out, choose, select_options
 
 Ints = NDArray[np.int64]
 Counts = dict[int, int]
@@ -61,7 +60,8 @@ class Prices:
 
     def least(self, kind: Kind) -> float:
         """Share of a cost that is left at the smallest sizes."""
-        return self.costs[kind].total(smallest(self.menus)) / (self.source[kind] or 1.0)
+        whole = self.source[kind]
+        return self.costs[kind].total(smallest(self.menus)) / whole if whole else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +110,6 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
 
 
-_COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
-    "macs": attrgetter("macs"),
-    "size": attrgetter("size"),
-    "params": attrgetter("parameters"),
-}
-
-
 def _spared(study: Study, kind: Kind) -> float:
     """By what factor the source costs more than the same model without positions that nothing reads."""
     if study.model is study.source:
@@ -124,7 +117,7 @@ def _spared(study: Study, kind: Kind) -> float:
     if kind == "time":
         was, now = study.time(study.model.proto)
         return now.speedup_over(was)
-    return _COUNTED[kind](study.dense_cost) / max(_COUNTED[kind](study.uncut_cost), 1)
+    return COUNTED[kind](study.dense_cost) / max(COUNTED[kind](study.uncut_cost), 1)
 
 
 def _counted(study: Study, kind: Kind) -> CostModel:
@@ -286,7 +279,7 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
     assert chosen is not None
     candidate, lost = chosen
     notes = (
-        () if kind == "time" else (f"the time hardly depends on the layers' sizes: {_SPELLED[kind]} are cut instead",)
+        () if kind == "time" else (f"the time hardly depends on the layers' sizes: {SPELLED[kind]} are cut instead",)
     )
     return Found(candidate, (Goal.of("max_drop", drop, lost),), tuple(search.trials), notes)
 
@@ -298,9 +291,6 @@ def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
         if least <= REDUCIBLE:
             return kind, least
     raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")
-
-
-_SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters"}
 
 
 class _Search:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 import onnx
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxmi.analysis import Analysis, CalibrationLike, analyse, as_calibration
 from onnxmi.batching import batched
+from onnxmi.budget import Kind
 from onnxmi.calibration import Calibration
 from onnxmi.capture import Progress, silent
 from onnxmi.choose_layers import Filter, chosen_layers
@@ -183,6 +186,35 @@ def study_of(
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     deal = deal_samples(data, options.seed, held_back)
     return Study(analysis, data, deal, layers, left_out, nothing_measured(model), options)
+
+
+def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:
+    """Refuse a budget on what the source has nothing of.
+
+    Parameters
+    ----------
+    asked : mapping
+        Option -> the cost that it limits.
+
+    Raises
+    ------
+    UsageError
+        Naming the first of them.
+    """
+    for named, kind in asked.items():
+        if kind in COUNTED and not COUNTED[kind](study.dense_cost):
+            raise UsageError(f"{named}: the model has no {SPELLED[kind]}, so there is nothing to save")
+
+
+SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters", "size": "bytes"}
+"""What is counted, in words."""
+
+COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
+    "macs": attrgetter("macs"),
+    "params": attrgetter("parameters"),
+    "size": attrgetter("size"),
+}
+"""How to read it off a cost; a time is measured."""
 
 
 def measure_study(study: Study, given: Measurement | None, selects: bool, progress: Progress) -> Measurement:

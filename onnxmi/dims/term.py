@@ -86,6 +86,18 @@ def atoms(term: Term) -> Iterator[Dim]:
         yield from atoms(child)
 
 
+def stretch(term: Term, start: int, stop: int) -> Term:
+    """Return the part of a concatenation between two of its borders; the whole term where there is no such part."""
+    parts, end = list[Term](), 0
+    for part in term.parts if isinstance(term, Sum) else ():
+        if start <= end and end + part.size <= stop:
+            parts.append(part)
+        end += part.size
+    if sum(part.size for part in parts) != stop - start:
+        return term
+    return parts[0] if len(parts) == 1 else Sum(tuple(parts))
+
+
 def coordinates(term: Term, atom: int) -> Indices:
     """Index of `atom` at every flat position of the term.
 

@@ -186,8 +186,7 @@ def _grouped_query(site: Site) -> None:
         _place(site, terms, made, what)
     _consume(site, (0, 1))
     _cache(site, [*_optional(site.ins, 3, 4), *_optional(site.outs, 1, 2)], made)
-    if site.attribute("do_rotary", 0):
-        site.freeze([made.qk], "rotates it")
+    site.freeze([made.qk], "rotates it" if site.attribute("do_rotary", 0) else "takes heads of 8, 16, ... channels")
 
 
 def _positions(site: Site, operand: Terms, table: Terms, ids: int) -> None:
