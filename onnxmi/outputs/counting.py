@@ -1,0 +1,49 @@
+"""Which rows of an answer count: neither padding nor samples that only fill a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.outputs.view import View
+
+Array = NDArray[Any]
+Bools = NDArray[np.bool_]
+
+
+def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable[Array]) -> Bools | None:
+    """Return which rows of a batch's tensor count, (rows,) in the order of `column_rows`; None where all do.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the tensor.
+    count : int
+        Samples of the batch that count; a graph with a fixed batch is fed full ones.
+    masks : iterable of (samples, positions) array
+        Inputs that are zero at padding.
+    """
+    counts = np.ones(shape, dtype=np.bool_)
+    axis = view.sample_axis
+    if axis is not None and count < shape[axis]:
+        np.moveaxis(counts, axis, 0)[count:] = False
+    for mask in masks:
+        _leave_out(counts, view, mask)
+    rows = np.moveaxis(counts, view.axes, range(-len(view.axes), 0)).reshape(-1, _columns(shape, view))[:, 0]
+    return None if rows.all() else rows
+
+
+def _columns(shape: tuple[int, ...], view: View) -> int:
+    return int(np.prod([shape[axis] for axis in view.axes], dtype=np.int64))
+
+
+def _leave_out(counts: Bools, view: View, mask: Array) -> None:
+    """Leave out padded positions where the mask's two axes are the tensor's first two, either way round."""
+    if mask.ndim != 2 or counts.ndim < 2 or view.sample_axis not in (0, 1) or {0, 1} & set(view.axes):
+        return
+    told = mask if view.sample_axis == 0 else mask.T
+    if told.shape == counts.shape[:2]:
+        counts &= (told != 0).reshape(*told.shape, *[1] * (counts.ndim - 2))
