@@ -10,6 +10,7 @@ from onnxmi import pipeline, report
 from onnxmi.cli.arguments import JSON, MODEL, OUTPUT
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_external, check_target, default_target
+from onnxmi.cli.verbosity import print_data
 from onnxmi.model import load
 from onnxmi.model.save import save
 from onnxmi.report_data import to_json
@@ -33,6 +34,6 @@ def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
     proto, checks = pipeline.apply(source, plan)
     size = save(proto, target, external=bool(source.externals))
     if as_json:
-        click.echo(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
+        print_data(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
     else:
         click.echo(report.printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))

@@ -12,6 +12,7 @@ from onnxmi.bench import BenchOptions
 from onnxmi.bench import bench as measure_models
 from onnxmi.cli.arguments import CLOCK, JSON
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.progress import progress_bars
 from onnxmi.report_bench import bench_csv, bench_data, show_bench
@@ -81,8 +82,8 @@ def bench(models: tuple[Path, ...], as_json: bool, as_csv: bool, **settings: Any
     with progress_bars() as progress:
         found = measure_models(models, BenchOptions(**settings), progress)
     if as_json:
-        click.echo(to_json(bench_data(found)))
+        print_data(to_json(bench_data(found)))
     elif as_csv:
-        click.echo(bench_csv(found), nl=False)
+        print_data(bench_csv(found), end="")
     else:
         show_bench(Console(), found)

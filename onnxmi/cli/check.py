@@ -16,6 +16,7 @@ from onnxmi.check_config import read_config
 from onnxmi.cli.arguments import CLOCK, JSON, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
+from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate import LIMITS, RULE, Unit, read_quantity
 from onnxmi.junit import junit_xml
@@ -129,7 +130,7 @@ def check(model: Path | None, junit: Path | None, markdown: Path | None, as_json
         report = check_model(model, options, progress)
     _write(report, junit, markdown)
     if as_json:
-        click.echo(to_json(check_data(report)))
+        print_data(to_json(check_data(report)))
     else:
         show_check(Console(), report)
     if not report.passed:

@@ -10,6 +10,7 @@ from rich.console import Console
 from onnxmi import pipeline, report
 from onnxmi.cli.arguments import JSON, MODEL
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.verbosity import print_data
 from onnxmi.report_data import graph_data, to_json
 
 
@@ -20,6 +21,6 @@ def inspect(model: Path, as_json: bool) -> None:
     """Show what can be cut in MODEL, layer by layer, and what cannot and why."""
     analysis = pipeline.analyse(model)
     if as_json:
-        click.echo(to_json(graph_data(analysis)))
+        print_data(to_json(graph_data(analysis)))
     else:
         report.show_graph(Console(), analysis)

@@ -29,6 +29,7 @@ from onnxmi.cli.arguments import (
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_external, check_page, check_target, default_target
 from onnxmi.cli.unchanged import write_unchanged
+from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
@@ -116,7 +117,7 @@ def prune(
         files[page] = html.render(json.loads(found), "this run")
     write_together(files)
     if as_json:
-        click.echo(found)
+        print_data(found)
     else:
         _show(result, files)
 

@@ -11,6 +11,7 @@ from onnxmi import pipeline, report
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, SEED, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
+from onnxmi.cli.verbosity import print_data
 from onnxmi.measurement import Measurement, merge_files, save_measurement
 from onnxmi.progress import progress_bars
 from onnxmi.report_data import to_json
@@ -61,7 +62,7 @@ def _show_measurement(output: Path, measured: Measurement, as_json: bool) -> Non
     fewest, most = measured.fit.rows
     if as_json:
         shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options)}
-        click.echo(to_json({"output": str(output), "bytes": size, **shown}))
+        print_data(to_json({"output": str(output), "bytes": size, **shown}))
         return
     rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"
     click.echo(report.printable(f"wrote {output} ({size:,} bytes): {rows}"))

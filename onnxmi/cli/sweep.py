@@ -30,6 +30,7 @@ from onnxmi.cli.arguments import (
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.targets import check_page, check_target
+from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
@@ -118,7 +119,7 @@ def sweep(
     if files:
         write_together(files)
     if as_json:
-        click.echo(data)
+        print_data(data)
         return
     report_budget.show_curve(Console(), curve)
     for path in files:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from onnxmi import report
+from onnxmi.cli.verbosity import print_data
 from onnxmi.model import Model
 from onnxmi.model.save import Content, contents, write_together
 from onnxmi.plan import Plan
@@ -26,6 +27,6 @@ def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str,
     files[plan_target] = Plan(source.digest, (), {}).to_json().encode()
     write_together(files)
     if as_json:
-        click.echo(to_json({"output": str(target), "plan": str(plan_target), "unchanged": True, "reason": reason}))
+        print_data(to_json({"output": str(target), "plan": str(plan_target), "unchanged": True, "reason": reason}))
     else:
         click.echo(report.printable(f"{reason}\nwrote {target}, the same as the original"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from typing import Any
@@ -15,7 +16,8 @@ from onnxmi.errors import UsageError
 from onnxmi.progress import verbosity
 from onnxmi.version import versions
 
-DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case
+DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case, and alone
+_DATA_GOES_TO = "onnxmi.data"  # where the context keeps the real standard output
 
 QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors, and what --json asks for.")
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Print each stage and when it began, on standard error.")
@@ -37,12 +39,20 @@ def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
             raise UsageError("--quiet and --verbose contradict each other")
         with ExitStack() as stack:
             stack.enter_context(verbosity(verbose - quiet))
-            if quiet and not any(options.get(name) for name in DATA):
+            click.get_current_context().meta[_DATA_GOES_TO] = sys.stdout
+            if quiet:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 stack.enter_context(redirect_stdout(nowhere))
+            elif any(options.get(name) for name in DATA):
+                stack.enter_context(redirect_stdout(sys.stderr))
             return inner(*args, **options)
 
     return callback
+
+
+def print_data(text: str, end: str = "\n") -> None:
+    """Print what was asked for as data, on standard output; whatever else prints there then, goes elsewhere."""
+    click.echo(text + end, nl=False, file=click.get_current_context().meta[_DATA_GOES_TO])
 
 
 def show_versions(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxmi.model.renormalise import Renormalised, spell_out
 
@@ -37,6 +38,11 @@ def with_masks(
     proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised] = ()
 ) -> onnx.ModelProto:
     """Return a copy of the model whose nodes read masked inputs, and whose normalisations leave the masked out."""
+    with G_LOGGER.suppress():  # it warns on standard output, which may be data
+        return _with_masks(proto, masks, renormalised)
+
+
+def _with_masks(proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised]) -> onnx.ModelProto:
     graph = gs.import_onnx(proto)
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
     before: dict[int, list[gs.Node]] = {}  # by identity: comparing nodes is slow
