@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report", "report_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
+    ("outputs",),
     (
         "plan",
         "calibration",

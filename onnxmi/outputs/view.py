@@ -42,6 +42,10 @@ class View:
         In the damage of the whole model.
     why : str
         How that was found out, for people.
+    columns : int
+        Number of columns in the run that was looked at.
+    tentative : bool
+        Whether the kind is a guess that the graph does not settle, such as classes without a Softmax.
     """
 
     name: str
@@ -53,6 +57,8 @@ class View:
     sample_axis: int | None
     weight: float = 1.0
     why: str = ""
+    columns: int = 1
+    tentative: bool = False
 
 
 @dataclass(frozen=True)

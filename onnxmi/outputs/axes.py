@@ -1,0 +1,100 @@
+"""Which axes of a compared tensor are samples, columns and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import atoms
+from onnxmi.model import Graph
+from onnxmi.outputs.columns import Axes, ColumnFinder, axes_by_shape
+from onnxmi.outputs.kinds import Facts
+from onnxmi.outputs.samples import Shape, sample_axis
+from onnxmi.outputs.trace import Leaf
+from onnxmi.probe import Probe
+
+_MATRIX = 2
+
+
+@dataclass(frozen=True, eq=False)
+class AxisFinder:
+    """What tells the axes of compared tensors apart.
+
+    Attributes
+    ----------
+    seen : Probe
+        Shapes on made-up inputs.
+    channels : ChannelGraph
+        What axes are made of.
+    columns : ColumnFinder
+        Which of them are channels of weights.
+    runs : sequence of mappings of str to shape
+        Shapes in runs with different numbers of samples.
+    counts : sequence of int
+        How many samples each has.
+    free_atoms : frozenset of int
+        Atoms of the input axes whose size is not fixed.
+    declared : mapping of str to dims
+        What the file says of the outputs' axes.
+    """
+
+    seen: Probe
+    channels: ChannelGraph
+    columns: ColumnFinder
+    runs: Sequence[Mapping[str, Shape]]
+    counts: Sequence[int]
+    free_atoms: frozenset[int]
+    declared: Mapping[str, tuple[int | str | None, ...]]
+
+    @staticmethod
+    def of(
+        graph: Graph, seen: Probe, channels: ChannelGraph, runs: Sequence[Mapping[str, Shape]], counts: Sequence[int]
+    ) -> AxisFinder:
+        """Prepare for the tensors of a model."""
+        free = frozenset(
+            atom.id
+            for info in graph.inputs
+            for dim, term in zip(info.dims or (), channels.axes.get(info.name, ()), strict=False)
+            if not isinstance(dim, int) or dim <= 0
+            for atom in atoms(term)
+        )
+        declared = {info.name: info.dims or () for info in graph.outputs}
+        return AxisFinder(seen, channels, ColumnFinder.of(graph, channels), runs, counts, free, declared)
+
+    def find(self, output: str, leaf: Leaf) -> tuple[Facts, int | None]:
+        """Return what is known of a tensor, and its axis of samples."""
+        shapes = [run[leaf.tensor] for run in self.runs if leaf.tensor in run]
+        samples = sample_axis(shapes, self.counts) if len(shapes) == len(self.counts) else None
+        shape = shapes[0] if shapes else self.seen.shapes[leaf.tensor]
+        free = self._free(leaf.tensor, [*shapes, self.seen.shapes[leaf.tensor]])
+        if samples is not None:
+            free.discard(samples)
+        declared = {axis for axis in range(len(shape)) if self._is_declared_free(output, leaf.tensor, axis)}
+        columns = self._columns(leaf, free, declared, samples)
+        others = [axis for axis in range(len(shape)) if axis not in columns and axis != samples]
+        free |= declared & set(others)
+        positions = tuple(axis for axis in others if shape[axis] > 1 or axis in free)
+        return Facts(output, leaf, shape, columns, positions, frozenset(free)), samples
+
+    def _free(self, tensor: str, shapes: Sequence[Shape]) -> set[int]:
+        """Axes without a fixed size: of different sizes in different runs, or of an input's axis without one."""
+        terms = self.channels.axes.get(tensor, ())
+        tied = {axis for axis, term in enumerate(terms) if any(atom.id in self.free_atoms for atom in atoms(term))}
+        return tied | {axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if len(set(sizes)) > 1}
+
+    def _is_declared_free(self, output: str, tensor: str, axis: int) -> bool:
+        """Whether the file gives the axis no size, where the tensor has the very shape of the output."""
+        dims = self.declared[output]
+        same = self.seen.shapes.get(output) == self.seen.shapes[tensor]
+        return same and axis < len(dims) and not isinstance(dims[axis], int)
+
+    def _columns(self, leaf: Leaf, free: set[int], declared: set[int], samples: int | None) -> Axes:
+        """Axes of the columns: structure first, then the weights, then the shape; never one without a fixed size."""
+        if leaf.axes is not None and (leaf.link == "softmax" or not free.intersection(leaf.axes)):
+            return leaf.axes
+        taken = free if samples is None else {*free, samples}
+        made = tuple(axis for axis in self.columns(leaf.tensor) if axis not in taken)
+        rank = len(self.seen.shapes[leaf.tensor])
+        # Exporters often name the axis of classes: of two axes the second has columns unless it is seen to vary.
+        return made or axes_by_shape(rank, taken | declared if rank > _MATRIX else taken)

@@ -1,0 +1,218 @@
+"""What kind an output is of: rules over what is known of a compared tensor, the first that fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onnxmi.model import Graph, Node
+from onnxmi.outputs.trace import Axes, Leaf
+from onnxmi.outputs.view import Kind
+
+BOX = 4  # columns of a box: two corners, or a center with a size
+LONG = 1024  # positions from which on a single column is a signal, whatever made it
+VOCABULARY = 1000  # columns from which on numbers at positions are taken for logits of tokens
+_IMAGE = 4  # axes of an image
+
+_EMBEDS = re.compile(r"emb|feat|pool|hidden|latent|repr|vector|code(?!r)|sentence", re.IGNORECASE)
+_SCORES = re.compile(r"logit|score|prob|cls|class|ctc|token|label", re.IGNORECASE)
+_NORMS = frozenset({"LayerNormalization", "LpNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
+_POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "Tanh"})
+_LENGTHS = frozenset({"ReduceL2", "Clip", "Max", "Sqrt", "Expand", "Add", "ReduceSum", "Pow", "Mul"})
+_LINEAR = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
+_THROUGH = 24  # operators that are looked through for what made a tensor
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a compared tensor.
+
+    Attributes
+    ----------
+    output : str
+        The graph output that it stands for.
+    leaf : Leaf
+        How it was found.
+    shape : tuple of int
+        Of one run.
+    columns : tuple of int
+        Axes of the columns.
+    positions : tuple of int
+        Axes of neither samples nor columns that have, or may have, several entries.
+    free : frozenset of int
+        Axes without a fixed size.
+    """
+
+    output: str
+    leaf: Leaf
+    shape: tuple[int, ...]
+    columns: Axes
+    positions: Axes
+    free: frozenset[int]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        width = 1
+        for axis in self.columns:
+            width *= self.shape[axis]
+        return width
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A kind, why, and whether that is a guess."""
+
+    kind: Kind
+    why: str = ""
+    tentative: bool = False
+
+
+Rule = Callable[[Graph, Facts], Verdict | None]
+
+
+def kind_of(graph: Graph, facts: Facts) -> Verdict:
+    """Return the verdict of the first rule that has one."""
+    return next(verdict for rule in _RULES if (verdict := rule(graph, facts)) is not None)
+
+
+def _by_role(_graph: Graph, facts: Facts) -> Verdict | None:
+    role = facts.leaf.role
+    if role == "state":
+        return Verdict("state")
+    return Verdict("detections", role) if role in ("boxes", "scores") else None
+
+
+def _by_link(_graph: Graph, facts: Facts) -> Verdict | None:
+    """Probabilities: of a sample, of the positions of a sequence, or of those of an image."""
+    if facts.leaf.link == "identity" and facts.leaf.role != "classes":
+        return None
+    if facts.leaf.link == "softmax" and facts.free.intersection(facts.columns):
+        return Verdict("values", "shares of a number of places that is not fixed")
+    kinds: tuple[Kind, ...] = ("classes", "sequence", "map")
+    return Verdict(kinds[min(len(facts.positions), 2)])
+
+
+def _vector(graph: Graph, facts: Facts) -> Verdict | None:
+    """Numbers of a sample as a whole."""
+    if facts.positions:
+        return None
+    if facts.width < 2:
+        return Verdict("values")
+    if why := _normalised(graph, facts.leaf.tensor):
+        return Verdict("embedding", why)
+    if _EMBEDS.search(facts.output) and not _SCORES.search(facts.output):
+        return Verdict("embedding", "by its name", tentative=True)
+    if why := _pooled(graph, facts.leaf.tensor):
+        return Verdict("embedding", why)
+    return Verdict("classes", "no softmax: taken for classes if its numbers look like logits", tentative=True)
+
+
+def _series(graph: Graph, facts: Facts) -> Verdict | None:
+    """Numbers at the positions of one axis."""
+    if len(facts.positions) != 1:
+        return None
+    if facts.width < 2:
+        return _single(graph, facts)
+    if _made_by(graph, facts.leaf.tensor, _NORMS, frozenset()) is not None:
+        return Verdict("embedding", "after a normalization")
+    named = _SCORES.search(facts.output)
+    if named or facts.width >= VOCABULARY:
+        why = "by its name" if named else f"{facts.width:,} columns"
+        return Verdict("sequence", f"no softmax: taken for logits ({why})", tentative=True)
+    if _EMBEDS.search(facts.output):
+        return Verdict("embedding", "by its name")
+    return None
+
+
+def _single(graph: Graph, facts: Facts) -> Verdict:
+    """One column along one axis: a signal if it is long or comes from a convolution along it."""
+    made = _made_by(graph, facts.leaf.tensor, _LINEAR, frozenset())
+    windows = made is not None and made.op in ("Conv", "ConvTranspose")
+    if facts.shape[facts.positions[0]] >= LONG or windows:
+        return Verdict("signal", "one column along one axis")
+    return Verdict("values")
+
+
+def _dense(_graph: Graph, facts: Facts) -> Verdict | None:
+    """Numbers at the places of an image."""
+    if len(facts.positions) > 1 and len(facts.shape) >= _IMAGE:
+        return Verdict("map", f"{len(facts.positions)} axes of places")
+    return None
+
+
+def _rest(_graph: Graph, _facts: Facts) -> Verdict:
+    return Verdict("values")
+
+
+_RULES: tuple[Rule, ...] = (_by_role, _by_link, _vector, _series, _dense, _rest)
+
+
+def paired(facts: Sequence[Facts]) -> dict[int, str]:
+    """Find boxes and scores of one detector among compared tensors: four columns beside others at the same places.
+
+    Returns
+    -------
+    dict of int to str
+        Index -> "boxes" or "scores".
+    """
+    found: dict[int, str] = {}
+    for place, boxes in enumerate(facts):
+        if not _may_be_boxes(boxes):
+            continue
+        others = [
+            other
+            for other, scores in enumerate(facts)
+            if other != place and not _may_be_boxes(scores) and _places(scores) == _places(boxes)
+        ]
+        if others:
+            found[place] = "boxes"
+            found.update(dict.fromkeys(others, "scores"))
+    return found
+
+
+def _may_be_boxes(facts: Facts) -> bool:
+    plain = facts.leaf.link != "softmax" and facts.leaf.role in ("", "boxes")
+    return plain and len(facts.positions) == 1 and facts.width == BOX
+
+
+def _places(facts: Facts) -> tuple[int, ...]:
+    return tuple(facts.shape[axis] for axis in facts.positions) if facts.leaf.role != "state" else ()
+
+
+def _made_by(graph: Graph, tensor: str, wanted: frozenset[str], through: frozenset[str]) -> Node | None:
+    """The nearest operator of some kinds behind those that change shapes, add or pick."""
+    node = graph.producers.get(tensor)
+    for _ in range(_THROUGH):
+        if node is None or node.op in wanted:
+            return node
+        if node.op not in _PASSED and node.op not in through:
+            return None
+        reads = [name for name in node.inputs if name in graph.producers and name not in graph.sized]
+        node = graph.producers[reads[0]] if reads else None
+    return None
+
+
+_RESHAPING = frozenset({"Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
+_PICKING = frozenset({"Gather", "Slice", "Split", "Concat", "QuantizeLinear", "DequantizeLinear"})
+_PASSED = _RESHAPING | _PICKING | {"Add", "Sub", "Mul", "Div", "Tanh", "Clip"}
+
+
+def _normalised(graph: Graph, tensor: str) -> str:
+    """Say so if rows are divided by their length."""
+    node = _made_by(graph, tensor, frozenset({"Div", "LpNormalization"}), frozenset())
+    if node is None:
+        return ""
+    if node.op == "LpNormalization":
+        return "divided by its length"
+    length = _made_by(graph, node.operand(1), frozenset({"ReduceL2"}), _LENGTHS)
+    return "divided by its length" if length is not None and length.op == "ReduceL2" else ""
+
+
+def _pooled(graph: Graph, tensor: str) -> str:
+    """Say so if no linear operator comes after the last pooling or normalization."""
+    made = _made_by(graph, tensor, _NORMS | _POOLS | _LINEAR | {"BatchNormalization"}, frozenset({"Relu"}))
+    if made is None or made.op in _LINEAR:
+        return ""
+    return f"no linear operator after the last {made.op}"
