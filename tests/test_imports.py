@@ -157,7 +157,17 @@ def test_outside_of_model_onnx_is_only_the_name_of_its_message_types(module: str
 
 @pytest.mark.parametrize("module", [m for m in SOURCES if within(m, "onnxmi.information")])
 def test_information_knows_numpy_and_itself_alone(module: str) -> None:
-    standard = {"__future__", "collections", "dataclasses", "functools", "math", "typing", "heapq", "itertools"}
+    standard = {
+        "__future__",
+        "collections",
+        "dataclasses",
+        "functools",
+        "math",
+        "typing",
+        "heapq",
+        "itertools",
+        "statistics",
+    }
     for name in imports(module):
         top = name.partition(".")[0]
         assert top in standard | {"numpy"} or within(name, "onnxmi.information"), f"{module} imports {name}"

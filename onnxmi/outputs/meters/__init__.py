@@ -1,0 +1,6 @@
+"""Metrics by the kind of output: what a cut model loses, in figures that people know."""
+
+from onnxmi.outputs.meters.meter import Contributions, Meter, Reading, Subject, take
+from onnxmi.outputs.meters.table import METERS, has_labels_for, meters_for, subjects
+
+__all__ = ["METERS", "Contributions", "Meter", "Reading", "Subject", "has_labels_for", "meters_for", "subjects", "take"]

@@ -1,0 +1,99 @@
+"""Which metrics fit which output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.outputs.meters.classes import ACCURACY, AGREEMENT, AUC, CERTAIN, KL, RANKS, TOP5, meters_of_classes
+from onnxmi.outputs.meters.detections import (
+    BOX_F1,
+    BOX_IOU,
+    BOX_PRECISION,
+    BOX_RECALL,
+    finds_boxes,
+    meters_of_detections,
+)
+from onnxmi.outputs.meters.maps import CELL_F1, CLASS_IOU, IOU, IOU_LOW, meters_of_maps
+from onnxmi.outputs.meters.meter import Meter, Subject, rows_of
+from onnxmi.outputs.meters.numbers import COSINE, EXPLAINED, NEIGHBOR_ORDER, R2, SNR, WORST_R2, meters_of_embeddings
+from onnxmi.outputs.meters.sequences import CHARACTERS, LINES, meters_of_sequences
+from onnxmi.outputs.view import Answers, Kind, Meaning, View
+
+Array = NDArray[Any]
+Choice = Callable[[Subject, Answers, Array | None], tuple[Meter, ...]]
+
+_CHOICES: Mapping[Kind, Choice] = {
+    "classes": meters_of_classes,
+    "values": lambda *_: (WORST_R2, R2),
+    "map": meters_of_maps,
+    "sequence": meters_of_sequences,
+    "detections": meters_of_detections,
+    "embedding": meters_of_embeddings,
+    "signal": lambda *_: (EXPLAINED, SNR),
+    "state": lambda *_: (EXPLAINED,),
+}
+METERS: Mapping[str, Meter] = {
+    meter.name: meter
+    for meter in (
+        *(ACCURACY, AGREEMENT, CERTAIN, TOP5, KL, RANKS, AUC),
+        *(WORST_R2, R2, EXPLAINED, SNR, COSINE, NEIGHBOR_ORDER),
+        *(IOU, IOU_LOW, CELL_F1, CLASS_IOU, CHARACTERS, LINES, BOX_F1, BOX_RECALL, BOX_PRECISION, BOX_IOU),
+    )
+}
+"""All metrics, by name."""
+
+
+def meters_for(subject: Subject, original: Answers, labels: Array | None = None) -> tuple[Meter, ...]:
+    """Return the metrics that fit an output, by its kind and by what the original answers.
+
+    The first one's loss decides whether a model loses more than it may.
+
+    Parameters
+    ----------
+    subject : Subject
+        What is compared.
+    original : Answers
+        The original's.
+    labels : array, optional
+        Used where they are labels of this output.
+    """
+    return _CHOICES[subject.kind](subject, original, labels)
+
+
+def subjects(meaning: Meaning, original: Answers) -> tuple[Subject, ...]:
+    """Return what metrics are taken of: every view that has weight; those of detections together.
+
+    Detections of which no boxes can be read are taken for what their parts look like.
+    """
+    views = [_even(view, original) for view in meaning.views if view.weight > 0 and view.tensor in original.values]
+    group = tuple(view for view in views if view.kind == "detections")
+    outputs = tuple(dict.fromkeys(view.output for view in group))
+    beside = tuple(name for name in meaning.ignored if name in original.values)
+    boxed = next((names for names in (outputs, (*outputs, *beside)) if group and finds_boxes(original, names)), None)
+    found = [subject for view in views if view not in group or boxed is None for subject in _of(view)]
+    if boxed is not None:
+        found.append(Subject(", ".join(outputs), "detections", group, boxed))
+    return tuple(found)
+
+
+def _of(view: View) -> Iterator[Subject]:
+    kind: Kind = view.kind
+    if kind == "detections":
+        kind = "values" if view.link == "identity" else "classes"
+    yield Subject(view.name, kind, (view,))
+
+
+def _even(view: View, original: Answers) -> View:
+    """Return the view with one column where samples have different numbers of them."""
+    widths = {rows.shape[1] for rows in rows_of(view, original)}
+    return view if len(widths) == 1 else replace(view, axes=())
+
+
+def has_labels_for(subject: Subject, original: Answers, labels: Array | None) -> bool:
+    """Whether labels are those of an output."""
+    return labels is not None and any(meter.labels for meter in meters_for(subject, original, np.asarray(labels)))
