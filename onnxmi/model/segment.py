@@ -22,11 +22,13 @@ class Pieces:
         self._proto = proto
         self._graph = Graph(proto)
         self._weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._replaced: set[str] = set()
         self._done: set[int] = set()
 
     def set_weight(self, name: str, value: Array) -> None:
-        """Use another value for a stored tensor from now on."""
+        """Use another value for a stored tensor from now on, whether an initializer or a Constant node holds it."""
         self._weights[name] = numpy_helper.from_array(value, name)
+        self._replaced.add(name)
 
     def result_operand(self, result: str, operand: int) -> str:
         """Return the name of an input of the node that makes a tensor."""
@@ -37,7 +39,8 @@ class Pieces:
         wanted, found = list(tensors), set[int]()
         while wanted:
             name = wanted.pop()
-            node = None if name in given else self._graph.producers.get(name)
+            known = name in given or name in self._replaced
+            node = None if known else self._graph.producers.get(name)
             if node is not None and node.index not in self._done and node.index not in found:
                 found.add(node.index)
                 wanted.extend((*node.inputs, *node.captures))
@@ -72,7 +75,7 @@ class Pieces:
         graph = onnx.helper.make_graph(
             chosen,
             "piece",
-            [_value(name, given[name]) for name in sorted(read) if name in given],
+            [_value(name, given[name]) for name in sorted(read - self._replaced) if name in given],
             [onnx.ValueInfoProto(name=name) for name in sorted(made & wanted)],
             [self._weights[name] for name in sorted(read) if name in self._weights],
         )
