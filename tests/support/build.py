@@ -14,6 +14,7 @@ Array = NDArray[Any]
 Dims = Sequence[int | str | None]
 
 OPSET = 17
+_VERSIONS = {"ai.onnx.ml": 3}
 IR_VERSION = 10  # onnxruntime reads at most 13, and onnx would write 14
 
 
@@ -91,15 +92,30 @@ class Build:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def proto(self, *outputs: str, dims: Sequence[Dims] | None = None, value_info: bool = False) -> onnx.ModelProto:
-        """Finish: the outputs' shapes are inferred where they are not given."""
-        infos = [helper.make_tensor_value_info(name, _elem(self.dtype), None) for name in outputs]
+    def proto(
+        self,
+        *outputs: str | onnx.ValueInfoProto,
+        dims: Sequence[Dims] | None = None,
+        value_info: bool = False,
+        untyped: bool = False,
+    ) -> onnx.ModelProto:
+        """Finish: the outputs' types and shapes are inferred where they are not given.
+
+        What cannot be inferred is a float tensor, or stays without a type.
+        """
+        infos = [onnx.ValueInfoProto(name=one) if isinstance(one, str) else one for one in outputs]
         tensors = [numpy_helper.from_array(value, name) for name, value in self.initializers.items()]
         graph = helper.make_graph(self.nodes, "g", self.inputs, infos, initializer=tensors)
         opsets = [helper.make_opsetid("", self.opset)]
-        opsets += [helper.make_opsetid(domain, 1) for domain in sorted({n.domain for n in self.nodes if n.domain})]
+        opsets += [
+            helper.make_opsetid(domain, _VERSIONS.get(domain, 1))
+            for domain in sorted({n.domain for n in self.nodes if n.domain})
+        ]
         made = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
         inferred = onnx.shape_inference.infer_shapes(made, data_prop=True)
+        for info in inferred.graph.output:
+            if info.type.WhichOneof("value") is None and not untyped:  # made by operators that onnx does not know
+                info.CopyFrom(helper.make_tensor_value_info(info.name, _elem(self.dtype), None))
         del made.graph.output[:]
         made.graph.output.extend(inferred.graph.output)
         for info, given in zip(made.graph.output, dims or (), strict=False):

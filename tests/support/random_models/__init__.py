@@ -23,6 +23,19 @@ from support.random_models.anywhere import (
     split,
     squeezed,
 )
+from support.random_models.attend import decoder_attention, fused_attention, fused_decoder
+from support.random_models.broadcasts import (
+    dueling,
+    gate_of_means,
+    norm_of_positions,
+    own_channels,
+    position_gate,
+    spread_by_length,
+    table_of_positions,
+    tied,
+    unit_gate,
+    unit_residual,
+)
 from support.random_models.dense import (
     attention,
     batch_norm,
@@ -43,6 +56,22 @@ from support.random_models.dense import (
     to_tokens,
     turn,
     turned_gemm,
+)
+from support.random_models.ends import (
+    End,
+    auxiliary,
+    features,
+    joined,
+    labels,
+    largest,
+    listed,
+    mapped,
+    passed,
+    rows_above,
+    scores,
+    stored,
+    stretched,
+    suppressed,
 )
 from support.random_models.images import (
     channels_last,
@@ -68,6 +97,8 @@ from support.random_models.images import (
     twice_conv,
 )
 from support.random_models.maker import GROUPED, Flow, Maker, Step, Steps
+from support.random_models.network import Network
+from support.random_models.rounded import rounded_conv, rounded_linear
 
 
 def _shuffle_or_norm(m: Maker, x: Flow) -> Flow:
@@ -132,6 +163,34 @@ _ALL: dict[str, list[Step]] = {
 }
 STEPS = Steps(_ALL, _SAME, _WIDENING)
 
+_BROADCASTS: list[Step] = [unit_gate, unit_residual, dueling, position_gate, gate_of_means, own_channels]
+_TOKENS: list[Step] = [
+    *(table_of_positions, norm_of_positions, spread_by_length, tied),
+    *(decoder_attention, decoder_attention, decoder_attention, fused_decoder, fused_attention, recurrent),
+]
+_WIDE: dict[str, list[Step]] = {
+    "image": [*_BROADCASTS, rounded_conv],
+    "flat": [*_BROADCASTS, tied, rounded_linear],
+    "tokens": [*_BROADCASTS, *_TOKENS, rounded_linear],
+}
+_WIDE_SAME: dict[str, list[Step]] = {
+    "image": [unit_gate, position_gate, gate_of_means],
+    "flat": [unit_gate, tied],
+    "tokens": [unit_gate, gate_of_means, table_of_positions, norm_of_positions, tied, decoder_attention],
+}
+WIDE = Steps(
+    {kind: steps + _WIDE[kind] * 2 for kind, steps in _ALL.items()},
+    {kind: steps + _WIDE_SAME[kind] for kind, steps in _SAME.items()},
+    {kind: [*steps, rounded_conv if kind == "image" else rounded_linear] for kind, steps in _WIDENING.items()},
+)
+"""What a whole run is tried on, beside what cuts are: broadcasts, decoders, 8 bits, inputs and outputs of their own."""
+
+EARLY: list[End] = [scores, features, labels, scores]
+ENDS: list[End] = [
+    *(scores, scores, scores, scores, joined, features, labels, largest, mapped, listed),
+    *(stored, passed, rows_above, suppressed, stretched),
+]
+
 
 def random_model(rng: random.Random, *, smooth: bool = False, longest: int = 8) -> onnx.ModelProto:
     """Make a model of a few random steps between an input and a linear head."""
@@ -145,14 +204,34 @@ def random_model(rng: random.Random, *, smooth: bool = False, longest: int = 8) 
     return m.b.proto(*outputs, value_info=m.flag())
 
 
+def random_network(rng: random.Random, *, longest: int = 6) -> Network:
+    """Make a network with all that can be around such a model: inputs and outputs of any number, kind and place."""
+    m = Maker(rng, WIDE, wide=True)
+    flow = _entrance(m)
+    for _ in range(rng.randint(1, longest)):
+        flow = m.step(flow)
+        if m.flag(0.12):
+            flow = m.noted(auxiliary, flow)
+        elif m.flag(0.1):
+            m.noted(m.pick(EARLY), flow)
+    ends = [m.pick(ENDS) for _ in range(m.pick([1, 1, 2, 3]))]
+    for end in ends:
+        m.noted(end, flow)
+        flow = m.step(flow) if m.flag(0.3) else flow
+    return Network.of(m)
+
+
 def _entrance(m: Maker) -> Flow:
-    kind = m.pick(["image", "image", "flat", "tokens"])
+    kind = m.pick(["image", "image", "flat", "tokens", *["tokens"] * (2 * m.wide)])
     if kind == "image":
         space = m.pick([(7,), (9,), (5, 7), (7, 5), (6, 6)])
-        return other_conv(m, Flow(m.b.input(m.batch, 3, *space), "image", 3, space))
+        return other_conv(m, Flow(m.feed("x", (3, *space)), "image", 3, space))
     if kind == "flat":
-        return gemm(m, Flow(m.b.input(m.batch, 13), "flat", 13))
-    return matmul(m, Flow(m.b.input(m.batch, 5, 13), "tokens", 13, (5,)))
+        return gemm(m, Flow(m.feed("x", (13,)), "flat", 13))
+    if m.wide and m.flag(0.3):
+        words = m.op("Gather", m.b.weight(23, 11, fan_in=1), m.feed("input_ids", (5,), "ids", 23))
+        return Flow(words, "tokens", 11, (5,))
+    return matmul(m, Flow(m.feed("x", (5, 13)), "tokens", 13, (5,)))
 
 
 def _head(m: Maker, flow: Flow) -> str:

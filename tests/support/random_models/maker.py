@@ -26,6 +26,29 @@ class Flow:
     space: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Fed:
+    """An input: its sizes after the batch, and what its samples look like ("normal", "ids" below `most`, "mask")."""
+
+    name: str
+    dims: tuple[int, ...]
+    how: str = "normal"
+    most: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """An output: the axis of its columns, if it is a float tensor whose size no value decides.
+
+    `type` is told where no shape inference finds it; `called` is its name, where it is not that of the tensor.
+    """
+
+    name: str
+    columns: int | None = None
+    type: onnx.ValueInfoProto | None = None
+    called: str = ""
+
+
 Step = Callable[["Maker", Flow], Flow]
 
 
@@ -39,16 +62,20 @@ class Steps:
 
 
 class Maker:
-    """One model being made at random. `smooth` leaves out what can hide a change (Relu, Clip, MaxPool)."""
+    """One model being made at random. `smooth` leaves out what can hide a change (Relu, Clip, MaxPool).
 
-    def __init__(self, rng: random.Random, steps: Steps, smooth: bool = False) -> None:
-        self.rng, self.steps, self.smooth = rng, steps, smooth
+    `wide` takes in what needs inputs and outputs beside those of the network.
+    """
+
+    def __init__(self, rng: random.Random, steps: Steps, smooth: bool = False, wide: bool = False) -> None:
+        self.rng, self.steps, self.smooth, self.wide = rng, steps, smooth, wide
         self.b = Build(seed=rng.randint(0, 2**31 - 1))
-        self.depth = 0
-        self.batch: int | str = rng.choice(["N", 3, 1])
-        self.spare: list[str] = []  # tensors that must reach an output too
+        self.batch: int | str = rng.choice(["N", 3, 1, *["N"] * (5 * wide)])
+        self.feeds: list[Fed] = []
+        self.outputs: list[Made] = []
+        self.used: list[str] = []
 
-    # -- choices ----------------------------------------------------------------------------------------------------
+    # -- choices ------------------------------------------------------------------------------------------------------
 
     def flag(self, chance: float = 0.5) -> bool:
         return self.rng.random() < chance
@@ -60,19 +87,68 @@ class Maker:
         return self.b.op(*args, **attrs)
 
     def step(self, flow: Flow) -> Flow:
-        return self.pick(self.steps.all[flow.kind])(self, flow)
+        return self._taken(self.steps.all[flow.kind], flow)
 
     def widen(self, flow: Flow) -> Flow:
         """A step that may change the number of channels, and nothing else."""
-        return self.pick(self.steps.widening[flow.kind])(self, flow)
+        return self._taken(self.steps.widening[flow.kind], flow)
 
     def same_shape(self, flow: Flow) -> Flow:
         """A few steps that keep the shape."""
         for _ in range(self.rng.randint(1, 2)):
-            flow = self.pick(self.steps.same[flow.kind])(self, flow)
+            flow = self._taken(self.steps.same[flow.kind], flow)
         return flow
 
-    # -- constants, in the many ways exporters store them --------------------------------------------------------------
+    def _taken(self, steps: list[Step], flow: Flow) -> Flow:
+        step = self.pick(steps)
+        self.used.append(step.__name__)
+        return step(self, flow)
+
+    def noted(self, end: Callable[[Maker, Flow], Any], flow: Flow) -> Any:
+        """Take what adds outputs."""
+        self.used.append(end.__name__)
+        return end(self, flow)
+
+    def shuffled(self, names: list[str]) -> list[str]:
+        self.rng.shuffle(names)
+        return names
+
+    # -- inputs and outputs beside the flow ---------------------------------------------------------------------------
+
+    def feed(self, name: str, dims: tuple[int, ...], how: str = "normal", most: int = 0) -> str:
+        """An input; one of these sizes under this name is read again."""
+        names = [f"{name}.{number}" for number in range(len(self.feeds))]
+        for known in (name, *names):
+            fed = Fed(known, dims, how, most)
+            if fed in self.feeds:
+                return known
+            if all(other.name != known for other in self.feeds):
+                self.feeds.append(fed)
+                return self.b.input(self.batch, *dims, name=known, dtype=np.float32 if how == "normal" else np.int64)
+        raise AssertionError("there are more names than inputs")
+
+    def cached(self, key: str, value: str, dims: tuple[int, ...]) -> tuple[str, str]:
+        """Put what was kept of earlier tokens before these, and hand all of it out."""
+        number = self._present()
+        made = []
+        for part, name in ((key, "key"), (value, "value")):
+            past = self.feed(f"past_key_values.{number}.{name}", dims)
+            made.append(self.op("Concat", past, part, axis=2))
+            self.outputs.append(Made(made[-1], 3, called=f"present.{number}.{name}"))
+        return made[0], made[1]
+
+    def _present(self) -> int:
+        """The number of the next cache."""
+        return sum(made.called.endswith(".key") for made in self.outputs)
+
+    def state(self, key: str, value: str, dims: tuple[int, ...]) -> None:
+        """Hand out what a fused node keeps."""
+        number = self._present()
+        for part, name in ((key, "key"), (value, "value")):
+            info = onnx.helper.make_tensor_value_info(part, onnx.TensorProto.FLOAT, [self.batch, *dims])
+            self.outputs.append(Made(part, 3, info, f"present.{number}.{name}"))
+
+    # -- constants, in the many ways exporters store them -------------------------------------------------------------
 
     def vector(self, size: int) -> str:
         """A bias; sometimes one that others of its size read too, sometimes through an Identity."""
@@ -116,6 +192,9 @@ class Maker:
             if array.dtype == np.int64 and np.array_equal(array, wanted) and array.shape == wanted.shape:
                 return name
         return self.b.const(wanted)
+
+    def one(self) -> str:
+        return self.b.const(np.float32(1))
 
     def batch_entry(self) -> int | str:
         return self.pick(["@0", 0, -1])

@@ -1,0 +1,108 @@
+"""Random networks of every kind through the whole pipeline, and whether the oracles that judge it see what is wrong."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support import judge
+from support.random_models import random_network
+from support.whole_runs import Subject
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SEEDS = range(60)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return [random_network(random.Random(seed)) for seed in SEEDS]
+
+
+def test_the_networks_are_of_every_kind(networks):
+    """What was asked for once, by the operators that make it, and by what is around them."""
+    operators = {node.op_type for network in networks for node in network.proto.graph.node}
+    assert {"LSTM", "GRU", "RNN", "Einsum", "ArgMax", "TopK", "ZipMap", "SequenceConstruct", "NonZero"} <= operators
+    assert {"NonMaxSuppression", "QuantizeLinear", "GroupQueryAttention", "MultiHeadAttention", "Range"} <= operators
+    assert any(len(network.outputs) > 2 for network in networks)
+    steps = {step for network in networks for step in network.steps}
+    assert {"auxiliary", "features", "stored", "passed", "tied", "dueling", "stretched", "decoder_attention"} <= steps
+    inputs = {value.name for network in networks for value in network.proto.graph.input}
+    outputs = {value.name for network in networks for value in network.proto.graph.output}
+    assert {"input_ids", "attention_mask", "past_key_values.0.key"} <= inputs
+    assert {"present.0.key", "present.0.value"} <= outputs
+
+
+def test_the_networks_run_and_have_something_to_say(networks):
+    """No output is constant, none is beyond bounds: else nothing could be seen of what a cut does to it."""
+    still = 0
+    for network in networks:
+        made = judge.run_all(network, network.proto, network.samples(30, 0))
+        for output, value in zip(network.outputs, made, strict=True):
+            if output.columns is not None:
+                columns = np.moveaxis(value, output.columns, -1).reshape(-1, value.shape[output.columns])
+                assert np.abs(columns).max() < 1e5
+                still += bool((columns.std(0) < 1e-3 * np.abs(columns).max(0)).all())
+    assert still <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seed_makes_the_same_network_and_samples(seed):
+    first, second = (random_network(random.Random(seed)) for _ in range(2))
+    assert first.proto.SerializeToString(deterministic=True) == second.proto.SerializeToString(deterministic=True)
+    for name, values in first.samples(5, 1).items():
+        assert np.array_equal(values, second.samples(5, 1)[name])
+
+
+# -- the oracles see what they are there for --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A network whose plain cut can be judged, and the cut."""
+    subjects = map(Subject.of, SEEDS)
+    subject = next(one for one in subjects if one.network.steps == {"scores", "unit_gate"})
+    return subject, subject.prune(keep=0.5, repair=False).proto
+
+
+def apart(subject, cut, original=None):
+    feeds = subject.network.samples(5, 2)
+    masked = judge.masked(original or subject.network.proto, cut)
+    return judge.difference(judge.run(masked, feeds), judge.run(cut, feeds))
+
+
+def test_a_plain_cut_equals_the_masked_original(plain):
+    assert apart(*plain) < judge.SAME
+
+
+def test_one_number_that_is_not_the_originals_is_seen(plain):
+    subject, cut = plain
+    broken = onnx.ModelProto()
+    broken.CopyFrom(cut)
+    weight = max(broken.graph.initializer, key=lambda one: np.prod(one.dims) if one.data_type == 1 else 0)
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[0] += 1
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    assert apart(subject, broken) > judge.SAME
+
+
+def test_a_column_that_became_a_constant_is_lost(plain):
+    subject, _ = plain
+    _, wanted = subject.fresh
+    assert judge.lost_columns(subject.network, wanted, wanted) == {}
+    column = [np.array(one) for one in wanted]
+    column[0][..., 2] = column[0][..., 2].mean()
+    assert list(judge.lost_columns(subject.network, wanted, column)) == [f"{subject.network.outputs[0].name}[2]"]
+
+
+def test_the_oracles_use_nothing_of_the_package():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, support.judge; sys.exit(any(n.startswith('onnxmi') for n in sys.modules))"],
+        cwd=ROOT / "tests",
+    )
+    assert done.returncode == 0

@@ -1,0 +1,114 @@
+"""Run random networks of every kind through the whole pipeline, in every mode: is anything wrong with what comes out?
+
+    python tools/random_pipeline.py --count 10000 --jobs 2
+
+A clean result or a refusal that means what the documents say is right; whatever else happens is a finding, and so is a
+result that an oracle rejects which uses none of the package's own checks. Every network is made from one number: repeat
+one with --first NUMBER --count 1. The process lowers its own priority. The exit code is 1 if anything was found.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import click  # noqa: E402
+from support.whole_runs import MODES, Outcome, Subject, examine  # noqa: E402
+
+SLOW = 60.0  # seconds of one mode on one of these networks: a finding
+SHOWN = 12  # numbers of networks to print for a kind of finding
+Record = tuple[int, Outcome]
+
+
+def one(number: int, modes: tuple[str, ...]) -> tuple[list[Record], frozenset[str]]:
+    """Examine one network; also say what it is made of."""
+    return [(number, outcome) for outcome in examine(number, modes)], Subject.of(number).network.steps
+
+
+def _all(numbers: range, modes: tuple[str, ...], jobs: int) -> Iterator[tuple[list[Record], frozenset[str]]]:
+    work = partial(one, modes=modes)
+    if jobs == 1:
+        yield from map(work, numbers)
+        return
+    with ProcessPoolExecutor(jobs, initializer=os.nice, initargs=(10,)) as pool:
+        yield from pool.map(work, numbers, chunksize=4)
+
+
+class Tally:
+    """Counts of what came out, and the numbers of the networks with findings."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, Counter[str]] = defaultdict(Counter)
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        self.seconds: Counter[str] = Counter()
+        self.findings: dict[str, list[Record]] = defaultdict(list)
+        self.steps: Counter[str] = Counter()
+
+    def add(self, records: Iterable[Record], steps: Iterable[str]) -> None:
+        self.steps.update(steps)
+        for number, outcome in records:
+            self.states[outcome.mode][outcome.state] += 1
+            self.seconds[outcome.mode] += outcome.seconds
+            if outcome.state == "refused":
+                self.refusals[outcome.mode, outcome.reason] += 1
+            if outcome.state == "found":
+                self.findings[outcome.reason].append((number, outcome))
+            if outcome.seconds > SLOW:
+                self.findings[f"took longer than {SLOW:.0f} s"].append((number, outcome))
+
+    def lines(self) -> Iterator[str]:
+        """The report."""
+        yield "made of: " + ", ".join(f"{name} {count:,}" for name, count in sorted(self.steps.items()))
+        for mode, states in self.states.items():
+            told = ", ".join(f"{states[state]:,} {state}" for state in ("made", "refused", "found"))
+            yield f"{mode:9} {told}; {self.seconds[mode]:,.0f} s"
+        for (mode, reason), count in sorted(self.refusals.items()):
+            yield f"refused   {mode:9} {count:6,}  {reason}"
+        for kind, records in sorted(self.findings.items(), key=lambda item: -len(item[1])):
+            modes = Counter(outcome.mode for _, outcome in records)
+            told = ", ".join(f"{mode} {count:,}" for mode, count in modes.items())
+            numbers = " ".join(str(number) for number in islice(dict.fromkeys(number for number, _ in records), SHOWN))
+            yield f"FOUND     {len(records):6,}  {kind} ({told}): networks {numbers}"
+            yield f"                  first: {' '.join(records[0][1].detail.split())[:240]}"
+
+
+@click.command(help=__doc__)
+@click.option("--count", default=1000, show_default=True, help="Networks to make.")
+@click.option("--first", default=0, show_default=True, help="Number of the first one.")
+@click.option("--modes", default=",".join(MODES), show_default=True, help="Modes to run, separated by commas.")
+@click.option("--jobs", default=1, show_default=True, help="Processes.")
+@click.option("--every", default=500, show_default=True, help="Say how far it is after so many networks.")
+def main(count: int, first: int, modes: str, jobs: int, every: int) -> None:
+    """Examine networks and report."""
+    chosen = tuple(modes.split(","))
+    unknown = [mode for mode in chosen if mode not in MODES]
+    if unknown:
+        raise click.UsageError(f"no mode {unknown[0]!r}; there are {', '.join(MODES)}")
+    os.nice(10)
+    started, tally = time.monotonic(), Tally()
+    for number, (records, steps) in enumerate(_all(range(first, first + count), chosen, jobs), 1):
+        tally.add(records, steps)
+        if number % every == 0:
+            found = sum(map(len, tally.findings.values()))
+            click.echo(f"# {number:,}: {found} findings, {time.monotonic() - started:.0f} s", err=True)
+    for line in tally.lines():
+        click.echo(line)
+    found = sum(map(len, tally.findings.values()))
+    click.echo(f"{count:,} networks, {found:,} findings, {time.monotonic() - started:.0f} s")
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
