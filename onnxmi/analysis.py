@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.infer import infer
 from onnxmi.linear import Linear, find_linears
 from onnxmi.model import Model, load
+from onnxmi.outputs.infer import infer_meaning
+from onnxmi.outputs.override import Override
+from onnxmi.outputs.samples import Runs
+from onnxmi.outputs.view import Meaning
 from onnxmi.probe import Probe, probe
 from onnxmi.runtime import Feeds
 from onnxmi.unread import Unread, without_unread
@@ -75,6 +79,38 @@ def analyse(model: ModelLike, feeds: Feeds | None = None, source: Model | None =
         seen = probe(read, seen.feeds)
     graph = infer(read, seen)
     return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
+
+
+def find_meaning(
+    analysis: Analysis,
+    data: Calibration | None = None,
+    overrides: Sequence[Override] = (),
+    ignore: Sequence[str] = (),
+    threads: int = 0,
+) -> Meaning:
+    """Find out what the outputs mean.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        The model.
+    data : Calibration, optional
+        Samples to run it on, instead of what it was probed with.
+    overrides : sequence of Override
+        What the user says of outputs.
+    ignore : sequence of str
+        Graph outputs that are not to be compared.
+    threads : int
+        Intra-operator threads of onnxruntime; 0 lets it choose.
+
+    Raises
+    ------
+    UsageError
+        If an output that the user speaks of is not there.
+    """
+    model, seen = analysis.model, analysis.seen
+    runs = Runs.made_up(model, seen) if data is None else Runs.of(data)
+    return infer_meaning(model, seen, analysis.graph, runs, overrides, ignore, threads)
 
 
 def as_model(model: ModelLike) -> Model:

@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxmi.budget import Budget
 from onnxmi.errors import UsageError
+from onnxmi.outputs.override import Override, parse_override
 from onnxmi.scoring import SCORERS
 from onnxmi.select_channels import TARGETS
 from onnxmi.sizes import parse_alignment
@@ -54,6 +55,10 @@ class PruneOptions:
         Score neurons by what the outputs feel of them, where that can be found; else all of a layer count alike.
     latency : bool
         Measure both models' latency.
+    outputs : tuple of str
+        What outputs are, where it is not what `inspect` says: `NAME:KIND[:AXIS][*WEIGHT]`.
+    ignore_outputs : tuple of str
+        Outputs that are not compared.
     """
 
     keep: float | None = None
@@ -81,6 +86,8 @@ class PruneOptions:
     target: str = "outputs"
     sensitivity: bool = True
     latency: bool = True
+    outputs: tuple[str, ...] = ()
+    ignore_outputs: tuple[str, ...] = ()
 
     @property
     def budget(self) -> Budget:
@@ -91,7 +98,13 @@ class PruneOptions:
     def shown(self) -> dict[str, Any]:
         """The options that a plan tells its reader."""
         names = ("score", "estimator", "cut", "skip", "only", "seed", "sensitivity")
-        return {**self.budget.asked, **{name: getattr(self, name) for name in names}}
+        given = {name: value for name in ("outputs", "ignore_outputs") if (value := getattr(self, name))}
+        return {**self.budget.asked, **{name: getattr(self, name) for name in names}, **given}
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        """What the user says of outputs."""
+        return tuple(map(parse_override, self.outputs))
 
     def check(self) -> None:
         """Raise UsageError where options are out of range or contradict each other."""
@@ -104,3 +117,4 @@ class PruneOptions:
             raise UsageError("batch and batch size must be 1 or more, threads and seed 0 or more")
         if self.target not in TARGETS:
             raise UsageError(f"no target {self.target!r}; there are: {', '.join(TARGETS)}")
+        _ = self.overrides

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model
+from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model, find_meaning
 from onnxmi.branches import find_branches
 from onnxmi.budget import COSTS, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
@@ -348,6 +348,7 @@ __all__ = [
     "analyse",
     "apply",
     "collect",
+    "find_meaning",
     "prune",
     "sweep",
 ]

@@ -14,6 +14,8 @@ from rich.text import Text
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.latency import Latency
+from onnxmi.outputs.describe import describe
+from onnxmi.outputs.view import Meaning
 from onnxmi.pipeline import Analysis, Result
 from onnxmi.report_data import LayerRow, layer_rows
 
@@ -156,8 +158,8 @@ def _repair_notes(result: Result) -> list[str]:
 # -- the channel graph ------------------------------------------------------------------------------------------------
 
 
-def show_graph(console: Console, analysis: Analysis) -> None:
-    """Print what can be cut, and what cannot and why."""
+def show_graph(console: Console, analysis: Analysis, meaning: Meaning) -> None:
+    """Print what can be cut, what cannot and why, and what the outputs mean."""
     rows = layer_rows(analysis)
     table = number_table("Layers that can be cut", "layer", "kind", "size", "parameters", "MACs")
     for row in rows:
@@ -168,6 +170,10 @@ def show_graph(console: Console, analysis: Analysis) -> None:
     console.print(table if rows else Group(Text("Layers that can be cut", style="bold"), Text("  none\n")))
     frozen = [(frozen.name, frozen.size, frozen.reason) for frozen in analysis.graph.frozen]
     console.print(_reasons("Left alone", frozen))
+    console.print(Text("Outputs", style="bold"))
+    for line in describe(meaning):
+        console.print(_plain(f"  {line}"))
+    console.print()
     for note in analysis.unread.notes:
         console.print(_plain(f"note: {note}"))
 

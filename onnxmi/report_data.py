@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, TypedDict
 
 from onnxmi.budget import option
 from onnxmi.cost import hanging
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.macs import node_macs
+from onnxmi.outputs.view import Meaning
 from onnxmi.pipeline import Analysis, Curve, Point, Result
 from onnxmi.version import versions
 
@@ -135,15 +137,21 @@ def curve_rows(curve: Curve) -> list[dict[str, Any]]:
     return [{name: row.get(name) for name in names} for row in (whole, *rows)]
 
 
-def graph_data(analysis: Analysis) -> dict[str, Any]:
-    """Return the channel graph."""
+def graph_data(analysis: Analysis, meaning: Meaning) -> dict[str, Any]:
+    """Return the channel graph and what the outputs mean."""
     return {
         "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
         "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
         "unread": list(analysis.unread.notes),
         "layers": layer_rows(analysis),
         "frozen": _frozen_data(analysis.graph),
+        "outputs": meaning_data(meaning),
     }
+
+
+def meaning_data(meaning: Meaning) -> dict[str, Any]:
+    """Return what is compared of the outputs, and what is not and why."""
+    return {"compared": [asdict(view) for view in meaning.views], "ignored": dict(meaning.ignored)}
 
 
 def layer_rows(analysis: Analysis) -> list[LayerRow]:

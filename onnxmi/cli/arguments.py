@@ -12,12 +12,44 @@ import click
 from onnxmi.choose_layers import DEFAULT_KINDS
 from onnxmi.dims.channel_graph import KINDS
 from onnxmi.latency import CLOCKS
+from onnxmi.outputs.override import FORM
+from onnxmi.outputs.view import KINDS as OUTPUT_KINDS
 from onnxmi.scoring import ESTIMATORS, SCORES
 from onnxmi.select_channels import TARGETS
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 OUTPUT = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: MODEL.pruned.onnx]."
+)
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether what is given as --output is a place to write to, not what an output is."""
+    name, colon, rest = text.rpartition(":")
+    return not (name and colon) or "/" in rest or "\\" in rest or rest.lower().endswith(".onnx")
+
+
+def target_and_outputs(ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Path | None:
+    """Tell files from outputs: the file is returned, what outputs are becomes the parameter `outputs`."""
+    files = [text for text in values if _names_a_file(text)]
+    ctx.params["outputs"] = tuple(text for text in values if not _names_a_file(text))
+    if len(files) > 1:
+        raise click.BadParameter(f"{files[0]!r} and {files[1]!r}: one file is written")
+    return Path(files[0]) if files else None
+
+
+_WHAT_OUTPUTS_ARE = f"What an output is, if not what `onnxmi inspect` says ({', '.join(OUTPUT_KINDS)}); repeatable."
+TARGET_AND_OUTPUTS = click.option(
+    "-o",
+    "--output",
+    multiple=True,
+    metavar=f"FILE|{FORM}",
+    callback=target_and_outputs,
+    help=f"Where to write [default: MODEL.pruned.onnx]. Or: {_WHAT_OUTPUTS_ARE[0].lower()}{_WHAT_OUTPUTS_ARE[1:]}",
+)
+OUTPUTS = click.option("--output", "outputs", multiple=True, metavar=FORM, help=_WHAT_OUTPUTS_ARE)
+IGNORED_OUTPUTS = click.option(
+    "--ignore-output", "ignore_outputs", multiple=True, metavar="NAME", help="Do not compare this output; repeatable."
 )
 CALIBRATION = click.argument("calib", type=click.Path(path_type=Path))
 SEED = click.option(

@@ -15,12 +15,13 @@ from onnxmi.budget import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
     CALIBRATION,
+    IGNORED_OUTPUTS,
     JSON,
     MASK,
     MEMORY,
     MODEL,
-    OUTPUT,
     SEED,
+    TARGET_AND_OUTPUTS,
     THREADS,
     budgets,
     layer_choice,
@@ -51,8 +52,9 @@ COST_OPTIONS = ("keep", *COSTS)
 )
 @MODEL
 @CALIBRATION
-@OUTPUT
+@TARGET_AND_OUTPUTS
 @budgets
+@IGNORED_OUTPUTS
 @scoring
 @layer_choice
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")

@@ -18,11 +18,13 @@ from onnxmi.cli.arguments import (
     BATCH,
     BATCH_SIZE,
     CALIBRATION,
+    IGNORED_OUTPUTS,
     JSON,
     MASK,
     MEMORY,
     METRIC,
     MODEL,
+    OUTPUTS,
     SEED,
     THREADS,
     layer_choice,
@@ -69,6 +71,8 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     help="Shares of it, such as 0.7,0.5 [default: seven down to the least].",
 )
 @METRIC
+@OUTPUTS
+@IGNORED_OUTPUTS
 @ALIGN
 @BATCH
 @scoring

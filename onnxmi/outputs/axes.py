@@ -75,7 +75,12 @@ class AxisFinder:
         others = [axis for axis in range(len(shape)) if axis not in columns and axis != samples]
         free |= declared & set(others)
         positions = tuple(axis for axis in others if shape[axis] > 1 or axis in free)
-        return Facts(output, leaf, shape, columns, positions, frozenset(free)), samples
+        return Facts(output, leaf, shape, columns, positions, frozenset(free), self._mirrors(output)), samples
+
+    def _mirrors(self, output: str) -> bool:
+        """Whether an output has the very shape of an input of floats, as a reconstruction has."""
+        shapes = {tuple(feed.shape) for feed in self.seen.feeds.values() if feed.dtype.kind == "f"}
+        return self.seen.shapes.get(output) in shapes
 
     def _free(self, tensor: str, shapes: Sequence[Shape]) -> set[int]:
         """Axes without a fixed size: of different sizes in different runs, or of an input's axis without one."""

@@ -32,7 +32,6 @@ _STATED: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
     "Col2Im": (1,),
     "MaxUnpool": (2,),
-    "If": (0,),
     "Loop": (0, 1),
 }
 # Operators whose results have the size of their first input, whatever the others are.

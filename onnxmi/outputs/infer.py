@@ -13,12 +13,10 @@ from onnxmi.outputs.flow import Flow
 from onnxmi.outputs.kinds import Facts, Verdict, kind_of, paired
 from onnxmi.outputs.override import Override, check_ignored, overruled
 from onnxmi.outputs.samples import Runs, shapes_of
-from onnxmi.outputs.states import fed_back
+from onnxmi.outputs.states import STATES, fed_back
 from onnxmi.outputs.trace import Leaf, Tracer
 from onnxmi.outputs.view import Meaning, View
 from onnxmi.probe import Probe
-
-STATES = 0.1  # weight of all states together, where an output weighs 1
 
 
 def infer_meaning(
@@ -56,8 +54,7 @@ def infer_meaning(
     finder = AxisFinder.of(model.graph, seen, graph, shapes, runs.counts)
     placed = [_Placed(*finder.find(draft.output, draft.leaf)) for draft in drafts]
     meaning = Meaning(_views(model, placed), ignored)
-    ranks = {one.facts.leaf.tensor: len(one.facts.shape) for one in placed}
-    return overruled(meaning, overrides, ranks)
+    return overruled(meaning, overrides, {one.facts.leaf.tensor: one.facts.shape for one in placed})
 
 
 @dataclass(frozen=True)

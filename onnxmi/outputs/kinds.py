@@ -17,7 +17,10 @@ _IMAGE = 4  # axes of an image
 
 _EMBEDS = re.compile(r"emb|feat|pool|hidden|latent|repr|vector|code(?!r)|sentence", re.IGNORECASE)
 _SCORES = re.compile(r"logit|score|prob|cls|class|ctc|token|label", re.IGNORECASE)
-_NORMS = frozenset({"LayerNormalization", "LpNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
+_NORMS = frozenset(
+    f"{kind}Normalization"
+    for kind in ("Layer", "Lp", "RMS", "SimplifiedLayer", "SkipLayer", "SkipSimplifiedLayer", "EmbedLayer")
+)
 _POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "Tanh"})
 _LENGTHS = frozenset({"ReduceL2", "Clip", "Max", "Sqrt", "Expand", "Add", "ReduceSum", "Pow", "Mul"})
 _LINEAR = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
@@ -42,6 +45,8 @@ class Facts:
         Axes of neither samples nor columns that have, or may have, several entries.
     free : frozenset of int
         Axes without a fixed size.
+    mirrors : bool
+        Whether the output has the very shape of an input of floats.
     """
 
     output: str
@@ -50,6 +55,7 @@ class Facts:
     columns: Axes
     positions: Axes
     free: frozenset[int]
+    mirrors: bool
 
     @property
     def width(self) -> int:
@@ -100,6 +106,8 @@ def _vector(graph: Graph, facts: Facts) -> Verdict | None:
         return None
     if facts.width < 2:
         return Verdict("values")
+    if facts.mirrors:
+        return Verdict("values", "as many as an input has")
     if why := _normalised(graph, facts.leaf.tensor):
         return Verdict("embedding", why)
     if _EMBEDS.search(facts.output) and not _SCORES.search(facts.output):

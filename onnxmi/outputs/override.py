@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from onnxmi.errors import UsageError
+from onnxmi.outputs.states import STATES
 from onnxmi.outputs.view import KINDS, Kind, Meaning, View
 
 FORM = "NAME:KIND[:AXIS][*WEIGHT]"
@@ -77,13 +79,13 @@ def check_ignored(names: Iterable[str], outputs: Sequence[str]) -> None:
         raise UsageError("all outputs are ignored: nothing is left to compare")
 
 
-def overruled(meaning: Meaning, overrides: Sequence[Override], ranks: Mapping[str, int]) -> Meaning:
+def overruled(meaning: Meaning, overrides: Sequence[Override], shapes: Mapping[str, tuple[int, ...]]) -> Meaning:
     """Return a meaning as users correct it.
 
     Parameters
     ----------
-    ranks : mapping of str to int
-        Number of axes of each compared tensor.
+    shapes : mapping of str to tuple of int
+        Of each compared tensor.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def overruled(meaning: Meaning, overrides: Sequence[Override], ranks: Mapping[st
         for place in meant:
             view = views[place]
             share = view.weight / total if total else 1.0 / len(meant)
-            views[place] = _overruled(view, override, share, ranks[view.tensor])
+            views[place] = _overruled(view, override, share, shapes[view.tensor])
     return replace(meaning, views=tuple(views))
 
 
@@ -109,7 +111,8 @@ def _unknown(meaning: Meaning, name: str) -> str:
     return f"no output {name!r}; there are {', '.join(view.name for view in meaning.views)}"
 
 
-def _overruled(view: View, override: Override, share: float, rank: int) -> View:
+def _overruled(view: View, override: Override, share: float, shape: tuple[int, ...]) -> View:
+    rank = len(shape)
     axes = view.axes
     if override.axis is not None:
         if not -rank <= override.axis < rank:
@@ -119,5 +122,22 @@ def _overruled(view: View, override: Override, share: float, rank: int) -> View:
     if override.kind == "classes" and link == "identity":
         link = "softmax"
         axes = axes or ((rank - 1,) if rank > 1 else ())
-    weight = view.weight if override.weight is None else override.weight * share
-    return replace(view, kind=override.kind, link=link, axes=axes, weight=weight, why="as you say", tentative=False)
+    columns = prod(shape[axis] for axis in axes)
+    weight = _weight(view, override.kind) if override.weight is None else override.weight * share
+    return replace(
+        view,
+        kind=override.kind,
+        link=link,
+        axes=axes,
+        columns=columns,
+        weight=weight,
+        why="as you say",
+        tentative=False,
+    )
+
+
+def _weight(view: View, kind: Kind) -> float:
+    """What a view weighs where the user does not say: what it did, unless it becomes a state or ceases to be one."""
+    if (view.kind == "state") == (kind == "state"):
+        return view.weight
+    return STATES if kind == "state" else 1.0

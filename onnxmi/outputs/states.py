@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from onnxmi.model import Graph
 from onnxmi.probe import Probe
 
+STATES = 0.1  # weight of all states together, where an output weighs 1
+
 _PHRASES = re.compile(r"key_values|kv_cache|past_kv")
 _PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 # Words that tell the two sides of a state apart, and say nothing of which state it is.

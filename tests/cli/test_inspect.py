@@ -41,6 +41,23 @@ def test_a_model_with_nothing_to_cut(place, mlp):
     assert "Layers that can be cut\n  none\n" in place.succeeds("inspect", "one.onnx")
 
 
+def test_it_says_what_the_outputs_mean(place, resnet):
+    text = " ".join(place.succeeds("inspect", resnet, columns=200).split())
+    assert "Outputs logits: classes (a guess), numbers along axis 1 (10 columns)" in text
+    text = " ".join(place.succeeds("inspect", resnet, "--output", "logits:embedding*2").split())
+    assert "logits: embedding, numbers along axis 1 (10 columns); as you say; weight 2" in text
+    data = json.loads(place.succeeds("inspect", resnet, "--json"))["outputs"]
+    assert [(view["name"], view["kind"], view["axes"], view["tentative"]) for view in data["compared"]] == [
+        ("logits", "classes", [1], True)
+    ]
+    assert data["ignored"] == {}
+
+
+def test_outputs_that_are_not_there_are_refused(place, resnet):
+    assert "no output 'z'; there are logits" in place.fails(2, "inspect", resnet, "--output", "z:map")
+    assert "nothing is left to compare" in place.fails(2, "inspect", resnet, "--ignore-output", "logits")
+
+
 def test_nothing_left_alone(place, resnet):
     assert "Left alone\n  nothing\n" in place.succeeds("inspect", resnet)
 

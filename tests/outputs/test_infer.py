@@ -317,6 +317,29 @@ def test_one_number_is_a_value() -> None:
     assert only(b.proto(b.gemm(b.input("N", 7), 7, 1))).kind == "values"
 
 
+def test_as_many_numbers_as_an_input_has_are_values() -> None:
+    b = Build()
+    view = only(b.proto(b.gemm(b.op("Relu", b.gemm(b.input("N", 7), 7, 5)), 5, 7)))
+    assert (view.kind, view.tentative) == ("values", False)
+
+
+def test_a_branch_that_is_taken_by_values_does_not_change_the_size() -> None:
+    b = Build()
+    hidden = b.gemm(b.input("N", 7), 7, 5)
+    branches = [
+        helper.make_graph(
+            [helper.make_node(op, [hidden], [f"in_{op}"])],
+            op,
+            [],
+            [helper.make_tensor_value_info(f"in_{op}", TensorProto.FLOAT, None)],
+        )
+        for op in ("Relu", "Neg")
+    ]
+    positive = b.op("Greater", b.op("ReduceMean", hidden, keepdims=0), b.const(np.float32(0)))
+    output = b.op("If", positive, then_branch=branches[0], else_branch=branches[1])
+    assert only(b.proto(output)).tensor == output
+
+
 def test_rows_of_length_one_are_embeddings() -> None:
     b = Build()
     wide = b.gemm(b.input("N", 7), 7, 37)
