@@ -250,10 +250,19 @@ def _require_work(study: Study, given: Plan | None) -> None:
 def _nothing(study: Study) -> str:
     graph, keep = study.analysis.graph, study.options.keep
     if graph.layers:
-        why = f"a share of {keep:g} keeps every unit of each layer" if study.layers and keep else "no layer was chosen"
-        return f"nothing to prune: {why}"
+        if study.layers and keep:
+            return f"nothing to prune: a share of {keep:g} keeps every unit of each layer"
+        return f"nothing to prune: {_unchosen(study)}"
     reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in graph.frozen[:3])
     return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
+
+
+def _unchosen(study: Study) -> str:
+    """Say what there would be to cut; kinds alone do not take what a pattern leaves out."""
+    named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in study.left_out[:3])
+    kinds = ",".join(sorted({layer.kind for layer in study.left_out}))
+    hint = "" if study.options.skip or study.options.only else f"; --cut {kinds} takes what was left out"
+    return f"no layer was chosen of {len(study.left_out)} ({named}){hint}"
 
 
 def _report(study: Study, found: Found, selected: bool) -> Result:

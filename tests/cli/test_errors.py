@@ -100,11 +100,15 @@ def test_keep_all(place):
 
 
 def test_no_layer_left(place):
-    assert "no layer was chosen" in place.fails(1, *PRUNE, "--skip", "*")
+    said = place.fails(1, *PRUNE, "--skip", "*")
+    assert "no layer was chosen" in said
+    assert "--cut" not in said
 
 
 def test_no_layer_of_the_wanted_kind(place):
-    assert "no layer was chosen" in place.fails(1, *PRUNE, "--cut", "heads")
+    said = place.fails(1, *PRUNE, "--cut", "heads")
+    assert "no layer was chosen" in said
+    assert "--cut hidden takes what was left out" in said
 
 
 def test_a_model_without_layers(place):
