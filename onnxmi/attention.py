@@ -85,8 +85,10 @@ class ScoreProduct:
     def units(self, layer: Layer) -> Ints:
         """Unit of a layer that owns each dimension of each group, (groups, d)."""
         inner = coordinates(self.term, layer.id)[None, :]
-        outer = 0 if layer.over is None else coordinates(self.group, layer.over)[:, None]
-        return np.where((inner >= 0) & (np.asarray(outer) >= 0), outer * layer.size + inner, -1)
+        if layer.over is None:  # all groups share it
+            return np.tile(inner, (self.group.size, 1))
+        outer = coordinates(self.group, layer.over)[:, None]
+        return np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1)
 
     def kept_groups(self, keeping: Keeping) -> NDArray[np.bool_]:
         """Which groups stay, (groups,)."""

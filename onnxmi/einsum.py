@@ -52,6 +52,12 @@ class Letters:
         chosen: Array = ordered[:, places]
         return chosen
 
+    def result_rows(self, result: Array, places: Ints) -> Array:
+        """(groups, rows, M)."""
+        ordered = self._ordered(result, self.result, (self.groups, self.rows, self.made))
+        chosen: Array = ordered[:, places]
+        return chosen
+
     def matrix(self, weight: Array) -> Array:
         """(groups, K, M)."""
         return self._ordered(weight, self.weight, (self.groups, self.summed, self.made))
@@ -69,6 +75,14 @@ class Letters:
             for letters in (self.groups, self.summed, self.made)
         )
         return prod(term.size for term in groups), Product((*groups, *summed)), Product((*groups, *made))
+
+    @property
+    def order(self) -> str:
+        """Axes of the activation that are groups, rows and features; empty where features alone are the last axis."""
+        if not self.groups and self.summed == self.activation[-1:]:
+            return ""
+        parts = (self.groups, self.rows, self.summed)
+        return "|".join(" ".join(str(self.activation.index(letter)) for letter in part) for part in parts)
 
     @property
     def vector(self) -> bool:

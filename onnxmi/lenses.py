@@ -100,7 +100,7 @@ class Lens:
 
     count: Callable[[View, Array], int]
     rows: Callable[[View, Array, Ints], Array]
-    results: Callable[[Array, Ints, int], Array]
+    results: Callable[[View, Array, Ints, int], Array]
     matrix: Callable[[View, Array], Array]
     array: Callable[[View, Array, tuple[int, ...]], Array]
     activation: int = 0
@@ -138,7 +138,7 @@ def _matrix_rows(view: View, activation: Array, places: Ints) -> Array:
     return activation.reshape(-1, activation.shape[-1])[places][None]
 
 
-def _matrix_results(result: Array, places: Ints, groups: int) -> Array:
+def _matrix_results(view: View, result: Array, places: Ints, groups: int) -> Array:
     return result.reshape(-1, result.shape[-1])[places][None]
 
 
@@ -177,7 +177,7 @@ def _patch_rows(view: View, activation: Array, places: Ints) -> Array:
     return rows.transpose(1, 0, 2)
 
 
-def _patch_results(result: Array, places: Ints, groups: int) -> Array:
+def _patch_results(view: View, result: Array, places: Ints, groups: int) -> Array:
     samples, *where = np.unravel_index(places, (result.shape[0], *result.shape[2:]))
     index: tuple[Any, ...] = (samples, slice(None), *where)
     rows: Array = result[index].reshape(len(places), groups, result.shape[1] // groups)
@@ -252,6 +252,10 @@ def _einsum_rows(view: View, activation: Array, places: Ints) -> Array:
     return _letters(view).feature_rows(activation, places)
 
 
+def _einsum_results(view: View, result: Array, places: Ints, groups: int) -> Array:
+    return _letters(view).result_rows(result, places)
+
+
 def _einsum_matrix(view: View, array: Array) -> Array:
     return _letters(view).matrix(array)
 
@@ -297,7 +301,7 @@ LENSES: Mapping[tuple[str, str], Lens] = {
 """(domain, operator) -> its lens."""
 
 _EINSUM = Lens(
-    *(_einsum_count, _einsum_rows, _matrix_results, _einsum_matrix, _einsum_array),
+    *(_einsum_count, _einsum_rows, _einsum_results, _einsum_matrix, _einsum_array),
     bias=None,
     pure=False,
     einsum=True,

@@ -7,6 +7,7 @@ of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's featur
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -32,7 +33,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Linear:
-    """One stored weight and the nodes that multiply an activation by it.
+    """One stored weight and the nodes that multiply an activation by it, all in the same way.
+
+    A weight that is also read in another way, as a tied autoencoder reads W and W^T, is another one's, too.
 
     Attributes
     ----------
@@ -122,12 +125,12 @@ class Linear:
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}
-    sharing: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
+    sharing: dict[tuple[Any, ...], list[_Found]] = defaultdict(list)
     for node in graph.nodes:
         for lens in lenses_of(node):
             found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
             if found is not None and _fits(channels, found):
-                sharing[node.domain, node.op, found.weights.name].append(found)
+                sharing[found.weights.name, *found.reading].append(found)
     computed = [one.weights.name for found in sharing.values() for one in found if not one.weights.stored]
     inside = {node for name in computed for node in computing(graph, name)}  # what makes others' weights goes with them
     parts = [[one for one in found if one.node.index not in inside] for found in sharing.values()]
@@ -145,7 +148,18 @@ class _Found:
     weights: Parameter
     read: tuple[float, float] | None = None
 
+    @property
+    def reading(self) -> tuple[Any, ...]:
+        """How it reads its weight and its activation: nodes that do so alike can be looked at together."""
+        attributes = (self.node.attributes.get(name, default) for name, default in _LAYOUT.items())
+        return (self.node.domain, self.node.op, self.lens, *attributes)
 
+
+# Attributes that say how rows and matrices lie in an operator's arrays, with what they are where they are not given.
+_LAYOUT: Mapping[str, Any] = {
+    **dict.fromkeys(("equation", "strides", "dilations", "pads", "output_padding", "direction", "layout")),
+    **{"transB": 0, "alpha": 1.0, "group": 1, "auto_pad": "NOTSET"},
+}
 _TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
 
 
@@ -235,15 +249,16 @@ def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bi
     if lens.bias is not None:
         given = node.operand(lens.bias)
         return Bias(node.index, lens.bias, _coded(graph, found, lens, lens.bias)) if given else None
-    after = graph.consumers.get(found.end.outputs[0], ())
-    if len(after) != 1:
+    result = found.end.outputs[0]
+    after = graph.consumers.get(result, ())
+    if lens.spatial or len(after) != 1 or result in graph.exposed:  # a vector lies along the last axis
         return None
     adder, operand = after[0]
     place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else ADDERS.get((adder.domain, adder.op), operand)
     if place == operand or not adder.operand(place):
         return None
     stored = _own(graph, adder, place)
-    width = channels.axes[found.end.outputs[0]][-1].size
+    width = channels.axes[result][-1].size
     return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
 
 
@@ -325,4 +340,4 @@ def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
 
 def output_rows(linear: Linear, result: Array, places: Ints, groups: int) -> Array:
     """Return a tensor of the shape of the operator's result at the same rows, (groups, rows, M)."""
-    return linear.lens.results(result, places, groups)
+    return linear.lens.results(linear.view, result, places, groups)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from onnxmi.einsum import letters_of
 from onnxmi.linear import Linear
 from onnxmi.model import Graph
 from onnxmi.rows import Mask
@@ -51,10 +52,11 @@ def find_sources(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[
 
 
 def source_key(linear: Linear) -> str:
-    """Name what an operator reads: the tensor, and through which window if it is a convolution."""
+    """Name what an operator reads: the tensor, and through which window or in which order of its axes."""
     taps = " & ".join((*linear.taps, *filter(None, [linear.lens.state])))
     if not linear.kernel:
-        return taps
+        letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
+        return f"{taps} by {letters.order}" if letters is not None and letters.order else taps
     node = linear.nodes[0]
     attributes = node.attributes
     window = ", ".join(f"{name} {attributes[name]}" for name in _WINDOW if name in attributes)

@@ -125,9 +125,19 @@ class Frame:
         return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
     def stream(self, original: Array, cut: Array, places: Ints) -> tuple[Array, Array]:
-        """A tensor that the results are added to, in both models: (groups, rows, M) each."""
+        """Return what the results are added to, in both models: (groups, rows, M) each.
+
+        Parameters
+        ----------
+        original : array
+            Of the results' shape, with the rows that stay and all outputs.
+        cut : array
+            Of the shape that the cut model has it in; it may broadcast to the results'.
+        """
         before = output_rows(self.linear, original, places, self.linear.groups)
-        after = output_rows(self.linear, cut, places, len(self.groups))
+        shape = list(original.shape)
+        shape[1 if self.linear.lens.spatial else -1] = sum(map(len, self.outputs))
+        after = output_rows(self.linear, np.broadcast_to(cut, shape), places, len(self.groups))
         return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
 
     def kept(self, of_outputs: Floats) -> Floats:

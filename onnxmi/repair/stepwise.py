@@ -9,8 +9,8 @@ one forward pass of each model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -188,30 +188,40 @@ class _Walk:
 
     def _tail(self, linear: Linear) -> Tail:
         """What becomes of the result; without the stream where that is not known before the result is."""
-        tail = find_tail(self._model, linear)
+        tail = find_tail(self._model, self._graph, linear)
         if tail.stream is None:
             return tail
         if tail.stream in self._absent:
-            return replace(tail, stream=None, rectified=False)
+            return tail.bare()
         before = self._original.pieces.pending([tail.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
-        return replace(tail, stream=None, rectified=False) if blocked or not self._steps.feedback else tail
+        return tail.bare() if blocked or not self._steps.feedback else tail
 
     def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> _Measured:
         tap, wanted_rows = linear.taps[0], rows_wanted(linear)
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
+        beside = [linear.ends[0].outputs[0]] if tail.broadcasts else []  # for its shape: the original is not changed
         measured = _Measured(frame, tail)
-        pairs = zip(self._batches, self._original.to(wanted), self._cut.to(wanted), strict=True)
+        pairs = zip(self._batches, self._original.to([*wanted, *beside]), self._cut.to(wanted), strict=True)
         columns, axes = columns_of(linear), self._graph.axes
         for (batch, judges), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
             places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
-            stream = None
-            if tail.stream is not None:
-                added_to = remaining_rows(original[tail.stream], axes.get(tail.stream), columns, self._keeping)
-                stream = frame.stream(added_to, cut[tail.stream], places)
-            measured.add(judges, read, cut[tap], places, stream)
+            measured.add(judges, read, cut[tap], places, self._stream(frame, tail, original, cut, places))
         return measured
+
+    def _stream(
+        self, frame: Frame, tail: Tail, original: Mapping[str, Array], cut: Mapping[str, Array], places: Samples
+    ) -> tuple[Array, Array] | None:
+        """What the results are added to in both models, of the results' shape."""
+        if tail.stream is None:
+            return None
+        shaped, added_to = tail.stream, original[tail.stream]
+        if tail.broadcasts:
+            shaped = frame.linear.ends[0].outputs[0]
+            added_to = np.broadcast_to(added_to, original[shaped].shape)
+        staying = remaining_rows(added_to, self._graph.axes.get(shaped), columns_of(frame.linear), self._keeping)
+        return frame.stream(staying, cut[tail.stream], places)
 
     def _install(self, linear: Linear, made: Replacement) -> None:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))

@@ -6,9 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.linear import feature_rows, find_linears, row_count, weight_array, weights_of
+from onnxmi.analysis import analyse, as_calibration
+from onnxmi.capture import CaptureOptions
+from onnxmi.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weights_of
 from onnxmi.repair import StepOptions
 from onnxmi.runtime import open_session
+from onnxmi.sensitivity import measure_sensitivities
+from onnxmi.sources import find_sources
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case
@@ -22,6 +26,8 @@ EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str | None]] = {
     "nsd,edf->nsef": ((2, 13, 3), (13,), "its bias would have several axes"),
     "nsed,edf->nsef": ((2, 13, 3), (2, 13), "its bias would have several axes"),
     "nsed,edf->nsf": ((2, 13, 3), (2, 13), None),
+    "nsd,edf->nesf": ((2, 13, 3), (13,), "its bias would have several axes"),
+    "nsed,edf->sfne": ((2, 13, 3), (2, 13), "its bias would have several axes"),
 }
 
 
@@ -43,9 +49,9 @@ def test_rows_times_weights_are_the_result(equation: str) -> None:
     values = open_session(case.model.proto, taps=[linear.taps[0], linear.key], optimise=False).run(case.feeds())
     activation, result = values[linear.taps[0]], values[linear.key]
     matrix = weights_of(case.model, linear)
-    made = feature_rows(linear, activation, np.arange(row_count(linear, activation))) @ matrix
-    assert made.size == result.size
-    np.testing.assert_allclose(np.sort(made.reshape(-1)), np.sort(result.reshape(-1)), rtol=1e-4, atol=1e-5)
+    places = np.arange(row_count(linear, activation))
+    made = feature_rows(linear, activation, places) @ matrix
+    np.testing.assert_allclose(output_rows(linear, result, places, linear.groups), made, rtol=1e-4, atol=1e-5)
     stored = case.model.graph.constant(linear.weight_name)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
     assert linear.obstacle == EQUATIONS[equation][2]
@@ -71,3 +77,38 @@ def test_other_equations_are_not_seen(equation: str) -> None:
     made = b.op("Einsum", x, b.weight(*shape), equation=equation)
     case = Case.of(b.proto(made))
     assert len(find_linears(case.model.graph, case.graph)) == 1
+
+
+def heads(einsum: bool) -> onnx.ModelProto:
+    """A projection to heads, by Einsum or by MatMul and Reshape, and back."""
+    b = Build(seed=7)
+    x = b.op("Relu", b.dense(b.input("N", 5, 7), 7, 13))
+    weight = b.weight(13, 2, 3)
+    if einsum:
+        made = b.op("Einsum", x, weight, equation="nsd,dhk->nshk")
+    else:
+        flat = b.const(b.initializers[weight].reshape(13, 6))
+        made = b.reshape(b.op("MatMul", x, flat), 0, 0, 2, 3)
+    return b.proto(b.dense(b.reshape(b.op("Tanh", made), 0, 0, 6), 6, 3))
+
+
+def test_the_outputs_mind_it_as_they_do_the_same_product() -> None:
+    x = {"x": np.random.default_rng(2).normal(size=(29, 5, 7)).astype(np.float32)}
+    found = []
+    for einsum in (True, False):
+        analysis = analyse(heads(einsum))
+        data = as_calibration(x, analysis.model)
+        felt = measure_sensitivities(analysis.model, analysis.linears, data, np.arange(29), CaptureOptions(threads=1))
+        found.append(felt[analysis.linears[1].key].total)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6 * np.abs(found[1]).max())
+
+
+def test_readings_of_one_activation_in_another_order_are_measured_apart() -> None:
+    """Rows of the last axis, and groups of positions: the features of one are none of the other's."""
+    b = Build(seed=7)
+    x = b.op("Relu", b.dense(b.input("N", 5, 7), 7, 13))
+    rows = b.op("Add", b.op("Einsum", x, b.weight(13, 3), equation="nsd,df->nsf"), b.op("MatMul", x, b.weight(13, 3)))
+    whole = b.op("Einsum", x, b.weight(5, 13, 3), equation="nsd,sdf->nf")
+    case = Case.of(b.proto(b.op("Add", rows, b.op("Unsqueeze", whole, b.ints(1)))))
+    sources = find_sources(find_linears(case.model.graph, case.graph)[1:], {})
+    assert [len(source.linears) for source in sources] == [2, 1]

@@ -83,7 +83,7 @@ SEEN = {"gemm": "FusedGemm", "matmul": "FusedMatMul", "conv": "FusedConv", "conv
 def test_rows_times_weights_and_the_bias_are_what_the_operator_gives(name: str) -> None:
     case = Case.of(model(name))
     linear = next(one for one in find_linears(case.model.graph, case.graph) if one.nodes[0].op == SEEN[name])
-    tail = find_tail(case.model, linear)
+    tail = find_tail(case.model, case.graph, linear)
     taps = [linear.taps[0], linear.key, *([tail.stream] if tail.stream else [])]
     values = open_session(case.model.proto, taps=taps, optimise=False).run(case.feeds())
     places = np.arange(row_count(linear, values[linear.taps[0]]))
@@ -120,7 +120,7 @@ def test_a_stream_that_a_normalisation_adds_is_part_of_the_target() -> None:
     nodes = case.model.graph.nodes
     found = find_linears(case.model.graph, case.graph)
     ends = {nodes[one.biases[0].node].op: one for one in found if one.biases[0] is not None}
-    tail = find_tail(case.model, ends["SkipLayerNormalization"])
+    tail = find_tail(case.model, case.graph, ends["SkipLayerNormalization"])
     (node,) = (node for node in nodes if node.op == "SkipLayerNormalization")
     assert tail.stream == node.inputs[0]
     assert not tail.rectified

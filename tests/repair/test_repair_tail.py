@@ -13,7 +13,7 @@ from tests.support.oracle import Case
 def tail(build: Build, output: str, number: int = 0) -> tuple[Case, Tail]:
     case = Case.of(build.proto(output))
     linears = find_linears(case.model.graph, case.graph)
-    return case, find_tail(case.model, linears[number])
+    return case, find_tail(case.model, case.graph, linears[number])
 
 
 def test_a_bias_and_a_relu() -> None:
@@ -63,3 +63,40 @@ def test_a_constant_is_no_stream() -> None:
     made = b.op("Add", b.conv(b.input("N", 3, 5, 7), 3, 11), b.const(np.ones((11, 1, 1))))
     _, found = tail(b, b.conv(made, 11, 5))
     assert found.stream is None
+
+
+def test_a_stream_that_broadcasts_to_the_result() -> None:
+    b = Build()
+    x = b.input("N", "S", 7)
+    common = b.op("ReduceMean", b.dense(x, 7, 11), axes=[1], keepdims=1)
+    made = b.op("Relu", b.op("Add", common, b.dense(x, 7, 11)))
+    _, found = tail(b, b.dense(made, 11, 3), number=1)
+    assert found.stream == common
+    assert found.broadcasts
+    assert found.rectified
+
+
+def test_it_ends_where_the_result_is_broadcast() -> None:
+    b = Build()
+    x = b.input("N", 7)
+    made = b.op("Relu", b.op("Add", b.gemm(x, 7, 1), x))
+    _, found = tail(b, b.gemm(made, 7, 3))
+    assert found.stream is None
+    assert not found.rectified
+
+
+def test_it_ends_at_a_norm_of_another_axis() -> None:
+    b = Build()
+    made = b.batch_norm(b.dense(b.input("N", 11, 7), 7, 11), 11)
+    _, found = tail(b, b.dense(b.op("Relu", made), 11, 3))
+    np.testing.assert_array_equal(found.scale, np.ones(11))
+    assert not found.rectified
+
+
+def test_a_bias_is_none_of_a_result_that_is_an_output_itself() -> None:
+    b = Build()
+    made = b.op("MatMul", b.input("N", 7), b.weight(7, 11))
+    case = Case.of(b.proto(made, b.op("Add", made, b.vector(11))))
+    (linear,) = find_linears(case.model.graph, case.graph)
+    assert linear.biases == (None,)
+    assert not find_tail(case.model, case.graph, linear).offset.any()
