@@ -167,7 +167,12 @@ def _make(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
 
 
 def run_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor when the model runs on given inputs."""
+    """Return the shape of every tensor that a node makes when the model runs on given inputs."""
+    return {name: shape for name, (_, shape) in run_seen(proto, feeds).items()}
+
+
+def run_seen(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Return the type and shape of every tensor that a node makes when the model runs on given inputs."""
     names = [out for node in proto.graph.node for out in node.output if out]
     session = open_session(proto, taps=list(dict.fromkeys(names)), optimise=False)
-    return {name: tuple(value.shape) for name, value in as_numpy(session.run(feeds)).items()}
+    return {name: (value.dtype, tuple(value.shape)) for name, value in as_numpy(session.run(feeds)).items()}

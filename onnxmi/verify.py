@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxmi.agreement import Comparison, Difference
 from onnxmi.dims.channel_graph import Axes, ChannelGraph, Normalisation
 from onnxmi.dims.term import Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import CheckError, ModelError
@@ -20,12 +21,9 @@ from onnxmi.model.load import complaint
 from onnxmi.model.renormalise import KNOWN, Renormalised
 from onnxmi.model.surgery import Mask, with_masks
 from onnxmi.probe import Probe, run_shapes
-from onnxmi.runtime import Feeds, Session, open_session
+from onnxmi.runtime import Feeds, open_session
 
 Array = NDArray[Any]
-
-# Largest difference between the cut and the masked model, relative to the largest output: rounding in another order.
-TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1, "8 bits": 3e-2}
 
 
 @dataclass(frozen=True)
@@ -129,23 +127,24 @@ def check_equivalence(
         return Check(name, True, f"not applicable: {unspelled[0]} normalises over what is cut")
     masked = masked_original(model, graph, probe, keeping)
     compared = tuple(info.name for info in model.graph.outputs)
-    found = _compare(masked, cut, compared, [feeds, [probe.feeds]], _rounding(model, probe))
-    if found is not None and found[0] > found[1]:
+    models = Comparison(masked, cut, probe, [feeds, [probe.feeds]])
+    found = models.of(compared)
+    if found is not None and not found.passed:
         before = _before_decisions(model, graph, keeping, compared)
-        found = _compare(masked, cut, before, [feeds, [probe.feeds]], _rounding(model, probe)) if before else found
-    if found is None:
-        return Check(name, False, "the masked original runs on no sample")
-    return Check(name, found[0] <= found[1], f"largest relative difference {found[0]:.1e} (allowed {found[1]:.0e})")
+        found = models.of(before) if before else found
+    return _check(name, found, "the masked original runs on no sample")
 
 
 def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]) -> Check:
     """Compare a model with the source it was made from, on real samples or, without any, on the probe's."""
     name = "equals the source before anything is cut"
     outputs = tuple(info.name for info in source.graph.outputs)
-    found = _compare(source.proto, model.proto, outputs, [feeds or [probe.feeds]], _rounding(source, probe))
-    if found is None:
-        return Check(name, False, "the source runs on no sample")
-    return Check(name, found[0] <= found[1], f"largest relative difference {found[0]:.1e} (allowed {found[1]:.0e})")
+    found = Comparison(source.proto, model.proto, probe, [feeds or [probe.feeds]]).of(outputs)
+    return _check(name, found, "the source runs on no sample")
+
+
+def _check(name: str, found: Difference | None, unrunnable: str) -> Check:
+    return Check(name, False, unrunnable) if found is None else Check(name, found.passed, str(found))
 
 
 def _before_decisions(model: Model, graph: ChannelGraph, keeping: Keeping, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -156,61 +155,6 @@ def _before_decisions(model: Model, graph: ChannelGraph, keeping: Keeping, outpu
         return ()
     made = [name for name in whole if name in model.graph.producers]
     return tuple(dict.fromkeys([*(name for name in outputs if name not in decisions.outcome), *made]))
-
-
-def _compare(
-    masked: onnx.ModelProto, cut: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Sequence[Feeds]], floor: float
-) -> tuple[float, float] | None:
-    """The difference closest to, or furthest beyond, what is allowed, and that; on the first feeds that can be run."""
-    oracle, rewritten = (open_session(proto, taps=names, optimise=False) for proto in (masked, cut))
-    pairs = next((made for choice in feeds if (made := list(_runs(oracle, rewritten, choice)))), None)
-    if pairs is None:
-        return None
-    worst, limit = 0.0, np.inf
-    for wanted, got in pairs:
-        error, allowed = _difference(wanted, got)
-        allowed = max(allowed, floor) if allowed else allowed
-        if error - allowed >= worst - limit:
-            worst, limit = error, allowed
-    return worst, limit
-
-
-def _runs(oracle: Session, rewritten: Session, feeds: Sequence[Feeds]) -> Iterable[tuple[Any, Any]]:
-    """Outputs of both, for every feed that the oracle runs on.
-
-    A mask on an axis that folds channels and samples together fits only as many samples as the probe had.
-    """
-    for feed in feeds:
-        try:
-            wanted = oracle.run(feed)
-        except ModelError:
-            continue
-        yield from zip(wanted.values(), rewritten.run(feed).values(), strict=True)
-
-
-def _rounding(model: Model, probe: Probe) -> float:
-    """What the coarsest type inside the model allows: a float16 model may well have float32 outputs.
-
-    Where activations are rounded to 8 bits, a sum in another order may take the next step.
-    """
-    coarsest = max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(probe.dtypes.values())), default=0.0)
-    eight_bits = any(word in node.op for node in model.graph.nodes for word in ("Quant", "QLinear", "Integer", "NBits"))
-    return max(coarsest, TOLERANCE["8 bits"] if eight_bits else 0.0)
-
-
-def _difference(wanted: Any, got: Any) -> tuple[float, float]:
-    """Largest difference relative to the largest magnitude, and what is allowed (0 for what are no numbers)."""
-    if not isinstance(wanted, np.ndarray) or wanted.dtype.kind != "f":
-        return float(not np.array_equal(wanted, got)), 0.0
-    if wanted.shape != got.shape:
-        return np.inf, 0.0
-    limit = TOLERANCE.get(str(wanted.dtype), 1e-4)
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
-    gap = np.where((wanted == got) | (np.isnan(wanted) & np.isnan(got)), 0.0, gap)
-    finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
-    scale = float(finite.max(initial=0.0)) or 1.0
-    return float(gap.max(initial=0.0)) / scale, limit
 
 
 def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Feeds) -> Check:
