@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from support.build import Build
 
 import onnxmi
 from onnxmi import PruneOptions
@@ -49,6 +50,18 @@ def test_the_source_is_not_changed(model, arrays):
     onnxmi.prune(model, arrays, QUICK)
     assert data(model) == before
     assert np.array_equal(arrays["x"], samples)
+
+
+def test_a_source_with_weights_in_constant_nodes_is_not_changed():
+    build = Build()
+    weights = [
+        onnx.numpy_helper.from_array(build.initializers.pop(build.weight(*shape))) for shape in ((7, 11), (11, 3))
+    ]
+    hidden = build.op("Relu", build.op("MatMul", build.input("N", 7), build.op("Constant", value=weights[0])))
+    proto = build.proto(build.op("MatMul", hidden, build.op("Constant", value=weights[1])))
+    before = data(proto)
+    onnxmi.prune(proto, {"x": np.random.default_rng(0).normal(size=(40, 7)).astype(np.float32)}, QUICK)
+    assert data(proto) == before
 
 
 def test_the_result_can_be_saved_and_run(tmp_path, model, arrays):

@@ -96,7 +96,7 @@ def main(count: int, first: int, modes: str, jobs: int, every: int) -> None:
     unknown = [mode for mode in chosen if mode not in MODES]
     if unknown:
         raise click.UsageError(f"no mode {unknown[0]!r}; there are {', '.join(MODES)}")
-    os.nice(10)
+    os.nice(5)
     started, tally = time.monotonic(), Tally()
     for number, (records, steps) in enumerate(_all(range(first, first + count), chosen, jobs), 1):
         tally.add(records, steps)

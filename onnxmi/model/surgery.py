@@ -43,7 +43,9 @@ def with_masks(
 
 
 def _with_masks(proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised]) -> onnx.ModelProto:
-    graph = gs.import_onnx(proto)
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)  # graphsurgeon's export writes names into the tensors that its import was given
+    graph = gs.import_onnx(copied)
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
     before: dict[int, list[gs.Node]] = {}  # by identity: comparing nodes is slow
     for number, mask in enumerate(masks):

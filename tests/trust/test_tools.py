@@ -31,6 +31,22 @@ def test_random_cuts_are_exact():
     assert "40 networks, 0 wrong" in done.stdout
 
 
+def test_random_networks_go_through_the_pipeline():
+    done = run("random_pipeline", "--first", 4, "--count", 3, "--modes", "cut")
+    assert "cut       3 made, 0 refused, 0 found" in done.stdout
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_a_survey_of_one_mode_leaves_the_other_sections(tools):
+    from coverage_page import document
+
+    old = document("", "random", "## At random\n")
+    new = document(document(old, "macs", "## Half\n"), "random", "## Other\n")
+    assert "## Other" in new
+    assert "## Half" in new
+    assert "## At random" not in new
+
+
 def test_killed_runs_leave_whole_files():
     models = ROOT / "models"
     files = ["--model", models / "digits-mlp.onnx", "--calib", models / "digits-mlp.calib.npz"]
