@@ -33,8 +33,8 @@ class AxisFinder:
         Shapes in runs with different numbers of samples.
     counts : sequence of int
         How many samples each has.
-    free_atoms : frozenset of int
-        Atoms of the input axes whose size is not fixed.
+    fed_atoms, free_atoms : frozenset of int
+        Atoms of the inputs' axes; of those whose size is not fixed.
     declared : mapping of str to dims
         What the file says of the outputs' axes.
     """
@@ -44,6 +44,7 @@ class AxisFinder:
     columns: ColumnFinder
     runs: Sequence[Mapping[str, Shape]]
     counts: Sequence[int]
+    fed_atoms: frozenset[int]
     free_atoms: frozenset[int]
     declared: Mapping[str, tuple[int | str | None, ...]]
 
@@ -52,15 +53,15 @@ class AxisFinder:
         graph: Graph, seen: Probe, channels: ChannelGraph, runs: Sequence[Mapping[str, Shape]], counts: Sequence[int]
     ) -> AxisFinder:
         """Prepare for the tensors of a model."""
-        free = frozenset(
-            atom.id
+        dims = [
+            (dim, term)
             for info in graph.inputs
             for dim, term in zip(info.dims or (), channels.axes.get(info.name, ()), strict=False)
-            if not isinstance(dim, int) or dim <= 0
-            for atom in atoms(term)
-        )
+        ]
+        fed = frozenset(atom.id for _, term in dims for atom in atoms(term))
+        free = frozenset(atom.id for dim, term in dims if not isinstance(dim, int) or dim <= 0 for atom in atoms(term))
         declared = {info.name: info.dims or () for info in graph.outputs}
-        return AxisFinder(seen, channels, ColumnFinder.of(graph, channels), runs, counts, free, declared)
+        return AxisFinder(seen, channels, ColumnFinder.of(graph, channels), runs, counts, fed, free, declared)
 
     def find(self, output: str, leaf: Leaf) -> tuple[Facts, int | None]:
         """Return what is known of a tensor, and its axis of samples."""
@@ -84,9 +85,14 @@ class AxisFinder:
 
     def _free(self, tensor: str, shapes: Sequence[Shape]) -> set[int]:
         """Axes without a fixed size: of different sizes in different runs, or of an input's axis without one."""
+        return self._tied(tensor, self.free_atoms) | {
+            axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if len(set(sizes)) > 1
+        }
+
+    def _tied(self, tensor: str, to: frozenset[int]) -> set[int]:
+        """Axes that hold some of these atoms."""
         terms = self.channels.axes.get(tensor, ())
-        tied = {axis for axis, term in enumerate(terms) if any(atom.id in self.free_atoms for atom in atoms(term))}
-        return tied | {axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if len(set(sizes)) > 1}
+        return {axis for axis, term in enumerate(terms) if any(atom.id in to for atom in atoms(term))}
 
     def _is_declared_free(self, output: str, tensor: str, axis: int) -> bool:
         """Whether the file gives the axis no size, where the tensor has the very shape of the output."""
@@ -102,4 +108,6 @@ class AxisFinder:
         made = tuple(axis for axis in self.columns(leaf.tensor) if axis not in taken)
         rank = len(self.seen.shapes[leaf.tensor])
         # Exporters often name the axis of classes: of two axes the second has columns unless it is seen to vary.
+        # An axis that an input has, too, holds places: nothing was summed over it, and no weights made it.
+        taken = taken | set(self.columns.mixed(leaf.tensor)) | self._tied(leaf.tensor, self.fed_atoms)
         return made or axes_by_shape(rank, taken | declared if rank > _MATRIX else taken)

@@ -59,6 +59,12 @@ class ColumnFinder:
         last = max(found.values(), default=_VECTORS)
         return tuple(axis for axis, node in found.items() if node == last)
 
+    def mixed(self, tensor: str) -> Axes:
+        """Return the axes that hold channels of weights together with something else, such as places."""
+        terms = self.channels.axes.get(tensor, ())
+        shares = [[atom in self.makers for atom in _atoms(term)] for term in terms]
+        return tuple(axis for axis, made in enumerate(shares) if any(made) and not all(made))
+
 
 def _atoms(term: Term) -> set[int]:
     """Atoms of an axis; those of one entry only where there are no others."""

@@ -10,7 +10,7 @@ from onnxmi.model import Model, TensorInfo
 from onnxmi.outputs.axes import AxisFinder
 from onnxmi.outputs.columns import ColumnFinder
 from onnxmi.outputs.flow import Flow
-from onnxmi.outputs.kinds import Facts, Verdict, kind_of, paired
+from onnxmi.outputs.kinds import Facts, Verdict, detector_roles, kind_of
 from onnxmi.outputs.override import Override, check_ignored, overruled
 from onnxmi.outputs.samples import Runs, shapes_of
 from onnxmi.outputs.states import STATES, fed_back
@@ -127,10 +127,10 @@ def _merged(draft: _Draft, leaf: Leaf) -> _Draft:
 
 def _views(model: Model, placed: Sequence[_Placed]) -> tuple[View, ...]:
     """Name and weigh what is compared."""
-    roles = paired([one.facts for one in placed])
+    roles = detector_roles([one.facts for one in placed])
     placed = [
-        replace(one, facts=replace(one.facts, leaf=replace(one.facts.leaf, role=roles.get(n, one.facts.leaf.role))))
-        for n, one in enumerate(placed)
+        replace(one, facts=replace(one.facts, leaf=replace(one.facts.leaf, role=role)))
+        for one, role in zip(placed, roles, strict=True)
     ]
     names = _names([one.facts for one in placed])
     states = sum(one.facts.leaf.role == "state" for one in placed)

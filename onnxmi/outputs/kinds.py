@@ -10,10 +10,13 @@ from onnxmi.model import Graph, Node
 from onnxmi.outputs.trace import Axes, Leaf
 from onnxmi.outputs.view import Kind
 
+DETECTS = ("boxes", "scores", "part of a detector")
 BOX = 4  # columns of a box: two corners, or a center with a size
 LONG = 1024  # positions from which on a single column is a signal, whatever made it
+WIDE = 32  # columns from which on what is pooled last is taken for an embedding; networks may also pool their logits
 VOCABULARY = 1000  # columns from which on numbers at positions are taken for logits of tokens
 _IMAGE = 4  # axes of an image
+_SERIES = 3  # axes of a series, and of a kernel that slides along it
 
 _EMBEDS = re.compile(r"emb|feat|pool|hidden|latent|repr|vector|code(?!r)|sentence", re.IGNORECASE)
 _SCORES = re.compile(r"logit|score|prob|cls|class|ctc|token|label", re.IGNORECASE)
@@ -87,7 +90,7 @@ def _by_role(_graph: Graph, facts: Facts) -> Verdict | None:
     role = facts.leaf.role
     if role == "state":
         return Verdict("state")
-    return Verdict("detections", role) if role in ("boxes", "scores") else None
+    return Verdict("detections", role) if role in DETECTS else None
 
 
 def _by_link(_graph: Graph, facts: Facts) -> Verdict | None:
@@ -112,8 +115,8 @@ def _vector(graph: Graph, facts: Facts) -> Verdict | None:
         return Verdict("embedding", why)
     if _EMBEDS.search(facts.output) and not _SCORES.search(facts.output):
         return Verdict("embedding", "by its name", tentative=True)
-    if why := _pooled(graph, facts.leaf.tensor):
-        return Verdict("embedding", why)
+    if facts.width > WIDE and (why := _pooled(graph, facts.leaf.tensor)):
+        return Verdict("embedding", why, tentative=True)
     return Verdict("classes", "no softmax: taken for classes if its numbers look like logits", tentative=True)
 
 
@@ -137,10 +140,14 @@ def _series(graph: Graph, facts: Facts) -> Verdict | None:
 def _single(graph: Graph, facts: Facts) -> Verdict:
     """One column along one axis: a signal if it is long or comes from a convolution along it."""
     made = _made_by(graph, facts.leaf.tensor, _LINEAR, frozenset())
-    windows = made is not None and made.op in ("Conv", "ConvTranspose")
+    windows = made is not None and made.op in ("Conv", "ConvTranspose") and _slides_along_one_axis(graph, made)
     if facts.shape[facts.positions[0]] >= LONG or windows:
         return Verdict("signal", "one column along one axis")
     return Verdict("values")
+
+
+def _slides_along_one_axis(graph: Graph, node: Node) -> bool:
+    return graph.is_constant(node.operand(1)) and len(graph.constant_shape(node.operand(1))) == _SERIES
 
 
 def _dense(_graph: Graph, facts: Facts) -> Verdict | None:
@@ -178,6 +185,14 @@ def paired(facts: Sequence[Facts]) -> dict[int, str]:
             found[place] = "boxes"
             found.update(dict.fromkeys(others, "scores"))
     return found
+
+
+def detector_roles(facts: Sequence[Facts]) -> list[str]:
+    """Return the role of each compared tensor, where those of one detector are known together."""
+    pairs = paired(facts)
+    roles = [pairs.get(place, one.leaf.role) for place, one in enumerate(facts)]
+    detectors = {one.output for one, role in zip(facts, roles, strict=True) if role in DETECTS}
+    return [role or (DETECTS[-1] if one.output in detectors else "") for one, role in zip(facts, roles, strict=True)]
 
 
 def _may_be_boxes(facts: Facts) -> bool:

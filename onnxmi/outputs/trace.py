@@ -14,6 +14,8 @@ from onnxmi.probe import Probe
 Axes = tuple[int, ...]
 
 MOST_PARTS = 24  # beyond so many operands a Concat is compared whole
+# Operators that take some entries of what they are given: of probabilities, all are compared.
+_SUBSETS = frozenset({"Gather", "Slice", "Split"})
 # Operators that pick or order what they are given, by other values.
 _PICKS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -108,15 +110,17 @@ class Tracer:
             return ()
         if self.is_comparable(name):
             return self._answer(name, None)
-        node = self.graph.producers[name]
-        why = "its size depends on values" if self.is_float(name) else f"{node.op} of it"
-        return tuple(replace(leaf, why=_both(leaf.why, why)) for leaf in self._read_by(node, name))
+        leaves = self._read_by(self.graph.producers[name], name)
+        if not self.is_float(name):
+            return leaves
+        return tuple(replace(leaf, why=_both(leaf.why, "its size depends on values")) for leaf in leaves)
 
     def _read_by(self, node: Node, name: str = "") -> Leaves:
         """What stands for the operands of a node."""
         special = _SPECIAL.get(node.op)
         if special is not None:
-            return special(self, node)
+            why = f"read by {node.op}"
+            return tuple(replace(leaf, why=_both(leaf.why, why)) for leaf in special(self, node))
         if node.domain == "ai.onnx.ml" and node.op.endswith("Classifier") and node.outputs[1:] != (name,):
             return self._back(node.outputs[1])
         return tuple(leaf for read in (*node.inputs, *node.captures) for leaf in self._back(read))
@@ -163,7 +167,10 @@ class Tracer:
         if node.op == "Concat":
             leaves = self._parts(node)
         elif self._decides(node):
-            leaves = tuple(replace(leaf, why=_both(leaf.why, f"{node.op} of it")) for leaf in self._read_by(node))
+            leaves = self._read_by(node)
+        elif node.op in _SUBSETS:
+            whole = self._answer(node.operand(0), None)
+            leaves = whole if all(leaf.link != "identity" for leaf in whole) else ()
         return leaves or (Leaf(name, axes=_one(axis), maker=node.op),)
 
     def _decides(self, node: Node) -> bool:

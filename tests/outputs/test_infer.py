@@ -104,6 +104,27 @@ def test_a_sigmoid_that_is_written_out_is_one() -> None:
     assert (view.tensor, view.link) == (logits, "sigmoid")
 
 
+@pytest.mark.parametrize("op", ["Gather", "Slice", "Split"])
+def test_some_of_the_probabilities_stand_for_all(op: str) -> None:
+    """A model that answers with the probability of one class."""
+    b = Build()
+    logits = b.gemm(b.input("N", 7), 7, 5)
+    chances = b.op("Softmax", logits)
+    output = {
+        "Gather": lambda: b.op("Gather", chances, b.const(np.int64(1)), axis=1),
+        "Slice": lambda: b.op("Slice", chances, b.ints(1), b.ints(3), b.ints(1)),
+        "Split": lambda: b.op("Split", chances, b.ints(2, 3), axis=1, outputs=2)[1],
+    }[op]()
+    view = only(b.proto(output))
+    assert (view.tensor, *facts(view)) == (logits, "classes", "softmax", (1,), 0)
+
+
+def test_some_of_plain_numbers_stand_for_themselves() -> None:
+    b = Build()
+    output = b.op("Slice", b.gemm(b.input("N", 7), 7, 5), b.ints(1), b.ints(3), b.ints(1))
+    assert only(b.proto(output)).tensor == output
+
+
 # -- a last Concat --------------------------------------------------------------------------------------------------
 
 
@@ -284,10 +305,11 @@ def test_a_recogniser_whose_time_comes_first_is_a_sequence() -> None:
     assert facts(only(b.proto(b.op("LogSoftmax", logits)))) == ("sequence", "softmax", (2,), 1)
 
 
-def test_an_axis_without_a_fixed_size_holds_no_columns() -> None:
-    """Where an answer starts and ends in a text: a number for each position."""
+@pytest.mark.parametrize("length", ["T", 13])
+def test_an_axis_of_positions_holds_no_columns(length: int | str) -> None:
+    """Where an answer starts and ends in a text: a number for each position, of any or of a fixed number."""
     b = Build()
-    both = b.dense(b.input("N", "T", 7), 7, 2)
+    both = b.dense(b.input("N", length, 7), 7, 2)
     start, end = b.op("Split", both, outputs=2, axis=2)
     views = meaning_of(b.proto(*(b.op("Squeeze", name, b.ints(2)) for name in (start, end)))).views
     assert [facts(view) for view in views] == [("values", "identity", (), 0)] * 2
@@ -310,6 +332,33 @@ def test_plain_numbers_of_a_sample_may_be_classes() -> None:
     view = only(b.proto(b.gemm(b.input("N", 7), 7, 5)))
     assert facts(view) == ("classes", "identity", (1,), 0)
     assert view.tentative
+
+
+def test_pooled_logits_may_be_classes_and_wide_pooled_features_an_embedding() -> None:
+    kinds = []
+    for width in (5, 37):
+        b = Build()
+        pooled = b.op("GlobalAveragePool", b.op("Relu", b.conv(b.input("N", 3, 5, 7), 3, width)))
+        view = only(b.proto(b.op("Flatten", pooled)))
+        kinds.append((view.kind, view.tentative))
+    assert kinds == [("classes", True), ("embedding", True)]
+
+
+def test_an_axis_of_channels_and_places_together_holds_no_columns() -> None:
+    """Objectness at all places and anchors of an image, in one row."""
+    b = Build()
+    output = b.reshape(b.conv(b.input("N", 3, 5, 7), 3, 2), 0, -1)
+    assert facts(only(b.proto(output))) == ("values", "identity", (), 0)
+
+
+def test_what_else_belongs_to_a_detector_is_of_its_kind() -> None:
+    b = Build()
+    x = b.input("N", 13, 7)
+    boxes, scores, depth = b.dense(x, 7, 4), b.op("Sigmoid", b.dense(x, 7, 3)), b.gemm(b.op("Flatten", x), 91, 5)
+    kept = b.op("NonMaxSuppression", boxes, b.op("Transpose", scores, perm=[0, 2, 1]), b.ints(20))
+    rows = b.op("Gather", b.reshape(boxes, -1, 4), b.op("Gather", kept, b.const(np.int64(2)), axis=1), axis=0)
+    views = meaning_of(b.proto(b.op("Add", rows, b.op("ReduceMean", depth, keepdims=0)))).views
+    assert [view.kind for view in views] == ["detections"] * 3
 
 
 def test_one_number_is_a_value() -> None:
