@@ -32,6 +32,11 @@ class Advance:
         return self._pieces
 
     @property
+    def made(self) -> frozenset[str]:
+        """The tensors that nodes have made so far, held or not."""
+        return self._pieces.made
+
+    @property
     def states(self) -> Sequence[Mapping[str, Array]]:
         """The live tensors of every batch, where the model stands."""
         return self._states

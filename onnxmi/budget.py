@@ -152,6 +152,10 @@ class Trial:
         "one pass" or "step by step"
     fits : bool
         Whether that is no more than may be lost.
+    damage : float
+        Of the output that lost most; 1 is as bad as a constant.
+    output : str
+        Which that is.
     """
 
     share: float
@@ -159,3 +163,5 @@ class Trial:
     error: float | None
     repair: str
     fits: bool
+    damage: float = 0.0
+    output: str = ""

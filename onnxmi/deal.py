@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from onnxmi.calibration import Calibration, chances
 Samples = NDArray[np.int64]
 
 HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
-HELD_BACK_TO_SEARCH = 1 / 4  # where that agreement decides what is made: fewer samples tell less than it asks
+HELD_BACK_TO_SEARCH = 1 / 4  # where a loss decides what is made: half of them decide, the other half is reported on
 JUDGED = 1 / 10  # share of the others that judges the repair
 
 
@@ -25,12 +25,21 @@ class Deal:
     fit, judge : (n,) int64
         To measure and solve on, and to judge the repair on; `judge` is empty where there are too few to divide.
     held : (n,) int64
-        Nothing is fitted to these: what is reported is measured on them (on all, where there is only one sample).
+        Nothing is fitted to these, and nothing chosen on them: what is reported is measured on them (on all, where
+        there is only one sample).
+    validate : (n,) int64
+        Nothing is fitted to these, but a search for a loss chooses on them; empty where there is none.
     """
 
     fit: Samples
     judge: Samples
     held: Samples
+    validate: Samples = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def validates(self) -> Samples:
+        """The samples that a search chooses on: those of the report where there are too few to divide."""
+        return self.validate if self.validate.size else self.held
 
     @property
     def judges(self) -> Samples:
@@ -53,7 +62,12 @@ def deal_samples(data: Calibration, seed: int, held_back: float = HELD_BACK) -> 
     judge = _clipped(int(((lots >= held_back) & (lots < limit)).sum()), work * JUDGED)
     parts = np.split(order, [held, held + judge])
     out, judging, fit = (np.sort(part) for part in parts)
-    return Deal(fit, judging, out if out.size else fit)
+    if held_back <= HELD_BACK or len(out) < 2:
+        return Deal(fit, judging, out if out.size else fit)
+    # By their lots again, so that what is reported on is held back in whatever way a run divides the samples.
+    tested = min(max(int((lots[out] < HELD_BACK).sum()), 1), len(out) - 1)
+    by_lot = out[np.argsort(lots[out], kind="stable")]
+    return Deal(fit, judging, np.sort(by_lot[:tested]), np.sort(by_lot[tested:]))
 
 
 def _clipped(found: int, expected: float) -> int:

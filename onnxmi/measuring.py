@@ -31,6 +31,8 @@ from onnxmi.linear import Linear
 from onnxmi.measurement import Measurement, load_measurement
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
+from onnxmi.output_measure import OutputMeasure
+from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.packing import packed
 from onnxmi.rows import Samples, mask_inputs
 from onnxmi.scoring import UNMEASURED
@@ -53,7 +55,9 @@ def collect(
     analysis = analyse(source, data.one_run(np.arange(data.count), 3))
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
-        return measure_statistics(analysis, data, deal_samples(data, options.seed), options, progress)
+        deal = deal_samples(data, options.seed)
+        yardstick = OutputMeasure(analysis, data, deal.fit, options).yardstick
+        return measure_statistics(analysis, data, deal, yardstick, options, progress)
 
 
 def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
@@ -91,6 +95,7 @@ def measure_statistics(
     analysis: Analysis,
     data: Calibration,
     deal: Deal,
+    yardstick: Yardstick,
     options: PruneOptions,
     progress: Progress,
     layers: Sequence[Layer] | None = None,
@@ -103,7 +108,9 @@ def measure_statistics(
     found = analysis.model, analysis.graph, analysis.linears
     fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
     if options.sensitivity and options.score == "joint":
-        fitted = replace(fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, options, progress, layers))
+        fitted = replace(
+            fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, yardstick, options, progress, layers)
+        )
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
@@ -112,6 +119,7 @@ def sensitivities_of(
     analysis: Analysis,
     data: Calibration,
     samples: Samples,
+    yardstick: Yardstick,
     options: PruneOptions,
     progress: Progress = silent,
     layers: Sequence[Layer] | None = None,
@@ -120,7 +128,9 @@ def sensitivities_of(
     model, how = analysis.model, capture_options(options)
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
     asked = {linear.key for linear in asked_about(analysis, layers)}
-    return measure_sensitivities(model, asked_about(analysis, None), data, samples, how, masks, progress, asked)
+    return measure_sensitivities(
+        model, asked_about(analysis, None), data, samples, yardstick, how, masks, progress, asked
+    )
 
 
 def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Linear, ...]:

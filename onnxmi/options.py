@@ -59,6 +59,10 @@ class PruneOptions:
         What outputs are, where it is not what `inspect` says: `NAME:KIND[:AXIS][*WEIGHT]`.
     ignore_outputs : tuple of str
         Outputs that are not compared.
+    few_samples : bool
+        Promise a loss on fewer distinct samples than that takes.
+    force : bool
+        Return a result whose outputs are lost.
     """
 
     keep: float | None = None
@@ -88,6 +92,8 @@ class PruneOptions:
     latency: bool = True
     outputs: tuple[str, ...] = ()
     ignore_outputs: tuple[str, ...] = ()
+    few_samples: bool = False
+    force: bool = False
 
     @property
     def budget(self) -> Budget:

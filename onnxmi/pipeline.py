@@ -16,18 +16,22 @@ from onnxmi.cost import Cost
 from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
+from onnxmi.floor import require_outputs, require_samples
+from onnxmi.judgement import judge
 from onnxmi.latency import Latency
+from onnxmi.loss_search import SEARCHED, smallest_within
 from onnxmi.measurement import Measurement
 from onnxmi.measuring import asked_about, collect, given_statistics, measured_notes
 from onnxmi.model import Model
 from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
+from onnxmi.outputs.yardstick import Damage
 from onnxmi.plan import Plan, load_plan
-from onnxmi.quality import Quality, compare
+from onnxmi.quality import Quality, quality_of
 from onnxmi.repair import RepairNote
 from onnxmi.rewrite import rewrite
 from onnxmi.scoring import UNMEASURED
-from onnxmi.search import SEARCHED, Found, meet, price, smallest_within
+from onnxmi.search import Found, meet, price
 from onnxmi.select_channels import unscored
 from onnxmi.sizes import kept_count, uniform
 from onnxmi.study import Study, carry_out, choose, measure_study, require_costs, study_of
@@ -56,6 +60,8 @@ class Result:
         Parameters, bytes and MACs.
     quality : Quality or None
         On samples that nothing was fitted to; None where there is only one sample.
+    damage : Damage
+        Of every output, on the same samples.
     latency : tuple of two Latency, or None
         Of the original and of the result, on one sample.
     repairs : tuple of RepairNote
@@ -79,6 +85,7 @@ class Result:
     before: Cost
     after: Cost
     quality: Quality | None
+    damage: Damage
     latency: tuple[Latency, Latency] | None
     repairs: tuple[RepairNote, ...]
     checks: tuple[Check, ...]
@@ -149,6 +156,8 @@ def _prune(
     held_back = HELD_BACK_TO_SEARCH if decides else HELD_BACK
     study = study_of(source, calibration, options, held_back, split_tables=_splits(options, given))
     _require_work(study, given)
+    if given is None:
+        require_samples(study)
     study = replace(study, measured=measure_study(study, stats, given is None, progress))
     found = _found(study, given, progress)
     return _report(study, found, given is None)
@@ -271,12 +280,15 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     source, result = study.source, found.candidate.proto
     checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
     require(checks)
-    made = study.outputs(result)
+    judgement = judge(study.held, study.metric, result)
+    if not options.force:
+        require_outputs(study, found, judgement.damage)
     one_sample = data.count == 1
-    lost = study.metric.drop(study.dense_outputs, made, study.labels)
-    goals = found.goals
+    goals = tuple(
+        Goal.of(goal.name, goal.asked, judgement.drop) if goal.name == "max_drop" else goal for goal in found.goals
+    )
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
-        goals = (*goals, Goal.of("max_drop", options.max_drop, lost))
+        goals = (*goals, Goal.of("max_drop", options.max_drop, judgement.drop))
         _require_drop(goals[-1], options)
     notes = [
         *study.analysis.unread.notes,
@@ -290,7 +302,8 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         left_out=study.left_out if selected else (),
         before=study.dense_cost,
         after=study.cost(result),
-        quality=None if one_sample else compare(study.dense_outputs, made, study.labels, len(held)),
+        quality=None if one_sample else quality_of(study.held, judgement),
+        damage=judgement.damage,
         latency=study.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,19 +17,21 @@ from onnxmi.advance import Advance
 from onnxmi.capture import Progress, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import atoms
+from onnxmi.errors import ModelError
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.model.segment import Pieces
+from onnxmi.outputs.ruler import Ruler
 from onnxmi.repair import repair_at_once
 from onnxmi.rewrite import rewrite
-from onnxmi.runtime import Feeds, open_session
+from onnxmi.runtime import open_session
 from onnxmi.select_channels import Ranking
 from onnxmi.statistics import Statistics
 
-Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
 ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it
 SHARES = (0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.09, 0.03, 0.01, 0.0)  # of a layer's size, at which it is priced
 
@@ -44,8 +45,8 @@ class Curve:
     sizes : (n,) int64
         Ascending; the last is the whole layer.
     damage : (n,) float64
-        Mean squared difference of the outputs relative to their variance, if the layer is cut alone; never rising
-        with the size, 0 at the last.
+        Of the outputs (see `onnxmi.outputs.yardstick`), if the layer is cut alone; never rising with the size, 0 at the
+        last.
     """
 
     sizes: Ints
@@ -65,7 +66,7 @@ def price_layers(
     rankings: Mapping[int, Ranking],
     sizes: Mapping[int, Ints],
     statistics: tuple[Statistics, Statistics | None],
-    batches: Sequence[Feeds],
+    ruler: Ruler,
     threads: int,
     repaired: bool = True,
     progress: Progress = silent,
@@ -80,14 +81,12 @@ def price_layers(
         Layer id -> sizes it may be cut to, ascending, the last its own.
     statistics : pair of Statistics
         To fit the one-pass repair on, and to judge it by.
-    batches : sequence of mapping
-        Inputs of the samples to measure on.
+    ruler : Ruler
+        The original's answers on the samples to measure on.
     repaired : bool
         Repair the cut models, as the final one will be.
     """
-    walk = Advance(model.proto, batches, threads)
-    whole = open_session(model.proto, threads=threads)
-    ruler = _Ruler.of([whole.run(feeds) for feeds in batches])
+    walk = Advance(model.proto, ruler.feeds, threads)
     curves: dict[int, Curve] = {}
     entries = {atom: _entry(model, graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
@@ -101,7 +100,7 @@ def price_layers(
             made = (
                 repair_at_once(model, graph, linears, keeping, *statistics, ONE_RIDGE).replacements if repaired else ()
             )
-            damage[number] = ruler.damage(rewrite(model, graph, keeping, made), walk.states, threads)
+            damage[number] = _damage(rewrite(model, graph, keeping, made), walk, ruler, threads)
         curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves
@@ -132,30 +131,15 @@ def _measured_sizes(sizes: Ints) -> Ints:
     return np.array(sorted(nearest | {int(sizes[-1])}), dtype=np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class _Ruler:
-    """Measures how far outputs are off, relative to their variance."""
-
-    wanted: Sequence[Mapping[str, Array]]
-    spreads: Mapping[str, float]
-
-    @staticmethod
-    def of(wanted: Sequence[Mapping[str, Array]]) -> _Ruler:
-        names = [name for name, value in wanted[0].items() if value.dtype.kind == "f" and value.size]
-        spreads = {name: np.concatenate([batch[name].reshape(-1) for batch in wanted]).var() for name in names}
-        return _Ruler(wanted, {name: float(spread) or 1.0 for name, spread in spreads.items()})
-
-    def damage(self, proto: onnx.ModelProto, states: Sequence[Mapping[str, Array]], threads: int) -> float:
-        names = list(self.spreads)
-        pieces = Pieces(proto)
-        nodes = pieces.pending(names, given=states[0].keys())
-        session = open_session(pieces.model(nodes, states[0], set(names)), threads=threads)
+def _damage(proto: onnx.ModelProto, walk: Advance, ruler: Ruler, threads: int) -> float:
+    """Run what comes after the cut; what was ready before it is the original's."""
+    names = [view.tensor for view in ruler.yardstick.views if view.tensor not in walk.made]
+    pieces = Pieces(proto)
+    nodes = pieces.pending(names, given=walk.states[0].keys())
+    try:
+        session = open_session(pieces.model(nodes, walk.states[0], set(names)), threads=threads)
         inputs = [value.name for value in session.session.get_inputs()]
-        squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
-        for state, wanted in zip(states, self.wanted, strict=True):
-            made = session.run({name: state[name] for name in inputs})
-            for name in session.outputs:
-                error = np.asarray(made[name] - wanted[name], dtype=np.float64)
-                squares[name] += float(np.square(error).sum())
-                counts[name] += error.size
-        return float(np.mean([squares[name] / counts[name] / self.spreads[name] for name in names]))
+        found = ruler.damage(session.run({name: state[name] for name in inputs}) for state in walk.states)
+    except ModelError:  # a size that the rest of the model cannot run with is none to choose
+        return UNUSABLE
+    return min(found, UNUSABLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.calibration import Calibration
+from onnxmi.judgement import Judgement
+from onnxmi.outputs.panel import Panel
 from onnxmi.runtime import open_session
 
 Array = NDArray[Any]
@@ -26,7 +28,8 @@ class Quality:
     samples : int
         How many were compared.
     relative_error : float
-        Root mean square difference of the first output relative to the original's standard deviation.
+        Root of the damage of all outputs (see `onnxmi.outputs.yardstick`): of numbers, the root mean square difference
+        relative to each column's standard deviation.
     agreement : float or None
         Share of positions at which the first output's last axis has its maximum at the same place; None where that axis
         has fewer than two entries or the output is no number.
@@ -39,6 +42,15 @@ class Quality:
     agreement: float | None
     accuracy: float | None
     original_accuracy: float | None
+
+
+def quality_of(panel: Panel, judgement: Judgement) -> Quality:
+    """Return what a judgement found, in figures for people."""
+    reference, made = panel.first_output(panel.reference), panel.first_output(judgement.answers)
+    count, error = len(panel.samples), float(np.sqrt(judgement.damage.total))
+    if reference is None or made is None:
+        return Quality(count, error, None, None, None)
+    return replace(compare(reference, made, panel.labels, count), relative_error=error)
 
 
 def outputs(proto: onnx.ModelProto, calibration: Calibration, samples: Samples, batch_size: int, threads: int) -> Array:

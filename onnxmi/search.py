@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,14 +15,15 @@ from onnxmi.budget import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
 from onnxmi.cost import all_shapes
 from onnxmi.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
-from onnxmi.errors import CheckError, NothingToPruneError
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError
 from onnxmi.latency_model import plain_cut
 from onnxmi.latency_table import latency_model
+from onnxmi.outputs.ruler import Ruler
 from onnxmi.pricing import price_layers
 from onnxmi.rewrite import rewrite
 from onnxmi.select_channels import rank_channels
 from onnxmi.sizes import candidate_sizes, parse_alignment
-from onnxmi.study import COUNTED, SPELLED, Candidate, Study, carry_out, choose, select_options
+from onnxmi.study import COUNTED, Candidate, Study, carry_out, choose, select_options
 
 Ints = NDArray[np.int64]
 Counts = dict[int, int]
@@ -31,13 +32,8 @@ PRICED = 128  # samples that prices are measured on
 CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
 CLOSE = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
 MARGIN = 1.002  # by which a limit is tightened further than it was missed
+NEIGHBOR = 1.02  # by which a limit is tightened after a trial that cannot be used
 ROUNDS = 3  # of the whole, where the repaired model misses what the plain cut met
-SCREENED = 6  # trials with the cheap repair
-TRIED = 6  # trials with the full one
-STRIDE = 0.88  # between full trials, as a factor of the cost
-SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
-REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
-MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +74,15 @@ class Found:
         What was tried on the way.
     notes : tuple of str
         What the user should know.
+    prices : Prices or None
+        What the search went by, where costs were asked for.
     """
 
     candidate: Candidate
     goals: tuple[Goal, ...]
     trials: tuple[Trial, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    prices: Prices | None = None
 
 
 def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
@@ -97,10 +96,11 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     statistics = study.measured.fit, study.measured.judge
     settings = select_options(options)
     rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
-    priced = study.deal.fit[:PRICED]
-    batches = [feeds for _, feeds in study.data.packed(priced, options.batch_size)]
+    outputs = study.outputs
+    batches = study.data.packed(study.deal.fit[:PRICED], options.batch_size)
+    ruler = Ruler.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
     curves = price_layers(
-        model, graph, found.linears, rankings, sizes, statistics, batches, options.threads, options.repair, progress
+        model, graph, found.linears, rankings, sizes, statistics, ruler, options.threads, options.repair, progress
     )
     menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
@@ -150,14 +150,20 @@ def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
     """
     budget = study.options.budget
     tightened = dict.fromkeys(budget.costs, 1.0)
+    dropped: list[str] = []
     for _ in range(ROUNDS):
         counts = _closest(study, prices, tightened)
         if counts is None:
             break
-        candidate = carry_out(study, choose(study, counts, progress), progress=progress)
+        try:
+            candidate = carry_out(study, choose(study, counts, progress), progress=progress)
+        except (CheckError, ModelError) as error:  # one trial that cannot be used does not end the search
+            dropped.append(f"a trial was dropped: {error}")
+            tightened = {name: by * NEIGHBOR for name, by in tightened.items()}
+            continue
         goals = judge_costs(study, budget, candidate.proto)
         if all(goal.met for goal in goals):
-            return Found(candidate, tuple(goals))
+            return Found(candidate, tuple(goals), notes=tuple(dropped), prices=prices)
         for goal in goals:  # repair adds a few biases, and times are never measured twice alike
             tightened[goal.name] *= max(1.0, goal.shortfall * MARGIN)
     return _nearest(study, prices, progress)
@@ -205,7 +211,7 @@ def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
     if missed and not study.options.best_effort:
         said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
         raise CheckError(f"out of reach: {said} (--best-effort takes it)")
-    return Found(candidate, tuple(goals))
+    return Found(candidate, tuple(goals), prices=prices)
 
 
 def _number(value: float) -> str:
@@ -240,102 +246,3 @@ def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Go
         was, now = study.time(proto)
         reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
     return [Goal.of(name, value, reached[name]) for name, value in asked.items()]
-
-
-# -- a loss -----------------------------------------------------------------------------------------------------------
-
-
-def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
-    """Find the fastest model that loses no more than allowed on the samples held back.
-
-    Where the time hardly depends on the sizes, as in very small models, the work or the parameters are cut instead.
-
-    Costs are halved between bounds with the one-pass repair, which costs no forward pass; from there on the full repair
-    is tried at smaller costs while the loss stays within, or at larger ones until it does.
-
-    Raises
-    ------
-    NothingToPruneError
-        If the mildest cut loses more, and the nearest was not asked for.
-    """
-    kind, least = _worth_cutting(prices)
-    search = _Search(study, prices, kind, least, drop, progress)
-    start = search.screen()
-    if search.full(start):
-        smaller = (start * STRIDE**step for step in range(1, TRIED))
-        all(search.full(share) for share in smaller)  # up to the first that loses too much
-    else:
-        larger = (min(start / STRIDE**step, search.mildest_share) for step in range(1, TRIED))
-        any(search.full(share) for share in larger)
-    if search.best is None and study.model is not study.source:
-        search.best = carry_out(study, choose(study, largest(prices.menus), progress)), 0.0
-    if search.best is None and (not study.options.best_effort or search.mildest is None):
-        least = min((trial.drop for trial in search.trials), default=0.0)
-        raise NothingToPruneError(
-            f"nothing to prune: every cut tried loses more than {drop:g} of {study.metric.name}, at least {least:.4f},"
-            f" on {len(study.deal.held)} samples held back; allow more with --max-drop, or take that with --best-effort"
-        )
-    chosen = search.best or search.mildest
-    assert chosen is not None
-    candidate, lost = chosen
-    notes = (
-        () if kind == "time" else (f"the time hardly depends on the layers' sizes: {SPELLED[kind]} are cut instead",)
-    )
-    return Found(candidate, (Goal.of("max_drop", drop, lost),), tuple(search.trials), notes)
-
-
-def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
-    """Return the first cost that sizes change by much, and the least share of it that can be had."""
-    for kind in SEARCHED:
-        least = prices.least(kind)
-        if least <= REDUCIBLE:
-            return kind, least
-    raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")
-
-
-class _Search:
-    """The trials of one search, and the best model among them."""
-
-    def __init__(self, study: Study, prices: Prices, kind: Kind, least: float, drop: float, progress: Progress) -> None:
-        self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
-        self._cost, self._whole, self._least = prices.costs[kind], prices.source[kind], least
-        self.mildest_share = MILDEST * self._cost.total({}) / self._whole
-        self.trials: list[Trial] = []
-        self.best: tuple[Candidate, float] | None = None
-        self.mildest: tuple[Candidate, float] | None = None
-
-    def screen(self) -> float:
-        """Bisect with the one-pass repair; return the smallest share of the cost found within."""
-        low, high = np.log(max(self._least, 1e-3)), np.log(self.mildest_share)
-        for _ in range(SCREENED):
-            middle = (low + high) / 2
-            found = self._try(float(np.exp(middle)), stepwise=False)
-            low, high = (low, middle) if found is not None and found[1] <= self._drop else (middle, high)
-        return float(np.exp(high))
-
-    def full(self, share: float) -> bool:
-        """Try the full repair at a share of the cost, and remember the model if it is the best yet."""
-        found = self._try(share, stepwise=True)
-        if found is None:
-            return False
-        if self.mildest is None or found[1] < self.mildest[1]:
-            self.mildest = found
-        if found[1] > self._drop:
-            return False
-        self.best = found
-        return True
-
-    def _try(self, share: float, stepwise: bool) -> tuple[Candidate, float] | None:
-        """Make a model at a share of the cost, and say what it loses; None where nothing is cut."""
-        study, menus = self._study, self._prices.menus
-        counts = allocate(menus, [Limit(self._cost, share * self._whole)])
-        if counts is None or counts == largest(menus):
-            return None
-        candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
-        made = study.outputs(candidate.proto)
-        lost = study.metric.drop(study.dense_outputs, made, study.labels)
-        error = study.metric.standard_error(study.dense_outputs, made, study.labels)
-        repair = "step by step" if stepwise else "one pass"
-        self.trials.append(Trial(share, lost, error, repair, lost <= self._drop))
-        self._progress("search", len(self.trials), SCREENED + TRIED)
-        return candidate, lost

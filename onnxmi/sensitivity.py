@@ -2,14 +2,16 @@
 
 To first order an error e of a result moves the outputs by J e, whose square is ``e' (J'J) e``. The sum of J'J over
 rows, averaged over samples, is the Gauss-Newton matrix of the results: the factor G of K-FAC (Martens and Grosse 2015)
-for squared errors of the outputs. One way back a sample estimates it without bias: the gradient g of the outputs'
-product with random signs has ``E[g g'] = J'J`` (Hutchinson 1990). Nothing is trained, no weight is differentiated.
+for the damage that `onnxmi.outputs` measures. One backward pass a sample estimates it without bias: the gradient g of
+the outputs' product with random signs has ``E[g g'] = J'J`` (Hutchinson 1990). Nothing is trained, no weight is
+differentiated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -23,6 +25,8 @@ from onnxmi.gradients import PRODUCTS, Backward, NoGradientError, before_activat
 from onnxmi.information import Sensitivity
 from onnxmi.linear import Linear, output_rows
 from onnxmi.model import Graph, Model
+from onnxmi.outputs.counting import row_shares
+from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.rows import Batch, Samples
 from onnxmi.runtime import Session, open_session
 
@@ -47,35 +51,40 @@ class _Way:
         Through its graph.
     results : mapping
         Linear.key -> the tensors that hold its results.
-    outputs : tuple of str
-        The graph's outputs.
+    yardstick : Yardstick
+        What the outputs are measured by.
     masks : tuple of str
         Inputs that are zero at padding.
     """
 
     backward: Backward
     results: Mapping[str, tuple[str, ...]]
-    outputs: tuple[str, ...]
+    yardstick: Yardstick
     masks: tuple[str, ...]
 
     @staticmethod
-    def of(model: Model, linears: Iterable[Linear], masks: Sequence[str]) -> _Way:
+    def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> _Way:
         made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears}
-        backward = Backward(model.graph, frozenset(name for names in made.values() for name in names))
+        targets = tuple(view.tensor for view in yardstick.views)
+        backward = Backward(model.graph, frozenset(name for names in made.values() for name in names), targets)
         known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
-        return _Way(backward, known, tuple(info.name for info in model.graph.outputs), tuple(masks))
+        return _Way(backward, known, yardstick, tuple(masks))
 
     @property
     def taps(self) -> list[str]:
         inputs = {info.name for info in self.backward.graph.inputs}
-        return [name for name in dict.fromkeys((*self.outputs, *self.backward.reads)) if name not in inputs]
+        return [name for name in dict.fromkeys((*self.backward.targets, *self.backward.reads)) if name not in inputs]
 
     def gradients(self, session: Session, batch: Batch, seed: int) -> dict[str, Array]:
-        """Gradients of the outputs' product with random signs, of a batch."""
+        """Gradients of what the outputs are measured by, with random signs, of a batch."""
         values = {**batch.feeds, **session.run(batch.feeds)}
         masks = [batch.feeds[name] for name in self.masks]
-        signs = {name: _signs(values[name], batch, masks, seed) for name in self.outputs}
-        found = self.backward(values, {name: upper for name, upper in signs.items() if upper is not None})
+        rows = {
+            view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
+            for view in self.yardstick.views
+        }
+        seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
+        found = self.backward(values, seeds)
         makers = self.backward.graph.producers
         return {name: before_activation(makers[name], values[name], gradient) for name, gradient in found.items()}
 
@@ -85,6 +94,7 @@ def measure_sensitivities(
     linears: Sequence[Linear],
     calibration: Calibration,
     samples: Samples,
+    yardstick: Yardstick,
     options: CaptureOptions,
     masks: Sequence[str] = (),
     progress: Progress = silent,
@@ -96,6 +106,8 @@ def measure_sensitivities(
     ----------
     linears : sequence of Linear
         All whose results could be asked about; they share `SUMS`.
+    yardstick : Yardstick
+        Says what an error of the outputs counts: the units that prices and results have, too.
     options : CaptureOptions
         The seed, the threads, and the memory that inner tensors may take at once where one sample does not take more;
         `LIVE` at most.
@@ -112,7 +124,7 @@ def measure_sensitivities(
         `SUMS` together, that are fused with more than an activation, or from which some path to an output leads
         through an operator with no rule; all, where an operator turned out to do what its rule does not know.
     """
-    way = _Way.of(model, (one for one in _within(SUMS, linears) if asked is None or one.key in asked), masks)
+    way = _Way.of(model, (one for one in _within(SUMS, linears) if asked is None or one.key in asked), yardstick, masks)
     drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
@@ -173,22 +185,16 @@ def _squares(linear: Linear, gradient: Array) -> Floats:
     return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
 
 
-def _signs(output: Array, batch: Batch, masks: Sequence[Array], seed: int) -> Array | None:
-    """Random signs of every sample's own, in units of the size of its output; zero at padding and for other samples."""
-    if output.dtype.kind not in "fV":
-        return None
-    made = np.zeros(output.shape, np.float32)
-    if output.shape[:1] != (batch.fed,):
-        return _drawn(output, [seed, int(batch.prints[0])])
-    for place, fingerprint in enumerate(batch.prints):
-        made[place] = _drawn(output[place], [seed, int(fingerprint)])
-    for mask in masks:
-        if mask.ndim == 2 and mask.shape == output.shape[:2]:
-            made *= (mask != 0).reshape(*mask.shape, *[1] * (output.ndim - 2))
-    return made
+def _signs(yardstick: Yardstick, batch: Batch, seed: int, tensor: str, shape: tuple[int, ...]) -> Array:
+    """Random signs of every sample's own, whatever the batch: by its content and by the tensor's place."""
+    place, view = next((n, view) for n, view in enumerate(yardstick.views) if view.tensor == tensor)
+    axis = view.sample_axis
+    if axis is None:
+        return _drawn([seed, place, int(batch.prints[0])], shape)
+    own = (*shape[:axis], *shape[axis + 1 :])
+    prints = np.resize(batch.prints, shape[axis])
+    return np.stack([_drawn([seed, place, int(fingerprint)], own) for fingerprint in prints], axis=axis)
 
 
-def _drawn(output: Array, seed: Sequence[int]) -> Array:
-    size = float(np.sqrt(np.square(output.astype(np.float64)).mean())) if output.size else 0.0
-    signs = np.random.default_rng(seed).integers(0, 2, size=output.shape) * 2 - 1
-    return np.asarray(signs / (size or 1.0), dtype=np.float32)
+def _drawn(seed: Sequence[int], shape: tuple[int, ...]) -> Array:
+    return np.asarray(np.random.default_rng(seed).integers(0, 2, size=shape) * 2 - 1)

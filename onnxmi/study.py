@@ -29,9 +29,10 @@ from onnxmi.measuring import capture_options, measure_statistics, needed, nothin
 from onnxmi.metrics import Metric, find_metric
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
+from onnxmi.output_measure import OutputMeasure
+from onnxmi.outputs.panel import Panel
 from onnxmi.packing import packed
 from onnxmi.plan import Plan
-from onnxmi.quality import outputs
 from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import Feeds
@@ -83,6 +84,8 @@ class Study:
         Statistics; empty until `measure`.
     options : PruneOptions
         Of the run.
+    outputs : OutputMeasure
+        What the outputs mean and are measured by.
     """
 
     analysis: Analysis
@@ -92,6 +95,7 @@ class Study:
     left_out: tuple[Layer, ...]
     measured: Measurement
     options: PruneOptions
+    outputs: OutputMeasure
 
     @property
     def source(self) -> Model:
@@ -104,14 +108,30 @@ class Study:
         return self.analysis.model
 
     @cached_property
-    def metric(self) -> Metric:
-        """The metric of the run."""
-        return find_metric(self.options.metric, self.data.labels is not None, self.dense_outputs)
+    def judges(self) -> Panel:
+        """The samples that repairs are chosen on."""
+        return self.outputs.panel(self.deal.judges)
 
     @cached_property
-    def dense_outputs(self) -> NDArray[np.generic]:
-        """First output of the source on the samples held back."""
-        return self.outputs(self.source.proto)
+    def validates(self) -> Panel:
+        """The samples that a search chooses on."""
+        return self.outputs.panel(self.deal.validates)
+
+    @cached_property
+    def held(self) -> Panel:
+        """The samples that the result is reported on."""
+        return self.outputs.panel(self.deal.held)
+
+    def judged_damage(self, proto: onnx.ModelProto) -> float:
+        """Return the damage of a model on the samples that repairs are chosen on."""
+        return self.judges.damage(self.judges.answers(proto)).total
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric of the run."""
+        return find_metric(
+            self.options.metric, self.data.labels is not None, self.held.first_output(self.held.reference)
+        )
 
     @cached_property
     def dense_cost(self) -> Cost:
@@ -131,11 +151,6 @@ class Study:
         return (check_same(self.source, self.model, self.analysis.seen, self.some_feeds(self.deal.fit)),)
 
     @cached_property
-    def labels(self) -> NDArray[np.generic] | None:
-        """Labels of the samples held back."""
-        return None if self.data.labels is None else self.data.labels[self.deal.held]
-
-    @cached_property
     def timed_feeds(self) -> Feeds:
         """Inputs that times are measured on."""
         if self.options.batch == 1 or self.data.step is not None:
@@ -148,10 +163,6 @@ class Study:
         protos = self.source.proto, proto
         was, now = measure(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
         return was, now
-
-    def outputs(self, proto: onnx.ModelProto) -> NDArray[np.generic]:
-        """First output of a model on the samples held back."""
-        return outputs(proto, self.data, self.deal.held, self.options.batch_size, self.options.threads)
 
     def cost(self, proto: onnx.ModelProto) -> Cost:
         """Parameters, bytes and MACs of a model."""
@@ -185,7 +196,10 @@ def study_of(
     layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     deal = deal_samples(data, options.seed, held_back)
-    return Study(analysis, data, deal, layers, left_out, nothing_measured(model), options)
+    outputs = OutputMeasure(analysis, data, deal.fit, options)
+    told = outputs.reached_from(layers)
+    left_out += tuple(layer for layer in layers if layer not in told)
+    return Study(analysis, data, deal, told, left_out, nothing_measured(model), options, outputs)
 
 
 def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:
@@ -230,7 +244,9 @@ def measure_study(study: Study, given: Measurement | None, selects: bool, progre
     if measured is None:
         if not needed(options, selects):
             return study.measured
-        measured = measure_statistics(study.analysis, study.data, study.deal, options, progress, study.layers)
+        measured = measure_statistics(
+            study.analysis, study.data, study.deal, study.outputs.yardstick, options, progress, study.layers
+        )
     measured.fit.require(study.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
@@ -273,7 +289,7 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
     if options.repair and stepwise:
         model = found.model, found.graph, found.linears, keeping
         samples = study.data, study.deal, study.measured.fit, study.measured.judge
-        repaired = repair(*model, *samples, capture_options(options), progress)
+        repaired = repair(*model, *samples, capture_options(options), study.judged_damage, progress)
     elif options.repair:
         statistics = study.measured.fit, study.measured.judge
         repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)

@@ -9,8 +9,9 @@ from onnxmi.allocate import Limit, allocate
 from onnxmi.budget import Kind
 from onnxmi.capture import Progress, silent
 from onnxmi.cost import Cost
+from onnxmi.judgement import judge
 from onnxmi.latency import Latency
-from onnxmi.quality import Quality, compare
+from onnxmi.quality import Quality, quality_of
 from onnxmi.search import Prices
 from onnxmi.study import Study, carry_out, choose
 from onnxmi.verify import check_result, require
@@ -110,7 +111,7 @@ def trade_off(
         else:
             points.append(_point(study, share, counts))
         progress("sweep", done + 1, len(shares))
-    dense = study.metric.value(study.dense_outputs, study.dense_outputs, study.labels)
+    dense = judge(study.held, study.metric, study.model.proto).value
     cost, samples = study.dense_cost, len(study.deal.held)
     return Curve(study.model.digest, by, study.metric.name, cost, dense, samples, tuple(points), tuple(skipped))
 
@@ -119,14 +120,14 @@ def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
     candidate = carry_out(study, choose(study, counts))
     require(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
     was, now = study.time(candidate.proto)
-    made, reference, metric = study.outputs(candidate.proto), study.dense_outputs, study.metric
+    judgement = judge(study.held, study.metric, candidate.proto)
     return Point(
         share=share,
         cost=study.cost(candidate.proto),
         was=was,
         now=now,
-        value=metric.value(reference, made, study.labels),
-        drop=metric.drop(reference, made, study.labels),
-        error=metric.standard_error(reference, made, study.labels),
-        quality=compare(reference, made, study.labels, len(study.deal.held)),
+        value=judgement.value,
+        drop=judgement.drop,
+        error=judgement.error,
+        quality=quality_of(study.held, judgement),
     )

@@ -122,10 +122,13 @@ class Backward:
         The model's graph.
     wanted : frozenset of str
         Tensors whose gradients are asked for.
+    targets : tuple of str
+        Tensors to go back from; the graph's outputs where none are named.
     """
 
     graph: Graph
     wanted: frozenset[str]
+    targets: tuple[str, ...] = ()
 
     @cached_property
     def reached(self) -> frozenset[str]:
@@ -149,8 +152,8 @@ class Backward:
 
     @cached_property
     def _useful(self) -> frozenset[str]:
-        """Tensors that an output depends on in a way that gradients flow through."""
-        useful = {info.name for info in self.graph.outputs}
+        """Tensors that a target depends on in a way that gradients flow through."""
+        useful = set(self.targets or (info.name for info in self.graph.outputs))
         for node in reversed(self.graph.nodes):
             if useful.intersection(_smooth(node)):
                 useful.update(name for name in (*node.inputs, *node.captures) if name)
@@ -190,7 +193,7 @@ class Backward:
         values : mapping
             What the tensors in `reads` held.
         upper : mapping
-            Gradients of the outputs.
+            Gradients of the targets.
 
         Returns
         -------

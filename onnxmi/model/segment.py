@@ -50,6 +50,11 @@ class Pieces:
         """Note that nodes have run."""
         self._done.update(nodes)
 
+    @property
+    def made(self) -> frozenset[str]:
+        """Tensors that nodes which have run make."""
+        return frozenset(name for index in self._done for name in self._graph.nodes[index].outputs if name)
+
     def live_after(self) -> set[str]:
         """Tensors that nodes which have not run yet will read, and the graph's outputs."""
         later = (node for node in self._graph.nodes if node.index not in self._done)

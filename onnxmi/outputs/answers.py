@@ -38,18 +38,20 @@ def collect_answers(
     """
     session = open_session(proto, taps=answered(proto, meaning), threads=threads)
     axes = {view.tensor: view.sample_axis for view in meaning.views}
-    runs: dict[str, list[Array]] = {name: [] for name in session.outputs}
+    places = {int(sample): place for place, sample in enumerate(samples)}
+    runs: dict[str, dict[int, Array]] = {name: {} for name in session.outputs}
     size = batch_size if all(axis is not None for axis in axes.values()) else 1
-    for chosen, feeds in calibration.batches(samples, size):
+    for chosen, feeds in calibration.packed(samples, size):
         for name, each in _by_sample(session, axes, calibration, chosen, feeds).items():
-            runs[name].extend(each)
-    whole = {name: tuple(each) for name, each in runs.items() if len(each) == len(samples)}
+            runs[name].update(zip((places[int(sample)] for sample in chosen), each, strict=False))
+    whole = {name: tuple(each[n] for n in sorted(each)) for name, each in runs.items() if len(each) == len(samples)}
     return Answers(len(samples), whole)
 
 
 def answered(proto: onnx.ModelProto, meaning: Meaning) -> list[str]:
-    """Return the tensors that a model is run for: what is compared, and the graph outputs."""
-    return list(dict.fromkeys((*meaning.tensors, *(value.name for value in proto.graph.output))))
+    """Return the tensors that a model is run for: what is compared, and the graph outputs that are plain arrays."""
+    arrays = (value.name for value in proto.graph.output if value.type.HasField("tensor_type"))
+    return list(dict.fromkeys((*meaning.tensors, *arrays)))
 
 
 def _by_sample(

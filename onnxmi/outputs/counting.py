@@ -12,6 +12,7 @@ from onnxmi.outputs.view import View
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable[Array]) -> Bools | None:
@@ -34,6 +35,21 @@ def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable
         _leave_out(counts, view, mask)
     rows = np.moveaxis(counts, view.axes, range(-len(view.axes), 0)).reshape(-1, _columns(shape, view))[:, 0]
     return None if rows.all() else rows
+
+
+def row_shares(view: View, shape: tuple[int, ...], count: int, masks: Iterable[Array]) -> Floats:
+    """Return what each row of a batch's tensor is of its sample, (rows,) float64: equal shares, 0 where none counts."""
+    rows = int(np.prod(shape, dtype=np.int64)) // max(_columns(shape, view), 1)
+    counted = counted_rows(view, shape, count, masks)
+    told = np.ones(rows) if counted is None else counted.astype(np.float64)
+    if view.sample_axis is None:
+        return told / max(float(told.sum()), 1.0)
+    others = [size for axis, size in enumerate(shape) if axis not in view.axes]
+    place = sum(axis not in view.axes for axis in range(view.sample_axis))
+    by_sample = np.moveaxis(told.reshape(others), place, 0)
+    totals = by_sample.reshape(len(by_sample), -1).sum(1)
+    by_sample /= np.maximum(totals, 1.0).reshape(-1, *[1] * (by_sample.ndim - 1))  # a view: `told` changes with it
+    return told
 
 
 def _columns(shape: tuple[int, ...], view: View) -> int:

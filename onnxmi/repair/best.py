@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import onnx
+
 from onnxmi.calibration import Calibration
 from onnxmi.capture import CaptureOptions, Progress, silent
 from onnxmi.deal import Deal
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
+from onnxmi.errors import ModelError
 from onnxmi.linear import Linear
 from onnxmi.model import Model
-from onnxmi.quality import compare, outputs
 from onnxmi.repair.at_once import repair_at_once
 from onnxmi.repair.solution import Repaired
 from onnxmi.repair.stepwise import repair_stepwise
@@ -30,6 +32,7 @@ def repair(
     fitted: Statistics,
     judged: Statistics | None,
     options: CaptureOptions,
+    damage: Callable[[onnx.ModelProto], float],
     progress: Progress = silent,
 ) -> Repaired:
     """Repair in one pass and step by step, and keep the better; the plain cut where both are worse than it.
@@ -38,6 +41,8 @@ def repair(
     ----------
     fitted, judged : Statistics
         Of `deal.fit` and `deal.judge`, for the one-pass repair.
+    damage : callable(proto)
+        How far a model's answers on the judging samples are from the original's.
 
     Returns
     -------
@@ -48,26 +53,14 @@ def repair(
     at_once = repair_at_once(*found, fitted, judged)
     stepwise = repair_stepwise(*found, calibration, deal.fit, deal.judge, options, shared=at_once, progress=progress)
     plain = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in at_once.notes))
-    return min((stepwise, at_once, plain), key=_error(model, graph, keeping, calibration, deal, options))
+
+    def error(candidate: Repaired) -> float:
+        try:
+            return damage(rewrite(model, graph, keeping, candidate.replacements))
+        except ModelError:  # what does not run is no candidate
+            return float("inf")
+
+    return min((stepwise, at_once, plain), key=error)
 
 
 _WORSE = "the outputs were closer to the original's without any repair"
-
-
-def _error(
-    model: Model,
-    graph: ChannelGraph,
-    keeping: Keeping,
-    calibration: Calibration,
-    deal: Deal,
-    options: CaptureOptions,
-) -> Callable[[Repaired], float]:
-    """Relative error of the first output on the judging samples, as a function of the repair."""
-    settings = calibration, deal.judges, options.batch_size, options.threads
-    wanted = outputs(model.proto, *settings)
-
-    def error(candidate: Repaired) -> float:
-        made = outputs(rewrite(model, graph, keeping, candidate.replacements), *settings)
-        return compare(wanted, made, None, len(deal.judges)).relative_error
-
-    return error

@@ -1,0 +1,80 @@
+"""What a run's outputs mean and are measured by: found out once, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.analysis import Analysis
+from onnxmi.calibration import Calibration
+from onnxmi.dims.channel_graph import Layer
+from onnxmi.options import PruneOptions
+from onnxmi.outputs.calibrate import make_yardstick
+from onnxmi.outputs.infer import infer_meaning
+from onnxmi.outputs.override import parse_override
+from onnxmi.outputs.panel import Panel
+from onnxmi.outputs.samples import Runs
+from onnxmi.outputs.view import Meaning
+from onnxmi.outputs.yardstick import Yardstick
+from onnxmi.rows import mask_inputs
+
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputMeasure:
+    """The outputs of one model on one set of samples.
+
+    Attributes
+    ----------
+    analysis : Analysis
+        The model.
+    data : Calibration
+        The samples.
+    fit : (n,) int64
+        Those that the measure is made on.
+    options : PruneOptions
+        Of the run.
+    """
+
+    analysis: Analysis
+    data: Calibration
+    fit: Samples
+    options: PruneOptions
+
+    @cached_property
+    def masks(self) -> tuple[str, ...]:
+        """Inputs that are zero at padding."""
+        return tuple(mask_inputs(self.analysis.model, self.analysis.graph, self.options.mask))
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What the outputs mean."""
+        found, options = self.analysis, self.options
+        told = tuple(map(parse_override, options.outputs))
+        runs = Runs.of(self.data)
+        return infer_meaning(found.model, found.seen, found.graph, runs, told, options.ignore_outputs, options.threads)
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """What the original has to say, on the samples that everything is fitted to."""
+        how = self.options.batch_size, self.options.threads
+        return make_yardstick(self.analysis.model, self.meaning, self.data, self.fit, self.masks, *how)
+
+    def panel(self, samples: Samples) -> Panel:
+        """Return samples to judge models on."""
+        original, how = self.analysis.model.proto, (self.options.batch_size, self.options.threads)
+        return Panel(original, self.meaning, self.yardstick, self.data, samples, self.masks, *how)
+
+    def reached_from(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
+        """Return the layers that something compared depends on: what others lose, nothing would tell."""
+        needed = set(self.meaning.tensors)
+        nodes = self.analysis.model.graph.nodes
+        for node in reversed(nodes):
+            if needed.intersection(node.outputs):
+                needed.update((*node.inputs, *node.captures))
+        return tuple(layer for layer in layers if any(needed.intersection(nodes[user].outputs) for user in layer.users))
