@@ -7,8 +7,8 @@ has a veto where the samples speak against the promise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import exp, log
+from dataclasses import dataclass, replace
+from math import exp, inf, log, sqrt
 
 from onnxmi.allocate import Limit, allocate, largest
 from onnxmi.budget import Goal, Kind, Trial
@@ -24,6 +24,7 @@ TRIED = 6  # trials with the full one
 MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
 AIMED = 0.92  # of the allowed damage, at the next trial
+APART = 1.03  # factor between costs of models that are as good as the same
 STEEPNESS = -3.0  # of damage against cost, both as logarithms, where nothing has been tried to tell it
 STEPS = (0.7, 1.5)  # a trial's cost over the last one's, at least and at most
 ONE_PASS = 1.5  # times the damage that the full repair leaves, about, is left by the one-pass repair
@@ -85,11 +86,18 @@ class _Made:
     ----------
     share : float
         Of the original's cost, that was aimed at.
+    counts : mapping
+        Layer id -> the units that stay.
+    candidate : Candidate
+        The model.
+    judgement : Judgement
+        What it is worth.
     excess : float
         Its damage over what is allowed, with the veto of the metric.
     """
 
     share: float
+    counts: Mapping[int, int]
     candidate: Candidate
     judgement: Judgement
     excess: float
@@ -119,7 +127,7 @@ class _Search:
 
     def uncut(self, candidate: Candidate) -> _Made:
         """Return what leaves out unused positions alone: it answers what the original does."""
-        return _Made(1.0, candidate, judge(self._study.validates, self._study.metric, candidate.proto), 0.0)
+        return _Made(1.0, {}, candidate, judge(self._study.validates, self._study.metric, candidate.proto), 0.0)
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
@@ -136,34 +144,30 @@ class _Search:
     def refine(self, start: float) -> None:
         """Make models with the full repair at costs that the damage of the last one points at."""
         share = start
-        within, beyond = self._mildest_share * (1 + 1e-9), 0.0  # shares between which the limit lies
+        within, beyond = inf, 0.0  # shares between which the limit lies
         for _ in range(TRIED):
             made = self._try(share, stepwise=True)
-            if made is None:
+            if made is not None:
+                self._full.append(made)
+            if made is not None and made.excess <= 1:
+                within = min(within, share)
+            else:
                 beyond = max(beyond, share)
-                share = min(share * STEPS[1], self._mildest_share)
-                if share <= beyond:
-                    return
-                continue
-            self._full.append(made)
-            if USED <= made.excess <= 1:
+            if (made is not None and USED <= made.excess <= 1) or within <= beyond * APART:
                 return
-            within, beyond = (min(within, share), beyond) if made.excess <= 1 else (within, max(beyond, share))
-            share = self._next(made, within, beyond)
-            if not beyond * (1 + 1e-3) < share < within * (1 - 1e-3) and share != self._mildest_share:
+            if beyond >= self._mildest_share:
                 return
-            if share <= beyond:
-                return
+            share = self._next(made, share, within, beyond)
 
-    def _next(self, made: _Made, within: float, beyond: float) -> float:
+    def _next(self, made: _Made | None, share: float, within: float, beyond: float) -> float:
         """Return the share at which the damage should be what is aimed at, inside of what is known."""
-        step = exp(log(AIMED / max(made.excess, 1e-6)) / self._steepness(log(made.share)))
-        share = made.share * min(max(step, STEPS[0]), STEPS[1])
-        if beyond and share <= beyond:
-            share = (beyond * within) ** 0.5
-        if share >= within:
-            share = (max(beyond, self._least) * within) ** 0.5 if beyond else within
-        return min(max(share, self._least), self._mildest_share)
+        step = STEPS[1]
+        if made is not None:
+            step = exp(log(AIMED / max(made.excess, 1e-6)) / self._steepness(log(share)))
+        aimed = share * min(max(step, STEPS[0]), STEPS[1])
+        if not beyond * APART**0.5 < aimed < within / APART**0.5:
+            aimed = sqrt(max(beyond, self._least) * min(within, self._mildest_share))
+        return min(max(aimed, self._least), self._mildest_share)
 
     def _steepness(self, place: float) -> float:
         """How the excess falls with the cost near a place, both as logarithms, by the screening trials."""
@@ -180,6 +184,9 @@ class _Search:
         counts = allocate(menus, [Limit(self._cost, share * self._whole)])
         if counts is None or counts == largest(menus):
             return None
+        known = next((made for made in self._full if made.counts == counts), None) if stepwise else None
+        if known is not None:  # sizes are coarse: another cost may allow the same ones
+            return replace(known, share=share)
         try:
             candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
             judgement = judge(study.validates, study.metric, candidate.proto)
@@ -190,7 +197,7 @@ class _Search:
         if judgement.contradicts(self._drop):
             over = max(over, VETO)
         self._note(share, judgement, stepwise, over <= 1)
-        return _Made(share, candidate, judgement, over)
+        return _Made(share, counts, candidate, judgement, over)
 
     def _note(self, share: float, judgement: Judgement, stepwise: bool, fits: bool) -> None:
         repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
@@ -200,13 +207,12 @@ class _Search:
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""
-        study, made = self._study, self.mildest
+        made = self.mildest
         if made is None or made.judgement.damage.worst is None:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
-        worst, judgement = made.judgement.damage.worst, made.judgement
+        worst, reading = made.judgement.damage.worst, made.judgement.decisive
         return (
-            f"nothing to prune: every cut tried loses more than {self._drop:g} of {study.metric.name} stands for: at"
-            f" least {worst.error:.4f} of what {worst.view.name} says, and {judgement.drop:.4f} of {study.metric.name}"
-            f" on {len(study.deal.validates)} samples held back; allow more with --max-drop, or take that with"
-            " --best-effort"
+            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the mildest loses"
+            f" {worst.error:.4f} of what {worst.view.name} says (1 is as bad as a constant), and of {reading.metric}"
+            f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
         )

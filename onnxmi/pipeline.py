@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -25,6 +25,7 @@ from onnxmi.measuring import asked_about, collect, given_statistics, measured_no
 from onnxmi.model import Model
 from onnxmi.model.lean import whole
 from onnxmi.options import PruneOptions
+from onnxmi.outputs.meters import Reading
 from onnxmi.outputs.yardstick import Damage
 from onnxmi.plan import Plan, load_plan
 from onnxmi.quality import Quality, quality_of
@@ -75,7 +76,9 @@ class Result:
     trials : tuple of Trial
         What was tried on the way.
     metric : str
-        What losses are counted in.
+        What the loss is counted in that decides.
+    readings : mapping of str to tuple of Reading
+        Output -> its metrics with what they lose, on the same samples.
     """
 
     proto: onnx.ModelProto
@@ -93,6 +96,7 @@ class Result:
     goals: tuple[Goal, ...] = ()
     trials: tuple[Trial, ...] = ()
     metric: str = ""
+    readings: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
 
     @property
     def by_default(self) -> bool:
@@ -310,7 +314,8 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         notes=(*data.notes, *notes, *found.notes, *([_ONE_SAMPLE] if one_sample else [])),
         goals=goals,
         trials=found.trials,
-        metric=study.metric.name,
+        metric=judgement.decisive.metric,
+        readings=judgement.readings,
     )
 
 

@@ -27,7 +27,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _plain(text: str, style: str = "") -> Text:
+def plain(text: str, style: str = "") -> Text:
     """Text that is printed as it is: no markup, no control characters."""
     return Text(printable(text), style=style, overflow="fold")
 
@@ -47,13 +47,13 @@ def show_result(console: Console, result: Result) -> None:
     console.print(_cut(result))
     console.print(_left_alone(result))
     for note in (*result.notes, *_repair_notes(result)):
-        console.print(_plain(f"note: {note}"))
+        console.print(plain(f"note: {note}"))
 
 
 # -- the summary ------------------------------------------------------------------------------------------------------
 
 
-def _summary(result: Result) -> RenderableType:
+def _summary(result: Result) -> Table:
     before, after = result.before, result.after
     table = number_table("Model", "", "before", "after", "")
     _add_counts(table, "parameters", before.parameters, after.parameters)
@@ -62,25 +62,11 @@ def _summary(result: Result) -> RenderableType:
     if result.latency is not None:
         was, now = result.latency
         table.add_row("latency, one sample", _ms(was), _ms(now), _speed(now.speedup_over(was)))
-    if result.quality is None:
-        return table
-    _add_quality(table, result)
-    return Group(table, _plain(f"* on {result.quality.samples} calibration samples that nothing was fitted to"), "")
+    return table
 
 
 def _add_counts(table: Table, name: str, before: int, after: int) -> None:
     table.add_row(name, f"{before:,}", f"{after:,}", _ratio(before, after))
-
-
-def _add_quality(table: Table, result: Result) -> None:
-    quality = result.quality
-    assert quality is not None
-    if quality.agreement is not None:
-        table.add_row("same top answer *", "", f"{quality.agreement:.4f}", "")
-    table.add_row("error of the output *", "", f"{quality.relative_error:.4f}", "")
-    if quality.accuracy is not None and quality.original_accuracy is not None:
-        change = quality.accuracy - quality.original_accuracy
-        table.add_row("accuracy *", f"{quality.original_accuracy:.4f}", f"{quality.accuracy:.4f}", f"{change:+.4f}")
 
 
 def _ratio(before: int, after: int) -> str:
@@ -109,7 +95,7 @@ def _cut(result: Result) -> Table:
     for choice in result.plan.choices:
         layer = layers[choice.layer]
         table.add_row(
-            _plain(choice.layer), layer.kind, _size(choice.size, layer.parts), _size(choice.count, layer.parts)
+            plain(choice.layer), layer.kind, _size(choice.size, layer.parts), _size(choice.count, layer.parts)
         )
     return table
 
@@ -147,7 +133,7 @@ def _reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableT
 
 def _entry(name: str, remarks: Iterable[str]) -> Group:
     """Return a name with indented remarks below it: long names and reasons need the whole width."""
-    return Group(_plain(name), *(Padding(_plain(remark, "dim"), (0, 0, 0, 2)) for remark in remarks))
+    return Group(plain(name), *(Padding(plain(remark, "dim"), (0, 0, 0, 2)) for remark in remarks))
 
 
 def _repair_notes(result: Result) -> list[str]:
@@ -175,7 +161,7 @@ def show_graph(console: Console, analysis: Analysis, meaning: Meaning) -> None:
         console.print(_plain(f"  {line}"))
     console.print()
     for note in analysis.unread.notes:
-        console.print(_plain(f"note: {note}"))
+        console.print(plain(f"note: {note}"))
 
 
 def _remarks(row: LayerRow) -> list[str]:

@@ -56,11 +56,13 @@ def _bound(goal: Goal) -> str:
 
 
 def _trials(result: Result) -> RenderableType:
-    table = number_table("Trials", "repair", "cost aimed at", f"{printable(result.metric)} lost *", "")
+    table = number_table("Trials", "repair", "cost aimed at", "points lost *", "of the worst output", "")
     for trial in result.trials:
         error = "" if trial.error is None else f" ± {trial.error:.4f}"
-        table.add_row(trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", "fits" if trial.fits else "")
-    return table
+        worst = f"{trial.damage:.2%}"
+        row = trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", worst, "fits" if trial.fits else ""
+        table.add_row(*row)
+    return Group(table, Text("* on samples that nothing was fitted to, and that the result is not reported on\n"))
 
 
 def show_curve(console: Console, curve: Curve) -> None:

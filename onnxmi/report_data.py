@@ -14,6 +14,7 @@ from onnxmi.cost import hanging
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.macs import node_macs
 from onnxmi.outputs.view import Meaning
+from onnxmi.outputs_data import outputs_data
 from onnxmi.pipeline import Analysis, Curve, Point, Result
 from onnxmi.version import versions
 
@@ -63,6 +64,7 @@ def result_data(result: Result) -> dict[str, Any]:
         "after": vars(result.after),
         "latency_ms": _latency_data(result),
         "quality": None if result.quality is None else vars(result.quality),
+        "outputs": outputs_data(result),
         "layers": [
             {
                 "name": choice.layer,

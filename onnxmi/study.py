@@ -127,11 +127,9 @@ class Study:
         return self.judges.damage(self.judges.answers(proto)).total
 
     @cached_property
-    def metric(self) -> Metric:
-        """The metric of the run."""
-        return find_metric(
-            self.options.metric, self.data.labels is not None, self.held.first_output(self.held.reference)
-        )
+    def metric(self) -> Metric | None:
+        """The metric that the user asked for; None for those that fit each output."""
+        return None if self.options.metric is None else find_metric(self.options.metric, self.data.labels is not None)
 
     @cached_property
     def dense_cost(self) -> Cost:

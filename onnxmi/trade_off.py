@@ -111,9 +111,9 @@ def trade_off(
         else:
             points.append(_point(study, share, counts))
         progress("sweep", done + 1, len(shares))
-    dense = judge(study.held, study.metric, study.model.proto).value
+    dense = judge(study.held, study.metric, study.model.proto).decisive
     cost, samples = study.dense_cost, len(study.deal.held)
-    return Curve(study.model.digest, by, study.metric.name, cost, dense, samples, tuple(points), tuple(skipped))
+    return Curve(study.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
 
 
 def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
@@ -126,7 +126,7 @@ def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
         cost=study.cost(candidate.proto),
         was=was,
         now=now,
-        value=judgement.value,
+        value=judgement.decisive.now,
         drop=judgement.drop,
         error=judgement.error,
         quality=quality_of(study.held, judgement),

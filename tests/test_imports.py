@@ -18,8 +18,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("html",),
-    ("report_bench", "report_budget", "report_check", "junit"),
-    ("report", "report_data", "progress"),
+    ("report_bench", "report_budget", "report_check", "report_outputs", "junit"),
+    ("report", "report_data", "outputs_data", "progress"),
     ("__init__", "pipeline"),
     ("VERBS",),
     ("outputs",),
@@ -61,6 +61,7 @@ DOORS = {
         "onnxmi.report_bench",
         "onnxmi.report_budget",
         "onnxmi.report_check",
+        "onnxmi.report_outputs",
         "onnxmi.progress",
     },
 }

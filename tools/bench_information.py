@@ -162,7 +162,7 @@ def bench_capture(model: str, calib: str) -> None:
         return capture(found.model, found.graph, found.linears, data, [every], options)[0]
 
     def go_back() -> object:
-        return sensitivities_of(found, data, every, study.options)
+        return sensitivities_of(found, data, every, study.outputs.yardstick, study.options)
 
     stages = {"plain": forward, "tapped": lambda: forward(taps), "captured": measure, "back": go_back}
     spent = {name: [] for name in stages}

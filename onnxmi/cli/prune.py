@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi import html, pipeline, report, report_budget
+from onnxmi import html, pipeline, report, report_budget, report_outputs
 from onnxmi.budget import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
@@ -65,6 +65,8 @@ COST_OPTIONS = ("keep", *COSTS)
 @MEMORY
 @click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
 @click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
+@click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than that takes.")
+@click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")
 @JSON
 def prune(
@@ -133,6 +135,7 @@ def _as_json(result: pipeline.Result, target: Path, plan_target: Path, files: Ma
 
 def _show(result: pipeline.Result, files: Iterable[Path]) -> None:
     report_budget.show_budget(console := Console(), result)
+    report_outputs.show_outputs(console, result)
     report.show_result(console, result)
     for path in files:
         console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)

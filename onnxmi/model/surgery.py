@@ -59,6 +59,9 @@ def _with_masks(proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Ite
     ]
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = proto.ir_version
+    for value, original in zip(result.graph.output, proto.graph.output, strict=True):
+        if not original.type.HasField("tensor_type"):  # graphsurgeon knows tensors alone: no maps, no sequences
+            value.CopyFrom(original)
     return result
 
 

@@ -11,6 +11,7 @@ import pytest
 import onnxmi
 from onnxmi.capture import silent
 from onnxmi.options import PruneOptions
+from onnxmi.outputs.ruler import Ruler
 from onnxmi.pricing import Curve, price_layers
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import open_session
@@ -39,17 +40,18 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     graph, linears = study.analysis.graph, study.analysis.linears
     rankings = rank_channels(model, graph, linears, measured.fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(model, graph, layer, 8) for layer in study.layers}
-    batches = [feeds for _, feeds in study.data.batches(study.deal.fit[:41], 32)]
-    curves = price_layers(model, graph, linears, rankings, sizes, (measured.fit, None), batches, 1, repaired=False)
-    whole = run(model.proto, batches)
+    batches = list(study.data.batches(study.deal.fit[:41], 32))
+    ruler = Ruler.of(model, study.outputs.yardstick, batches, (), 1)
+    curves = price_layers(model, graph, linears, rankings, sizes, (measured.fit, None), ruler, 1, repaired=False)
+    whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread
     for layer in study.layers:
         curve = curves[layer.id]
         assert set(curve.sizes.tolist()) <= set(sizes[layer.id].tolist())
         assert curve.damage[-1] == 0.0
         assert (np.diff(curve.damage) <= 0.0).all()
         largest = int(curve.sizes[-2])  # below others the largest damage so far may stand
-        cut = run(rewrite(model, graph, {layer.id: rankings[layer.id].kept(largest)}), batches)
-        assert curve.damage[-2] == pytest.approx(np.square(cut - whole).mean() / whole.var(), rel=1e-3)
+        cut = run(rewrite(model, graph, {layer.id: rankings[layer.id].kept(largest)}), ruler.feeds)
+        assert curve.damage[-2] == pytest.approx((np.square(cut - whole) / spread).mean(), rel=1e-3)
 
 
 def test_rankings_are_nested_and_ragged_ones_part_by_part(bundled) -> None:

@@ -67,6 +67,11 @@ class Bench:
         before, after = (outputs(p, self.data, self.held, 32, 1) for p in (self.model.proto, made))
         return compare(before, after, None, len(self.held)).relative_error
 
+    def damage(self, proto: onnx.ModelProto) -> float:
+        """Squared error of the output on the judging samples."""
+        wanted, made = (outputs(one, self.data, self.judge, 32, 1) for one in (self.model.proto, proto))
+        return float(np.square(made - wanted).mean())
+
 
 @pytest.fixture
 def bench() -> type[Bench]:

@@ -130,7 +130,9 @@ def test_the_one_pass_repair_too(name: str, bench: type[Bench]) -> None:
     keeping, options = scene.keep(), CaptureOptions(batch_size=32, threads=1)
     found = scene.model, scene.graph, scene.linears
     statistics = capture(*found, scene.data, [scene.fit, scene.judge], options)
-    best = repair(*found, keeping, scene.data, Deal(scene.fit, scene.judge, scene.held), *statistics, options)
+    best = repair(
+        *found, keeping, scene.data, Deal(scene.fit, scene.judge, scene.held), *statistics, options, scene.damage
+    )
     assert scene.error(keeping, best.replacements) < 0.8 * scene.error(keeping)
 
 

@@ -71,7 +71,9 @@ def test_few_samples_do_not_make_it_worse_on_them(bench, few: int) -> None:
     made.held = made.judge
     deal = Deal(made.fit, made.judge, made.held)
     options = CaptureOptions(threads=1)
-    best = repair(made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options)
+    best = repair(
+        made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options, made.damage
+    )
     assert made.error(keeping, best.replacements) <= made.error(keeping) * (1 + 1e-6)
 
 
@@ -99,7 +101,9 @@ def test_a_weight_that_others_use_is_left_as_it_is_with_a_reason(bench) -> None:
     deal = Deal(made.fit, made.judge, made.held)
     options = CaptureOptions(threads=1)
     keeping = made.keep(0.5)
-    best = repair(made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options)
+    best = repair(
+        made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options, made.damage
+    )
     left = {note.operator: note.reason for note in best.notes if not note.used}
     assert left[made.linears[-1].label] == "its weight is also used by other operators"
     assert not any(replacement.linear is made.linears[-1] for replacement in best.replacements)
