@@ -158,7 +158,7 @@ def show_graph(console: Console, analysis: Analysis, meaning: Meaning) -> None:
     console.print(_reasons("Left alone", frozen))
     console.print(Text("Outputs", style="bold"))
     for line in describe(meaning):
-        console.print(_plain(f"  {line}"))
+        console.print(plain(f"  {line}"))
     console.print()
     for note in analysis.unread.notes:
         console.print(plain(f"note: {note}"))
