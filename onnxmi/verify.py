@@ -20,6 +20,7 @@ from onnxmi.model.decisions import find_decisions
 from onnxmi.model.load import complaint
 from onnxmi.model.renormalise import KNOWN, Renormalised
 from onnxmi.model.surgery import Mask, with_masks
+from onnxmi.model.unwritten import comparable, find_unwritten
 from onnxmi.probe import Probe, run_shapes
 from onnxmi.runtime import Feeds, open_session
 
@@ -126,7 +127,7 @@ def check_equivalence(
     if unspelled:
         return Check(name, True, f"not applicable: {unspelled[0]} normalises over what is cut")
     masked = masked_original(model, graph, probe, keeping)
-    compared = tuple(info.name for info in model.graph.outputs)
+    compared = comparable(model.graph, [info.name for info in model.graph.outputs])
     models = Comparison(masked, cut, probe, [feeds, [probe.feeds]])
     found = models.of(compared)
     if found is not None and not found.passed:
@@ -138,7 +139,7 @@ def check_equivalence(
 def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]) -> Check:
     """Compare a model with the source it was made from, on real samples or, without any, on the probe's."""
     name = "equals the source before anything is cut"
-    outputs = tuple(info.name for info in source.graph.outputs)
+    outputs = comparable(source.graph, [info.name for info in source.graph.outputs])
     found = Comparison(source.proto, model.proto, probe, [feeds or [probe.feeds]]).of(outputs)
     return _check(name, found, "the source runs on no sample")
 
@@ -212,13 +213,14 @@ def _wire(value: onnx.ValueInfoProto) -> bytes:
 
 def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> Check:
     name = "runs under onnxruntime"
-    undecided = find_decisions(source.graph).outcome
+    undecided, unwritten = find_decisions(source.graph).outcome, find_unwritten(source.graph)
     try:
         before, after = open_session(source.proto), open_session(result)
         for feed in feeds:
             for (output, wanted), got in zip(before.run(feed).items(), after.run(feed).values(), strict=True):
                 same = np.ndim(wanted) == np.ndim(got) if output in undecided else np.shape(wanted) == np.shape(got)
-                if not same or (_finite(wanted) and not _finite(got)):
+                lost = output not in unwritten and _finite(wanted) and not _finite(got)
+                if not same or lost:
                     return Check(
                         name, False, f"output {output} has shape {np.shape(got)} or values that are not finite"
                     )
