@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.batching import batched
 from onnxmi.bench import sample_macs, silent
 from onnxmi.bench_inputs import bench_inputs
 from onnxmi.bench_memory import peak_memory
 from onnxmi.calibration import Calibration, load_calibration
+from onnxmi.check_drop import drop, known_metric
 from onnxmi.check_interface import interface_changes
+from onnxmi.comparison import Comparison, OutputLoss, compare_models
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.gate import LIMITS, Measured, Verdict, judge
-from onnxmi.latency import CLOCKS, RELOAD, Interval, Latency, measure
-from onnxmi.metrics import Metric, find_metric
+from onnxmi.latency import CLOCKS, RELOAD, Latency, measure
 from onnxmi.model import Model, load
-from onnxmi.quality import outputs
+from onnxmi.outputs.meters import find_meter
+from onnxmi.outputs.override import parse_override
 from onnxmi.runtime import Feeds, open_session
 
-Array = NDArray[Any]
 Advance = Callable[[str, int, int], None]
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
-NORMAL = 1.96  # how many standard errors hold 95 % to both sides
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,12 @@ class CheckOptions:
     data : Path or None
         Evaluation samples, with `labels` where there are any.
     metric : str or None
-        See `onnxmi.metrics.find_metric`.
+        A metric of `onnxmi.outputs.meters`, for every output that it fits; or one of `onnxmi.metrics`, for the first.
+        None for that of each output's kind.
+    outputs : tuple of str
+        What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
+    ignore_outputs : tuple of str
+        Outputs that are not compared.
     threads, batch, length : int
         Threads, samples a run and sizes of other dynamic axes for times and memory; None for those of the samples.
     batch_size : int
@@ -63,6 +67,8 @@ class CheckOptions:
     baseline: Path | None = None
     data: Path | None = None
     metric: str | None = None
+    outputs: tuple[str, ...] = ()
+    ignore_outputs: tuple[str, ...] = ()
     threads: int = 0
     batch: int | None = None
     length: int | None = None
@@ -85,18 +91,21 @@ class CheckOptions:
                 raise UsageError(f"--{name} needs {' and '.join(missing)}")
         if self.metric is not None and "max-drop" not in self.limits:
             raise UsageError("--metric is for --max-drop, which is not given")
+        for text in self.outputs:
+            parse_override(text)
         if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != 1):
             raise UsageError("the clock is wall, or cpu with --threads 1")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a gate found: every check on a model, and what is to be known of them."""
+    """What a gate found: every check on a model, what is lost of each output, and what else is to be known."""
 
     model: str
     baseline: str | None
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    outputs: tuple[OutputLoss, ...] = ()
 
     @property
     def failed(self) -> tuple[Verdict, ...]:
@@ -128,19 +137,21 @@ def check(path: str | Path, options: CheckOptions, advance: Advance = silent) ->
     model = load(path)
     old = None if options.baseline is None else load(options.baseline)
     data = None if options.data is None else load_calibration(options.data, (old or model).graph)
-    if "max-drop" in options.limits:
-        find_metric(options.metric, data is not None and data.labels is not None)  # what is wrong with it is said first
+    if options.metric is not None:
+        has_labels = data is not None and data.labels is not None
+        known_metric(options.metric, has_labels)  # what is wrong with it is said before the long work
     subject = _Subject(model, old, data, options)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
     for number, (name, bound) in enumerate(options.limits.items()):
         advance("check", number, len(options.limits))
         if usable or name in _UNRUN:
-            verdicts.append(judge(name, bound, MEASURES[name](subject), options.strict))
+            verdicts.append(_judged(subject, name, bound))
         else:
             verdicts.append(Verdict(name, False, "", "not measured", "the model cannot stand in for the baseline"))
     notes = [*(subject.samples.notes if subject.samples is not None else ()), *_notes(subject)]
-    return Report(str(path), None if old is None else str(old.path), tuple(verdicts), tuple(notes))
+    compared = subject.compared.outputs if "compared" in vars(subject) else ()
+    return Report(str(path), None if old is None else str(old.path), tuple(verdicts), tuple(notes), compared)
 
 
 @dataclass(frozen=True)
@@ -182,12 +193,21 @@ class _Subject:
         )
 
     @cached_property
-    def outputs(self) -> tuple[Array, Array]:
-        """The baseline's and the model's first output on all samples."""
+    def compared(self) -> Comparison:
+        """All outputs of the baseline and the model, on all samples."""
         assert self.old is not None
         assert self.samples is not None
-        settings = self.samples, np.arange(self.samples.count), self.options.batch_size, self.options.threads
-        return outputs(self.old.proto, *settings), outputs(self.model.proto, *settings)
+        options = self.options
+        return compare_models(
+            self.old,
+            self.model,
+            self.samples,
+            metric=options.metric if options.metric is not None and find_meter(options.metric) else None,
+            overrides=options.outputs,
+            ignore=options.ignore_outputs,
+            batch_size=options.batch_size,
+            threads=options.threads,
+        )
 
 
 def _standing(subject: _Subject) -> Iterator[Verdict]:
@@ -249,32 +269,17 @@ def _speedup(subject: _Subject) -> Measured:
 
 
 def _drop(subject: _Subject) -> Measured:
-    reference, made = subject.outputs
-    labels = None if subject.data is None else subject.data.labels
-    metric = find_metric(subject.options.metric, labels is not None, reference)
-    was, now = metric.value(reference, reference, labels), metric.value(reference, made, labels)
-    return Measured(
-        metric.drop(reference, made, labels),
-        drop_interval(metric, reference, made, labels),
-        f"{metric.name} {was:.4f} -> {now:.4f} on {len(reference):,} samples",
-    )
+    options, labels = subject.options, None if subject.data is None else subject.data.labels
+    return drop(subject.compared, options.limits["max-drop"], options.metric, labels)
 
 
-def drop_interval(metric: Metric, reference: Array, made: Array, labels: Array | None) -> Interval | None:
-    """Return where the drop lies on other samples of the same kind; None where the metric does not tell.
-
-    Normal, from the paired differences; for shares of samples with half a sample more in each cell of hit and missed
-    (Agresti and Min 2005), so that no difference at all on few samples is not taken for certainty.
-    """
-    lost = metric.differences(reference, made, labels)
-    if lost is None or len(lost) < 2 or not np.isfinite(lost).all():
-        return None
-    more = 2 if metric.higher_is_better else 0
-    count = len(lost) + more
-    mean = float(lost.sum()) / count
-    variance = (float(np.square(lost).sum()) + more / 2) / count - mean * mean
-    half = NORMAL * float(np.sqrt(max(variance, 0.0) / count))
-    return Interval(mean - half, mean + half)
+def _judged(subject: _Subject, name: str, bound: float) -> Verdict:
+    """Judge one limit. Outputs that are lost pass no limit on the drop, whatever the metric says."""
+    verdict = judge(name, bound, MEASURES[name](subject), subject.options.strict)
+    lost = subject.compared.lost if name == "max-drop" else ()
+    if not lost:
+        return verdict
+    return replace(verdict, passed=False, undecided=False, detail="; ".join(filter(None, (lost[0], verdict.detail))))
 
 
 MEASURES: Mapping[str, Callable[[_Subject], Measured]] = {
@@ -292,7 +297,7 @@ _UNRUN = ("max-size", "max-size-ratio")  # these need no run
 
 def _notes(subject: _Subject) -> Iterator[str]:
     options = subject.options
-    if any(LIMITS[name].timed for name in options.limits) and "timed" in vars(subject):
+    if "timed" in vars(subject):
         threads = {0: "onnxruntime's choice of threads", 1: "1 thread"}.get(
             options.threads, f"{options.threads} threads"
         )

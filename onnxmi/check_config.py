@@ -10,6 +10,7 @@ from typing import Any
 from onnxmi.errors import DataError, UsageError
 
 PATHS = ("model", "baseline", "data", "junit", "markdown")  # relative to the file's folder
+LISTS = ("output", "ignore-output")  # given as often as there are outputs
 TABLE = "check"
 
 
@@ -43,6 +44,16 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
     if unknown:
         raise UsageError(f"{path}: no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
     for name, value in table.items():
-        if not isinstance(value, str | int | float):
+        if not isinstance(value, str | int | float) and not _are_texts(name, value):
             raise UsageError(f"{path}: {name} is neither text nor a number nor true or false")
-    return {name: str(path.parent / str(value)) if name in PATHS else value for name, value in table.items()}
+    return {name: _resolved(path, name, value) for name, value in table.items()}
+
+
+def _resolved(path: Path, name: str, value: Any) -> Any:
+    if name in PATHS:
+        return str(path.parent / str(value))
+    return [value] if name in LISTS and isinstance(value, str) else value
+
+
+def _are_texts(name: str, value: Any) -> bool:
+    return name in LISTS and isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -11,9 +11,9 @@ from onnxmi.errors import UsageError
 from onnxmi.latency import Interval
 
 RULE = (
-    "Sizes, work, memory and the drop are compared as they are measured: the drop says what is true of these samples. "
-    "A time or speed-up fails when its whole 95 % interval lies beyond the limit. With --strict, times, speed-ups and "
-    "the drop pass only when their whole interval lies within it."
+    "Sizes, work and memory are compared as they are measured. A time, a speed-up or a drop fails when its whole 95 % "
+    "interval lies beyond the limit, passes when it lies within, and is undecided in between: that is a warning, and "
+    "with --strict a failure."
 )
 """The rule, in words."""
 
@@ -91,7 +91,7 @@ class Limit:
         Its unit.
     least : bool
         Whether the bound is the least that is allowed, not the most.
-    timed : bool
+    noisy : bool
         Whether it is measured with noise, and so judged by its interval.
     needs : tuple of str
         The options it cannot do without.
@@ -100,7 +100,7 @@ class Limit:
     help: str
     unit: Unit
     least: bool = False
-    timed: bool = False
+    noisy: bool = False
     needs: tuple[str, ...] = ()
 
 
@@ -109,20 +109,35 @@ LIMITS: Mapping[str, Limit] = {
     "max-size-ratio": Limit("Its size over the baseline's", SHARE, needs=("baseline",)),
     "max-macs": Limit("Multiply-accumulates for one sample", COUNT),
     "max-memory": Limit("What loading and running adds to a process, at its peak", BYTES),
-    "max-latency": Limit("Median time of a run", MILLISECONDS, timed=True),
-    "max-p95": Limit("95th percentile of the time of a run", MILLISECONDS, timed=True),
+    "max-latency": Limit("Median time of a run", MILLISECONDS, noisy=True),
+    "max-p95": Limit("95th percentile of the time of a run", MILLISECONDS, noisy=True),
     "min-speedup": Limit("How many times faster than the baseline", RATIO, True, True, ("baseline",)),
-    "max-drop": Limit("Loss against the baseline, in points of the metric", POINTS, needs=("baseline", "data")),
+    "max-drop": Limit(
+        "Loss against the baseline, in points of the metric", POINTS, noisy=True, needs=("baseline", "data")
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured quantity, where it lies with a confidence of 95 %, and what else there is to say about it."""
+    """A measured quantity.
+
+    Attributes
+    ----------
+    value : float
+        Its value.
+    interval : Interval or None
+        Where it lies, with a confidence of 95 %.
+    remark : str
+        What else there is to say about it.
+    doubt : str
+        What to say where the interval does not decide; of the gate's own words by default.
+    """
 
     value: float
     interval: Interval | None = None
     remark: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,8 @@ class Verdict:
         The same as numbers; None where there is none.
     interval : Interval or None
         Where the value lies.
+    undecided : bool
+        Passed, but the noise is as large as the distance to the limit.
     """
 
     name: str
@@ -153,6 +170,7 @@ class Verdict:
     limit: float | None = None
     value: float | None = None
     interval: Interval | None = None
+    undecided: bool = False
 
 
 def judge(name: str, bound: float, measured: Measured, strict: bool = False) -> Verdict:
@@ -177,8 +195,9 @@ def judge(name: str, bound: float, measured: Measured, strict: bool = False) -> 
     if strict and measured.interval is not None:
         passed = certain
     else:
-        passed = possible and not math.isnan(measured.value) if limit.timed else decided
-    doubt = _doubt(passed, decided, certain, possible) if limit.timed or strict else ""
+        passed = possible and not math.isnan(measured.value) if limit.noisy else decided
+    doubt = _doubt(passed, decided, certain, possible) if limit.noisy or strict else ""
+    doubt = (measured.doubt or doubt) if doubt else ""
     show = limit.unit.show
     interval = measured.interval
     shown = show(measured.value) + ("" if interval is None else f" {_span(interval, limit.unit)}")
@@ -191,6 +210,7 @@ def judge(name: str, bound: float, measured: Measured, strict: bool = False) -> 
         limit=bound,
         value=measured.value,
         interval=interval,
+        undecided=passed and limit.noisy and interval is not None and not certain,
     )
 
 

@@ -12,11 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxmi.check import Report
+from onnxmi.comparison import OutputLoss
 from onnxmi.gate import Verdict
 from onnxmi.report import printable
 
-_SIGNS = {True: "✅", False: "❌"}
-_MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red")}
+_SIGNS = {"pass": "✅", "warn": "⚠️", "FAIL": "❌"}
+_STYLES = {"pass": "green", "warn": "yellow", "FAIL": "bold red"}
+
+
+def mark(verdict: Verdict) -> str:
+    """Return the verdict in a word."""
+    if not verdict.passed:
+        return "FAIL"
+    return "warn" if verdict.undecided else "pass"
 
 
 def show_check(console: Console, report: Report) -> None:
@@ -29,14 +37,23 @@ def show_check(console: Console, report: Report) -> None:
     table.add_column("asked", overflow="fold")
     table.add_column("measured", overflow="fold")
     for verdict in report.verdicts:
-        mark, style = _MARKS[verdict.passed]
-        table.add_row(Text(mark, style), verdict.name, verdict.asked, verdict.measured)
+        word = mark(verdict)
+        table.add_row(Text(word, _STYLES[word]), verdict.name, verdict.asked, verdict.measured)
     console.print(table)
     for verdict in report.verdicts:
         if verdict.detail:
             console.print(Padding(_plain(f"{verdict.name}: {verdict.detail}"), (0, 0, 0, 1)))
+    for line in output_lines(report):
+        console.print(Padding(_plain(line), (0, 0, 0, 1)))
     for note in report.notes:
         console.print(Padding(_plain(f"note: {note}", "dim"), (0, 0, 0, 1)))
+
+
+def output_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each output: what decides, and what else is known of it."""
+    for output in report.outputs:
+        others = (f"{reading.metric} {reading.now:.4f}" for reading in output.readings[1:])
+        yield f"output {output.name}, {output.kind}: {'; '.join((output.readings[0].text, *others))}"
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -50,6 +67,7 @@ def check_data(report: Report) -> dict[str, Any]:
         "baseline": report.baseline,
         "passed": report.passed,
         "checks": [_verdict_data(verdict) for verdict in report.verdicts],
+        "outputs": [_output_data(output) for output in report.outputs],
         "notes": list(report.notes),
     }
 
@@ -59,6 +77,15 @@ def _verdict_data(verdict: Verdict) -> dict[str, Any]:
     return {**vars(verdict), "interval": interval}
 
 
+def _output_data(output: OutputLoss) -> dict[str, Any]:
+    """What is lost of an output, by all its metrics; the first one decides."""
+    metrics = [
+        {"metric": reading.metric, "baseline": reading.was, "value": reading.now, "loss": vars(reading.loss)}
+        for reading in output.readings
+    ]
+    return {"name": output.name, "kind": output.kind, "metrics": metrics}
+
+
 def check_markdown(report: Report) -> str:
     """Return a section for a page such as GitHub's job summary."""
     failed = len(report.failed)
@@ -66,7 +93,7 @@ def check_markdown(report: Report) -> str:
     headline = f"❌ {failed} of {total} checks failed" if failed else f"✅ {total} checks passed"
     against = "" if report.baseline is None else f", against {_code(report.baseline)}"
     rows = [
-        [_SIGNS[verdict.passed], *map(_cell, (verdict.name, verdict.asked, verdict.measured, verdict.detail))]
+        [_SIGNS[mark(verdict)], *map(_cell, (verdict.name, verdict.asked, verdict.measured, verdict.detail))]
         for verdict in report.verdicts
     ]
     lines = [
@@ -78,6 +105,7 @@ def check_markdown(report: Report) -> str:
         "| --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
+        *(f"{_cell(line)}\n" for line in output_lines(report)),
         *(f"_{_cell(note)}_\n" for note in report.notes),
     ]
     return "\n".join(lines) + "\n"
@@ -96,11 +124,14 @@ def _cell(text: str) -> str:
 
 
 def github_annotations(report: Report) -> Iterator[str]:
-    """Yield a line for each failed check that GitHub shows on the page of a change."""
-    for verdict in report.failed:
+    """Yield a line for each check that failed or is undecided, which GitHub shows on the page of a change."""
+    for verdict in report.verdicts:
+        if mark(verdict) == "pass":
+            continue
+        level = "error" if not verdict.passed else "warning"
         said = f"{report.model}: asked {verdict.asked or '-'}, measured {verdict.measured}"
         text = "; ".join(filter(None, [said, verdict.detail]))
-        yield f"::error title={_property(f'onnxmi check: {verdict.name}')}::{_data(text)}"
+        yield f"::{level} title={_property(f'onnxmi check: {verdict.name}')}::{_data(text)}"
 
 
 def _data(text: str) -> str:

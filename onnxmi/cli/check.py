@@ -13,14 +13,13 @@ from rich.console import Console
 from onnxmi.check import CheckOptions, Report
 from onnxmi.check import check as check_model
 from onnxmi.check_config import read_config
-from onnxmi.cli.arguments import CLOCK, JSON, THREADS
+from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate import LIMITS, RULE, Unit, read_quantity
 from onnxmi.junit import junit_xml
-from onnxmi.metrics import KNOWN
 from onnxmi.model.save import write_atomically
 from onnxmi.progress import progress_bars
 from onnxmi.report_check import check_data, check_markdown, github_annotations, show_check
@@ -89,7 +88,13 @@ def _spelling(parameter: click.Parameter) -> str:
 @click.option("--baseline", type=click.Path(path_type=Path), help="The model that MODEL is to replace.")
 @click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples, and labels if there are any.")
 @_limit_options
-@click.option("--metric", metavar="METRIC", help=f"{KNOWN} [default: accuracy; without labels, agreement].")
+@click.option(
+    "--metric",
+    metavar="METRIC",
+    help="One of docs/gate.md, topK, or your own module:function [default: that of each output's kind].",
+)
+@OUTPUTS
+@IGNORED_OUTPUTS
 @click.option("--strict", is_flag=True, help="Pass only what is certain: the whole interval within the limit.")
 @THREADS
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a timed run [default: 1].")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from onnxmi.gate import Verdict
 from onnxmi.junit import junit_xml
 from onnxmi.report_check import check_markdown, github_annotations
 
+MARKS = ("pass", "warn", "FAIL")
 HOSTILE = "a|b`c\x1b[31m<d>_e_\nf%,:.onnx"
 BAD = Verdict("max-size", False, "at most 1 MB", "2 MB", "50% more,\r\nthan: asked")
 GOOD = Verdict("runs", True, "finite outputs", "finite outputs")
@@ -32,9 +34,9 @@ def test_the_table_fits_80_columns_and_a_failure_is_named(place):
     assert result.exit_code == 1
     assert result.stderr == "onnxmi: error: 1 of 6 checks failed: max-size\n"
     assert max(map(len, result.stdout.splitlines())) <= 80
-    lines = {line.split()[1]: line.split()[0] for line in result.stdout.splitlines() if line[1:5] in ("pass", "FAIL")}
-    assert lines.pop("max-size") == "FAIL"
-    assert set(lines) == {"interface", "runs", "min-speedup", "max-drop", "max-p95"}
+    lines = {line.split()[1]: line.split()[0] for line in result.stdout.splitlines() if line[1:5] in MARKS}
+    assert (lines.pop("max-size"), lines.pop("max-p95")) == ("FAIL", "warn"), "nine runs have no 95th percentile"
+    assert set(lines) == {"interface", "runs", "min-speedup", "max-drop"}
     assert set(lines.values()) == {"pass"}
     assert "timed in 9 runs" in result.stdout
 
@@ -93,6 +95,12 @@ def test_on_github_the_page_is_added_to(place, monkeypatch, size):
     assert result.stderr.count("::error title=") == (1 if size == "100B" else 0)
 
 
+def test_what_is_undecided_is_a_warning():
+    (line,) = github_annotations(report(GOOD, replace(BAD, passed=True, undecided=True)))
+    assert line.startswith("::warning title=onnxmi check%3A max-size::")
+    assert "⚠️" in check_markdown(report(replace(GOOD, undecided=True)))
+
+
 def test_elsewhere_nothing_is_annotated(place):
     assert "::error" not in place.run("new.onnx", "--max-size", "100B").stderr
 
@@ -110,7 +118,8 @@ def test_a_file_says_what_the_command_line_does_not(place):
     path = configure(
         place,
         '[check]\nmodel = "../new.onnx"\nbaseline = "../old.onnx"\ndata = "../data.npz"\nmetric = "top2"\n'
-        'max-drop = 2\nmax-size = "1MB"\nmax-macs = 1e6\nstrict = true\nsequence = 7\n\n[other]\nkey = 1\n',
+        'output = "y:classes"\nignore-output = []\nmax-drop = 2\n'
+        'max-size = "1MB"\nmax-macs = 1e6\nstrict = true\nsequence = 7\n\n[other]\nkey = 1\n',
         "sub",
     )
     assert "has no dynamic axis besides the batch" in place.refuses(2, "--config", path)
@@ -130,6 +139,8 @@ def test_a_file_says_what_the_command_line_does_not(place):
         (2, "max-size = 1", "has no table [check]"),
         (2, "[check]\nmax-sise = 1", "no option 'max-sise'; there are baseline, batch"),
         (2, "[check]\nconfig = 'a'", "no option 'config'"),
+        (2, "[check]\nmetric = ['a']", "metric is neither"),
+        (2, "[check]\noutput = [1]", "output is neither"),
         (2, "[check]\nmax-size = [1]", "max-size is neither text nor a number"),
         (2, "[check]\nmax-size = '8ms'", "'8ms' is not a quantity"),
         (2, "[check]\n", "nothing is asked of the model"),

@@ -85,11 +85,12 @@ def test_a_speedup_has_its_better_end_above(value, interval, lenient, strict):
 
 @pytest.mark.parametrize(
     ("value", "lenient", "strict"),
-    [(0.02, False, False), (0.01, True, False), (-0.2, True, True), (math.inf, False, False)],
+    [(0.07, False, False), (0.02, True, False), (0.01, True, False), (-0.2, True, True), (math.inf, False, False)],
 )
-def test_a_drop_is_compared_as_it_is_unless_certainty_is_asked_for(value, lenient, strict):
+def test_a_drop_fails_when_it_is_proven_and_is_undecided_within_the_noise(value, lenient, strict):
     measured = Measured(value, Interval(value - 0.05, value + 0.05))
-    assert judge("max-drop", 0.01, measured).passed is lenient
+    verdict = judge("max-drop", 0.01, measured)
+    assert (verdict.passed, verdict.undecided) == (lenient, lenient and not strict)
     assert judge("max-drop", 0.01, measured, strict=True).passed is strict
 
 

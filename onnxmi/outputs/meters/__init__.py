@@ -1,6 +1,17 @@
 """Metrics by the kind of output: what a cut model loses, in figures that people know."""
 
 from onnxmi.outputs.meters.meter import Contributions, Meter, Reading, Subject, take
-from onnxmi.outputs.meters.table import METERS, has_labels_for, meters_for, subjects
+from onnxmi.outputs.meters.table import METERS, find_meter, fits, meters_for, subjects
 
-__all__ = ["METERS", "Contributions", "Meter", "Reading", "Subject", "has_labels_for", "meters_for", "subjects", "take"]
+__all__ = [
+    "METERS",
+    "Contributions",
+    "Meter",
+    "Reading",
+    "Subject",
+    "find_meter",
+    "fits",
+    "meters_for",
+    "subjects",
+    "take",
+]

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.outputs.divergence import divergences, probabilities
-from onnxmi.outputs.meters.meter import Contributions, Meter, Subject, average, ratio, row_pairs, rows_of
+from onnxmi.outputs.meters.meter import (
+    Contributions,
+    Meter,
+    Subject,
+    average,
+    mean_of_classes,
+    ratio,
+    row_pairs,
+    rows_of,
+)
 from onnxmi.outputs.meters.ranks import area_under_curve, rank_correlation
 from onnxmi.outputs.view import Answers, Link
 
@@ -21,6 +30,7 @@ Ints = NDArray[np.int64]
 ONE_SIDED = 0.98  # share of the commonest answer from which a constant answer loses no more than two points
 FEW = 5  # answers of another class, below which nothing can be counted
 MANY_CLASSES = 10  # from which on the five best are of interest
+LIKE = 5.0  # times the spread of a logit that another one spreads, or lies away
 RANKED = 64  # columns of which ranks are compared: those that move most
 _ROUNDING = 1e-6  # of the sum of probabilities of half precision over many classes
 _LEAST = 1e-12  # probability that a logarithm is taken of
@@ -96,6 +106,20 @@ def _columns(subject: Subject, original: Answers) -> int:
     return next((rows.shape[1] for rows in rows_of(subject.view, original)), 0)
 
 
+def look_like_logits(subject: Subject, original: Answers) -> bool:
+    """Whether numbers may be logits: their columns move alike, round means that do not tell them apart.
+
+    The columns of a regression have units of their own, and one of them is nearly always the largest.
+    """
+    rows = np.concatenate(list(rows_of(subject.view, original)))
+    if rows.shape[1] < 2:
+        return False
+    spread = rows.std(0)
+    alike = float(spread.max()) <= LIKE * float(np.median(spread))
+    between = float(rows.mean(0).std()) <= LIKE * float(np.median(spread))
+    return alike and between and not one_sided(subject, original)
+
+
 def one_sided(subject: Subject, original: Answers) -> bool:
     """Whether nearly all of the original's answers are alike, so that counting answers says next to nothing."""
     reader = reader_of(subject, original)
@@ -130,7 +154,7 @@ def _accuracy(subject: Subject, original: Answers, cut: Answers, labels: Array |
         was.append((before.sum(), len(label)))
         now.append((after.sum(), len(label)))
         lost, gained = lost + int((before & ~after).sum()), gained + int((after & ~before).sum())
-    return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64), lost, gained)
+    return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64), lost, gained, own=False)
 
 
 def _right(reader: Reader, rows: Floats, label: Ints) -> NDArray[np.bool_]:
@@ -163,8 +187,9 @@ def _best(subject: Subject, original: Answers, cut: Answers, labels: Array | Non
         was.append((before.sum(), len(wanted)))
         now.append((after.sum(), len(wanted)))
         lost, gained = lost + int((before & ~after).sum()), gained + int((after & ~before).sum())
-    flips = (lost, None) if told is None else (lost, gained)
-    return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64), *flips)
+    own = told is None
+    parts = np.array(was, dtype=np.float64), np.array(now, dtype=np.float64)
+    return Contributions(*parts, lost, None if own else gained, own)
 
 
 def _among(rows: Floats, wanted: Ints, most: int) -> NDArray[np.bool_]:
@@ -173,6 +198,26 @@ def _among(rows: Floats, wanted: Ints, most: int) -> NDArray[np.bool_]:
     entry = rows[np.arange(len(rows)), at][:, None]
     ahead = ~(rows <= entry) | ((rows == entry) & (np.arange(rows.shape[1]) < at[:, None]))
     return np.asarray(known & (ahead.sum(1) < most) & ~np.isnan(rows).any(1))
+
+
+def _f1(subject: Subject, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
+    """Twice the right answers of each class, and its labels and answers."""
+    told = fitted_labels(labels, subject, original)
+    assert told is not None
+    pairs = list(row_pairs(subject.view, original, cut))
+    # a row that is no number answers a class of its own, which is never right
+    width = max(pairs[0][0].shape[1], max(int(label.max()) for label in told) + 1) + 1
+    was, now = (
+        [_class_counts(label, pair[side], width) for label, pair in zip(told, pairs, strict=True)] for side in (0, 1)
+    )
+    return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64))
+
+
+def _class_counts(label: Ints, rows: Floats, width: int) -> Ints:
+    answers = np.where(np.isnan(rows).any(1), width - 1, rows.argmax(1))
+    label = np.where(label < 0, width - 1, label)
+    hits = np.bincount(label[(label == answers) & (label < width - 1)], minlength=width)
+    return np.concatenate([2 * hits, np.bincount(label, minlength=width) + np.bincount(answers, minlength=width)])
 
 
 # -- scores -----------------------------------------------------------------------------------------------------------
@@ -242,10 +287,15 @@ def two_classes(labels: Array | None, subject: Subject, original: Answers) -> Fl
 ACCURACY = Meter("accuracy", _accuracy, ratio, labels=True)
 AGREEMENT = Meter("agreement", partial(_agreement, weighted=False), ratio)
 CERTAIN = Meter("certain-agreement", partial(_agreement, weighted=True), ratio)
-TOP5 = Meter("top5", partial(_best, most=5), ratio)
 KL = Meter("kl", _divergence, average, "mean", unit="nats", higher_is_better=False)
 RANKS = Meter("rank-correlation", _ranks, rank_correlation, "resampled")
+F1 = Meter("f1", _f1, mean_of_classes, "resampled", labels=True)
 AUC = Meter("auc", _curve, area_under_curve, "resampled", labels=True)
+
+
+def best_of(most: int) -> Meter:
+    """Return whether the right class is among the `most` likeliest."""
+    return Meter(f"top{most}", partial(_best, most=most), ratio)
 
 
 def meters_of_classes(subject: Subject, original: Answers, labels: Array | None) -> tuple[Meter, ...]:
@@ -265,6 +315,7 @@ def meters_of_classes(subject: Subject, original: Answers, labels: Array | None)
         (AUC, two_classes(labels, subject, original) is not None),
         (AGREEMENT, True),
         (KL, True),
-        (TOP5, many),
+        (F1, labelled and reader.one_of_many),
+        (best_of(5), many),
     )
     return tuple(dict.fromkeys(meter for meter, fit in fits if fit))

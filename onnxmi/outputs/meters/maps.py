@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.outputs.meters.classes import AGREEMENT, CERTAIN, KL, Reader, reader_of
-from onnxmi.outputs.meters.meter import Contributions, Meter, Subject, ratio, row_pairs, rows_of
+from onnxmi.outputs.meters.meter import Contributions, Meter, Subject, mean_of_classes, ratio, row_pairs, rows_of
 from onnxmi.outputs.meters.numbers import EXPLAINED
 from onnxmi.outputs.view import Answers
 
@@ -47,14 +47,6 @@ def _chances(subject: Subject, original: Answers, cut: Answers) -> list[tuple[Fl
 
 def _active(first: Floats, second: Floats, at: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return first > at, second > at
-
-
-def mean_of_classes(parts: Floats, draws: Floats) -> Floats:
-    """Return the mean over classes of hits over trials; those that no drawn sample has are left out."""
-    hits, trials = np.split(draws @ parts, 2, axis=1)
-    there = trials > 0
-    each = np.where(there, hits / np.where(there, trials, 1.0), 0.0)
-    return np.asarray(each.sum(1) / there.sum(1))
 
 
 def _class_overlap(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:

@@ -57,12 +57,15 @@ class Contributions:
         Of the original and of the cut model.
     lost, gained : int or None
         Answers that were right and are wrong now, and the other way round. None where nothing is counted.
+    own : bool
+        Whether the original's own answers are what is right, so that nothing can be gained.
     """
 
     was: Floats
     now: Floats
     lost: int | None = None
     gained: int | None = None
+    own: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ class Reading:
     now: float
     loss: Loss
 
+    @property
+    def text(self) -> str:
+        """For people: `accuracy 0.9140 -> 0.9100, 0.4 points lost [-0.9, 1.7] on 238 samples`."""
+        return f"{self.metric} {self.was:.4f} -> {self.now:.4f}, {self.loss.text}"
+
 
 def take(
     meter: Meter, subject: Subject, original: Answers, cut: Answers, labels: Array | None = None, seed: int = 0
@@ -154,8 +162,7 @@ def take(
 
 def _span(meter: Meter, found: Contributions, sign: float, seed: int) -> Span | None:
     if meter.rule == "share":
-        own = np.array_equal(found.was[:, 0], found.was[:, 1])
-        return _own_answers(found.now) if own else _paired(found.was, found.now)
+        return _own_answers(found.now) if found.own else _paired(found.was, found.now)
     if meter.rule == "mean":
         return intervals.mean(sign * (found.was[:, 0] - found.now[:, 0]))
     first, second = (found.was, found.now) if sign > 0 else (found.now, found.was)
@@ -193,6 +200,14 @@ def ratio(parts: Floats, draws: Floats) -> Floats:
 def average(parts: Floats, draws: Floats) -> Floats:
     """Return the mean over samples of one number each."""
     return np.asarray((draws @ parts[:, 0]) / draws.sum(1))
+
+
+def mean_of_classes(parts: Floats, draws: Floats) -> Floats:
+    """Return the mean over classes of hits over trials; those that no drawn sample has are left out."""
+    hits, trials = np.split(draws @ parts, 2, axis=1)
+    there = trials > 0
+    each = np.where(there, hits / np.where(there, trials, 1.0), 0.0)
+    return np.asarray(each.sum(1) / there.sum(1))
 
 
 # -- answers as rows --------------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""What `--max-drop` bounds: the loss of the output that lost most, by the metric that decides."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numpy.typing import NDArray
+
+from onnxmi.comparison import Comparison
+from onnxmi.errors import UsageError
+from onnxmi.gate import Measured
+from onnxmi.information import intervals
+from onnxmi.latency import Interval
+from onnxmi.metrics import Metric, find_metric
+from onnxmi.outputs.answers import stacked
+from onnxmi.outputs.loss import Loss
+from onnxmi.outputs.meters import find_meter
+
+Array = NDArray[Any]
+
+
+def known_metric(name: str, has_labels: bool) -> None:
+    """Raise UsageError where there is no such metric, or it needs labels and there are none."""
+    meter = find_meter(name)
+    if meter is None:
+        find_metric(name, has_labels)
+    elif meter.labels and not has_labels:
+        raise UsageError(f"metric {meter.name}: needs labels, and the samples have none")
+
+
+def drop(compared: Comparison, bound: float, metric: str | None = None, labels: Array | None = None) -> Measured:
+    """Measure a model's loss.
+
+    Parameters
+    ----------
+    compared : Comparison
+        With the metric, where it is one of `onnxmi.outputs.meters`.
+    bound : float
+        The limit, in points.
+    metric : str, optional
+        As the user spells it.
+    labels : (samples,) int64, optional
+        Of the samples.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to compare, or the metric does not fit.
+    """
+    if metric is not None and find_meter(metric) is None:
+        return _first_output(compared, find_metric(metric, labels is not None), bound, labels)
+    worst = compared.worst(bound)
+    if worst is None:
+        raise UsageError("--max-drop: the model has no output that can be compared")
+    of = f"{worst.name}: " if len(compared.outputs) > 1 else ""
+    return _measured(worst.loss, f"{of}{worst.readings[0].text}", bound)
+
+
+def _first_output(compared: Comparison, metric: Metric, bound: float, labels: Array | None) -> Measured:
+    """Measure a metric that knows no kinds, on the first output that is no state."""
+    parts = sorted(compared.damage.parts, key=lambda part: part.view.kind == "state")
+    name = parts[0].view.output
+    reference, made = (stacked(answers.values.get(name, ())) for answers in (compared.reference, compared.made))
+    if reference is None or made is None:
+        raise UsageError(f"metric {metric.name}: output {name!r} has another size in each sample")
+    was, now = metric.value(reference, reference, labels), metric.value(reference, made, labels)
+    lost = metric.differences(reference, made, labels)
+    span = None if lost is None else intervals.mean(lost)
+    low, high = (-math.inf, math.inf) if span is None else span
+    loss = Loss(metric.drop(reference, made, labels), low, high, len(reference), None, None, metric.name)
+    return _measured(loss, f"{metric.name} {was:.4f} -> {now:.4f}, {loss.text}", bound)
+
+
+def _measured(loss: Loss, remark: str, bound: float) -> Measured:
+    interval = Interval(loss.low, loss.high) if loss.known else None
+    return Measured(loss.value, interval, remark, loss.doubt(bound))
