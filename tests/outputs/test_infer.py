@@ -184,6 +184,22 @@ def test_a_stored_operand_of_a_concat_is_no_view() -> None:
     assert only(b.proto(output)).output == output
 
 
+@pytest.mark.parametrize("op", ["Squeeze", "Unsqueeze"])
+def test_the_axis_of_a_concat_is_followed_where_the_graph_says_nothing_else(op: str) -> None:
+    """Behind an operator without a rule nobody knows which axes weights made: the Concat alone does."""
+    b = Build()
+    x = b.input(2, 13, 7)
+    boxes, rows = (b.op("Transpose", b.dense(x, 7, width), perm=[0, 2, 1]) for width in (4, 3))
+    if op == "Squeeze":  # (2, 1, 3, 13) -> (2, 3, 13)
+        rows = b.op("Unsqueeze", rows, b.ints(1))
+    else:  # (2, 3, 13) -> (2, 1, 3, 13)
+        boxes = b.op("Unsqueeze", boxes, b.ints(1))
+    logits = b.op("ReverseSequence", rows, b.ints(1, 1), batch_axis=0, time_axis=1)
+    scores = b.op(op, b.op("Sigmoid", logits), b.ints(1))
+    _, view = meaning_of(b.proto(b.op("Concat", boxes, scores, axis=1 if op == "Squeeze" else 2))).views
+    assert (view.tensor, view.axes) == (logits, (2,) if op == "Squeeze" else (1,))
+
+
 def test_separate_boxes_and_scores_at_the_same_places_are_detections() -> None:
     b = Build()
     x = b.input("N", 13, 7)
@@ -285,6 +301,7 @@ def test_an_output_that_is_fed_back_is_a_state(source: str, output: str) -> None
     views = meaning_of(b.proto(logits, output)).views
     assert [view.kind for view in views] == ["classes", "state"]
     assert [view.weight for view in views] == [1.0, 0.1]
+    assert views[1].why == f"fed back as {source}"
 
 
 def test_a_picture_and_its_copy_are_no_state() -> None:
@@ -325,6 +342,12 @@ def test_position_embeddings_make_no_columns_of_positions() -> None:
     b = Build()
     tokens = b.op("Add", b.dense(b.input("N", 13, 7), 7, 11), b.weight(1, 13, 11))
     assert only(b.proto(tokens)).axes == (2,)
+
+
+def test_where_weights_mix_positions_too_the_last_weights_make_the_columns() -> None:
+    b = Build()
+    mixed = b.op("Transpose", b.dense(b.op("Transpose", b.input("N", 13, 7), perm=[0, 2, 1]), 13, 17), perm=[0, 2, 1])
+    assert only(b.proto(b.dense(mixed, 7, 11))).axes == (2,)
 
 
 def test_plain_numbers_of_a_sample_may_be_classes() -> None:
