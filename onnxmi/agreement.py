@@ -136,6 +136,8 @@ def _runs(reference: Session, other: Session, feeds: Iterable[Feeds]) -> Iterabl
 
 def _difference(wanted: Any, got: Any, floor: float, numbers: bool) -> Difference:
     """Largest difference relative to the largest magnitude; what are no numbers has to be equal."""
+    if isinstance(wanted, list):
+        return _of_parts(wanted, got, floor)
     if not isinstance(wanted, np.ndarray) or not (wanted.dtype.kind == "f" or numbers):
         return Difference(float(not np.array_equal(wanted, got)), 0.0)
     if wanted.shape != got.shape:
@@ -147,3 +149,16 @@ def _difference(wanted: Any, got: Any, floor: float, numbers: bool) -> Differenc
     finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
     scale = float(finite.max(initial=0.0)) or 1.0
     return Difference(float(gap.max(initial=0.0)) / scale, limit)
+
+
+def _of_parts(wanted: Sequence[Any], got: Sequence[Any], floor: float) -> Difference:
+    """Of sequences: that of the part furthest beyond what is allowed. A map's values are in the order of its keys."""
+    if len(wanted) != len(got):
+        return Difference(np.inf, 0.0)
+    parts = [
+        _difference(np.array(list(one.values())), np.array([other.get(key) for key in one]), floor, numbers=False)
+        if isinstance(one, dict)
+        else _difference(one, other, floor, numbers=False)
+        for one, other in zip(wanted, got, strict=True)
+    ]
+    return max(parts, key=lambda part: part.error - part.allowed, default=Difference(0.0, 0.0))

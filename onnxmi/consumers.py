@@ -73,7 +73,7 @@ class Consumers:
         model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, labels: bool
     ) -> Consumers:
         """Look for them in a model."""
-        measured = [linear for linear in linears if linear.key in statistics.keys]
+        measured = [linear for linear in linears if statistics.saw(linear.key)]
         products = [p for p in find_score_products(model.graph, graph, {}) if p.key in statistics.scores]
         return Consumers(model, find_sources(measured, {}), tuple(products), statistics, labels)
 

@@ -50,6 +50,10 @@ class Statistics:
     binned: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
 
+    def saw(self, key: str) -> bool:
+        """Whether any rows of an operator's inputs were seen: behind a decision there may be none."""
+        return key in self.keys and self.sources[self.keys[key]].count > 0
+
     @cached_property
     def moments(self) -> Mapping[str, Moments]:
         """Linear.key -> moments of its input features."""

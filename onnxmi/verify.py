@@ -21,6 +21,7 @@ from onnxmi.model.load import complaint
 from onnxmi.model.renormalise import KNOWN, Renormalised
 from onnxmi.model.surgery import Mask, with_masks
 from onnxmi.model.unwritten import comparable, find_unwritten
+from onnxmi.outputs.flow import Flow
 from onnxmi.probe import Probe, run_shapes
 from onnxmi.runtime import Feeds, open_session
 
@@ -131,8 +132,10 @@ def check_equivalence(
     models = Comparison(masked, cut, probe, [feeds, [probe.feeds]])
     found = models.of(compared)
     if found is not None and not found.passed:
-        before = _before_decisions(model, graph, keeping, compared)
-        found = models.of(before) if before else found
+        before, taken = _around_decisions(model, graph, keeping, compared)
+        decided = models.of(taken) if before and taken else None
+        if decided is not None and not decided.passed:  # on the last bit of what is decided on
+            found = models.of(before)
     return _check(name, found, "the masked original runs on no sample")
 
 
@@ -148,24 +151,33 @@ def _check(name: str, found: Difference | None, unrunnable: str) -> Check:
     return Check(name, False, unrunnable) if found is None else Check(name, found.passed, str(found))
 
 
-def _before_decisions(model: Model, graph: ChannelGraph, keeping: Keeping, outputs: Sequence[str]) -> tuple[str, ...]:
-    """What can be compared where rounding may decide on the outputs: the others, and what is decided on."""
+def _around_decisions(
+    model: Model, graph: ChannelGraph, keeping: Keeping, outputs: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What can be compared where rounding decided on the outputs, and what is decided.
+
+    The first are the outputs that do not depend on it, and what is decided on; none where rounding decides nothing.
+    """
     decisions = find_decisions(model.graph)
-    whole = [name for name in decisions.grounds if not any(is_cut(term, keeping) for term in graph.axes.get(name, ()))]
-    if not whole or not any(name in decisions.outcome for name in outputs):
-        return ()
-    made = [name for name in whole if name in model.graph.producers]
-    return tuple(dict.fromkeys([*(name for name in outputs if name not in decisions.outcome), *made]))
+    grounds, taken = (
+        [name for name in names if not any(is_cut(term, keeping) for term in graph.axes.get(name, ()))]
+        for names in (decisions.grounds, decisions.taken)
+    )
+    if not grounds or not any(name in decisions.outcome for name in outputs):
+        return (), ()
+    made = [name for name in grounds if name in model.graph.producers]
+    whole = dict.fromkeys([*(name for name in outputs if name not in decisions.outcome), *made])
+    return tuple(whole), tuple(taken)
 
 
 def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Feeds) -> Check:
     """Every tensor of the cut model, run on the probe's inputs, has the shape that the channel graph predicts.
 
-    How many positions a decision leaves, rounding may change: there only what was cut is predicted. Where a branch was
+    How many positions values decide on, a cut may change: there only what was cut is predicted. Where a branch was
     removed, what was computed from it may be a constant that broadcasts to that shape.
     """
     seen = run_shapes(cut, feeds)
-    undecided = find_decisions(Graph(cut)).outcome
+    undecided = _undecided(Graph(cut))
     constant = Graph(cut).folded if any(kept.count == 0 for kept in keeping.values()) else frozenset()
     wrong = [
         f"{name} {seen[name]}"
@@ -174,6 +186,11 @@ def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.
     ]
     detail = f"{len(wrong)} differ, first {wrong[0]}" if wrong else f"{len(seen)} tensors"
     return Check("every tensor has the predicted shape", not wrong, detail)
+
+
+def _undecided(graph: Graph) -> frozenset[str]:
+    """Tensors whose sizes two models that agree need not share: values, or their rounding, decide on them."""
+    return find_decisions(graph).outcome | Flow.of(graph).varying
 
 
 def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, only_cut: bool) -> bool:
@@ -213,20 +230,31 @@ def _wire(value: onnx.ValueInfoProto) -> bytes:
 
 def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> Check:
     name = "runs under onnxruntime"
-    undecided, unwritten = find_decisions(source.graph).outcome, find_unwritten(source.graph)
+    undecided, unwritten = _undecided(source.graph), find_unwritten(source.graph)
     try:
         before, after = open_session(source.proto), open_session(result)
         for feed in feeds:
             for (output, wanted), got in zip(before.run(feed).items(), after.run(feed).values(), strict=True):
-                same = np.ndim(wanted) == np.ndim(got) if output in undecided else np.shape(wanted) == np.shape(got)
+                same = _size(wanted, output in undecided) == _size(got, output in undecided)
                 lost = output not in unwritten and _finite(wanted) and not _finite(got)
                 if not same or lost:
                     return Check(
-                        name, False, f"output {output} has shape {np.shape(got)} or values that are not finite"
+                        name,
+                        False,
+                        f"output {output} has shape {_size(got, ranks=False)} or values that are not finite",
                     )
     except ModelError as error:
         return Check(name, False, str(error))
     return Check(name, True, "finite outputs of the original's shapes")
+
+
+def _size(value: Any, ranks: bool) -> Any:
+    """Shape of a tensor, or its rank; of sequences, of every part; of maps, their keys."""
+    if isinstance(value, list):
+        return [_size(part, ranks) for part in value]
+    if isinstance(value, dict):
+        return list(value)
+    return np.ndim(value) if ranks else np.shape(value)
 
 
 def _finite(value: Any) -> bool:

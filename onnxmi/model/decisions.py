@@ -21,22 +21,27 @@ class Decisions:
     ----------
     grounds : tuple of str
         Tensors that are decided on, and do not depend on another decision.
+    taken : tuple of str
+        What is decided on these grounds: where two models agree on it, rounding is no excuse.
     outcome : frozenset of str
         Tensors that depend on a decision, in their values and even their shapes.
     """
 
     grounds: tuple[str, ...]
+    taken: tuple[str, ...]
     outcome: frozenset[str]
 
 
 def find_decisions(graph: Graph) -> Decisions:
     """Find the operators that decide on numbers that the model computes."""
-    outcome, grounds = set[str](), dict[str, None]()
+    outcome, grounds, taken = set[str](), dict[str, None](), list[str]()
     for node in graph.nodes:
         read = [name for name in (*node.inputs, *node.captures) if name]
         decides = node.op in _DECIDES or bool(node.captures)
         if decides:
             grounds.update(dict.fromkeys(name for name in read if name not in outcome and name not in graph.folded))
+            if not any(name in outcome for name in read):
+                taken += filter(None, node.outputs)
         if decides or any(name in outcome for name in read):
             outcome.update(name for name in node.outputs if name and name not in graph.folded)
-    return Decisions(tuple(grounds), frozenset(outcome))
+    return Decisions(tuple(grounds), tuple(taken), frozenset(outcome))

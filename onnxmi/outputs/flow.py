@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onnxmi.model import Graph, Node
-from onnxmi.probe import Probe
 
 # Operators whose results have as many entries as the values of their inputs say.
 _COUNTING = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit"})
@@ -57,43 +56,42 @@ class Flow:
     varying: set[str] = field(default_factory=set)
 
     @staticmethod
-    def of(graph: Graph, seen: Probe) -> Flow:
+    def of(graph: Graph) -> Flow:
         """Follow all tensors of a graph, in its order."""
         flow = Flow()
         for node in graph.nodes:
-            made = [name for name in node.outputs if name and name not in graph.folded]
+            made = [name for name in node.outputs if name]
             if flow._varies(graph, node):
                 flow.varying.update(made)
-            if flow._learns(graph, seen, node):
+            if flow._learns(graph, node):
                 flow.learned.update(made)
         return flow
 
-    def _learns(self, graph: Graph, seen: Probe, node: Node) -> bool:
+    def _learns(self, graph: Graph, node: Node) -> bool:
         read = [name for name in (*node.inputs, *node.captures) if name]
         if node.op in _SHAPES:
             return any(name in self.varying for name in read)
         if node.op in _BODIES or node.domain == "ai.onnx.ml":
             return True
-        return any(name in self.learned or _is_weight(graph, seen, name) for name in read)
+        return any(name in self.learned or _is_weight(graph, name) for name in read)
 
     def _varies(self, graph: Graph, node: Node) -> bool:
         if node.op in _SHAPES or _is_of_fixed_size(graph, node):
             return False
         if node.op in _COUNTING and any(name in self.learned for name in node.inputs):
             return True
-        if any(node.operand(position) in self.learned for position in _STATED.get(node.op, ())):
+        stated = (node.operand(position) for position in _STATED.get(node.op, ()))
+        if any(name in self.learned and name not in graph.folded for name in stated):
             return True
         read = node.inputs[:1] if node.op in _SIZED_BY_FIRST else (*node.inputs, *node.captures)
         return any(name in self.varying for name in read)
 
 
-def _is_weight(graph: Graph, seen: Probe, name: str) -> bool:
+def _is_weight(graph: Graph, name: str) -> bool:
     """Whether a tensor holds weights: a stored matrix or more, of floats or of coded ones."""
-    if name not in graph.folded:
+    if not graph.is_constant(name) or len(graph.constant_shape(name)) < 2:
         return False
-    dtype = graph.constant_dtype(name) if graph.is_constant(name) else seen.dtypes.get(name)
-    if dtype is None or len(seen.shapes.get(name, ())) < 2:
-        return False
+    dtype = graph.constant_dtype(name)
     return dtype.kind in "fV" or (dtype.kind in "iu" and dtype.itemsize < _TABLE_ITEM)
 
 

@@ -77,7 +77,7 @@ def _found(
     model: Model, seen: Probe, graph: ChannelGraph, ignore: frozenset[str]
 ) -> tuple[list[_Draft], dict[str, str]]:
     """Trace all outputs; a tensor is compared once, by what the output that says most of it does with it."""
-    flow = Flow.of(model.graph, seen)
+    flow = Flow.of(model.graph)
     tracer = Tracer(model.graph, seen, flow, ColumnFinder.of(model.graph, graph))
     states = fed_back(model.graph, seen)
     drafts: dict[str, _Draft] = {}

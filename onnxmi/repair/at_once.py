@@ -19,6 +19,9 @@ from onnxmi.rewrite import Replacement
 from onnxmi.statistics import Statistics
 
 
+UNSEEN = "no sample got as far as this operator"
+
+
 def repair_at_once(
     model: Model,
     graph: ChannelGraph,
@@ -48,8 +51,9 @@ def repair_at_once(
     branches = find_branches(model, graph, keeping)
     lost = [linear for linear in linears if _lost(linear, keeping, branches)]
     for done, linear in enumerate(lost):
-        if linear.obstacle is not None:
-            notes.append(RepairNote(linear.label, used=False, reason=linear.obstacle))
+        obstacle = linear.obstacle or (None if fitted.saw(linear.key) else UNSEEN)
+        if obstacle is not None:
+            notes.append(RepairNote(linear.label, used=False, reason=obstacle))
             continue
         frame = Frame.of(model, graph, linear, keeping)
         regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
@@ -71,7 +75,7 @@ def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics
     key, number = frame.linear.key, frame.groups[group]
     lost = (frame.features[group], frame.wanted(group))
     own = Missing.of_cut(fitted.moments[key].group(number), *lost)
-    other = None if judged is None else Missing.of_cut(judged.moments[key].group(number), *lost)
+    other = None if judged is None or not judged.saw(key) else Missing.of_cut(judged.moments[key].group(number), *lost)
     return Regression(own, other, frame.plain(group))
 
 

@@ -26,6 +26,7 @@ from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear, columns_of, new_bias, staying_of
 from onnxmi.model import Model
+from onnxmi.outputs.flow import Flow
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, inverse, remaining_rows
 from onnxmi.repair.rectified import RectifiedRows, refine
@@ -85,12 +86,21 @@ def repair_stepwise(
         and those with too many inputs and outputs are taken from it.
     """
     branches = find_branches(model, graph, keeping)
-    order = [linear for linear in linears if branches.remain(linear) and _wanted(linear, keeping, steps)]
+    varying = Flow.of(model.graph).varying  # both models have rows of their own there, which cannot be compared
+    paired = [linear for linear in linears if not varying.intersection(linear.taps) and branches.remain(linear)]
+    order = [linear for linear in paired if _wanted(linear, keeping, steps)]
     affines = list(find_affines(model, graph, keeping, branches.removed))
     shared = shared or Repaired()
     stepped = {linear.label for linear in order}
     given = [made for made in shared.replacements if isinstance(made, Replacement)]
-    taken = [m for m in given if len(m.linear.nodes) > 1 or branches.constant(m.linear) or _too_wide(m.linear)]
+    taken = [
+        made
+        for made in given
+        if len(made.linear.nodes) > 1
+        or branches.constant(made.linear)
+        or _too_wide(made.linear)
+        or varying.intersection(made.linear.taps)
+    ]
     walk = _Walk(model, graph, order, taken, keeping, calibration, fitted, judged, options, steps)
     replacements: list[Replacement | VectorReplacement] = list(taken)
     notes = [note for note in shared.notes if note.operator not in stepped]

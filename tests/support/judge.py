@@ -62,14 +62,14 @@ def _join(parts: tuple[Array, ...]) -> bool:
 
 
 def judgeable(proto: onnx.ModelProto) -> bool:
-    """Whether what was left out can be told by its numbers: not where weights are stored in 8 bits."""
-    return not any("quantize" in node.op_type.lower() for node in proto.graph.node)
+    """Whether what was left out can be told by its numbers: not where weights are stored in 8 bits or read twice."""
+    return not shared(proto, 2) and not any("quantize" in node.op_type.lower() for node in proto.graph.node)
 
 
-def shared(proto: onnx.ModelProto) -> bool:
-    """Whether any stored vector is read twice: then one reader's numbers may stay where the other's went."""
-    vectors = {name for name, one in _stored(proto) if len(one.dims) == 1}
-    uses = Counter(name for node in proto.graph.node for name in node.input if name in vectors)
+def shared(proto: onnx.ModelProto, rank: int) -> bool:
+    """Whether any stored tensor of so many axes is read twice: one reader's numbers may stay where the other's went."""
+    names = {name for name, one in _stored(proto) if min(len(one.dims), 2) == rank}
+    uses = Counter(name for node in proto.graph.node for name in node.input if name in names)
     return max(uses.values(), default=0) > 1
 
 
