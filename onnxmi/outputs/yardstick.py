@@ -276,7 +276,7 @@ def _rows_of(view: View, value: Array, counted: Array | None) -> Floats:
 def _as_tensor(rows: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     """Undo `column_rows`."""
     others = [size for axis, size in enumerate(shape) if axis not in axes]
-    moved = rows.reshape(*others, *(shape[axis] for axis in axes))
+    moved = rows.reshape((*others, *(shape[axis] for axis in axes)))
     return np.moveaxis(moved, range(len(others), len(shape)), axes)
 
 

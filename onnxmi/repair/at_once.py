@@ -18,7 +18,6 @@ from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.rewrite import Replacement
 from onnxmi.statistics import Statistics
 
-
 UNSEEN = "no sample got as far as this operator"
 
 

@@ -107,7 +107,7 @@ def test_rows_that_do_not_belong_together_are_not_repaired_step_by_step(end):
     rows = end(b)
     plain = b.gemm(b.op("Tanh", b.gemm("x", 7, 9)), 9, 3)
     samples = np.random.default_rng(0).normal(size=(64, 7)).astype(np.float32)
-    options = onnxmi.PruneOptions(keep=0.5, threads=1, latency=False, batch_size=2)
+    options = onnxmi.PruneOptions(keep=0.5, threads=1, latency=False, batch_size=2, force=True)
     result = onnxmi.prune(b.proto(plain, rows), {"x": samples}, options)
     assert all(check.passed for check in result.checks)
     assert len(result.plan.choices) == 2

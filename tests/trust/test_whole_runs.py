@@ -67,7 +67,7 @@ def plain():
     """A network whose plain cut can be judged, and the cut."""
     subjects = map(Subject.of, SEEDS)
     subject = next(one for one in subjects if one.network.steps == {"scores", "unit_gate"})
-    return subject, subject.prune(keep=0.5, repair=False).proto
+    return subject, subject.prune(keep=0.5, repair=False, force=True).proto
 
 
 def apart(subject, cut, original=None):
