@@ -16,6 +16,7 @@ from onnxmi.errors import UsageError
 from onnxmi.latency import RELOAD, Interval, Latency, measure
 from onnxmi.model import Model, load
 from onnxmi.runtime import Feeds
+from onnxmi.stages import stage
 
 Advance = Callable[[str, int, int], None]
 PRECISION = 0.01  # intervals narrower than this share to both sides are good enough
@@ -127,6 +128,7 @@ def silent(_stage: str, _done: int, _total: int) -> None:
     """Show nothing."""
 
 
+@stage("bench")
 def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: Advance = silent) -> Bench:
     """Measure models side by side.
 

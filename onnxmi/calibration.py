@@ -18,6 +18,7 @@ from onnxmi.archive import read_archive
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Graph, TensorInfo
 from onnxmi.padding import Padding
+from onnxmi.stages import stage
 
 Array = NDArray[Any]
 LABELS = "labels"
@@ -117,6 +118,7 @@ def scramble(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
+@stage("samples")
 def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
     """Read an `.npz` file and check it against the graph's inputs.
 

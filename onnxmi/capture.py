@@ -24,6 +24,7 @@ from onnxmi.model.lean import is_lean
 from onnxmi.rows import Batch, Drawer, Samples, mask_inputs, padding_masks
 from onnxmi.runtime import open_session
 from onnxmi.sources import find_sources, top_sources
+from onnxmi.stages import stage
 from onnxmi.statistics import Statistics
 
 Progress = Callable[[str, int, int], None]
@@ -69,6 +70,7 @@ class CaptureOptions:
     memory: int | None = None
 
 
+@stage("capture")
 def capture(
     model: Model,
     graph: ChannelGraph,

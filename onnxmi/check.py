@@ -25,6 +25,7 @@ from onnxmi.model import Model, load
 from onnxmi.outputs.meters import find_meter
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime import Feeds, open_session
+from onnxmi.stages import stage
 
 Advance = Callable[[str, int, int], None]
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
@@ -118,6 +119,7 @@ class Report:
         return not self.failed
 
 
+@stage("gate")
 def check(path: str | Path, options: CheckOptions, advance: Advance = silent) -> Report:
     """Check a model file.
 

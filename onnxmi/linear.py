@@ -23,6 +23,7 @@ from onnxmi.lenses import ADDERS, Lens, View, lenses_of
 from onnxmi.model import Graph, Model, Node
 from onnxmi.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
 from onnxmi.quantised import read_quantised
+from onnxmi.stages import stage
 from onnxmi.stored import Bias, Parameter, Use, computing, find_parameter, known_value, readers
 
 Array = NDArray[Any]
@@ -122,6 +123,7 @@ class Linear:
         return kept_mask(self.outputs, keeping).reshape(self.groups, -1)
 
 
+@stage("linear operators")
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}

@@ -17,6 +17,7 @@ from onnxmi.errors import CheckError, ModelError, NothingToPruneError
 from onnxmi.judgement import Judgement, judge
 from onnxmi.outputs.limits import excess
 from onnxmi.search import Found, Prices
+from onnxmi.stages import stage
 from onnxmi.study import Candidate, Study, carry_out, choose
 
 SCREENED = 6  # trials with the one-pass repair
@@ -35,6 +36,7 @@ REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it 
 _SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters"}
 
 
+@stage("search")
 def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
     """Find the fastest model that loses no more than allowed, on samples that neither it nor the report is fitted to.
 

@@ -26,6 +26,7 @@ from onnxmi.repair import repair_at_once
 from onnxmi.rewrite import rewrite
 from onnxmi.runtime import open_session
 from onnxmi.select_channels import Ranking
+from onnxmi.stages import stage
 from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
@@ -97,10 +98,10 @@ def price_layers(
         damage = np.zeros(len(priced))
         for number, size in enumerate(priced[:-1].tolist()):
             keeping = {layer.id: rankings[atom].kept(size)}
-            made = (
-                repair_at_once(model, graph, linears, keeping, *statistics, ONE_RIDGE).replacements if repaired else ()
-            )
-            damage[number] = _damage(rewrite(model, graph, keeping, made), walk, ruler, threads)
+            with stage("price", layer.name):
+                wanted = linears if repaired else ()
+                made = repair_at_once(model, graph, wanted, keeping, *statistics, ONE_RIDGE).replacements
+                damage[number] = _damage(rewrite(model, graph, keeping, made), walk, ruler, threads)
         curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves

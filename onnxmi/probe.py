@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnxmi.errors import ModelError
 from onnxmi.model import Model, TensorInfo
 from onnxmi.runtime import Feeds, as_numpy, open_session
+from onnxmi.stages import stage
 
 Array = NDArray[Any]
 MOST = 1 << 30  # bytes of a made-up input
@@ -57,6 +58,7 @@ _SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
 )
 
 
+@stage("probe")
 def probe(model: Model, feeds: Feeds | None = None) -> Probe:
     """Run the model on made-up inputs, or on `feeds` where those do not work.
 

@@ -23,6 +23,7 @@ from onnxmi.errors import InvariantError
 from onnxmi.linear import Linear, new_bias
 from onnxmi.model import Model
 from onnxmi.model.edit import Array, Editor
+from onnxmi.stages import stage
 from onnxmi.stored import computing
 
 
@@ -54,6 +55,7 @@ class VectorReplacement:
     value: Array
 
 
+@stage("cut")
 def rewrite(
     model: Model,
     graph: ChannelGraph,

@@ -23,6 +23,7 @@ from onnxmi.pricing import price_layers
 from onnxmi.rewrite import rewrite
 from onnxmi.select_channels import rank_channels
 from onnxmi.sizes import candidate_sizes, parse_alignment
+from onnxmi.stages import stage
 from onnxmi.study import COUNTED, Candidate, Study, carry_out, choose, select_options
 
 Ints = NDArray[np.int64]
@@ -85,6 +86,7 @@ class Found:
     prices: Prices | None = None
 
 
+@stage("price")
 def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
     """Measure what every layer's sizes do to the outputs, and model what they cost."""
     found, options = study.analysis, study.options
@@ -136,6 +138,7 @@ def _counted(study: Study, kind: Kind) -> CostModel:
 # -- costs ------------------------------------------------------------------------------------------------------------
 
 
+@stage("search")
 def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
     """Find the least damage at which everything that was asked of costs holds.
 

@@ -18,6 +18,7 @@ from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.plan import Choice
 from onnxmi.scoring import SCORERS, UNMEASURED, Candidates
+from onnxmi.stages import stage
 from onnxmi.statistics import Statistics
 
 Floats = NDArray[np.float64]
@@ -125,6 +126,7 @@ class _Selector:
         return SCORERS[self.options.score, self.options.estimator](candidates)
 
 
+@stage("select")
 def rank_channels(
     model: Model,
     graph: ChannelGraph,

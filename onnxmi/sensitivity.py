@@ -29,6 +29,7 @@ from onnxmi.outputs.counting import row_shares
 from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.rows import Batch, Samples
 from onnxmi.runtime import Session, open_session
+from onnxmi.stages import stage
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -89,6 +90,7 @@ class _Way:
         return {name: before_activation(makers[name], values[name], gradient) for name, gradient in found.items()}
 
 
+@stage("sensitivity")
 def measure_sensitivities(
     model: Model,
     linears: Sequence[Linear],

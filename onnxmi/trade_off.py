@@ -13,6 +13,7 @@ from onnxmi.judgement import judge
 from onnxmi.latency import Latency
 from onnxmi.quality import Quality, quality_of
 from onnxmi.search import Prices
+from onnxmi.stages import stage
 from onnxmi.study import Study, carry_out, choose
 from onnxmi.verify import check_result, require
 
@@ -88,6 +89,7 @@ class Curve:
     skipped: tuple[float, ...]
 
 
+@stage("search")
 def trade_off(
     study: Study, prices: Prices, by: Kind, shares: Sequence[float] | None = None, progress: Progress = silent
 ) -> Curve:

@@ -19,6 +19,7 @@ from onnxmi.dims.rules.elementwise import RULES, first_operand
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.edit import Editor
 from onnxmi.probe import Probe
+from onnxmi.stages import stage
 from onnxmi.verify import check_same
 
 Shape = tuple[int, ...]
@@ -61,6 +62,7 @@ class Unread:
         return (told,) if self.readers else ()
 
 
+@stage("unused positions")
 def without_unread(model: Model, seen: Probe) -> tuple[Model, Unread]:
     """Return the model with no position worked out that nothing reads; the model itself where there is none."""
     unread = find_unread(model.graph, seen.shapes)

@@ -24,6 +24,7 @@ from onnxmi.model.unwritten import comparable, find_unwritten
 from onnxmi.outputs.flow import Flow
 from onnxmi.probe import Probe, run_shapes
 from onnxmi.runtime import Feeds, open_session
+from onnxmi.stages import stage
 
 Array = NDArray[Any]
 
@@ -119,6 +120,7 @@ def _along(axes: Axes, *chosen: int) -> list[int]:
     return [term.size if axis in chosen else 1 for axis, term in enumerate(axes)]
 
 
+@stage("check")
 def check_equivalence(
     model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Sequence[Feeds]
 ) -> Check:
@@ -170,6 +172,7 @@ def _around_decisions(
     return tuple(whole), tuple(taken)
 
 
+@stage("check")
 def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.ModelProto, feeds: Feeds) -> Check:
     """Every tensor of the cut model, run on the probe's inputs, has the shape that the channel graph predicts.
 
@@ -200,6 +203,7 @@ def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, only_cut: bool) 
     )
 
 
+@stage("check")
 def check_result(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> list[Check]:
     """Checks on the final, repaired model: structure, interface, and that it runs to finite values."""
     return [_check_structure(source, result), _check_interface(source, result), _check_runs(source, result, feeds)]

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime", "archive"),
     ("model",),
     ("information",),
-    ("errors", "version"),
+    ("errors", "version", "stages"),
 )
 HEIGHT = {name: -depth for depth, names in enumerate(LAYERS) for name in names}
 

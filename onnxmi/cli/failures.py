@@ -14,17 +14,19 @@ import click
 from onnxmi import report
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+from onnxmi.stages import place_of
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
 _TYPED = "onnxmi.typed"  # where the context keeps the arguments
+DEBUG = "onnxmi.debug"  # and where --debug writes its bundle
 
 _EXIT_CODES = """Exit codes:
   0  done
   1  a check failed, or there was nothing to prune: nothing was written
   2  wrong usage
   3  a file cannot be used, or the result cannot be written
-  4  onnxmi contradicted itself: please report it
+  4  a bug in onnxmi: please report it
   130  interrupted
 """
 
@@ -64,7 +66,8 @@ def _failures_in_one_line() -> Iterator[None]:
     try:
         yield
     except OnnxmiError as error:
-        _fail(str(error), error.exit_code)
+        told = _bug(error) if error.exit_code == InvariantError.exit_code else str(error)
+        _fail(told, error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "onnxmi"
         _fail(f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code)
@@ -81,8 +84,16 @@ def _failures_in_one_line() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        message = f"{type(error).__name__}: {error} (a bug in onnxmi: please report it with what {TRACEBACK}=1 adds)"
-        _fail(message, InvariantError.exit_code)
+        _fail(_bug(error), InvariantError.exit_code)
+
+
+def _bug(error: Exception) -> str:
+    """Say where an error that nobody foresaw comes from, and what of it to send."""
+    context = click.get_current_context(silent=True)
+    bundle = context.meta.get(DEBUG) if context is not None else None
+    cure = f"please send {bundle}" if bundle else "run again with --debug FILE to make a bundle that you can send"
+    place = ": ".join(filter(None, [place_of(error), type(error).__name__]))
+    return f"a bug in onnxmi: {place}: {error}; {cure}"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`-q`, `-v` and `--version`: what every command has."""
+"""`-q`, `-v`, `--debug` and `--version`: what every command has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import click
 
+from onnxmi.cli.debug import bundled
 from onnxmi.errors import UsageError
 from onnxmi.progress import verbosity
 from onnxmi.version import versions
@@ -20,25 +22,33 @@ DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case
 _DATA_GOES_TO = "onnxmi.data"  # where the context keeps the real standard output
 
 QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors, and what --json asks for.")
+BUNDLE = click.Option(
+    ["--debug"],
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a bundle (.zip) about this run that you can send: no weights, no samples.",
+)
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Print each stage and when it began, on standard error.")
 
 
 def with_verbosity(command: click.Command) -> click.Command:
-    """Give a command `-q` and `-v`."""
+    """Give a command `-q`, `-v` and `--debug`."""
     inner = command.callback
     assert inner is not None
-    command.params += [QUIET, VERBOSE]
+    command.params += [QUIET, VERBOSE, BUNDLE]
     command.callback = _heeding(inner)
     return command
 
 
 def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
-    def callback(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+    def callback(*args: Any, quiet: bool, verbose: bool, debug: Path | None, **options: Any) -> Any:
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
         with ExitStack() as stack:
             stack.enter_context(verbosity(verbose - quiet))
+            if debug is not None:
+                stack.enter_context(bundled(debug, click.get_current_context()))
             click.get_current_context().meta[_DATA_GOES_TO] = sys.stdout
             if quiet:
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))

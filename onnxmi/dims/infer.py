@@ -17,8 +17,10 @@ from onnxmi.dims.site import Declarations, Rule, Site, Terms
 from onnxmi.dims.unify import Solver
 from onnxmi.model import Graph, Model, Node
 from onnxmi.probe import Probe
+from onnxmi.stages import stage
 
 
+@stage("axes")
 def infer(model: Model, probe: Probe) -> ChannelGraph:
     """Find out which axes can only be cut together, which cannot be cut, and where each is consumed."""
     inference = _Inference(model.graph, probe)
@@ -49,7 +51,8 @@ class _Inference:
                 ins=[self._read(node, operand) for operand in range(len(node.inputs))],
                 outs=[self._tensor(name) for name in node.outputs],
             )
-            self._run_rule(site)
+            with stage("axes", node.label):
+                self._run_rule(site)
 
     def _run_rule(self, site: Site) -> None:
         rule = RULES.get((site.node.domain, site.node.op))

@@ -22,6 +22,7 @@ from onnxmi.gradients.resizing import is_known, resize
 from onnxmi.gradients.shaping import SHAPING
 from onnxmi.lenses import MICROSOFT
 from onnxmi.model import Graph, Node
+from onnxmi.stages import stage
 
 RULES: Mapping[str, Rule] = {
     **CONTRACTING,
@@ -232,7 +233,10 @@ def _handed_back(call: Call) -> Gradients:
     rule = rule_of(call.node)
     assert rule is not None
     try:
-        with np.errstate(all="ignore"):  # what is not finite is left out by who asks
+        with (
+            stage("backward pass", call.node.label),
+            np.errstate(all="ignore"),
+        ):  # what is not finite is left out by who asks
             return rule(call)
     except (ArithmeticError, LookupError, ValueError) as error:
         raise NoGradientError(f"{call.node.label}: {error}") from error

@@ -19,6 +19,7 @@ from onnxmi.model.graph import Graph
 from onnxmi.model.lean import Scratch, is_large, leave, may_stay
 from onnxmi.model.place import find_places
 from onnxmi.model.sound import is_text, require_sound
+from onnxmi.stages import stage
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
 
@@ -126,6 +127,7 @@ def _written_out(proto: onnx.ModelProto) -> int:
     return count(proto.graph)
 
 
+@stage("load")
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model file with its external data.
 

@@ -16,6 +16,7 @@ from onnxmi.repair.regression import Regression
 from onnxmi.repair.rounding import settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.rewrite import Replacement
+from onnxmi.stages import stage
 from onnxmi.statistics import Statistics
 
 UNSEEN = "no sample got as far as this operator"
@@ -54,9 +55,10 @@ def repair_at_once(
         if obstacle is not None:
             notes.append(RepairNote(linear.label, used=False, reason=obstacle))
             continue
-        frame = Frame.of(model, graph, linear, keeping)
-        regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
-        solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
+        with stage("repair", linear.label):
+            frame = Frame.of(model, graph, linear, keeping)
+            regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
+            solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
         notes.append(note_of(linear, solved))
         if notes[-1].used:
             replacements.append(frame.replacement(solved))

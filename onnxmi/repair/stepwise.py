@@ -36,6 +36,7 @@ from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
 from onnxmi.rewrite import Replacement, VectorReplacement, rewrite, slice_array
 from onnxmi.rows import Batch, Drawer, padding_masks
+from onnxmi.stages import stage
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -106,7 +107,8 @@ def repair_stepwise(
     notes = [note for note in shared.notes if note.operator not in stepped]
     stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
     for done, stop in enumerate(stops):
-        made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
+        with stage("repair", stop.node.label if isinstance(stop, Affine) else stop.label):
+            made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
         if note.used or isinstance(stop, Affine) or not stop.kept_features(keeping).all():
             notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
         replacements.extend(made)

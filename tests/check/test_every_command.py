@@ -33,13 +33,13 @@ def test_every_option_of_the_gate_is_in_its_document(name):
     options = [options for options in spellings if options[0].startswith("-")]
     named = set(re.findall(r"(?<![\w-])-[\w-]+", GATE))
     missing = [options for options in options if named.isdisjoint(options)]
-    assert missing == [("-q", "--quiet"), ("-v", "--verbose")]
+    assert missing == [("-q", "--quiet"), ("-v", "--verbose"), ("--debug",)]
 
 
 @pytest.mark.parametrize("name", main.commands)
 def test_every_command_has_verbosity(name):
     options = {option for parameter in main.commands[name].params for option in parameter.opts}
-    assert {"-q", "-v"} <= options
+    assert {"-q", "-v", "--debug"} <= options
 
 
 def test_quiet_prints_nothing_but_data_and_errors(place):
