@@ -9,15 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.analysis import Analysis
+from onnxmi.analysis import Analysis, find_meaning
 from onnxmi.calibration import Calibration
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.options import PruneOptions
 from onnxmi.outputs.calibrate import make_yardstick
-from onnxmi.outputs.infer import infer_meaning
 from onnxmi.outputs.override import parse_override
 from onnxmi.outputs.panel import Panel
-from onnxmi.outputs.samples import Runs
 from onnxmi.outputs.view import Meaning
 from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.rows import mask_inputs
@@ -54,10 +52,9 @@ class OutputMeasure:
     @cached_property
     def meaning(self) -> Meaning:
         """What the outputs mean."""
-        found, options = self.analysis, self.options
+        options = self.options
         told = tuple(map(parse_override, options.outputs))
-        runs = Runs.of(self.data)
-        return infer_meaning(found.model, found.seen, found.graph, runs, told, options.ignore_outputs, options.threads)
+        return find_meaning(self.analysis, self.data, told, options.ignore_outputs, options.threads)
 
     @cached_property
     def yardstick(self) -> Yardstick:
