@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from onnxmi.comparison import Comparison
 from onnxmi.errors import UsageError
 from onnxmi.gate import Measured
-from onnxmi.information import intervals
 from onnxmi.latency import Interval
 from onnxmi.metrics import Metric, find_metric
 from onnxmi.outputs.answers import stacked
@@ -64,12 +62,8 @@ def _first_output(compared: Comparison, metric: Metric, bound: float, labels: Ar
     reference, made = (stacked(answers.values.get(name, ())) for answers in (compared.reference, compared.made))
     if reference is None or made is None:
         raise UsageError(f"metric {metric.name}: output {name!r} has another size in each sample")
-    was, now = metric.value(reference, reference, labels), metric.value(reference, made, labels)
-    lost = metric.differences(reference, made, labels)
-    span = None if lost is None else intervals.mean(lost)
-    low, high = (-math.inf, math.inf) if span is None else span
-    loss = Loss(metric.drop(reference, made, labels), low, high, len(reference), None, None, metric.name)
-    return _measured(loss, f"{metric.name} {was:.4f} -> {now:.4f}, {loss.text}", bound)
+    reading = metric.reading(reference, made, labels)
+    return _measured(reading.loss, reading.text, bound)
 
 
 def _measured(loss: Loss, remark: str, bound: float) -> Measured:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from onnxmi.calibration import Calibration
 from onnxmi.dims.infer import infer
 from onnxmi.errors import ModelError, UsageError
+from onnxmi.judgement import readings_of
 from onnxmi.model import Model
 from onnxmi.outputs.answers import batches_of, collect_answers, compare_answers
 from onnxmi.outputs.counterpart import Counterpart, counterpart
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
+from onnxmi.outputs.limits import FLOOR, lost
 from onnxmi.outputs.loss import Loss
-from onnxmi.outputs.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
+from onnxmi.outputs.meters import Reading, find_meter, fits, subjects
 from onnxmi.outputs.override import parse_override
 from onnxmi.outputs.samples import Runs
 from onnxmi.outputs.unpadded import without_padding
@@ -29,8 +31,6 @@ from onnxmi.probe import probe
 from onnxmi.rows import mask_inputs
 
 Array = NDArray[Any]
-
-LOST = 0.5  # damage from which on an output is lost: less than half of what the baseline says is left
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,10 @@ class Comparison:
     @property
     def lost(self) -> tuple[str, ...]:
         """Say which views explain less than half of the baseline's, the worst first."""
-        gone = sorted((part for part in self.damage.parts if not part.error <= LOST), key=lambda part: -part.error)
         return tuple(
             f"output {part.view.name} is lost: its damage is {part.error:.2f}, where 1 is as bad as a constant and"
-            f" {LOST:g} the most"
-            for part in gone
+            f" {FLOOR:g} the most"
+            for part in lost(self.damage)
         )
 
 
@@ -142,23 +141,13 @@ def compare_models(
     plain, (first, second) = without_padding(pair.meaning, padding, reference, made)
     meter = None if metric is None else find_meter(metric)
     found = [
-        _output_loss(subject, meter, first, second, data.labels)
+        OutputLoss(subject.name, subject.kind, readings_of(subject, meter, first, second, data.labels))
         for subject in subjects(plain, first, data.labels)
         if meter is None or fits(meter, subject, first, data.labels)
     ]
     if meter is not None and not found:
         raise UsageError(f"metric {metric}: fits none of the outputs; {'; '.join(describe(pair.meaning))}")
     return Comparison(tuple(describe(pair.meaning)), tuple(found), damage, reference, made)
-
-
-def _output_loss(
-    subject: Subject, wanted: Meter | None, first: Answers, second: Answers, labels: Array | None
-) -> OutputLoss:
-    """Take all metrics of an output, the one that decides first."""
-    own = {meter.name: meter for meter in meters_for(subject, first, labels)}
-    meters = own if wanted is None else {wanted.name: wanted, **own}
-    readings = tuple(take(meter, subject, first, second, labels) for meter in meters.values())
-    return OutputLoss(subject.name, subject.kind, readings)
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxmi.errors import UsageError
-from onnxmi.information import intervals
-from onnxmi.metrics import Metric
-from onnxmi.outputs.loss import Loss
-from onnxmi.outputs.meters import Reading, meters_for, subjects, take
+from onnxmi.metrics import Metric, find_metric
+from onnxmi.outputs.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
 from onnxmi.outputs.panel import Panel
+from onnxmi.outputs.unpadded import without_padding
 from onnxmi.outputs.view import Answers
 from onnxmi.outputs.yardstick import Damage
 
+Array = NDArray[Any]
 NORMAL = 1.96  # standard errors that hold 95 % to both sides
 
 
@@ -65,13 +66,42 @@ class Judgement:
         return self.drop - (self.error or 0.0) > drop
 
 
-def judge(panel: Panel, asked: Metric | None, proto: onnx.ModelProto) -> Judgement:
-    """Run a model on a panel and compare it with the original.
+@dataclass(frozen=True)
+class Asked:
+    """The metric that a user asked for, if any.
 
-    Parameters
+    Attributes
     ----------
-    asked : Metric or None
-        A metric of the first output that the user asked for; None for those that fit each output.
+    meter : Meter or None
+        One that knows kinds: it is taken of all outputs that it fits, beside their own.
+    metric : Metric or None
+        One of the first output alone.
+    """
+
+    meter: Meter | None = None
+    metric: Metric | None = None
+
+    @staticmethod
+    def of(name: str | None, has_labels: bool) -> Asked:
+        """Find a metric by its name.
+
+        Raises
+        ------
+        UsageError
+            If there is none, or it needs labels and there are none.
+        """
+        if name is None:
+            return Asked()
+        meter = find_meter(name)
+        if meter is None:
+            return Asked(metric=find_metric(name, has_labels))
+        if meter.labels and not has_labels:
+            raise UsageError(f"metric {meter.name}: needs labels, and the samples have none")
+        return Asked(meter)
+
+
+def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto) -> Judgement:
+    """Run a model on a panel and compare it with the original.
 
     Raises
     ------
@@ -81,30 +111,33 @@ def judge(panel: Panel, asked: Metric | None, proto: onnx.ModelProto) -> Judgeme
         If the metric does not fit the outputs.
     """
     answers = panel.answers(proto)
-    readings = _fitting(panel, answers) if asked is None else _asked(panel, asked, answers)
+    readings = _by_kind(panel, asked.meter, answers) if asked.metric is None else _of_first(panel, asked, answers)
     return Judgement(answers, panel.damage(answers), readings)
 
 
-def _fitting(panel: Panel, answers: Answers) -> dict[str, tuple[Reading, ...]]:
-    found: dict[str, tuple[Reading, ...]] = {}
+def _by_kind(panel: Panel, wanted: Meter | None, answers: Answers) -> dict[str, tuple[Reading, ...]]:
     labels = panel.labels
-    for subject in subjects(panel.meaning, panel.reference):
-        if subject.kind != "state" or len(panel.meaning.views) == 1:
-            meters = meters_for(subject, panel.reference, labels)
-            found[subject.name] = tuple(take(meter, subject, panel.reference, answers, labels) for meter in meters)
-    return found
+    meaning, (first, second) = without_padding(panel.meaning, panel.padding, panel.reference, answers)
+    told = subjects(meaning, first, labels)
+    told = tuple(subject for subject in told if subject.kind != "state") or told
+    fitting = [subject for subject in told if wanted is None or fits(wanted, subject, first, labels)]
+    if not fitting:
+        raise UsageError(f"metric {wanted.name if wanted else ''}: fits none of the outputs")
+    return {subject.name: readings_of(subject, wanted, first, second, labels) for subject in fitting}
 
 
-def _asked(panel: Panel, metric: Metric, answers: Answers) -> dict[str, tuple[Reading, ...]]:
-    reference, made, labels = panel.first_output(panel.reference), panel.first_output(answers), panel.labels
+def readings_of(
+    subject: Subject, wanted: Meter | None, original: Answers, made: Answers, labels: Array | None
+) -> tuple[Reading, ...]:
+    """Take all metrics of an output, the one that decides first: what was asked for, else the first that fits."""
+    own = {meter.name: meter for meter in meters_for(subject, original, labels)}
+    meters = own if wanted is None else {wanted.name: wanted, **own}
+    return tuple(take(meter, subject, original, made, labels) for meter in meters.values())
+
+
+def _of_first(panel: Panel, asked: Asked, answers: Answers) -> dict[str, tuple[Reading, ...]]:
+    assert asked.metric is not None
+    reference, made = panel.first_output(panel.reference), panel.first_output(answers)
     if reference is None or made is None:
-        raise UsageError(f"metric {metric.name}: no output has a plain array of one size for every sample")
-    was, now = metric.value(reference, reference, labels), metric.value(reference, made, labels)
-    differences = metric.differences(reference, made, labels)
-    span = None
-    if differences is not None and len(differences) > 1 and np.isfinite(differences).all():
-        span = intervals.mean(differences)
-    low, high = (-math.inf, math.inf) if span is None else span
-    drop = metric.drop(reference, made, labels)
-    loss = Loss(drop, low, high, len(panel.samples), None, None, metric.name)
-    return {panel.first or "": (Reading(metric.name, was, now, loss),)}
+        raise UsageError(f"metric {asked.metric.name}: no output has a plain array of one size for every sample")
+    return {panel.first or "": (asked.metric.reading(reference, made, panel.labels),)}

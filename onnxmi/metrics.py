@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.errors import UsageError
+from onnxmi.information import intervals
+from onnxmi.outputs.loss import Loss
+from onnxmi.outputs.meters import Reading
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -80,6 +83,17 @@ class Metric:
         if lost is None or len(lost) < 2 or not np.isfinite(lost).all():
             return None
         return float(lost.std(ddof=1)) / math.sqrt(len(lost))
+
+    def reading(self, reference: Array, outputs: Array, labels: Array | None = None) -> Reading:
+        """Return the metric of both models, and the loss with its interval where it is a mean over samples."""
+        lost = self.differences(reference, outputs, labels)
+        span = None
+        if lost is not None and len(lost) > 1 and np.isfinite(lost).all():
+            span = intervals.mean(lost)
+        low, high = (-math.inf, math.inf) if span is None else span
+        loss = Loss(self.drop(reference, outputs, labels), low, high, len(reference), None, None, self.name)
+        was, now = self.value(reference, reference, labels), self.value(reference, outputs, labels)
+        return Reading(self.name, was, now, loss)
 
     def _lost(self, reference: Array, outputs: Array, labels: Array | None) -> Floats:
         was, now = self._scores(reference, reference, labels), self._scores(reference, outputs, labels)

@@ -23,10 +23,10 @@ from onnxmi.dims.channel_graph import Layer
 from onnxmi.dims.term import Keeping
 from onnxmi.embedding import with_split_tables
 from onnxmi.errors import UsageError
+from onnxmi.judgement import Asked
 from onnxmi.latency import Latency, measure
 from onnxmi.measurement import Measurement
 from onnxmi.measuring import capture_options, measure_statistics, needed, nothing_measured
-from onnxmi.metrics import Metric, find_metric
 from onnxmi.model import Model
 from onnxmi.options import PruneOptions
 from onnxmi.output_measure import OutputMeasure
@@ -127,9 +127,9 @@ class Study:
         return self.judges.damage(self.judges.answers(proto)).total
 
     @cached_property
-    def metric(self) -> Metric | None:
-        """The metric that the user asked for; None for those that fit each output."""
-        return None if self.options.metric is None else find_metric(self.options.metric, self.data.labels is not None)
+    def metric(self) -> Asked:
+        """The metric that the user asked for, if any."""
+        return Asked.of(self.options.metric, self.data.labels is not None)
 
     @cached_property
     def dense_cost(self) -> Cost:

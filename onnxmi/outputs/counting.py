@@ -60,6 +60,9 @@ def _leave_out(counts: Bools, view: View, mask: Array) -> None:
     """Leave out padded positions where the mask's two axes are the tensor's first two, either way round."""
     if mask.ndim != 2 or counts.ndim < 2 or view.sample_axis not in (0, 1) or {0, 1} & set(view.axes):
         return
+    positions = counts.shape[1 - view.sample_axis]
+    if not mask[:, positions:].any():  # batches are run without what is padding in all of their samples
+        mask = mask[:, :positions]
     told = mask if view.sample_axis == 0 else mask.T
     if told.shape == counts.shape[:2]:
         counts &= (told != 0).reshape(*told.shape, *[1] * (counts.ndim - 2))

@@ -61,6 +61,11 @@ class Panel:
         return None if self.data.labels is None else self.data.labels[self.samples]
 
     @cached_property
+    def padding(self) -> list[Array]:
+        """The samples' masks, (n, positions) each; zero at padding."""
+        return [self.data.arrays[name][self.samples] for name in self.masks if name not in self.data.whole]
+
+    @cached_property
     def first(self) -> str | None:
         """The graph output that a metric of one output is about: the first that is compared and no state."""
         told = [view for view in self.meaning.views if view.kind != "state"] or list(self.meaning.views)
@@ -78,8 +83,7 @@ class Panel:
 
     def damage(self, answers: Answers) -> Damage:
         """Return how far answers are from the original's."""
-        masks = [self.data.arrays[name][self.samples] for name in self.masks]
-        return compare_answers(self.yardstick, self.reference, answers, masks)
+        return compare_answers(self.yardstick, self.reference, answers, self.padding)
 
     def first_output(self, answers: Answers) -> Array | None:
         """Return the first output, samples first; None where there is none, or its size differs between samples."""

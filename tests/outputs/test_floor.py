@@ -1,0 +1,132 @@
+"""What is refused, lost outputs and promises on too few samples, and outputs of every sort through a whole run."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+import onnxmi
+from onnxmi.errors import CalibrationError, CheckError
+from onnxmi.options import PruneOptions
+from tests.support.build import Build
+
+RNG = np.random.default_rng(7)
+HIDDEN = 23
+
+
+def mlp(b: Build, x: str, outputs: int) -> str:
+    return b.gemm(b.op("Relu", b.gemm(x, 11, HIDDEN)), HIDDEN, outputs)
+
+
+def samples(count: int = 301) -> dict[str, np.ndarray]:
+    return {"x": RNG.normal(size=(count, 11)).astype(np.float32)}
+
+
+def run(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], **options) -> onnxmi.Result:
+    return onnxmi.prune(proto, arrays, PruneOptions(threads=1, latency=False, **options))
+
+
+def answers(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], output: int) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, arrays)[output]
+
+
+def lost(before: onnx.ModelProto, after: onnx.ModelProto, output: int = 0) -> np.ndarray:
+    """Error of each column over its own variance, on fresh samples."""
+    fresh = samples(1009)
+    was, now = (answers(proto, fresh, output) for proto in (before, after))
+    return np.square(was - now).mean(0) / was.var(0)
+
+
+def test_a_result_whose_output_is_lost_is_not_written() -> None:
+    b = Build(seed=3)
+    proto = b.proto(mlp(b, b.input("N", 11), 5))
+    with pytest.raises(CheckError, match=r"output \S+ is lost: its damage is .*--force"):
+        run(proto, samples(), keep=0.05, repair=False)
+    assert run(proto, samples(), keep=0.05, repair=False, force=True).damage.worst.error > 0.5
+
+
+def test_a_cost_that_loses_an_output_is_told_what_would_not() -> None:
+    b = Build(seed=3)
+    proto = b.proto(mlp(b, b.input("N", 11), 5))
+    with pytest.raises(CheckError, match=r"about --macs 0\.\d+ would leave it"):
+        run(proto, samples(), macs=0.1)
+
+
+def test_a_promise_takes_samples_that_differ() -> None:
+    b = Build(seed=3)
+    proto = b.proto(mlp(b, b.input("N", 11), 5))
+    few = samples(31)
+    for arrays in (few, {"x": np.repeat(few["x"], 4, axis=0)}):
+        with pytest.raises(CalibrationError, match=r"31 distinct samples .*give 32 or more"):
+            run(proto, arrays)
+    run(proto, few, macs=0.8)
+
+
+def test_offsets_do_not_hide_columns() -> None:
+    b = Build(seed=3)
+    proto = b.proto(b.op("Add", mlp(b, b.input("N", 11), 4), b.const(np.float32([0, 100, 200, 300]))))
+    made = run(proto, samples(), max_drop=0.2)
+    assert made.plan.choices
+    assert lost(proto, made.proto).max() < 0.4
+
+
+def test_a_second_output_counts() -> None:
+    b = Build(seed=3)
+    x = b.input("N", 11)
+    easy = b.op("Add", mlp(b, x, 3), b.const(np.float32([9, 0, 0])))
+    hard = mlp(b, x, 4)
+    proto = b.proto(easy)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(hard, onnx.TensorProto.FLOAT, ["N", 4]))
+    made = run(proto, samples(), max_drop=0.2)
+    assert made.plan.choices
+    assert lost(proto, made.proto, output=1).max() < 0.4
+
+
+def test_an_output_that_is_ready_early_is_no_reason_to_fail() -> None:
+    b = Build(seed=3)
+    body = b.op("Relu", b.gemm(b.input("N", 11), 11, HIDDEN))
+    early = b.op("Sigmoid", b.gemm(body, HIDDEN, 3))
+    late = b.gemm(b.op("Relu", b.gemm(early, 3, 29)), 29, 5)
+    for outputs in ((early, late), (late, early)):
+        proto = b.proto(outputs[0])
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(outputs[1], onnx.TensorProto.FLOAT, None))
+        made = run(proto, samples(), macs=0.6)
+        assert {part.view.output for part in made.damage.parts} == set(outputs)
+
+
+def test_a_stored_tensor_and_an_input_may_be_outputs() -> None:
+    b = Build(seed=3)
+    x = b.input("N", 11)
+    proto = b.proto(mlp(b, x, 5))
+    table = b.const(RNG.normal(size=(5, 3)).astype(np.float32))
+    proto = b.proto(proto.graph.output[0].name)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(table, onnx.TensorProto.FLOAT, [5, 3]))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(x, onnx.TensorProto.FLOAT, ["N", 11]))
+    made = run(proto, samples(), macs=0.6)
+    assert [part.view.output for part in made.damage.parts] == [proto.graph.output[0].name]
+
+
+def test_labels_alone_are_compared_by_what_they_are_decided_on() -> None:
+    b = Build(seed=3)
+    logits = mlp(b, b.input("N", 11), 3)
+    label = b.op("ArgMax", logits, axis=1, keepdims=0)
+    proto = b.proto(label)
+    del proto.graph.output[:]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(label, onnx.TensorProto.INT64, ["N"]))
+    made = run(proto, samples(), macs=0.6)
+    assert [part.view.tensor for part in made.damage.parts] == [logits]
+
+
+def test_a_layer_that_nothing_compared_depends_on_is_left_alone() -> None:
+    b = Build(seed=3)
+    x = b.input("N", 11)
+    seen, unseen = mlp(b, x, 5), mlp(b, x, 4)
+    proto = b.proto(seen)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(unseen, onnx.TensorProto.FLOAT, ["N", 4]))
+    made = run(proto, samples(), macs=0.7, ignore_outputs=(unseen,))
+    assert len(made.plan.choices) == 1
+    assert lost(proto, made.proto, output=1).max() < 1e-9
