@@ -16,6 +16,7 @@ from onnxmi.options import PruneOptions
 from onnxmi.outputs.calibrate import make_yardstick
 from onnxmi.outputs.override import parse_override
 from onnxmi.outputs.panel import Panel
+from onnxmi.outputs.reach import unseen_layers
 from onnxmi.outputs.view import Meaning
 from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.rows import mask_inputs
@@ -67,11 +68,7 @@ class OutputMeasure:
         original, how = self.analysis.model.proto, (self.options.batch_size, self.options.threads)
         return Panel(original, self.meaning, self.yardstick, self.data, samples, self.masks, *how)
 
-    def reached_from(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    def told(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
         """Return the layers that something compared depends on: what others lose, nothing would tell."""
-        needed = set(self.meaning.tensors)
-        nodes = self.analysis.model.graph.nodes
-        for node in reversed(nodes):
-            if needed.intersection(node.outputs):
-                needed.update((*node.inputs, *node.captures))
-        return tuple(layer for layer in layers if any(needed.intersection(nodes[user].outputs) for user in layer.users))
+        unseen = set(unseen_layers(self.analysis.model.graph, self.analysis.graph, self.meaning))
+        return tuple(layer for layer in layers if layer not in unseen)

@@ -195,7 +195,7 @@ def study_of(
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     deal = deal_samples(data, options.seed, held_back)
     outputs = OutputMeasure(analysis, data, deal.fit, options)
-    told = outputs.reached_from(layers)
+    told = outputs.told(layers)
     left_out += tuple(layer for layer in layers if layer not in told)
     return Study(analysis, data, deal, told, left_out, nothing_measured(model), options, outputs)
 

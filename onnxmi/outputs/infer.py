@@ -15,7 +15,7 @@ from onnxmi.outputs.override import Override, check_ignored, overruled
 from onnxmi.outputs.samples import Runs, shapes_of
 from onnxmi.outputs.states import STATES, fed_back
 from onnxmi.outputs.trace import Leaf, Tracer
-from onnxmi.outputs.view import Meaning, View
+from onnxmi.outputs.view import DISMISSED, Meaning, View
 from onnxmi.probe import Probe
 
 
@@ -84,7 +84,7 @@ def _found(
     ignored: dict[str, str] = {}
     for info in model.graph.outputs:
         if info.name in ignore:
-            ignored[info.name] = "as you say"
+            ignored[info.name] = DISMISSED
             continue
         leaves, reason = _stands_for(info, tracer, states)
         roots = [tracer.root(leaf.tensor) for leaf in leaves]

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from onnxmi.dims.channel_graph import ChannelGraph, Layer
 from onnxmi.model import Graph
-from onnxmi.outputs.view import Meaning
+from onnxmi.outputs.view import DISMISSED, Meaning
 
 
 def unseen_layers(graph: Graph, channels: ChannelGraph, meaning: Meaning) -> tuple[Layer, ...]:
-    """Return the layers whose units change nothing that is compared.
+    """Return the layers whose units change something that is not compared, or nothing that is.
 
-    They come after the compared tensors, such as the second stage of a detector whose proposals vary in number. No
-    damage says how much of them may be cut.
+    Such come after the compared tensors, as the second stage of a detector whose proposals vary in number. No damage
+    says how much of them may be cut. What outputs alone depend on that the user ignores does not count.
     """
     before = _nodes_before(graph, meaning.tensors)
-    return tuple(layer for layer in channels.layers if not before.issuperset(layer.users))
+    dismissed = {name for name, reason in meaning.ignored.items() if reason == DISMISSED}
+    wanted = _nodes_before(graph, tuple(info.name for info in graph.outputs if info.name not in dismissed))
+    unseen = wanted - before
+    return tuple(
+        layer for layer in channels.layers if unseen.intersection(layer.users) or not before.intersection(layer.users)
+    )
 
 
 def _nodes_before(graph: Graph, tensors: tuple[str, ...]) -> set[int]:

@@ -16,6 +16,9 @@ Link = Literal["identity", "sigmoid", "softmax"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """All kinds of outputs, as a user spells them."""
 
+DISMISSED = "as you say"
+"""Why an output is ignored that the user leaves out."""
+
 
 @dataclass(frozen=True)
 class View:
