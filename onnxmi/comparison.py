@@ -187,7 +187,9 @@ def _yardstick(meaning: Meaning, reference: Answers) -> Yardstick:
     """Make the measure on the very samples: there are no others."""
     made = [Yardstick.of([view], partial(_batches, view, reference)) for view in meaning.views]
     return Yardstick(
-        tuple(view for one in made for view in one.views), tuple(scale for one in made for scale in one.scales)
+        tuple(view for one in made for view in one.views),
+        tuple(scale for one in made for scale in one.scales),
+        tuple(rows for one in made for rows in one.rows),
     )
 
 

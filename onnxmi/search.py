@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import onnx
@@ -27,9 +28,11 @@ from onnxmi.stages import stage
 from onnxmi.study import COUNTED, Candidate, Study, carry_out, choose, select_options
 
 Ints = NDArray[np.int64]
+Samples = NDArray[np.int64]
 Counts = dict[int, int]
 
-PRICED = 128  # samples that prices are measured on
+PRICED = 128  # samples that prices are measured on, where each has one answer
+PRICED_ROWS, FEWEST_PRICED = 1024, 16  # answers that are enough, and samples that are taken however many each has
 CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
 CLOSE = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
 MARGIN = 1.002  # by which a limit is tightened further than it was missed
@@ -99,7 +102,7 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     settings = select_options(options)
     rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
     outputs = study.outputs
-    batches = study.data.packed(study.deal.fit[:PRICED], options.batch_size)
+    batches = study.data.packed(_priced(study), options.batch_size)
     ruler = Ruler.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
     curves = price_layers(
         model, graph, found.linears, rankings, sizes, statistics, ruler, options.threads, options.repair, progress
@@ -110,6 +113,14 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     if "time" in wanted:
         costs["time"] = latency_model(study, sizes, progress).cost
     return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
+
+
+def _priced(study: Study) -> Samples:
+    """Return the samples to measure prices on: fewer where each has many answers, as maps and boxes have."""
+    fit, yardstick = study.deal.fit, study.outputs.yardstick
+    told = [rows for view, rows in zip(yardstick.views, yardstick.rows, strict=True) if view.kind != "state"]
+    each = min(told, default=len(fit)) / len(fit)
+    return fit[: min(max(ceil(PRICED_ROWS / max(each, 1.0)), FEWEST_PRICED), PRICED)]
 
 
 def _spared(study: Study, kind: Kind) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.model import Model, TensorInfo
+from onnxmi.model.unwritten import find_unwritten
 from onnxmi.outputs.axes import AxisFinder
 from onnxmi.outputs.columns import ColumnFinder
 from onnxmi.outputs.flow import Flow
@@ -107,6 +108,8 @@ def _stands_for(info: TensorInfo, tracer: Tracer, states: Mapping[str, str]) -> 
         return (), "an input that is passed through"
     if name not in tracer.flow.learned:
         return (), "computed without weights: no cut changes it"
+    if name in find_unwritten(graph):
+        return (), "holds memory that its operator leaves unwritten"
     if name in states:
         if not tracer.is_comparable(name):
             return (), "a state that is no float tensor of a size that is known"

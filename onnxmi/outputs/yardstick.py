@@ -105,10 +105,13 @@ class Yardstick:
         What is compared. A view whose columns differ in number between samples has one column here.
     scales : tuple of Scale
         One a view.
+    rows : tuple of int
+        How many rows of each view were measured.
     """
 
     views: tuple[View, ...]
     scales: tuple[Scale, ...]
+    rows: tuple[int, ...]
 
     @staticmethod
     def of(views: Sequence[View], batches: Callable[[], Iterable[tuple[Values, Values]]]) -> Yardstick:
@@ -130,7 +133,9 @@ class Yardstick:
         if uneven:  # nothing can be said of columns that are not the same ones in every sample
             plain = {view.name: View(**{**vars(view), "axes": ()}) for view in uneven}
             return Yardstick.of([plain.get(view.name, view) for view in views], batches)
-        return Yardstick(tuple(views), tuple(tallies[view.name].scale(view) for view in views))
+        found = [tallies[view.name] for view in views]
+        scales = tuple(tally.scale(view) for tally, view in zip(found, views, strict=True))
+        return Yardstick(tuple(views), scales, tuple(tally.count for tally in found))
 
     def errors(self) -> Errors:
         """Return sums to add batches to."""
