@@ -21,7 +21,7 @@ from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
 from onnxmi.outputs.limits import FLOOR, lost
 from onnxmi.outputs.loss import Loss
-from onnxmi.outputs.meters import Reading, find_meter, fits, subjects
+from onnxmi.outputs.meters import ExpectedFlips, Reading, Subject, expected_flips, find_meter, fits, subjects
 from onnxmi.outputs.override import parse_override
 from onnxmi.outputs.samples import Runs
 from onnxmi.outputs.unpadded import without_padding
@@ -45,11 +45,14 @@ class OutputLoss:
         See `onnxmi.outputs.view.KINDS`.
     readings : tuple of Reading
         Metrics, the one that decides first.
+    expected : ExpectedFlips or None
+        How many answers change by what their margins say; None where no class is chosen.
     """
 
     name: str
     kind: Kind
     readings: tuple[Reading, ...]
+    expected: ExpectedFlips | None = None
 
     @property
     def loss(self) -> Loss:
@@ -140,8 +143,13 @@ def compare_models(
     damage = compare_answers(yardstick, reference, made, padding)
     plain, (first, second) = without_padding(pair.meaning, padding, reference, made)
     meter = None if metric is None else find_meter(metric)
+
+    def output_loss(subject: Subject) -> OutputLoss:
+        readings = readings_of(subject, meter, first, second, data.labels)
+        return OutputLoss(subject.name, subject.kind, readings, expected_flips(subject, first, second))
+
     found = [
-        OutputLoss(subject.name, subject.kind, readings_of(subject, meter, first, second, data.labels))
+        output_loss(subject)
         for subject in subjects(plain, first, data.labels)
         if meter is None or fits(meter, subject, first, data.labels)
     ]

@@ -52,7 +52,9 @@ def show_check(console: Console, report: Report) -> None:
 def output_lines(report: Report) -> Iterator[str]:
     """Yield a line for each output: what decides, and what else is known of it."""
     for output in report.outputs:
-        others = (f"{reading.metric} {reading.now:.4f}" for reading in output.readings[1:])
+        others = [f"{reading.metric} {reading.now:.4f}" for reading in output.readings[1:]]
+        if output.expected is not None:
+            others.append(output.expected.text)
         yield f"output {output.name}, {output.kind}: {'; '.join((output.readings[0].text, *others))}"
 
 
@@ -83,7 +85,8 @@ def _output_data(output: OutputLoss) -> dict[str, Any]:
         {"metric": reading.metric, "baseline": reading.was, "value": reading.now, "loss": vars(reading.loss)}
         for reading in output.readings
     ]
-    return {"name": output.name, "kind": output.kind, "metrics": metrics}
+    expected = None if output.expected is None else vars(output.expected)
+    return {"name": output.name, "kind": output.kind, "metrics": metrics, "expected_flips": expected}
 
 
 def check_markdown(report: Report) -> str:

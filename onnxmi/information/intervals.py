@@ -117,8 +117,14 @@ def effective_trials(errors: Floats, weights: Floats, binomial: float, confidenc
         return float(total)
     count = int(np.count_nonzero(weights))
     fewest = total * total / squares  # whole samples alike in all their answers
-    if count < 2 or binomial <= 0:
+    if count < 2:
         return fewest
+    if binomial <= 0:  # no answer is wrong: as many trials as if one were
+        largest = float(weights.max())
+        share = min(largest, 1.0) / total
+        errors = -share * weights
+        errors[int(weights.argmax())] += share * total
+        binomial = share * (1 - share)
     variance = float(np.square(errors).sum()) * count / (count - 1) / total**2
     narrower = NormalDist().inv_cdf((1 + confidence) / 2) / student_quantile((1 + confidence) / 2, count - 1)
     trials = binomial / variance * narrower * narrower if variance > 0 else fewest

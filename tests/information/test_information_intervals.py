@@ -88,6 +88,16 @@ def test_answers_that_have_nothing_to_do_with_each_other_count_each():
     assert found == pytest.approx(997 * 11, rel=0.1)
 
 
+def test_no_wrong_answer_tells_as_much_as_one():
+    """The bound of none in 53 samples of 11 answers is below that of one, and far below that of 53 answers."""
+    weights, one = np.full(53, 11.0), np.zeros(53)
+    one[3] = 1.0
+    share = 1 / weights.sum()
+    trials = intervals.effective_trials(one - share * weights, weights, share * (1 - share))
+    assert intervals.effective_trials(np.zeros(53), weights, 0.0) == pytest.approx(trials)
+    assert intervals.share(0, trials)[1] < intervals.share(1, trials)[1] < intervals.share(0, 53)[1] / 5
+
+
 def test_no_weight_is_no_trial():
     assert intervals.effective_trials(np.zeros(3), np.zeros(3), 0.1) == 0.0
     assert intervals.share(0, 0) == (0.0, 1.0)

@@ -1,14 +1,17 @@
 """Metrics by the kind of output: what a cut model loses, in figures that people know."""
 
+from onnxmi.outputs.meters.margins import ExpectedFlips, expected_flips
 from onnxmi.outputs.meters.meter import Contributions, Meter, Reading, Subject, take
 from onnxmi.outputs.meters.table import METERS, find_meter, fits, meters_for, subjects
 
 __all__ = [
     "METERS",
     "Contributions",
+    "ExpectedFlips",
     "Meter",
     "Reading",
     "Subject",
+    "expected_flips",
     "find_meter",
     "fits",
     "meters_for",

@@ -90,8 +90,8 @@ def _counted(parts: Callable[[int, int, Floats], tuple[float, float]]) -> Callab
         pairs = _pairs(subject, original, cut)
         now = np.array([parts(*pair) for pair in pairs], dtype=np.float64)
         was = np.array([parts(wanted, wanted, np.ones(wanted)) for wanted, _, _ in pairs], dtype=np.float64)
-        lost = sum(wanted - len(same) for wanted, _, same in pairs)
-        return Contributions(was, now, lost, sum(found - len(same) for _, found, same in pairs))
+        # lost boxes and new ones: without labels nobody knows which are right
+        return Contributions(was, now, sum(wanted + found - 2 * len(same) for wanted, found, same in pairs))
 
     return measure
 

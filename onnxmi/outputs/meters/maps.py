@@ -89,7 +89,7 @@ def meters_of_maps(subject: Subject, original: Answers, _labels: Array | None) -
     found = tuple(
         meter for meter, at in ((IOU, 0.5), (IOU_LOW, 0.3)) if _marked(subject, original, reader, at) >= FEWEST
     )
-    return (*found, CELL_F1, EXPLAINED) if IOU in found else (*found, EXPLAINED)
+    return (CELL_F1, *found, EXPLAINED) if IOU in found else (*found, EXPLAINED)
 
 
 def _whole_classes(subject: Subject, original: Answers, reader: Reader) -> bool:
