@@ -65,6 +65,7 @@ class Flow:
                 flow.varying.update(made)
             if flow._learns(graph, node):
                 flow.learned.update(made)
+        flow.learned -= graph.folded  # weights in another shape: no activations
         return flow
 
     def _learns(self, graph: Graph, node: Node) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import atoms
 from onnxmi.model import Model, TensorInfo
 from onnxmi.model.unwritten import find_unwritten
 from onnxmi.outputs.axes import AxisFinder
@@ -87,7 +88,7 @@ def _found(
         if info.name in ignore:
             ignored[info.name] = DISMISSED
             continue
-        leaves, reason = _stands_for(info, tracer, states)
+        leaves, reason = _uncut(graph, *_stands_for(info, tracer, states))
         roots = [tracer.root(leaf.tensor) for leaf in leaves]
         is_new = any(root not in drafts for root in roots)
         for root, leaf in zip(roots, leaves, strict=True):
@@ -118,6 +119,20 @@ def _stands_for(info: TensorInfo, tracer: Tracer, states: Mapping[str, str]) -> 
     leaves = tracer.leaves(name)
     total = sum(leaf.share for leaf in leaves)
     return [replace(leaf, share=leaf.share / total) for leaf in leaves], "" if leaves else "no float tensor behind it"
+
+
+def _uncut(graph: ChannelGraph, leaves: Sequence[Leaf], reason: str) -> tuple[Sequence[Leaf], str]:
+    """Leave out hidden tensors that a decision picks from: a cut of their channels leaves nothing to compare."""
+    layers = {atom for layer in graph.layers for atom in (layer.id, layer.over)}
+    kept = [leaf for leaf in leaves if not layers.intersection(_atoms(graph, leaf.tensor))]
+    if leaves and not kept:
+        return (), "what it is computed from may be cut"
+    total = sum(leaf.share for leaf in kept)
+    return [replace(leaf, share=leaf.share / total) for leaf in kept], reason
+
+
+def _atoms(graph: ChannelGraph, tensor: str) -> set[int]:
+    return {atom.id for term in graph.axes.get(tensor, ()) for atom in atoms(term)}
 
 
 def _merged(draft: _Draft, leaf: Leaf) -> _Draft:

@@ -432,3 +432,14 @@ def test_a_line_says_what_was_inferred() -> None:
     output = b.op("Softmax", logits)
     line = f"{output}: classes, softmax over axis 1 (5 columns); before the Softmax; compared at {logits!r}"
     assert describe(meaning_of(b.proto(output))) == [line]
+
+
+def test_rows_that_are_chosen_stand_by_what_chooses_them() -> None:
+    """Not by the hidden rows that a cut makes narrower, and not by weights that only have another shape."""
+    b = Build()
+    hidden = b.op("Sigmoid", b.gemm(b.input("N", 7), 7, 11))
+    score = b.reshape(b.gemm(hidden, 11, 1), -1)
+    places = b.op("NonZero", b.op("Greater", score, b.const(np.float32(0))))
+    rows = b.op("Gather", hidden, b.reshape(places, -1), axis=0)
+    view = only(b.proto(b.op("MatMul", rows, b.op("Transpose", b.weight(3, 11)))))
+    assert view.tensor == score
