@@ -24,7 +24,7 @@ _SAID: Mapping[str, str] = {
     "random": "Half of the units of every layer of every kind, the residual width included, without scores or repair.",
     "repair": "`prune --keep 0.5 --cut channels,ffn,heads,hidden,qk,value,width`: scored, cut, repaired and verified.",
     "macs": "`prune --macs 0.5`: sizes are chosen for half of the multiply-accumulates.",
-    "default": "`prune` without a budget: the fastest model whose outputs stay what they were.",
+    "default": "`prune --few-samples`, without a budget: the fastest model whose outputs stay what they were.",
 }
 _HEAD = """# Coverage
 

@@ -55,6 +55,8 @@ def infer_meaning(
     shapes = shapes_of(model, [draft.leaf.tensor for draft in drafts], runs, threads)
     finder = AxisFinder.of(model.graph, seen, graph, shapes, runs.counts)
     placed = [_Placed(*finder.find(draft.output, draft.leaf)) for draft in drafts]
+    if len(runs.counts) == 1 and runs.counts[0] > 1:
+        placed, ignored = _told_apart(placed, ignored)
     meaning = Meaning(_views(model, placed), ignored)
     return overruled(meaning, overrides, {one.facts.leaf.tensor: one.facts.shape for one in placed})
 
@@ -73,6 +75,14 @@ class _Placed:
 
     facts: Facts
     samples: int | None
+
+
+def _told_apart(placed: list[_Placed], ignored: dict[str, str]) -> tuple[list[_Placed], dict[str, str]]:
+    """Leave out what has no axis of samples where several have to be run together."""
+    kept = [one for one in placed if one.samples is not None]
+    outputs = {one.facts.output for one in kept}
+    lost = dict.fromkeys(one.facts.output for one in placed if one.facts.output not in outputs)
+    return kept, ignored | dict.fromkeys(lost, "one tensor for all samples of a batch whose size is fixed")
 
 
 def _found(

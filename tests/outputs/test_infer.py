@@ -443,3 +443,12 @@ def test_rows_that_are_chosen_stand_by_what_chooses_them() -> None:
     rows = b.op("Gather", hidden, b.reshape(places, -1), axis=0)
     view = only(b.proto(b.op("MatMul", rows, b.op("Transpose", b.weight(3, 11)))))
     assert view.tensor == score
+
+
+def test_a_number_for_a_whole_batch_of_a_fixed_size_is_not_compared() -> None:
+    """No sample can be run alone, so that nothing tells whose the number is."""
+    b = Build()
+    hidden = b.gemm(b.input(3, 7), 7, 5)
+    found = meaning_of(b.proto(hidden, b.op("ReduceMax", b.op("Tanh", hidden), keepdims=0)))
+    assert [view.tensor for view in found.views] == [hidden]
+    assert list(found.ignored) == ["reducemax5"]

@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 from support import judge
 from support.random_models import random_network
-from support.whole_runs import Subject
+from support.whole_runs import MODES, Subject, examine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(60)
@@ -57,6 +57,13 @@ def test_a_seed_makes_the_same_network_and_samples(seed):
     assert first.proto.SerializeToString(deterministic=True) == second.proto.SerializeToString(deterministic=True)
     for name, values in first.samples(5, 1).items():
         assert np.array_equal(values, second.samples(5, 1)[name])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_network_goes_through_the_pipeline(seed):
+    """In one of the modes. Every output is kept: the floor looks at outputs, and says the worst of their columns."""
+    (outcome,) = examine(seed, (list(MODES)[seed % len(MODES)],))
+    assert outcome.state != "found" or outcome.reason == "lost column", outcome
 
 
 # -- the oracles see what they are there for --------------------------------------------------------------------------
