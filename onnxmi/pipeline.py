@@ -12,6 +12,7 @@ from onnxmi.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_mo
 from onnxmi.branches import find_branches
 from onnxmi.budget import COSTS, Goal, Kind, Trial, option
 from onnxmi.capture import Progress, silent
+from onnxmi.cautions import cautions
 from onnxmi.cost import Cost
 from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.dims.channel_graph import Layer
@@ -311,7 +312,13 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         latency=study.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=(*data.notes, *notes, *found.notes, *([_ONE_SAMPLE] if one_sample else [])),
+        notes=(
+            *data.notes,
+            *notes,
+            *found.notes,
+            *cautions(study.held, judgement, options.budget.drop),
+            *([_ONE_SAMPLE] if one_sample else []),
+        ),
         goals=goals,
         trials=found.trials,
         metric=judgement.decisive.metric,

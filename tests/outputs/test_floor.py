@@ -130,3 +130,31 @@ def test_a_layer_that_nothing_compared_depends_on_is_left_alone() -> None:
     made = run(proto, samples(), macs=0.7, ignore_outputs=(unseen,))
     assert len(made.plan.choices) == 1
     assert lost(proto, made.proto, output=1).max() < 1e-9
+
+
+def test_samples_of_one_class_are_said_to_be() -> None:
+    b = Build(seed=3)
+    rare = b.op("Softmax", b.op("Add", mlp(b, b.input("N", 11), 3), b.const(np.float32([9, 0, 0]))), axis=1)
+    made = run(b.proto(rare), samples(), max_drop=0.2)
+    assert [note for note in made.notes if "have the top class 0: losses of the other 2 cannot be counted" in note]
+
+
+def test_what_the_samples_cannot_decide_is_said(bundled) -> None:
+    options = PruneOptions(threads=1, latency=False)
+    made = onnxmi.prune(bundled / "digits-mlp.onnx", bundled / "digits-mlp.calib.npz", options)
+    doubts = [note for note in made.notes if "cannot tell 1 point" in note]
+    assert len(doubts) == 1
+    assert doubts[0].startswith("accuracy of logits: undecided: 126 samples")
+
+
+def test_the_result_is_reported_on_other_samples_than_the_search_chose_on(bundled) -> None:
+    from onnxmi.study import study_of
+
+    options = PruneOptions(threads=1)
+    model = onnxmi.load(bundled / "digits-mlp.onnx")
+    plain = study_of(model, bundled / "digits-mlp.calib.npz", options, 1 / 8).deal
+    searched = study_of(model, bundled / "digits-mlp.calib.npz", options, 1 / 4).deal
+    parts = [searched.fit, searched.judge, searched.validate, searched.held]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(1024))
+    assert len(searched.validate) > 100
+    assert searched.held.tolist() == plain.held.tolist()
