@@ -56,8 +56,8 @@ class Result:
         What stays of each layer that was cut.
     analysis : Analysis
         The source's channel graph, with what was frozen and why.
-    left_out : tuple of Layer
-        Layers the user excluded.
+    left_out, unseen : tuple of Layer
+        Layers that were left out, and those of them that no compared output tells about.
     before, after : Cost
         Parameters, bytes and MACs.
     quality : Quality or None
@@ -86,6 +86,7 @@ class Result:
     plan: Plan
     analysis: Analysis
     left_out: tuple[Layer, ...]
+    unseen: tuple[Layer, ...]
     before: Cost
     after: Cost
     quality: Quality | None
@@ -221,8 +222,8 @@ def sweep(
     stats = None if statistics is None else given_statistics(statistics, source, options)
     held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
     study = study_of(source, calibration, options, held_back, split_tables=_splits(options, None))
-    _require_work(study, None)
     require_costs(study, {f"--by {by}": by})
+    _require_work(study, None)
     with limited(options.threads):
         study = replace(study, measured=measure_study(study, stats, True, progress))
         return trade_off(study, price(study, {by}, progress), by, shares, progress)
@@ -252,13 +253,13 @@ def given_plan(plan: Plan | str | Path, model: Model, *, cuts: bool = True) -> P
 def _require_work(study: Study, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
     options, keep = study.options, study.options.keep
+    require_costs(study, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
         find_branches(study.model, study.analysis.graph, given.keeping(study.analysis.graph))
     elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
         raise NothingToPruneError(_nothing(study))
-    require_costs(study, {option(name): COSTS[name] for name in options.budget.costs})
 
 
 def _nothing(study: Study) -> str:
@@ -274,6 +275,8 @@ def _nothing(study: Study) -> str:
 def _unchosen(study: Study) -> str:
     """Say what there would be to cut; kinds alone do not take what a pattern leaves out."""
     named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in study.left_out[:3])
+    if study.unseen:
+        return f"no output that is compared tells about {len(study.unseen)} of {len(study.left_out)} layers ({named})"
     kinds = ",".join(sorted({layer.kind for layer in study.left_out}))
     hint = "" if study.options.skip or study.options.only else f"; --cut {kinds} takes what was left out"
     return f"no layer was chosen of {len(study.left_out)} ({named}){hint}"
@@ -305,6 +308,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         plan=found.candidate.plan,
         analysis=study.analysis,
         left_out=study.left_out if selected else (),
+        unseen=study.unseen if selected else (),
         before=study.dense_cost,
         after=study.cost(result),
         quality=None if one_sample else quality_of(study.held, judgement),

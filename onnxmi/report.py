@@ -114,6 +114,8 @@ def _left_alone(result: Result) -> RenderableType:
 
 
 def _why_left_out(layer: Layer, result: Result) -> str:
+    if layer in result.unseen:
+        return "no output that is compared tells about it"
     kinds = result.plan.options.get("cut") or DEFAULT_KINDS
     if layer.kind in kinds:
         return "left out by --skip or --only"

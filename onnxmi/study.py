@@ -79,7 +79,9 @@ class Study:
     deal : Deal
         Which of them are for what.
     layers, left_out : tuple of Layer
-        Those that may be cut, and those that the user left out.
+        Those that may be cut, and those that are left out.
+    unseen : tuple of Layer
+        Those of the latter that no compared output tells about.
     measured : Measurement
         Statistics; empty until `measure`.
     options : PruneOptions
@@ -93,6 +95,7 @@ class Study:
     deal: Deal
     layers: tuple[Layer, ...]
     left_out: tuple[Layer, ...]
+    unseen: tuple[Layer, ...]
     measured: Measurement
     options: PruneOptions
     outputs: OutputMeasure
@@ -196,8 +199,8 @@ def study_of(
     deal = deal_samples(data, options.seed, held_back)
     outputs = OutputMeasure(analysis, data, deal.fit, options)
     told = outputs.told(layers)
-    left_out += tuple(layer for layer in layers if layer not in told)
-    return Study(analysis, data, deal, told, left_out, nothing_measured(model), options, outputs)
+    unseen = tuple(layer for layer in layers if layer not in told)
+    return Study(analysis, data, deal, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs)
 
 
 def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:

@@ -184,23 +184,25 @@ def test_no_room_for_temporary_files(large, tmp_path, monkeypatch, use):
 
 
 def test_prune_keeps_external_data_external(place, samples):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force")
     assert {entry["location"] for entry in entries(place.folder / OUT)} == {f"{OUT}.data"}
     session = onnxruntime.InferenceSession(place.folder / OUT)
-    inline = onnxmi.prune(place.folder / "model.onnx", place.folder / "calib.npz", onnxmi.PruneOptions(keep=0.5))
+    inline = onnxmi.prune(
+        place.folder / "model.onnx", place.folder / "calib.npz", onnxmi.PruneOptions(keep=0.5, force=True)
+    )
     assert np.array_equal(session.run(None, {"x": samples()})[0], open_session(inline.proto).run({"x": samples()})["y"])
     assert load(place.folder / OUT).proto == inline.proto
 
 
 def test_the_same_seed_gives_the_same_bytes_for_all_files(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force")
     first = place.contents()
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force")
     assert place.contents() == first
 
 
 def test_apply_gives_the_same_bytes_for_both_files(place):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--no-repair")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "--no-repair")
     pruned = place.contents()
     plan = "model.pruned.plan.json"
     printed = json.loads(place.succeeds("apply", "model.onnx", plan, "--json", "-o", OUT))
@@ -209,7 +211,9 @@ def test_apply_gives_the_same_bytes_for_both_files(place):
 
 
 def test_the_cost_counts_external_data(place):
-    shown = json.loads(place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--json", "--no-repair"))
+    shown = json.loads(
+        place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "--json", "--no-repair")
+    )
     stored = sum(len(data) for name, data in place.contents().items() if name in ("model.onnx", "weights.bin"))
     inspected = json.loads(place.succeeds("inspect", "model.onnx", "--json"))
     assert inspected["model"]["bytes"] == stored
@@ -218,9 +222,9 @@ def test_the_cost_counts_external_data(place):
 
 
 def test_a_model_above_the_limit_is_cut_from_end_to_end(place, monkeypatch):
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "plain.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "plain.onnx")
     monkeypatch.setattr(external, "LIMIT", 2000)
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "-o", "large.onnx")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "large.onnx")
     assert load(place.folder / "large.onnx").proto == load(place.folder / "plain.onnx").proto
 
 
@@ -284,7 +288,7 @@ def test_the_data_is_in_place_before_the_model(place, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force")
     assert order == [f"{OUT}.data", OUT, "model.pruned.plan.json"]
 
 

@@ -19,13 +19,11 @@ from onnxmi.information import Sensitivity
 from onnxmi.measurement import load_measurement, save_measurement
 from onnxmi.model import Graph
 from onnxmi.options import PruneOptions
-from onnxmi.outputs.calibrate import make_yardstick
-from onnxmi.outputs.infer import infer_meaning
-from onnxmi.outputs.samples import Runs
 from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.runtime import open_session
 from onnxmi.sensitivity import measure_sensitivities
 from tests.support.build import Build
+from tests.support.measure import yardstick_of
 
 MS = "com.microsoft"
 RNG = np.random.default_rng(3)
@@ -44,9 +42,7 @@ def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple
 
 def yardstick(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple[str, ...] = ()) -> Yardstick:
     analysis = analyse(proto)
-    data = as_calibration(arrays, analysis.model)
-    meaning = infer_meaning(analysis.model, analysis.seen, analysis.graph, Runs.of(data))
-    return make_yardstick(analysis.model, meaning, data, np.arange(data.count), masks, 32, 1)
+    return yardstick_of(analysis, as_calibration(arrays, analysis.model), masks)
 
 
 def two_layers(outputs: int) -> tuple[onnx.ModelProto, np.ndarray]:

@@ -15,6 +15,7 @@ from onnxmi.sensitivity import measure_sensitivities
 from onnxmi.sources import find_sources
 from tests.repair.conftest import Bench
 from tests.support.build import Build
+from tests.support.measure import yardstick_of
 from tests.support.oracle import Case
 
 # equation -> sizes of the weight, what the activation's last axes are made into, and the obstacle to a repair
@@ -98,7 +99,14 @@ def test_the_outputs_mind_it_as_they_do_the_same_product() -> None:
     for einsum in (True, False):
         analysis = analyse(heads(einsum))
         data = as_calibration(x, analysis.model)
-        felt = measure_sensitivities(analysis.model, analysis.linears, data, np.arange(29), CaptureOptions(threads=1))
+        felt = measure_sensitivities(
+            analysis.model,
+            analysis.linears,
+            data,
+            np.arange(29),
+            yardstick_of(analysis, data),
+            CaptureOptions(threads=1),
+        )
         found.append(felt[analysis.linears[1].key].total)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6 * np.abs(found[1]).max())
 

@@ -14,6 +14,7 @@ from onnxmi.pipeline import prune
 from onnxmi.sensitivity import measure_sensitivities
 from tests.repair.conftest import Bench
 from tests.support.build import Build
+from tests.support.measure import yardstick_of
 from tests.support.oracle import Case, assert_exact
 
 COUNT = 131
@@ -53,7 +54,9 @@ def test_both_axes_of_one_weight_are_measured_as_if_there_were_two_weights(inner
         data, samples = as_calibration(x, analysis.model), np.arange(COUNT)
         options = CaptureOptions(threads=1)
         (statistics,) = capture(analysis.model, analysis.graph, analysis.linears, data, [samples], options)
-        felt = measure_sensitivities(analysis.model, analysis.linears, data, samples, options)
+        felt = measure_sensitivities(
+            analysis.model, analysis.linears, data, samples, yardstick_of(analysis, data), options
+        )
         found.append((statistics.moments, felt))
         assert [(one.features, one.outputs.size) for one in analysis.linears[1:3]] == [(19, inner), (inner, 19)]
     (moments, felt), (moments_apart, felt_apart) = found

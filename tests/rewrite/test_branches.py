@@ -23,9 +23,9 @@ from onnxmi.errors import PlanError
 from onnxmi.linear import find_linears
 from onnxmi.model import Model
 from onnxmi.plan import Choice, Plan, load_plan
-from onnxmi.repair import best
 from onnxmi.rewrite import Replacement, rewrite
 from onnxmi.runtime import open_session
+from onnxmi.study import Study
 from onnxmi.verify import check_shapes
 
 NOTHING = Kept(np.zeros(0, dtype=np.int64))
@@ -293,7 +293,7 @@ def test_what_the_branch_added_on_average_goes_into_a_bias(case: Case, kind: str
     data = {"x": rng.normal(loc=0.5, size=(97, 5, 7)).astype(np.float32)}
     results = {
         repair: onnxmi.prune(
-            case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair), plan=plan_of(case, kind)
+            case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair, force=True), plan=plan_of(case, kind)
         )
         for repair in (False, True)
     }
@@ -309,7 +309,7 @@ def test_what_a_convolution_added_on_average_goes_into_a_bias(case: Case) -> Non
     plan = Plan(case.model.digest, (Choice(layer.name, layer.kind, layer.size, NOTHING.indices),), {})
     data = {"x": np.random.default_rng(0).normal(size=(61, 3, 5, 7)).astype(np.float32)}
     plain, repaired = (
-        onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair), plan=plan)
+        onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(keep=0.5, repair=repair, force=True), plan=plan)
         for repair in (False, True)
     )
     assert operators(repaired.proto).count("Conv") == 2
@@ -338,8 +338,8 @@ def test_both_ways_of_repair_store_the_mean_of_what_was_lost(way: str, monkeypat
     plan = Plan(case.model.digest, (Choice(layer.name, layer.kind, layer.size, NOTHING.indices),), {})
     data = {"x": np.random.default_rng(0).normal(size=(173, 7)).astype(np.float32)}
     order = iter([1.0, 0.0, 2.0] if way == "at once" else [0.0, 1.0, 2.0])  # step by step, at once, the plain cut
-    monkeypatch.setattr(best, "_error", lambda *_: lambda _: next(order))
-    result = onnxmi.prune(case.model.proto, data, plan=plan)
+    monkeypatch.setattr(Study, "judged_damage", lambda *_: next(order))
+    result = onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(force=True), plan=plan)
     (found,) = [tensor for tensor in result.proto.graph.initializer if tuple(tensor.dims) == (1, 11)]
     (linear,) = [linear for linear in find_linears(case.model.graph, case.graph) if linear.features == 13]
     made = open_session(case.model.proto, taps=[linear.key]).run(data)[linear.key]
@@ -369,7 +369,7 @@ def test_the_rest_is_repaired_where_the_stream_is_cut_too(kind: str) -> None:
         onnxmi.prune(
             case.model.proto,
             data,
-            onnxmi.PruneOptions(keep=0.5, repair=repair),
+            onnxmi.PruneOptions(keep=0.5, repair=repair, force=True),
             plan=Plan(case.model.digest, choices, {}),
         )
         for repair in (False, True)
@@ -387,6 +387,8 @@ def test_prune_with_a_plan_that_keeps_nothing(tmp_path, monkeypatch) -> None:
     np.savez(tmp_path / "calib.npz", x=np.random.default_rng(0).normal(size=(41, 5, 7)).astype(np.float32))
     (tmp_path / "plan.json").write_text(plan.to_json())
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["prune", "model.onnx", "calib.npz", "--plan", "plan.json", "-o", "out.onnx"])
+    result = CliRunner().invoke(
+        main, ["prune", "model.onnx", "calib.npz", "--plan", "plan.json", "--force", "-o", "out.onnx"]
+    )
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     assert "Softmax" not in operators(onnx.load(tmp_path / "out.onnx"))

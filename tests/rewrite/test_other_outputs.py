@@ -11,6 +11,7 @@ from support.oracle import Case, cut_all
 import onnxmi
 from onnxmi.agreement import Comparison
 from onnxmi.outputs.flow import Flow
+from onnxmi.plan import Choice, Plan
 from onnxmi.verify import check_equivalence, check_result, check_shapes
 
 
@@ -107,7 +108,10 @@ def test_rows_that_do_not_belong_together_are_not_repaired_step_by_step(end):
     rows = end(b)
     plain = b.gemm(b.op("Tanh", b.gemm("x", 7, 9)), 9, 3)
     samples = np.random.default_rng(0).normal(size=(64, 7)).astype(np.float32)
-    options = onnxmi.PruneOptions(keep=0.5, threads=1, latency=False, batch_size=2, force=True)
-    result = onnxmi.prune(b.proto(plain, rows), {"x": samples}, options)
+    options = onnxmi.PruneOptions(threads=1, latency=False, batch_size=2, force=True)
+    proto = b.proto(plain, rows)
+    layers = onnxmi.analyse(proto).graph.layers
+    halves = tuple(Choice(one.name, one.kind, one.size, np.arange(0, one.size, 2)) for one in layers)
+    result = onnxmi.prune(proto, {"x": samples}, options, plan=Plan(onnxmi.Model.of(proto).digest, halves, {}))
     assert all(check.passed for check in result.checks)
     assert len(result.plan.choices) == 2

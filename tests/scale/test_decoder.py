@@ -78,7 +78,7 @@ def test_all_of_it_is_understood(path):
 
 @pytest.mark.parametrize("score", ["magnitude", "joint"])
 def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monkeypatch, score):
-    options = PruneOptions(keep=0.5, threads=1, latency=False, repair=False, score=score)
+    options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=False, score=score)
     thin = onnxmi.prune(path, ids, options)
     assert lean.is_lean(thin.analysis.model.proto)
     monkeypatch.setattr(lean, "LEAN", 10**9)
@@ -88,7 +88,7 @@ def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monke
 
 
 def test_a_lean_decoder_is_repaired(path, ids, low):
-    result = onnxmi.prune(path, ids, PruneOptions(keep=0.5, threads=1, latency=False))
+    result = onnxmi.prune(path, ids, PruneOptions(keep=0.5, force=True, threads=1, latency=False))
     assert lean.is_lean(result.analysis.model.proto)
     assert not lean.is_lean(result.proto)
     assert any(note.used for note in result.repairs)

@@ -25,7 +25,7 @@ from onnxmi.model.load import complaint
 from onnxmi.runtime import open_session
 
 SIZES = (6, 64, 50, 4)  # w0 has 1,536 bytes, w1 12,800, w2 800
-QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
+QUICK = PruneOptions(keep=0.5, force=True, threads=1, latency=False)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_a_full_disk_is_told(low, source, monkeypatch):
 
 @pytest.mark.parametrize("repair", [True, False])
 def test_a_lean_model_is_pruned_to_the_same_bytes(low, source, monkeypatch, repair):
-    options = PruneOptions(keep=0.5, threads=1, latency=False, repair=repair)
+    options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=repair)
     thin = onnxmi.prune(source / "model.onnx", source / "calib.npz", options)
     assert away(thin.analysis.model.proto) == ["w0", "w1"]
     monkeypatch.setattr(lean, "LEAN", 10**9)
@@ -270,7 +270,9 @@ def test_what_apply_returns_stands_alone(low, mlp, samples):
 
 def test_the_commands_leave_no_temporary_files(low, source, monkeypatch):
     place = Workplace(source, monkeypatch)
-    printed = json.loads(place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--json", "--no-repair"))
+    printed = json.loads(
+        place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "--json", "--no-repair")
+    )
     first = place.contents()
     gc.collect()
     assert list(low.iterdir()) == []

@@ -43,7 +43,7 @@ def measuring(runs):
     kinds = [outputs for _, outputs in runs]
     assert kinds[:2] == [("y",)] * 2
     assert set(kinds[2]) > {"h0", "y"}
-    return runs[3:]
+    return [(fed, outputs) for fed, outputs in runs[3:] if outputs != ("y",)]  # what the model answers is measured, too
 
 
 def assert_alike(got, wanted):

@@ -9,7 +9,7 @@ import onnxmi
 from onnxmi import PruneOptions, study
 from onnxmi.consumers import Consumers
 
-LAZY = PruneOptions(keep=0.5, score="magnitude", repair=False, threads=1, latency=False)
+LAZY = PruneOptions(keep=0.5, force=True, score="magnitude", repair=False, threads=1, latency=False)
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_statistics_are_measured_only_where_something_reads_them(mlp, arrays, me
 
 
 def test_a_plan_without_repair_needs_no_statistics(mlp, arrays, measured):
-    plan = onnxmi.prune(mlp(), arrays, PruneOptions(keep=0.5, threads=1, latency=False)).plan
+    plan = onnxmi.prune(mlp(), arrays, PruneOptions(keep=0.5, force=True, threads=1, latency=False)).plan
     measured.clear()
-    onnxmi.prune(mlp(), arrays, PruneOptions(keep=0.5, repair=False, threads=1, latency=False), plan=plan)
+    onnxmi.prune(mlp(), arrays, PruneOptions(keep=0.5, force=True, repair=False, threads=1, latency=False), plan=plan)
     assert measured == []
 
 
