@@ -115,13 +115,16 @@ class Goal:
     asked, reached : float
         In its unit.
     met : bool
-        Whether that is enough; a measured time within `TOLERANCE` is.
+        Whether that is enough; a measured time within `TOLERANCE` is, and a loss that samples do not show to be more.
+    undecided : bool
+        Whether the samples cannot tell.
     """
 
     name: str
     asked: float
     reached: float
     met: bool
+    undecided: bool = False
 
     @staticmethod
     def of(name: str, asked: float, reached: float) -> Goal:

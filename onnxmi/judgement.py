@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from onnxmi.budget import Goal
 from onnxmi.errors import UsageError
 from onnxmi.metrics import Metric, find_metric
 from onnxmi.outputs.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
@@ -19,6 +20,7 @@ from onnxmi.outputs.view import Answers
 from onnxmi.outputs.yardstick import Damage
 
 Array = NDArray[Any]
+DOUBT = 0.5  # standard errors by which a search lets a loss exceed what is allowed
 NORMAL = 1.96  # standard errors that hold 95 % to both sides
 
 
@@ -59,11 +61,16 @@ class Judgement:
         return (loss.high - loss.low) / (2 * NORMAL) if loss.known else None
 
     def contradicts(self, drop: float) -> bool:
-        """Whether the samples speak against a loss of at most `drop`: it is exceeded by more than a standard error.
+        """Whether the samples speak against a loss of at most `drop`: by more than half of a standard error.
 
         Counts on some hundred samples resolve about a point; what they cannot decide is decided by the damage.
         """
-        return self.drop - (self.error or 0.0) > drop
+        return self.drop - DOUBT * (self.error or 0.0) > drop
+
+    def goal(self, asked: float) -> Goal:
+        """Hold the loss against what is allowed: it is missed where the whole interval lies beyond."""
+        decision = self.decisive.loss.against(asked)
+        return Goal("max_drop", asked, self.drop, decision != "beyond", decision == "undecided")
 
 
 @dataclass(frozen=True)

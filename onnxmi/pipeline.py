@@ -292,12 +292,10 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     if not options.force:
         require_outputs(study, found, judgement.damage)
     one_sample = data.count == 1
-    goals = tuple(
-        Goal.of(goal.name, goal.asked, judgement.drop) if goal.name == "max_drop" else goal for goal in found.goals
-    )
+    goals = tuple(judgement.goal(goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
-        goals = (*goals, Goal.of("max_drop", options.max_drop, judgement.drop))
-        _require_drop(goals[-1], options)
+        goals = (*goals, judgement.goal(options.max_drop))
+    _require_drop(goals, options)
     notes = [
         *study.analysis.unread.notes,
         *measured_notes(study.measured, data, study.deal),
@@ -330,11 +328,13 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     )
 
 
-def _require_drop(goal: Goal, options: PruneOptions) -> None:
-    if not goal.met and not options.best_effort:
+def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
+    """Refuse what the samples show to lose more than was allowed, though a search had found it within on others."""
+    missed = [goal for goal in goals if goal.name == "max_drop" and not goal.met]
+    if missed and not options.best_effort:
         raise CheckError(
-            f"out of reach: --max-drop {goal.asked:g}: what else was asked for loses {goal.reached:.4f}"
-            " (--best-effort takes it)"
+            f"out of reach: --max-drop {missed[0].asked:g}: what else was asked for loses {missed[0].reached:.4f} on"
+            " samples that nothing was chosen on (--best-effort takes it)"
         )
 
 

@@ -47,8 +47,12 @@ def _goals(result: Result) -> RenderableType:
     for goal in result.goals:
         shown = _UNITS[goal.name]
         name = f"{option(goal.name)} ({printable(result.metric)}) *" if goal.name == "max_drop" else option(goal.name)
-        table.add_row(name, _bound(goal) + shown(goal.asked), shown(goal.reached), "met" if goal.met else "MISSED")
+        table.add_row(name, _bound(goal) + shown(goal.asked), shown(goal.reached), _verdict(goal))
     return table
+
+
+def _verdict(goal: Goal) -> str:
+    return "undecided" if goal.undecided else "met" if goal.met else "MISSED"
 
 
 def _bound(goal: Goal) -> str:
