@@ -11,7 +11,6 @@ from onnxmi.errors import CalibrationError, CheckError
 from onnxmi.options import PruneOptions
 from tests.support.build import Build
 
-RNG = np.random.default_rng(7)
 HIDDEN = 23
 
 
@@ -19,8 +18,8 @@ def mlp(b: Build, x: str, outputs: int) -> str:
     return b.gemm(b.op("Relu", b.gemm(x, 11, HIDDEN)), HIDDEN, outputs)
 
 
-def samples(count: int = 301) -> dict[str, np.ndarray]:
-    return {"x": RNG.normal(size=(count, 11)).astype(np.float32)}
+def samples(count: int = 301, seed: int = 7) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(seed).normal(size=(count, 11)).astype(np.float32)}
 
 
 def run(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], **options) -> onnxmi.Result:
@@ -36,7 +35,7 @@ def answers(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], output: int) 
 
 def lost(before: onnx.ModelProto, after: onnx.ModelProto, output: int = 0) -> np.ndarray:
     """Error of each column over its own variance, on fresh samples."""
-    fresh = samples(1009)
+    fresh = samples(1009, seed=8)
     was, now = (answers(proto, fresh, output) for proto in (before, after))
     return np.square(was - now).mean(0) / was.var(0)
 
@@ -80,8 +79,7 @@ def test_a_second_output_counts() -> None:
     hard = mlp(b, x, 4)
     proto = b.proto(easy)
     proto.graph.output.append(onnx.helper.make_tensor_value_info(hard, onnx.TensorProto.FLOAT, ["N", 4]))
-    made = run(proto, samples(), max_drop=0.2)
-    assert made.plan.choices
+    made = run(proto, samples(601), macs=0.85)
     assert lost(proto, made.proto, output=1).max() < 0.4
 
 
@@ -101,7 +99,7 @@ def test_a_stored_tensor_and_an_input_may_be_outputs() -> None:
     b = Build(seed=3)
     x = b.input("N", 11)
     proto = b.proto(mlp(b, x, 5))
-    table = b.const(RNG.normal(size=(5, 3)).astype(np.float32))
+    table = b.const(samples(5)["x"][:, :3])
     proto = b.proto(proto.graph.output[0].name)
     proto.graph.output.append(onnx.helper.make_tensor_value_info(table, onnx.TensorProto.FLOAT, [5, 3]))
     proto.graph.output.append(onnx.helper.make_tensor_value_info(x, onnx.TensorProto.FLOAT, ["N", 11]))
@@ -134,7 +132,7 @@ def test_a_layer_that_nothing_compared_depends_on_is_left_alone() -> None:
 def test_samples_of_one_class_are_said_to_be() -> None:
     b = Build(seed=3)
     rare = b.op("Softmax", b.op("Add", mlp(b, b.input("N", 11), 3), b.const(np.float32([9, 0, 0]))), axis=1)
-    made = run(b.proto(rare), samples(), max_drop=0.2)
+    made = run(b.proto(rare), samples(), macs=0.85, force=True)
     assert [note for note in made.notes if "have the top class 0: losses of the other 2 cannot be counted" in note]
 
 
