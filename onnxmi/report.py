@@ -117,6 +117,8 @@ def _why_left_out(layer: Layer, result: Result) -> str:
     if layer in result.unseen:
         return "no output that is compared tells about it"
     kinds = result.plan.options.get("cut") or DEFAULT_KINDS
+    if layer.kind in kinds and layer.grade != "exact" and not result.plan.options.get("cut"):
+        return f"a normalization runs over it: cut only if --cut names {layer.kind}"
     if layer.kind in kinds:
         return "left out by --skip or --only"
     return f"layers of kind {layer.kind} are cut only if --cut names them"

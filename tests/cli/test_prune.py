@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxmi import load
 from onnxmi.cli import main
+from tests.support.build import Build
 
 MODELS = ["digits-mlp", "digits-resnet"]
 
@@ -166,6 +167,19 @@ def test_casts_are_said(place, samples):
     assert "note: x: cast from float64 to float32" in place.succeeds(
         "prune", "model.onnx", "calib.npz", "--keep", "0.5"
     )
+
+
+def test_a_layer_under_a_normalization_is_left_alone_for_that_reason(place, samples):
+    b = Build(seed=3)
+    first = b.op("Transpose", b.conv(b.input("N", 3, 17), 3, 13, (3,)), perm=[0, 2, 1])
+    normal = b.op("LayerNormalization", first, b.vector(13), b.vector(13))
+    second = b.op("Relu", b.conv(b.op("Transpose", normal, perm=[0, 2, 1]), 13, 23, (3,)))
+    proto = b.proto(b.op("GlobalAveragePool", b.conv(second, 23, 5, (1,))))
+    onnx.save(proto, place.folder / "model.onnx")
+    np.savez(place.folder / "calib.npz", x=np.random.default_rng(0).normal(size=(97, 3, 17)).astype(np.float32))
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--macs", "0.8", "--force")
+    assert "a normalization runs over it: cut only if --cut names channels" in " ".join(text.split())
+    assert "left out by" not in text
 
 
 def test_without_labels_there_is_no_accuracy(place, samples):
