@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.judgement import Judgement
+from onnxmi.outputs.meters.meter import rows_of
 from onnxmi.outputs.panel import Panel
-from onnxmi.outputs.view import View, column_rows
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
 
 
 def cautions(panel: Panel, judgement: Judgement, drop: float | None) -> list[str]:
@@ -24,30 +17,21 @@ def cautions(panel: Panel, judgement: Judgement, drop: float | None) -> list[str
     drop : float or None
         The loss that was promised, in points.
     """
-    notes = list(_missing_classes(panel))
-    for name, readings in judgement.readings.items() if drop is not None else ():
-        assert drop is not None
-        doubt = readings[0].loss.doubt(drop)
-        if doubt:
-            notes.append(f"{readings[0].metric} of {name}: {doubt}; the damage decided")
-    return notes
+    told = judgement.readings.items() if drop is not None else ()
+    doubts = [(readings[0].metric, name, readings[0].loss.doubt(drop or 0.0)) for name, readings in told]
+    undecided = [f"{metric} of {name}: {doubt}; the damage decided" for metric, name, doubt in doubts if doubt]
+    return [*_missing_classes(panel), *undecided]
 
 
 def _missing_classes(panel: Panel) -> Iterator[str]:
     """Say where every sample that is held back has the same answer."""
     for view in panel.meaning.views:
-        arrays = panel.reference.values.get(view.tensor, ())
-        if view.kind != "classes" or not view.axes or len(arrays) < 2:
+        count = len(panel.reference.values.get(view.tensor, ()))
+        if view.kind != "classes" or view.link == "sigmoid" or not view.axes or view.columns < 2 or count < 2:
             continue
-        tops = {int(top) for array in arrays for top in _tops(view, array)}
-        if len(tops) == 1 and view.columns > 1 and view.link != "sigmoid":
+        tops = {int(top) for rows in rows_of(view, panel.reference) for top in rows.argmax(1)}
+        if len(tops) == 1:
             yield (
-                f"{view.name}: all {len(arrays)} samples that are held back have the top class {tops.pop()}: losses of"
+                f"{view.name}: all {count} samples that are held back have the top class {tops.pop()}: losses of"
                 f" the other {view.columns - 1} cannot be counted, their damage alone is measured"
             )
-
-
-def _tops(view: View, array: Array) -> Ints:
-    axis = view.sample_axis
-    axes = view.axes if axis is None else tuple(one - (one > axis) for one in view.axes)
-    return np.asarray(column_rows(array, axes).argmax(1))

@@ -15,11 +15,12 @@ from onnxmi.bench import sample_macs, silent
 from onnxmi.bench_inputs import bench_inputs
 from onnxmi.bench_memory import peak_memory
 from onnxmi.calibration import Calibration, load_calibration
-from onnxmi.check_drop import drop, known_metric
+from onnxmi.check_drop import drop
 from onnxmi.check_interface import interface_changes
 from onnxmi.comparison import Comparison, OutputLoss, compare_models
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.gate import LIMITS, Measured, Verdict, judge
+from onnxmi.judgement import Asked
 from onnxmi.latency import CLOCKS, RELOAD, Latency, measure
 from onnxmi.model import Model, load
 from onnxmi.outputs.meters import find_meter
@@ -141,7 +142,7 @@ def check(path: str | Path, options: CheckOptions, advance: Advance = silent) ->
     data = None if options.data is None else load_calibration(options.data, (old or model).graph)
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
-        known_metric(options.metric, has_labels)  # what is wrong with it is said before the long work
+        Asked.of(options.metric, has_labels)  # what is wrong with it is said before the long work
     subject = _Subject(model, old, data, options)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)

@@ -9,22 +9,13 @@ from numpy.typing import NDArray
 from onnxmi.comparison import Comparison
 from onnxmi.errors import UsageError
 from onnxmi.gate import Measured
+from onnxmi.judgement import Asked
 from onnxmi.latency import Interval
-from onnxmi.metrics import Metric, find_metric
+from onnxmi.metrics import Metric
 from onnxmi.outputs.answers import stacked
 from onnxmi.outputs.loss import Loss
-from onnxmi.outputs.meters import find_meter
 
 Array = NDArray[Any]
-
-
-def known_metric(name: str, has_labels: bool) -> None:
-    """Raise UsageError where there is no such metric, or it needs labels and there are none."""
-    meter = find_meter(name)
-    if meter is None:
-        find_metric(name, has_labels)
-    elif meter.labels and not has_labels:
-        raise UsageError(f"metric {meter.name}: needs labels, and the samples have none")
 
 
 def drop(compared: Comparison, bound: float, metric: str | None = None, labels: Array | None = None) -> Measured:
@@ -46,8 +37,9 @@ def drop(compared: Comparison, bound: float, metric: str | None = None, labels: 
     UsageError
         If there is nothing to compare, or the metric does not fit.
     """
-    if metric is not None and find_meter(metric) is None:
-        return _first_output(compared, find_metric(metric, labels is not None), bound, labels)
+    asked = Asked.of(metric, labels is not None)
+    if asked.metric is not None:
+        return _first_output(compared, asked.metric, bound, labels)
     worst = compared.worst(bound)
     if worst is None:
         raise UsageError("--max-drop: the model has no output that can be compared")

@@ -19,7 +19,7 @@ from onnxmi.outputs.answers import batches_of, collect_answers, compare_answers
 from onnxmi.outputs.counterpart import Counterpart, counterpart
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
-from onnxmi.outputs.limits import FLOOR, lost
+from onnxmi.outputs.limits import loss_text, lost
 from onnxmi.outputs.loss import Loss
 from onnxmi.outputs.meters import ExpectedFlips, Reading, Subject, expected_flips, find_meter, fits, subjects
 from onnxmi.outputs.override import parse_override
@@ -91,11 +91,7 @@ class Comparison:
     @property
     def lost(self) -> tuple[str, ...]:
         """Say which views explain less than half of the baseline's, the worst first."""
-        return tuple(
-            f"output {part.view.name} is lost: its damage is {part.error:.2f}, where 1 is as bad as a constant and"
-            f" {FLOOR:g} the most"
-            for part in lost(self.damage)
-        )
+        return tuple(map(loss_text, lost(self.damage)))
 
 
 def compare_models(

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxmi.allocate import Limit, allocate
-from onnxmi.budget import COSTS, option
+from onnxmi.budget import COSTS, Kind, option
 from onnxmi.errors import CalibrationError, CheckError
-from onnxmi.outputs.limits import FLOOR, lost
-from onnxmi.outputs.view import Kind
+from onnxmi.outputs.limits import FLOOR, loss_text, lost
+from onnxmi.outputs.view import Kind as OutputKind
 from onnxmi.outputs.yardstick import Damage, Part
-from onnxmi.search import Found
+from onnxmi.search import Found, Prices
 from onnxmi.study import Study
 
 FEWEST = 32  # distinct samples that a promised loss takes, where a sample has one answer
-FEWEST_OF: Mapping[Kind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
+FEWEST_OF: Mapping[OutputKind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
 SHARES = np.linspace(0.95, 0.1, 18)  # of a cost, at which the predicted damage is looked at
 
 
@@ -53,11 +53,8 @@ def require_outputs(study: Study, found: Found, damage: Damage) -> None:
     if not gone:
         return
     worst = gone[0]
-    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-    raise CheckError(
-        f"not written: output {worst.view.name}{more} is lost: its damage is {worst.error:.2f}, where 1 is as bad as a"
-        f" constant and {FLOOR:g} the most; {_advice(study, found, worst)}, or write it with --force"
-    )
+    more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+    raise CheckError(f"not written: {loss_text(worst)}{more}; {_advice(study, found, worst)}, or write it with --force")
 
 
 def _advice(study: Study, found: Found, worst: Part) -> str:
@@ -67,10 +64,8 @@ def _advice(study: Study, found: Found, worst: Part) -> str:
         return "ask for less"
     kind = COSTS[names[0]]
     whole = prices.source[kind]
-    reached = prices.costs[kind].total(_counts(study, found)) / whole
-    predicted = {float(share): _predicted(found, kind, float(share) * whole) for share in (*SHARES, reached)}
-    here = predicted[float(reached)] or 1e-12
-    enough = [share for share in SHARES if predicted[float(share)] / here * worst.error <= FLOOR / 2]
+    here = _predicted(prices, kind, prices.costs[kind].total(_counts(study, found))) or 1e-12
+    enough = [share for share in SHARES if _predicted(prices, kind, share * whole) / here * worst.error <= FLOOR / 2]
     if not enough:
         return "ask for less"
     share = min(enough)
@@ -83,11 +78,10 @@ def _counts(study: Study, found: Found) -> dict[int, int]:
     return {by_name[choice.layer]: choice.count for choice in found.candidate.plan.choices if choice.layer in by_name}
 
 
-def _predicted(found: Found, kind: str, most: float) -> float:
+def _predicted(prices: Prices, kind: Kind, most: float) -> float:
     """Return the sum of the prices of the sizes that a cost allows; infinite where it allows none."""
-    assert found.prices is not None
-    menus = found.prices.menus
-    counts = allocate(menus, [Limit(found.prices.costs[kind], most)])  # type: ignore[index]
+    menus = prices.menus
+    counts = allocate(menus, [Limit(prices.costs[kind], most)])
     if counts is None:
         return float("inf")
     return float(sum(menu.damage[menu.sizes == counts[layer]].sum() for layer, menu in menus.items()))

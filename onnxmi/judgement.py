@@ -107,8 +107,8 @@ class Asked:
         return Asked(meter)
 
 
-def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto) -> Judgement:
-    """Run a model on a panel and compare it with the original.
+def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto, *, every: bool = False) -> Judgement:
+    """Run a model on a panel and compare it with the original; see `judge_answers`.
 
     Raises
     ------
@@ -117,12 +117,24 @@ def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto) -> Judgement:
     UsageError
         If the metric does not fit the outputs.
     """
-    answers = panel.answers(proto)
-    readings = _by_kind(panel, asked.meter, answers) if asked.metric is None else _of_first(panel, asked, answers)
+    return judge_answers(panel, asked, panel.answers(proto), every=every)
+
+
+def judge_answers(panel: Panel, asked: Asked, answers: Answers, *, every: bool = False) -> Judgement:
+    """Compare answers with the original's.
+
+    Parameters
+    ----------
+    every : bool
+        Take all metrics that fit each output, as a report does; else the one that decides, as a search does. Resampling
+        and the matching of boxes take longer than running a small model.
+    """
+    first = _of_first(panel, asked, answers) if asked.metric is not None else None
+    readings = _by_kind(panel, asked.meter, answers, every) if first is None else first
     return Judgement(answers, panel.damage(answers), readings)
 
 
-def _by_kind(panel: Panel, wanted: Meter | None, answers: Answers) -> dict[str, tuple[Reading, ...]]:
+def _by_kind(panel: Panel, wanted: Meter | None, answers: Answers, every: bool) -> dict[str, tuple[Reading, ...]]:
     labels = panel.labels
     meaning, (first, second) = without_padding(panel.meaning, panel.padding, panel.reference, answers)
     told = subjects(meaning, first, labels)
@@ -130,16 +142,22 @@ def _by_kind(panel: Panel, wanted: Meter | None, answers: Answers) -> dict[str, 
     fitting = [subject for subject in told if wanted is None or fits(wanted, subject, first, labels)]
     if not fitting:
         raise UsageError(f"metric {wanted.name if wanted else ''}: fits none of the outputs")
-    return {subject.name: readings_of(subject, wanted, first, second, labels) for subject in fitting}
+    return {subject.name: readings_of(subject, wanted, first, second, labels, every=every) for subject in fitting}
 
 
 def readings_of(
-    subject: Subject, wanted: Meter | None, original: Answers, made: Answers, labels: Array | None
+    subject: Subject,
+    wanted: Meter | None,
+    original: Answers,
+    made: Answers,
+    labels: Array | None,
+    *,
+    every: bool = True,
 ) -> tuple[Reading, ...]:
-    """Take all metrics of an output, the one that decides first: what was asked for, else the first that fits."""
+    """Take the metrics of an output, the one that decides first: what was asked for, else the first that fits."""
     own = {meter.name: meter for meter in meters_for(subject, original, labels)}
-    meters = own if wanted is None else {wanted.name: wanted, **own}
-    return tuple(take(meter, subject, original, made, labels) for meter in meters.values())
+    meters = list((own if wanted is None else {wanted.name: wanted, **own}).values())
+    return tuple(take(meter, subject, original, made, labels) for meter in (meters if every else meters[:1]))
 
 
 def _of_first(panel: Panel, asked: Asked, answers: Answers) -> dict[str, tuple[Reading, ...]]:

@@ -18,7 +18,7 @@ from onnxmi.judgement import Judgement, judge
 from onnxmi.outputs.limits import excess
 from onnxmi.search import Found, Prices
 from onnxmi.stages import stage
-from onnxmi.study import Candidate, Study, carry_out, choose
+from onnxmi.study import SPELLED, Candidate, Study, carry_out, choose
 
 SCREENED = 6  # trials with the one-pass repair
 TRIED = 6  # trials with the full one
@@ -32,8 +32,6 @@ ONE_PASS = 1.5  # times the damage that the full repair leaves, about, is left b
 VETO = 1.3  # excess of a model whose damage is within, but not its metric
 SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
-
-_SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters"}
 
 
 @stage("search")
@@ -66,7 +64,7 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
         raise NothingToPruneError(search.refusal())
     notes = list(search.dropped)
     if kind != "time":
-        notes.append(f"the time hardly depends on the layers' sizes: {_SPELLED[kind]} are cut instead")
+        notes.append(f"the time hardly depends on the layers' sizes: {SPELLED[kind]} are cut instead")
     goal = Goal.of("max_drop", drop, chosen.judgement.drop)
     return Found(chosen.candidate, (goal,), tuple(search.trials), tuple(notes))
 

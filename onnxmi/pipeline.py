@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from onnxmi.deal import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.dims.channel_graph import Layer
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.floor import require_outputs, require_samples
-from onnxmi.judgement import judge
+from onnxmi.judgement import Judgement, judge
 from onnxmi.latency import Latency
 from onnxmi.loss_search import SEARCHED, smallest_within
 from onnxmi.measurement import Measurement
@@ -284,23 +284,17 @@ def _unchosen(study: Study) -> str:
 
 def _report(study: Study, found: Found, selected: bool) -> Result:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
-    data, options, held = study.data, study.options, study.deal.held
+    options, held = study.options, study.deal.held
     source, result = study.source, found.candidate.proto
     checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
     require(checks)
-    judgement = judge(study.held, study.metric, result)
+    judgement = judge(study.held, study.metric, result, every=True)
     if not options.force:
         require_outputs(study, found, judgement.damage)
-    one_sample = data.count == 1
     goals = tuple(judgement.goal(goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, judgement.goal(options.max_drop))
     _require_drop(goals, options)
-    notes = [
-        *study.analysis.unread.notes,
-        *measured_notes(study.measured, data, study.deal),
-        *(_scored_notes(study) if selected else []),
-    ]
     return Result(
         proto=whole(result),  # what it refers to goes with the source
         plan=found.candidate.plan,
@@ -309,23 +303,30 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         unseen=study.unseen if selected else (),
         before=study.dense_cost,
         after=study.cost(result),
-        quality=None if one_sample else quality_of(study.held, judgement),
+        quality=None if study.data.count == 1 else quality_of(study.held, judgement),
         damage=judgement.damage,
         latency=study.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=(
-            *data.notes,
-            *notes,
-            *found.notes,
-            *cautions(study.held, judgement, options.budget.drop),
-            *([_ONE_SAMPLE] if one_sample else []),
-        ),
+        notes=tuple(_notes(study, found, judgement, selected)),
         goals=goals,
         trials=found.trials,
         metric=judgement.decisive.metric,
         readings=judgement.readings,
     )
+
+
+def _notes(study: Study, found: Found, judgement: Judgement, selected: bool) -> Iterator[str]:
+    """Say what the user should know of the samples, the search and the result."""
+    yield from study.data.notes
+    yield from study.analysis.unread.notes
+    yield from measured_notes(study.measured, study.data, study.deal)
+    if selected:
+        yield from _scored_notes(study)
+    yield from found.notes
+    yield from cautions(study.held, judgement, study.options.budget.drop)
+    if study.data.count == 1:
+        yield _ONE_SAMPLE
 
 
 def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:

@@ -9,7 +9,7 @@ from onnxmi.allocate import Limit, allocate
 from onnxmi.budget import Kind
 from onnxmi.capture import Progress, silent
 from onnxmi.cost import Cost
-from onnxmi.judgement import judge
+from onnxmi.judgement import judge, judge_answers
 from onnxmi.latency import Latency
 from onnxmi.quality import Quality, quality_of
 from onnxmi.search import Prices
@@ -113,7 +113,7 @@ def trade_off(
         else:
             points.append(_point(study, share, counts))
         progress("sweep", done + 1, len(shares))
-    dense = judge(study.held, study.metric, study.model.proto).decisive
+    dense = judge_answers(study.held, study.metric, study.held.reference).decisive
     cost, samples = study.dense_cost, len(study.deal.held)
     return Curve(study.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
 

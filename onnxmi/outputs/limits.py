@@ -35,6 +35,14 @@ def excess(damage: Damage, drop: float) -> float:
     return max((part.error / min(LIMITS[part.view.kind] * drop / POINT, FLOOR) for part in damage.parts), default=0.0)
 
 
+def loss_text(part: Part) -> str:
+    """Say of an output that it is lost."""
+    return (
+        f"output {part.view.name} is lost: its damage is {part.error:.2f}, where 1 is as bad as a constant and"
+        f" {FLOOR:g} the most"
+    )
+
+
 def lost(damage: Damage) -> tuple[Part, ...]:
     """Return the outputs that explain less than half of the original's, the worst first."""
     gone = [part for part in damage.parts if not part.error <= FLOOR]
