@@ -9,7 +9,7 @@ import numpy as np
 from onnxmi.allocate import Limit, allocate
 from onnxmi.budget import COSTS, Kind, option
 from onnxmi.errors import CalibrationError, CheckError
-from onnxmi.outputs.limits import FLOOR, loss_text, lost
+from onnxmi.outputs.limits import loss_text, lost, severity
 from onnxmi.outputs.view import Kind as OutputKind
 from onnxmi.outputs.yardstick import Damage, Part
 from onnxmi.search import Found, Prices
@@ -17,6 +17,7 @@ from onnxmi.study import Study
 
 FEWEST = 32  # distinct samples that a promised loss takes, where a sample has one answer
 FEWEST_OF: Mapping[OutputKind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
+LEFT = 0.5  # of the damage that an output is lost at: what the advice aims at
 SHARES = np.linspace(0.95, 0.1, 18)  # of a cost, at which the predicted damage is looked at
 
 
@@ -65,7 +66,7 @@ def _advice(study: Study, found: Found, worst: Part) -> str:
     kind = COSTS[names[0]]
     whole = prices.source[kind]
     here = _predicted(prices, kind, prices.costs[kind].total(_counts(study, found))) or 1e-12
-    enough = [share for share in SHARES if _predicted(prices, kind, share * whole) / here * worst.error <= FLOOR / 2]
+    enough = [share for share in SHARES if _predicted(prices, kind, share * whole) / here * severity(worst) <= LEFT]
     if not enough:
         return "ask for less"
     share = min(enough)

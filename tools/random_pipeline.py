@@ -1,6 +1,8 @@
 """Run random networks of every kind through the whole pipeline, in every mode: is anything wrong with what comes out?
 
-    python tools/random_pipeline.py --count 10000 --jobs 2
+    python tools/random_pipeline.py --count 10000 --jobs 2 --rotate
+
+`--rotate` runs one mode a network, in turn; without it every network goes through all of them.
 
 A clean result or a refusal that means what the documents say is right; whatever else happens is a finding, and so is a
 result that an oracle rejects which uses none of the package's own checks. Every network is made from one number: repeat
@@ -32,13 +34,16 @@ SHOWN = 12  # numbers of networks to print for a kind of finding
 Record = tuple[int, Outcome]
 
 
-def one(number: int, modes: tuple[str, ...]) -> tuple[list[Record], frozenset[str]]:
+def one(number: int, modes: tuple[str, ...], rotate: bool) -> tuple[list[Record], frozenset[str]]:
     """Examine one network; also say what it is made of."""
-    return [(number, outcome) for outcome in examine(number, modes)], Subject.of(number).network.steps
+    chosen = (modes[number % len(modes)],) if rotate else modes
+    return [(number, outcome) for outcome in examine(number, chosen)], Subject.of(number).network.steps
 
 
-def _all(numbers: range, modes: tuple[str, ...], jobs: int) -> Iterator[tuple[list[Record], frozenset[str]]]:
-    work = partial(one, modes=modes)
+def _all(
+    numbers: range, modes: tuple[str, ...], rotate: bool, jobs: int
+) -> Iterator[tuple[list[Record], frozenset[str]]]:
+    work = partial(one, modes=modes, rotate=rotate)
     if jobs == 1:
         yield from map(work, numbers)
         return
@@ -88,9 +93,10 @@ class Tally:
 @click.option("--count", default=1000, show_default=True, help="Networks to make.")
 @click.option("--first", default=0, show_default=True, help="Number of the first one.")
 @click.option("--modes", default=",".join(MODES), show_default=True, help="Modes to run, separated by commas.")
+@click.option("--rotate", is_flag=True, help="One mode a network, in turn.")
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
 @click.option("--every", default=500, show_default=True, help="Say how far it is after so many networks.")
-def main(count: int, first: int, modes: str, jobs: int, every: int) -> None:
+def main(count: int, first: int, modes: str, rotate: bool, jobs: int, every: int) -> None:
     """Examine networks and report."""
     chosen = tuple(modes.split(","))
     unknown = [mode for mode in chosen if mode not in MODES]
@@ -98,7 +104,7 @@ def main(count: int, first: int, modes: str, jobs: int, every: int) -> None:
         raise click.UsageError(f"no mode {unknown[0]!r}; there are {', '.join(MODES)}")
     os.nice(5)
     started, tally = time.monotonic(), Tally()
-    for number, (records, steps) in enumerate(_all(range(first, first + count), chosen, jobs), 1):
+    for number, (records, steps) in enumerate(_all(range(first, first + count), chosen, rotate, jobs), 1):
         tally.add(records, steps)
         if number % every == 0:
             found = sum(map(len, tally.findings.values()))

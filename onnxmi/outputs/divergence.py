@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from onnxmi.outputs.view import Link
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def probabilities(link: Link, logits: Floats) -> Floats:
@@ -42,6 +43,27 @@ def divergences(link: Link, wanted: Floats, made: Floats) -> Floats:
     return np.maximum(terms, 0.0)
 
 
+def class_divergences(wanted: Floats, made: Floats, classes: Ints) -> Floats:
+    """Return KL(wanted || made) of the answers "this class or another" that softmax logits give, in nats.
+
+    Parameters
+    ----------
+    wanted, made : (rows, columns) float64
+        Logits.
+    classes : (shown,) int64
+        Which columns.
+
+    Returns
+    -------
+    (rows, shown) float64
+        Never below 0. One class may be lost while the divergence of the whole answer hardly moves.
+    """
+    first, second = ((logits - _log_sum(logits)[:, None])[:, classes] for logits in (wanted, made))
+    chance = np.exp(first)
+    terms = chance * (first - second) + (1 - chance) * (_log_other(first) - _log_other(second))
+    return np.asarray(np.maximum(terms, 0.0), dtype=np.float64)
+
+
 def fisher_root(link: Link, logits: Floats, signs: Floats) -> Floats:
     """Return R' signs, where R'R is the Fisher matrix of each row's answer: KL is half of its quadratic form.
 
@@ -62,6 +84,11 @@ def _sigmoid(logits: Floats) -> Floats:
 def _log_sum(logits: Floats) -> Floats:
     top = logits.max(1)
     return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(1)), dtype=np.float64)
+
+
+def _log_other(logarithms: Floats) -> Floats:
+    """Return log(1 - p) of log p; p = 1 is taken for the largest number below."""
+    return np.asarray(np.log(-np.expm1(np.minimum(logarithms, -1e-15))), dtype=np.float64)
 
 
 def _softmax_divergence(wanted: Floats, made: Floats) -> Floats:

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.outputs.divergence import divergences, entropies, fisher_root, probabilities
+from onnxmi.outputs.divergence import class_divergences, divergences, entropies, fisher_root, probabilities
 from onnxmi.outputs.view import View, column_rows
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 Values = Mapping[str, Array]
 
 STILL = 1e-8  # share of a column's mean square below which its variance is rounding
@@ -42,10 +43,16 @@ class Scale:
     information : (columns,) float64 or None
         Nats a row that each class carries (all in the first entry for softmax); None where answers do not differ or
         the view holds numbers.
+    classes : (shown,) int64
+        Softmax classes whose answer, against all others, carries a share worth showing.
+    apart : (shown,) float64
+        Nats a row that each of them carries.
     """
 
     spread: Floats
     information: Floats | None
+    classes: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    apart: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,7 @@ class Errors:
     def __init__(self, yardstick: Yardstick) -> None:
         self._yardstick = yardstick
         self._sums = [np.zeros(scale.spread.shape) for scale in yardstick.scales]
+        self._apart = [np.zeros(scale.apart.shape) for scale in yardstick.scales]
         self._rows = [0] * len(self._sums)
 
     def add(self, reference: Values, made: Values, counted: Values) -> None:
@@ -207,12 +215,15 @@ class Errors:
             if np.shape(other) != np.shape(reference[view.tensor]):
                 self._sums[number] += np.inf
                 continue
-            self._sums[number] += _row_errors(view, scale, wanted, _rows_of(view, other, counted.get(view.tensor)))
+            got = _rows_of(view, other, counted.get(view.tensor))
+            self._sums[number] += _row_errors(view, scale, wanted, got)
+            if len(scale.classes):
+                self._apart[number] += class_divergences(wanted, got, scale.classes).sum(0)
 
     def damage(self) -> Damage:
         """Return the damage of all that was added."""
         yardstick = self._yardstick
-        return Damage(tuple(map(_part, yardstick.views, yardstick.scales, self._sums, self._rows)))
+        return Damage(tuple(map(_part, yardstick.views, yardstick.scales, self._sums, self._apart, self._rows)))
 
 
 # -- the original's answers -------------------------------------------------------------------------------------------
@@ -228,11 +239,12 @@ class _Tally:
     scatter: Floats = field(default_factory=lambda: np.zeros(0))
     chances: Floats = field(default_factory=lambda: np.zeros(0))
     entropy: Floats = field(default_factory=lambda: np.zeros(0))
+    apart: Floats = field(default_factory=lambda: np.zeros(0))
 
     def add(self, view: View, value: Array, counted: Array | None) -> None:
         rows = _rows_of(view, value, counted)
         if not self.count:
-            self.mean, self.scatter, self.chances, self.entropy = (np.zeros(rows.shape[1]) for _ in range(4))
+            self.mean, self.scatter, self.chances, self.entropy, self.apart = np.zeros((5, rows.shape[1]))
         if rows.shape[1] != len(self.mean):
             self.uneven = True
         if self.uneven or not len(rows):
@@ -248,10 +260,16 @@ class _Tally:
             chances = probabilities(view.link, rows)
             self.chances += chances.sum(0)
             self.entropy += entropies(view.link, chances).sum(0)
+            self.apart += entropies("sigmoid", chances).sum(0)  # of each class against all others
 
     def scale(self, view: View) -> Scale:
         count = max(self.count, 1)
-        return Scale(_spread(self.scatter / count, self.mean), self._information(view, count))
+        spread, information = _spread(self.scatter / count, self.mean), self._information(view, count)
+        if information is None or view.link != "softmax":
+            return Scale(spread, information)
+        apart = np.maximum(entropies("sigmoid", (self.chances / count)[None])[0] - self.apart / count, 0.0)
+        classes = np.flatnonzero(apart >= SHOWN_INFORMATION * information.sum())
+        return Scale(spread, information, classes, apart[classes])
 
     def _information(self, view: View, count: int) -> Floats | None:
         if view.link == "identity" or not len(self.mean):
@@ -298,7 +316,7 @@ def _row_errors(view: View, scale: Scale, wanted: Floats, made: Floats) -> Float
     return np.where(np.isfinite(found), found, np.inf)
 
 
-def _part(view: View, scale: Scale, sums: Floats, rows: int) -> Part:
+def _part(view: View, scale: Scale, sums: Floats, apart: Floats, rows: int) -> Part:
     if not rows or not len(sums):
         return Part(view, 0.0, None, 0.0)
     if not np.isfinite(sums).all():
@@ -306,15 +324,18 @@ def _part(view: View, scale: Scale, sums: Floats, rows: int) -> Part:
     mean = sums / rows
     if scale.information is None:
         columns = mean / scale.spread
-        error, shown = float(columns.mean()), np.ones(len(columns), dtype=np.bool_)
+        error, shown = float(columns.mean()), np.arange(len(columns) if view.link != "softmax" else 0)
     else:
         total = float(scale.information.sum())
-        error, shown = float(mean.sum()) / total, scale.information >= SHOWN_INFORMATION * total
-        columns = mean / np.where(shown, scale.information, 1.0)
-    if view.link == "softmax" or len(columns) < 2 or not shown.any():
+        error = float(mean.sum()) / total
+        shown = np.flatnonzero(scale.information >= SHOWN_INFORMATION * total)
+        columns = mean[shown] / scale.information[shown]
+        if view.link == "softmax":
+            shown, columns = scale.classes, apart / rows / scale.apart
+    if len(sums) < 2 or not len(shown):
         return Part(view, error, None, error)
-    column = int(np.where(shown, columns, -1.0).argmax())
-    return Part(view, error, column, float(columns[column]))
+    worst = int(columns.argmax())
+    return Part(view, error, int(shown[worst]), float(columns[worst]))
 
 
 def _roots(view: View, scale: Scale, logits: Array, signs: Floats) -> Floats:

@@ -48,6 +48,21 @@ def test_a_result_whose_output_is_lost_is_not_written() -> None:
     assert run(proto, samples(), keep=0.05, repair=False, force=True).damage.worst.error > 0.5
 
 
+def test_a_result_with_one_lost_column_is_not_written() -> None:
+    """Two columns hang on one hidden unit each of other layers: the mean over seven does not show it."""
+    b = Build(seed=5)
+    x = b.input("N", 11)
+    easy = b.gemm(x, 11, 6)
+    hard = b.gemm(b.op("Relu", b.gemm(b.op("Abs", b.gemm(x, 11, 31)), 31, 29)), 29, 1)
+    proto = b.proto(b.op("Concat", easy, hard, axis=1))
+    options = {"keep": 0.07, "repair": False}
+    with pytest.raises(CheckError, match=r"is lost: its damage is .*--force"):
+        run(proto, samples(), **options)
+    column = lost(proto, run(proto, samples(), force=True, **options).proto)
+    assert column[:6].max() < 1e-6
+    assert column[6] > 1
+
+
 def test_a_cost_that_loses_an_output_is_told_what_would_not() -> None:
     b = Build(seed=3)
     proto = b.proto(mlp(b, b.input("N", 11), 5))

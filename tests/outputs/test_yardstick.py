@@ -68,6 +68,24 @@ def test_divergence_of_nearly_equal_answers_does_not_cancel(view):
     assert large / small == pytest.approx(1e6, rel=2e-2)
 
 
+def test_a_softmax_class_that_is_lost_is_named():
+    """A class that says 2 % of the answers: the whole answer hardly moves when it is gone."""
+    original = _draw(5003, 3) * [3, 3, 1.5] - [0, 0, 3]
+    made = original.copy()
+    made[:, 2] = original[:, 2].mean()
+    damage = _damage(CLASSES, original, made)
+    first, second = (softmax(logits.astype(np.float64), axis=1)[:, 2] for logits in (original, made))
+    chance = first.mean()
+
+    def nats(p, q):
+        return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+
+    assert damage.worst is not None
+    assert damage.worst.error < 0.1
+    assert damage.worst.column == 2
+    assert damage.worst.worst == pytest.approx(nats(first, second).mean() / nats(first, chance).mean(), rel=1e-6)
+
+
 def test_units_and_offsets_change_nothing():
     a, b = _draw(301, 4), _draw(301, 4, seed=4)
     scale, shift = np.array([1, 1e3, 1e-3, 7]), np.array([0, 300, -2, 1e4])
