@@ -20,7 +20,6 @@ from onnxmi.outputs.view import Answers
 from onnxmi.outputs.yardstick import Damage
 
 Array = NDArray[Any]
-DOUBT = 0.5  # standard errors by which a search lets a loss exceed what is allowed
 NORMAL = 1.96  # standard errors that hold 95 % to both sides
 
 
@@ -61,11 +60,12 @@ class Judgement:
         return (loss.high - loss.low) / (2 * NORMAL) if loss.known else None
 
     def contradicts(self, drop: float) -> bool:
-        """Whether the samples speak against a loss of at most `drop`: by more than half of a standard error.
+        """Whether the samples speak against a loss of at most `drop`: more than that is lost on them.
 
-        Counts on some hundred samples resolve about a point; what they cannot decide is decided by the damage.
+        Without any slack: with half of a standard error, a classifier of file types was let through on 106 samples and
+        lost 2.4 points on 1,024 others.
         """
-        return self.drop - DOUBT * (self.error or 0.0) > drop
+        return self.drop > drop
 
     def goal(self, asked: float) -> Goal:
         """Hold the loss against what is allowed: it is missed where the whole interval lies beyond."""
