@@ -106,6 +106,10 @@ def main(count: int, first: int, modes: str, rotate: bool, jobs: int, every: int
     started, tally = time.monotonic(), Tally()
     for number, (records, steps) in enumerate(_all(range(first, first + count), chosen, rotate, jobs), 1):
         tally.add(records, steps)
+        for found_in, outcome in records:
+            if outcome.state == "found":
+                detail = " ".join(outcome.detail.split())[:160]
+                click.echo(f"# network {found_in}, {outcome.mode}: {outcome.reason}: {detail}", err=True)
         if number % every == 0:
             found = sum(map(len, tally.findings.values()))
             click.echo(f"# {number:,}: {found} findings, {time.monotonic() - started:.0f} s", err=True)
