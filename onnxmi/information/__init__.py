@@ -5,6 +5,7 @@ Measure with `MomentAccumulator`, score with `joint` (or the baselines of `score
 
 from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
+from onnxmi.information.folds import fit_in_folds
 from onnxmi.information.histogram import JointHistogram, quantile_edges
 from onnxmi.information.least_squares import RIDGES, Repair, fit, fit_missing, output_error, regress, regress_cross
 from onnxmi.information.missing import Missing
@@ -37,6 +38,7 @@ __all__ = [
     "backward_swaps",
     "discrete",
     "fit",
+    "fit_in_folds",
     "fit_missing",
     "gaussian",
     "gaussian_mixture_labels",

@@ -150,7 +150,12 @@ def fit(
 
 
 def fit_missing(
-    fit: Missing, held_out: Missing | None, plain: Floats, bias: Floats, ridges: Sequence[float] = RIDGES
+    fit: Missing,
+    held_out: Missing | None,
+    plain: Floats,
+    bias: Floats,
+    ridges: Sequence[float] = RIDGES,
+    prior: Floats | None = None,
 ) -> Repair:
     """Repair with the best ridge of a grid, judged on rows not fitted to, and only if it beats the plain cut there.
 
@@ -159,9 +164,11 @@ def fit_missing(
     fit : what is missing on the rows to fit to.
     held_out : the same on rows to judge by. None judges on the rows of the fit by generalised cross-validation
         (Craven and Wahba 1979): the error over ``(1 - df / n)**2`` with df the effective number of features.
-    plain : (S, M) weights of the plain cut, which the ridge shrinks towards.
+    plain : (S, M) weights of the plain cut.
     bias : (M,) bias of the plain cut.
     ridges : relative ridges, at least one.
+    prior : (S, M) weights that the ridge shrinks towards, and that what is missing is missing of; None for the plain
+        cut's.
 
     Returns
     -------
@@ -179,7 +186,8 @@ def fit_missing(
         raise ValueError("no ridges to try")
     judge = held_out or fit
     inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, ridges)
-    error_plain = judge.error(np.zeros_like(plain), np.zeros_like(bias))
+    start = plain if prior is None else prior
+    error_plain = judge.error(plain - start, np.zeros_like(bias))
     best: tuple[float, float, Floats, Floats] | None = None
     for ridge in sorted(ridges, reverse=True):
         change, shift = regress_cross(fit.gram, fit.cross, fit.mean_x, fit.mean_y, None, ridge)
@@ -189,7 +197,7 @@ def fit_missing(
     assert best is not None
     error, ridge, change, shift = best
     used = error < error_plain
-    new = (plain + change, bias + shift) if used else (plain, bias)
+    new = (start + change, bias + shift) if used else (plain, bias)
     return Repair(*new, ridge, error_plain, error, used)
 
 

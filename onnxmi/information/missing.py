@@ -6,6 +6,7 @@ moments of S features and their covariance with M, not those of all features or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,26 @@ class Missing:
             float(np.diagonal(scatter)[features:].sum()) / moments.count,
         )
 
+    @classmethod
+    def merged(cls, parts: Sequence[Missing]) -> Missing:
+        """What is missing on the rows of all parts, at least one. Parts of equal shapes only."""
+        if len(parts) == 1:
+            return parts[0]
+        count = sum(part.count for part in parts)
+        shares = [part.count / count for part in parts]
+        mean_x = _weighted(shares, [part.mean_x for part in parts])
+        mean_y = _weighted(shares, [part.mean_y for part in parts])
+        off_x, off_y = [part.mean_x - mean_x for part in parts], [part.mean_y - mean_y for part in parts]
+        between = sum(share * float(off @ off) for share, off in zip(shares, off_y, strict=True))
+        return cls(
+            count,
+            mean_x,
+            mean_y,
+            _weighted(shares, [p.gram + x[:, None] * x for p, x in zip(parts, off_x, strict=True)]),
+            _weighted(shares, [p.cross + x[:, None] * y for p, x, y in zip(parts, off_x, off_y, strict=True)]),
+            sum(share * part.variance for share, part in zip(shares, parts, strict=True)) + between,
+        )
+
     def error(self, change: Floats, shift: Floats) -> float:
         """``E ||y - x A - b||**2``, summed over results, of A (S, M) and b (M,).
 
@@ -88,6 +109,11 @@ class Missing:
     def total_variance(self, plain: Floats) -> float:
         """Sum of the variances of ``x P + y``, the results as they should be, for the plain cut P (S, M)."""
         return max(self.variance + float((plain * (2.0 * self.cross + self.gram @ plain)).sum()), 0.0)
+
+
+def _weighted(shares: Sequence[float], values: Sequence[Floats]) -> Floats:
+    """Mean of arrays of one shape by their shares."""
+    return np.asarray(sum(share * value for share, value in zip(shares, values, strict=True)))
 
 
 def checked(moments: Moments, kept: ArrayLike, weights: Floats) -> Ints:

@@ -77,7 +77,8 @@ def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics
     lost = (frame.features[group], frame.wanted(group))
     own = Missing.of_cut(fitted.moments[key].group(number), *lost)
     other = None if judged is None or not judged.saw(key) else Missing.of_cut(judged.moments[key].group(number), *lost)
-    return Regression(own, other, frame.plain(group))
+    plain = frame.plain(group)
+    return Regression((own,), other, plain, plain)
 
 
 def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:

@@ -93,10 +93,13 @@ class Frame:
         """The groups' weights as they come back from where they are stored: quantised ones are rounded and clipped."""
         if self.linear.weights.coding is None:
             return [solution.weights for solution in solved]
-        stored = self.replacement(solved).weights
-        assert stored is not None
-        seen = self.linear.weights.decoded(self.model, stored, self.staying)
-        return list(weight_matrix(self.after, seen))
+        return self.matrices(self.replacement(solved))
+
+    def matrices(self, made: Replacement) -> list[Floats]:
+        """Return the weights that a replacement gives each kept group, (S, M)."""
+        assert made.weights is not None
+        seen = self.linear.weights.decoded(self.model, made.weights, self.staying)
+        return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, seen)]
 
     def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
         """Inputs of the cut model, and the results that are wanted of them.
@@ -119,9 +122,9 @@ class Frame:
         wanted = np.stack([before[g] @ self.wanted(k).astype(before.dtype) for k, g in enumerate(self.groups)])
         return inputs, wanted if drift is None else wanted + drift
 
-    def joined(self, inputs: Array, wanted: Array) -> Array:
-        """Inputs beside what the plain cut misses of the wanted results, (groups, rows, S + M)."""
-        missing = [wanted[k] - inputs[k] @ self.plain(k).astype(inputs.dtype) for k in range(len(self.groups))]
+    def joined(self, inputs: Array, wanted: Array, priors: Sequence[Floats]) -> Array:
+        """Inputs beside what weights (S, M) of each group miss of the wanted results, (groups, rows, S + M)."""
+        missing = [wanted[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
         return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
     def stream(self, original: Array, cut: Array, places: Ints) -> tuple[Array, Array]:

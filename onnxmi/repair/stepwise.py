@@ -22,14 +22,15 @@ from onnxmi.calibration import Calibration
 from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
 from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.dims.term import Keeping
-from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
+from onnxmi.information import NotFiniteError
 from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear, columns_of, new_bias, staying_of
 from onnxmi.model import Model
 from onnxmi.outputs.flow import Flow
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
-from onnxmi.repair.frame import Frame, inverse, remaining_rows
-from onnxmi.repair.rectified import RectifiedRows, refine
+from onnxmi.repair.frame import Frame, remaining_rows
+from onnxmi.repair.measured import JUDGES, Measured, parts_of
+from onnxmi.repair.rectified import refine
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.rounding import settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
@@ -83,8 +84,8 @@ def repair_stepwise(
     steps : StepOptions
         Variants.
     shared : Repaired, optional
-        The one-pass repair: operators that are used at several places of the model, those that lost all their inputs,
-        and those with too many inputs and outputs are taken from it.
+        The one-pass repair. Ridges shrink towards its weights; operators that are used at several places of the
+        model, those that lost all their inputs, and those with too many inputs and outputs are taken from it.
     """
     branches = find_branches(model, graph, keeping)
     varying = Flow.of(model.graph).varying  # both models have rows of their own there, which cannot be compared
@@ -102,7 +103,7 @@ def repair_stepwise(
         or _too_wide(made.linear)
         or varying.intersection(made.linear.taps)
     ]
-    walk = _Walk(model, graph, order, taken, keeping, calibration, fitted, judged, options, steps)
+    walk = _Walk(model, graph, order, taken, given, keeping, calibration, fitted, judged, options, steps)
     replacements: list[Replacement | VectorReplacement] = list(taken)
     notes = [note for note in shared.notes if note.operator not in stepped]
     stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
@@ -140,6 +141,7 @@ class _Walk:
         graph: ChannelGraph,
         order: Sequence[Linear],
         taken: Sequence[Replacement],
+        given: Sequence[Replacement],
         keeping: Keeping,
         calibration: Calibration,
         fitted: Samples,
@@ -148,15 +150,16 @@ class _Walk:
         steps: StepOptions,
     ) -> None:
         self._model, self._graph, self._keeping, self._steps = model, graph, keeping, steps
+        self._given = {made.linear.key: made for made in given}
         self._absent = find_branches(model, graph, keeping).absent
         self._drawer = Drawer(calibration, np.concatenate([fitted, judged]), options.seed)
         self._pending = [linear.nodes[0].index for linear in order]
         self._masks = padding_masks(model, graph, order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
-        self._batches: list[tuple[Batch, bool]] = []
-        for samples, judges in ((fitted, False), (judged, True)):
+        self._batches: list[tuple[Batch, int]] = []
+        for part, samples in parts_of(calibration, fitted, judged, options.seed):
             for chosen, feeds in calibration.packed(samples, options.batch_size):
-                self._batches.append((Batch.of(calibration, chosen, feeds), judges))
+                self._batches.append((Batch.of(calibration, chosen, feeds), part))
         plain = [_plain(model, graph, linear, keeping) for linear in order]
         working = rewrite(model, graph, keeping, [*plain, *taken])
         inputs = [batch.feeds for batch, _ in self._batches]
@@ -167,13 +170,14 @@ class _Walk:
         """Advance past one normalisation and refit its scale and shift."""
         measured: dict[bool, PairMoments] = {}
         name = affine.result
-        for (batch, judges), original, cut in zip(
+        for (batch, part), original, cut in zip(
             self._batches, self._original.to([name]), self._cut.to([name]), strict=True
         ):
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             places = self._drawer.places(len(before), batch, self._any_mask, np.inf)
             found = PairMoments.of(after[places], before[places][:, affine.kept])
+            judges = part == JUDGES
             measured[judges] = measured[judges].merge(found) if judges in measured else found
         correction, made, note = solve_affine(self._model, affine, measured[False], measured.get(True))
         if correction is not None:
@@ -209,18 +213,23 @@ class _Walk:
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
         return tail.bare() if blocked or not self._steps.feedback else tail
 
-    def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> _Measured:
+    def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> Measured:
         tap, wanted_rows = linear.taps[0], rows_wanted(linear)
         wanted = [tap] if tail.stream is None else [tap, tail.stream]
         beside = [linear.ends[0].outputs[0]] if tail.broadcasts else []  # for its shape: the original is not changed
-        measured = _Measured(frame, tail)
+        measured = Measured(frame, tail, self._priors(frame))
         pairs = zip(self._batches, self._original.to([*wanted, *beside]), self._cut.to(wanted), strict=True)
         columns, axes = columns_of(linear), self._graph.axes
-        for (batch, judges), original, cut in pairs:
+        for (batch, part), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
             places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
-            measured.add(judges, read, cut[tap], places, self._stream(frame, tail, original, cut, places))
+            measured.add(part, read, cut[tap], places, self._stream(frame, tail, original, cut, places))
         return measured
+
+    def _priors(self, frame: Frame) -> list[Floats]:
+        """Weights that are right where the inputs are the original's: one-pass repaired, or the plain cut's."""
+        made = self._given.get(frame.linear.key)
+        return [frame.plain(group) for group in range(len(frame.groups))] if made is None else frame.matrices(made)
 
     def _stream(
         self, frame: Frame, tail: Tail, original: Mapping[str, Array], cut: Mapping[str, Array], places: Samples
@@ -261,59 +270,6 @@ class _Walk:
         return pieces.result_operand(linear.ends[0].outputs[0], operand)
 
 
-class _Measured:
-    """What one operator's regression needs, from all batches: moments, and the rows themselves before a Relu."""
-
-    def __init__(self, frame: Frame, tail: Tail) -> None:
-        self._frame, self._tail = frame, tail
-        self._scale, self._offset = frame.kept(tail.scale), frame.kept(tail.offset)
-        self._sums = {False: MomentAccumulator(), True: MomentAccumulator()}
-        self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
-        self._judged = False
-        self._trouble: NotFiniteError | None = None
-
-    def add(
-        self, judges: bool, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None
-    ) -> None:
-        """Take in one batch."""
-        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
-        undo = inverse(self._scale).astype(kind)
-        drift = None if stream is None else (stream[0] - stream[1]) * undo
-        inputs, wanted = self._frame.targets(original, cut, places, drift)
-        try:
-            self._sums[judges].update(self._frame.joined(inputs, wanted))
-        except NotFiniteError as error:
-            self._trouble = error  # the other batches have to advance all the same
-        self._judged |= judges
-        if self._tail.rectified:
-            level = self._offset.astype(kind) + (0 if stream is None else stream[1])
-            threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
-            self._rows[judges].append((inputs, wanted, threshold.astype(kind)))
-
-    def regressions(self) -> list[Regression]:
-        """One for each kept group. Raises NotFiniteError."""
-        if self._trouble is not None:
-            raise self._trouble
-        fitted, judged = self._sums[False].moments(), self._sums[True].moments() if self._judged else None
-        return [
-            Regression(
-                Missing.of_joint(fitted.group(group), len(features)),
-                None if judged is None else Missing.of_joint(judged.group(group), len(features)),
-                self._frame.plain(group),
-            )
-            for group, features in enumerate(self._frame.features)
-        ]
-
-    def rectified(self, group: int, judges: bool) -> RectifiedRows | None:
-        """The rows themselves, where the result goes through a Relu."""
-        batches = self._rows[judges and self._judged]
-        if not batches:
-            return None
-        inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
-        threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
-        return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
-
-
 def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Replacement:
     """Return the plain cut with weights and a bias of its own, to be changed step by step."""
     shift = np.zeros(int(linear.kept_outputs(keeping).sum()))
@@ -323,10 +279,10 @@ def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) 
     return Replacement(linear, linear.weights.encoded(model, sliced, staying_of(graph, linear, keeping)), shift)
 
 
-def _solve(regression: Regression, measured: _Measured, group: int) -> Solution:
+def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
     result = regression.solve()
-    spread = regression.fitted.total_variance(regression.plain) or 1.0
+    spread = regression.fitted.total_variance(regression.prior) or 1.0
     weights, shift = result.weights, result.bias
     if result.used:
         weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
@@ -334,7 +290,7 @@ def _solve(regression: Regression, measured: _Measured, group: int) -> Solution:
     return Solution(weights, shift, result.ridge, *errors, result.used)
 
 
-def _for_relu(measured: _Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
+def _for_relu(measured: Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
     """Refine a solution for what a Relu lets through, and use that where it is better on the judging rows."""
     rows, judge = measured.rectified(group, judges=False), measured.rectified(group, judges=True)
     if rows is None or judge is None or not np.isfinite(ridge):

@@ -141,7 +141,7 @@ def test_what_overflows_in_the_cut_model_is_not_refitted(bench, monkeypatch) -> 
 
     made = bench(redundant_mlp())
     keeping = made.keep(0.5)
-    monkeypatch.setattr("onnxmi.repair.stepwise._Measured.regressions", overflows)
+    monkeypatch.setattr("onnxmi.repair.measured.Measured.regressions", overflows)
     repaired = made.stepwise(keeping)
     assert repaired.replacements == ()
     assert {note.reason for note in repaired.notes} == {"rows hold values that are not finite"}

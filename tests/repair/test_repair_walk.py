@@ -54,6 +54,7 @@ def walked(monkeypatch) -> list[Advance]:
     class Watched(Advance):
         def __init__(self, *given) -> None:
             super().__init__(*given)
+            self.fed = [dict(feeds) for feeds in given[1]]
             found.append(self)
 
     monkeypatch.setattr(stepwise, "Advance", Watched)
@@ -74,14 +75,7 @@ def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Advance]
     repaired = made.stepwise(keeping)
     session = open_session(rewrite(made.model, made.graph, keeping, repaired.replacements), threads=1)
     cut = walked[1]
-    fed = [dict(state) for state in walked_inputs(made)]
-    for feeds, seen in zip(fed, list(cut.to(session.outputs)), strict=True):
+    for feeds, seen in zip(cut.fed, list(cut.to(session.outputs)), strict=True):
         for name, wanted in session.run(feeds).items():
             scale = float(np.abs(wanted).max()) or 1.0
             np.testing.assert_allclose(seen[name] / scale, wanted / scale, atol=2e-4)
-
-
-def walked_inputs(made):
-    for samples in (made.fit, made.judge):
-        for _, feeds in made.data.packed(samples, 32):
-            yield feeds

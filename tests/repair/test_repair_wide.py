@@ -32,7 +32,7 @@ def test_the_widest_is_taken_from_the_one_pass_repair(bench, monkeypatch, widest
     repaired = repair_stepwise(*found, keeping, made.data, made.fit, made.judge, options, shared=shared)
     assert len(frames) == stepped
     last = made.linears[-1].label
-    mine, theirs = (next(r for r in one.replacements if r.linear.label == last).weights for one in (repaired, shared))
+    mine, theirs = (next(r for r in one.replacements if r.linear.label == last).shift for one in (repaired, shared))
     assert np.array_equal(mine, theirs) == (stepped == 2)
     assert [note.operator for note in repaired.notes].count(last) == 1
     assert made.error(keeping, repaired.replacements) < 0.8 * made.error(keeping)

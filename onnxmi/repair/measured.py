@@ -1,0 +1,108 @@
+"""What one operator's regression needs, from all batches: moments, and the rows themselves before a Relu."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.calibration import Calibration, chances
+from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
+from onnxmi.repair.frame import Frame, inverse
+from onnxmi.repair.rectified import RectifiedRows
+from onnxmi.repair.regression import Regression
+from onnxmi.repair.tail import Tail
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Samples = NDArray[np.int64]
+
+JUDGES = -1  # the part of the samples that nothing is fitted to; those fitted to are parts 0, 1, ...
+FOLDS = 4  # parts that the samples to fit to are divided into, where few others judge
+FEW = 32  # samples: fewer do not tell a good ridge from a bad one
+WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
+
+
+def parts_of(calibration: Calibration, fitted: Samples, judged: Samples, seed: int) -> Iterator[tuple[int, Samples]]:
+    """Divide the samples by content: those to fit to in parts that judge each other, where few others judge.
+
+    Positions of one sample are alike, so that it is samples that are held out, never rows.
+
+    Yields
+    ------
+    int and (n,) int64
+        The number of the part, `JUDGES` for the samples that judge alone, and its samples.
+    """
+    folds = min(FOLDS, len(fitted)) if len(judged) < FEW else 1
+    order = np.argsort(chances(calibration.fingerprints[fitted], seed), kind="stable")
+    for part, chosen in enumerate(np.array_split(order, max(folds, 1))):
+        yield part, fitted[np.sort(chosen)]
+    yield JUDGES, judged
+
+
+class Measured:
+    """Both models' rows at one operator, batch by batch."""
+
+    def __init__(self, frame: Frame, tail: Tail, priors: Sequence[Floats]) -> None:
+        """`priors` are weights (S, M) of each kept group: what they miss is measured, and a ridge shrinks to them."""
+        self._frame, self._tail, self._priors = frame, tail, priors
+        self._scale, self._offset = frame.kept(tail.scale), frame.kept(tail.offset)
+        self._sums: dict[int, MomentAccumulator] = {}
+        self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
+        self._whole = frame.linear.features + frame.linear.outputs.size // frame.linear.groups > WIDEST_IN_FOLDS
+        self._trouble: NotFiniteError | None = None
+
+    def add(self, part: int, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None) -> None:
+        """Take in one batch of a part of the samples.
+
+        Parameters
+        ----------
+        part : int
+            See `parts_of`.
+        original, cut : array
+            The operator's activation in both models.
+        places : (rows,) int64
+            See `onnxmi.linear.feature_rows`.
+        stream : two (groups, rows, M) arrays, or None
+            What the result is added to, in both models.
+        """
+        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
+        undo = inverse(self._scale).astype(kind)
+        drift = None if stream is None else (stream[0] - stream[1]) * undo
+        inputs, wanted = self._frame.targets(original, cut, places, drift)
+        sums = self._sums.setdefault(min(part, 0) if self._whole else part, MomentAccumulator())
+        try:
+            sums.update(self._frame.joined(inputs, wanted, self._priors))
+        except NotFiniteError as error:
+            self._trouble = error  # the other batches have to advance all the same
+        if self._tail.rectified:
+            level = self._offset.astype(kind) + (0 if stream is None else stream[1])
+            threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
+            self._rows[part == JUDGES].append((inputs, wanted, threshold.astype(kind)))
+
+    def regressions(self) -> list[Regression]:
+        """One for each kept group. Raises NotFiniteError."""
+        if self._trouble is not None:
+            raise self._trouble
+        moments = {part: sums.moments() for part, sums in sorted(self._sums.items())}
+        judged = moments.pop(JUDGES, None)
+        return [
+            Regression(
+                tuple(Missing.of_joint(one.group(group), len(features)) for one in moments.values() if one.count),
+                None if judged is None else Missing.of_joint(judged.group(group), len(features)),
+                self._frame.plain(group),
+                self._priors[group],
+            )
+            for group, features in enumerate(self._frame.features)
+        ]
+
+    def rectified(self, group: int, judges: bool) -> RectifiedRows | None:
+        """The rows themselves, where the result goes through a Relu."""
+        batches = self._rows[judges and JUDGES in self._sums]
+        if not batches:
+            return None
+        inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
+        threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
+        return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
