@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
-from onnxmi.dims.term import Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
+from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.dims.term import Axes, Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
 from onnxmi.information import Moments
 from onnxmi.model import Graph, Node
-from onnxmi.rows import Batch, sizes
+from onnxmi.padding_mask import sizes
+from onnxmi.rows import Batch
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -151,7 +152,7 @@ def find_score_products(
     Parameters
     ----------
     masks : mapping
-        Padding masks with the probe's sizes; see `onnxmi.rows.mask_inputs`.
+        Padding masks with the probe's sizes; see `onnxmi.padding_mask.mask_inputs`.
     """
     operands: dict[int, set[int]] = {}
     wanted = {layer.id for layer in channels.layers}

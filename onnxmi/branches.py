@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.dims.channel_graph import Axes, ChannelGraph
-from onnxmi.dims.term import Keeping, kept_size
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import Axes, Keeping, kept_size
 from onnxmi.errors import PlanError
 from onnxmi.linear import Linear, find_linears, seen_dtype
 from onnxmi.model import Model, Node

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from onnxmi.errors import UsageError
+from onnxmi.judgement import Judgement
 
 Kind = Literal["size", "params", "macs", "time"]
 
@@ -132,6 +133,12 @@ class Goal:
         slack = TOLERANCE if COSTS.get(name) == "time" else 0.0
         met = reached >= asked * (1 - slack) if name == "speedup" else reached <= asked * (1 + slack)
         return Goal(name, asked, reached, met)
+
+    @staticmethod
+    def of_loss(judgement: Judgement, asked: float) -> Goal:
+        """Hold a loss against what is allowed: it is missed where the whole interval lies beyond."""
+        decision = judgement.decisive.loss.against(asked)
+        return Goal("max_drop", asked, judgement.drop, decision != "beyond", decision == "undecided")
 
     @property
     def shortfall(self) -> float:

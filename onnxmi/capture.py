@@ -21,7 +21,8 @@ from onnxmi.gauges import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.linear import Linear
 from onnxmi.model import Model
 from onnxmi.model.lean import is_lean
-from onnxmi.rows import Batch, Drawer, Samples, mask_inputs, padding_masks
+from onnxmi.padding_mask import mask_inputs, padding_masks
+from onnxmi.rows import Batch, Drawer, Samples
 from onnxmi.runtime import open_session
 from onnxmi.sources import find_sources, top_sources
 from onnxmi.stages import stage

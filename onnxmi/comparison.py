@@ -27,8 +27,8 @@ from onnxmi.outputs.samples import Runs
 from onnxmi.outputs.unpadded import without_padding
 from onnxmi.outputs.view import Answers, Kind, Meaning, View
 from onnxmi.outputs.yardstick import Damage, Yardstick
+from onnxmi.padding_mask import mask_inputs
 from onnxmi.probe import probe
-from onnxmi.rows import mask_inputs
 
 Array = NDArray[Any]
 

@@ -10,7 +10,6 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.budget import Goal
 from onnxmi.errors import UsageError
 from onnxmi.metrics import Metric, find_metric
 from onnxmi.outputs.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
@@ -66,11 +65,6 @@ class Judgement:
         lost 2.4 points on 1,024 others.
         """
         return self.drop > drop
-
-    def goal(self, asked: float) -> Goal:
-        """Hold the loss against what is allowed: it is missed where the whole interval lies beyond."""
-        decision = self.decisive.loss.against(asked)
-        return Goal("max_drop", asked, self.drop, decision != "beyond", decision == "undecided")
 
 
 @dataclass(frozen=True)

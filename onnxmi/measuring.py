@@ -34,7 +34,8 @@ from onnxmi.options import PruneOptions
 from onnxmi.output_measure import OutputMeasure
 from onnxmi.outputs.yardstick import Yardstick
 from onnxmi.packing import packed
-from onnxmi.rows import Samples, mask_inputs
+from onnxmi.padding_mask import mask_inputs
+from onnxmi.rows import Samples
 from onnxmi.scoring import UNMEASURED
 from onnxmi.sensitivity import measure_sensitivities
 from onnxmi.statistics import Statistics

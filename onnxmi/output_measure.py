@@ -19,7 +19,7 @@ from onnxmi.outputs.panel import Panel
 from onnxmi.outputs.reach import unseen_layers
 from onnxmi.outputs.view import Meaning
 from onnxmi.outputs.yardstick import Yardstick
-from onnxmi.rows import mask_inputs
+from onnxmi.padding_mask import mask_inputs
 
 Samples = NDArray[np.int64]
 

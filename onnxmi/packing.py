@@ -11,7 +11,7 @@ from onnxmi.dims.channel_graph import ChannelGraph
 from onnxmi.errors import ModelError
 from onnxmi.model import Model
 from onnxmi.padding import Padding
-from onnxmi.rows import mask_inputs
+from onnxmi.padding_mask import mask_inputs
 from onnxmi.runtime import as_numpy, open_session
 
 WORTH = 0.9  # share of positions that count from which on nothing is gained

@@ -291,9 +291,9 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     judgement = judge(study.held, study.metric, result, every=True)
     if not options.force:
         require_outputs(study, found, judgement.damage)
-    goals = tuple(judgement.goal(goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
+    goals = tuple(Goal.of_loss(judgement, goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
-        goals = (*goals, judgement.goal(options.max_drop))
+        goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
     return Result(
         proto=whole(result),  # what it refers to goes with the source

@@ -17,8 +17,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.branches import Branches, constant_value, find_branches
-from onnxmi.dims.channel_graph import Axes, ChannelGraph, SizeOperand, Use
-from onnxmi.dims.term import Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.dims.channel_graph import ChannelGraph, SizeOperand, Use
+from onnxmi.dims.term import Axes, Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import InvariantError
 from onnxmi.linear import Linear, new_bias
 from onnxmi.model import Model

@@ -7,20 +7,16 @@ and a sample gives the same rows in whatever file it comes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.calibration import GOLDEN, Calibration, chances, scramble
-from onnxmi.dims.channel_graph import Axes, ChannelGraph
-from onnxmi.dims.term import atoms
-from onnxmi.errors import UsageError
 from onnxmi.linear import Linear, row_count
-from onnxmi.model import Model
+from onnxmi.padding_mask import Mask
 
 Samples = NDArray[np.int64]
 Places = NDArray[np.int64]
@@ -62,18 +58,6 @@ class Batch:
             steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(GOLDEN)
             self._hashes[positions, seed] = chances((scramble(self.prints)[:, None] + steps).reshape(-1), seed)
         return self._hashes[positions, seed]
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A graph input that is zero at padding; `transposed` where the rows run over its second axis first."""
-
-    name: str
-    transposed: bool = False
-
-    def flat(self, array: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether each row counts."""
-        return np.asarray((array.T if self.transposed else array).reshape(-1) != 0)
 
 
 class Drawer:
@@ -134,46 +118,3 @@ class Drawer:
             own = array if mask in self._calibration.whole else array[self._samples]
             self._unpadded[mask] = int(np.count_nonzero(own))
         return self._unpadded[mask]
-
-
-def padding_masks(
-    model: Model, graph: ChannelGraph, linears: Sequence[Linear], name: str | None = None
-) -> dict[str, Mask]:
-    """Linear key -> the attention mask over just its positions, where the model has such an input.
-
-    Positions are matched by the probe's sizes: those are distinct primes on dynamic axes, and exporters compute with
-    the mask's axes in ways that leave no tie between them and the tokens'.
-
-    Parameters
-    ----------
-    name : str, optional
-        The input that is the mask; without it, inputs with "mask" in their name are.
-    """
-    masks = mask_inputs(model, graph, name)
-    found: dict[str, Mask] = {}
-    for linear in linears:
-        leading = None if linear.kernel else sizes(graph.axes[linear.taps[0]][:-1])
-        for mask, shape in masks.items():
-            if leading is not None and prod(leading) == prod(shape):
-                found[linear.key] = Mask(mask, transposed=len(shape) == 2 and leading == shape[::-1] != shape)
-    return found
-
-
-def mask_inputs(model: Model, graph: ChannelGraph, name: str | None = None) -> dict[str, tuple[int, ...]]:
-    """Return the inputs that are padding masks, with the probe's sizes.
-
-    Raises
-    ------
-    UsageError
-        If the model has no input of that name.
-    """
-    inputs = [info.name for info in model.graph.inputs]
-    if name is not None and name not in inputs:
-        raise UsageError(f"the model has no input {name!r} to be the padding mask; it has {', '.join(inputs)}")
-    wanted = [name] if name is not None else [i for i in inputs if "mask" in i.lower()]
-    return {i: sizes(graph.axes[i]) for i in wanted if i in graph.axes}
-
-
-def sizes(axes: Axes) -> tuple[int, ...]:
-    """Sizes of the atoms of several axes, without those of size 1."""
-    return tuple(atom.size for term in axes for atom in atoms(term) if atom.size != 1)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxmi.capture import Progress, silent
 from onnxmi.consumers import Consumers
-from onnxmi.dims.channel_graph import Axes, ChannelGraph, Layer
-from onnxmi.dims.term import Keeping, Kept, atoms, coordinates
+from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.dims.term import Axes, Keeping, Kept, atoms, coordinates
 from onnxmi.information import Selection
 from onnxmi.linear import Linear
 from onnxmi.model import Model

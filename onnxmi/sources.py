@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnxmi.einsum import letters_of
 from onnxmi.linear import Linear
 from onnxmi.model import Graph
-from onnxmi.rows import Mask
+from onnxmi.padding_mask import Mask
 
 _WINDOW = ("strides", "dilations", "pads", "auto_pad", "output_padding", "output_shape", "group")
 

@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.agreement import Comparison, Difference
-from onnxmi.dims.channel_graph import Axes, ChannelGraph, Normalisation
-from onnxmi.dims.term import Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.dims.channel_graph import ChannelGraph, Normalisation
+from onnxmi.dims.term import Axes, Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import CheckError, ModelError
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.decisions import find_decisions

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "plan",
         "calibration",
         "padding",
+        "padding_mask",
         "linear",
         "lenses",
         "quantised",

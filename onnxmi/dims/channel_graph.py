@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxmi.dims.term import Term
+from onnxmi.dims.term import Axes, Term
 
 Grade = Literal["exact", "renormalising"]
 KINDS = ("channels", "embedding", "ffn", "heads", "hidden", "qk", "value", "width")
 """The kinds of layers; see `Layer.kind`."""
-Axes = tuple[Term, ...]
 Use = tuple[int, int]
 """(node index, operand position): one reading of a tensor."""
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from onnxmi.dims.channel_graph import Axes, Contraction, Frozen, Layer, Use
-from onnxmi.dims.nesting import enclosing, owns, repeats_in_product
-from onnxmi.dims.term import Dim, atoms
+from onnxmi.dims.channel_graph import Contraction, Frozen, Layer, Use
+from onnxmi.dims.term import Axes, Dim, atoms, enclosing, owns, repeats_in_product
 from onnxmi.dims.unify import Solver
 from onnxmi.model import Graph
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.codings import Staying
-from onnxmi.dims.channel_graph import Axes, ChannelGraph
-from onnxmi.dims.term import Keeping, is_cut, kept_mask
+from onnxmi.dims.channel_graph import ChannelGraph
+from onnxmi.dims.term import Axes, Keeping, is_cut, kept_mask
 from onnxmi.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution

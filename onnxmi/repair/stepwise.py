@@ -27,6 +27,7 @@ from onnxmi.information.affine import PairMoments
 from onnxmi.linear import Linear, columns_of, new_bias, staying_of
 from onnxmi.model import Model
 from onnxmi.outputs.flow import Flow
+from onnxmi.padding_mask import padding_masks
 from onnxmi.repair.affine import Affine, find_affines, solve_affine
 from onnxmi.repair.frame import Frame, remaining_rows
 from onnxmi.repair.measured import JUDGES, Measured, parts_of
@@ -36,7 +37,7 @@ from onnxmi.repair.rounding import settle
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.tail import Tail, find_tail
 from onnxmi.rewrite import Replacement, VectorReplacement, rewrite, slice_array
-from onnxmi.rows import Batch, Drawer, padding_masks
+from onnxmi.rows import Batch, Drawer
 from onnxmi.stages import stage
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,8 @@ import pytest
 from onnxmi.attention import ScoreProduct, find_score_products
 from onnxmi.capture import CaptureOptions, capture
 from onnxmi.consumers import Consumers
-from onnxmi.rows import Batch, mask_inputs
+from onnxmi.padding_mask import mask_inputs
+from onnxmi.rows import Batch
 from onnxmi.runtime import open_session
 from onnxmi.select_channels import SelectOptions, select_channels, unscored
 from onnxmi.sizes import uniform

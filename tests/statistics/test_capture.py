@@ -10,7 +10,8 @@ from onnxmi.capture import plan_passes
 from onnxmi.errors import UsageError
 from onnxmi.information import Moments
 from onnxmi.linear import feature_rows, row_count
-from onnxmi.rows import Drawer, padding_masks
+from onnxmi.padding_mask import padding_masks
+from onnxmi.rows import Drawer
 from onnxmi.runtime import open_session
 from onnxmi.sources import find_sources, top_sources
 from onnxmi.statistics import Statistics
