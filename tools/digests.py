@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,9 @@ def pruned(proto: Any, arrays: Any, again: bool = False, **options: Any) -> Arte
 
 def _again(proto: Any, arrays: Any, options: onnxmi.PruneOptions, plan: onnxmi.Plan) -> Artefacts:
     made = {}
+    free = replace(options, keep=None)  # the plan says what stays
     for name, run in {
-        "replayed": lambda: onnxmi.prune(proto, arrays, options, plan=plan).proto,
+        "replayed": lambda: onnxmi.prune(proto, arrays, free, plan=plan).proto,
         "applied": lambda: onnxmi.apply(proto, plan)[0],
     }.items():
         try:
