@@ -30,7 +30,7 @@ setup(
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["onnxmi", "onnxmi.*"]),
-    package_data={"onnxmi": ["py.typed"], "onnxmi.html": ["templates/*"]},
+    package_data={"onnxmi": ["py.typed"], "onnxmi.reporting.html": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "onnx>=1.19",

@@ -9,12 +9,12 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as `typing` has it, without the time that importing it takes; see `_HOMES`
 if TYPE_CHECKING:
-    from onnxmi.calibration import Calibration, check_calibration, load_calibration
+    from onnxmi.data.calibration import Calibration, check_calibration, load_calibration
     from onnxmi.errors import OnnxmiError
-    from onnxmi.measurement import Measurement, load_measurement, save_measurement
+    from onnxmi.graph.plan import Plan, load_plan
     from onnxmi.model import Model, load, save
-    from onnxmi.pipeline import Analysis, PruneOptions, Result, analyse, apply, collect, prune, sweep
-    from onnxmi.plan import Plan, load_plan
+    from onnxmi.pruning.api import Analysis, PruneOptions, Result, analyse, apply, collect, prune, sweep
+    from onnxmi.statistics.statistics_file import Measurement, load_measurement, save_measurement
     from onnxmi.version import __version__
 
 __all__ = [
@@ -44,27 +44,27 @@ __all__ = [
 # Where each name is, so that it is imported when it is asked for: the command line has to look after Ctrl-C before
 # onnx, onnxruntime and numpy are loaded, which takes a second.
 _HOMES = {
-    "Analysis": "onnxmi.pipeline",
-    "Calibration": "onnxmi.calibration",
-    "Measurement": "onnxmi.measurement",
+    "Analysis": "onnxmi.pruning.api",
+    "Calibration": "onnxmi.data.calibration",
+    "Measurement": "onnxmi.statistics.statistics_file",
     "Model": "onnxmi.model",
     "OnnxmiError": "onnxmi.errors",
-    "Plan": "onnxmi.plan",
-    "PruneOptions": "onnxmi.pipeline",
-    "Result": "onnxmi.pipeline",
+    "Plan": "onnxmi.graph.plan",
+    "PruneOptions": "onnxmi.pruning.api",
+    "Result": "onnxmi.pruning.api",
     "__version__": "onnxmi.version",
-    "analyse": "onnxmi.pipeline",
-    "apply": "onnxmi.pipeline",
-    "check_calibration": "onnxmi.calibration",
-    "collect": "onnxmi.pipeline",
+    "analyse": "onnxmi.pruning.api",
+    "apply": "onnxmi.pruning.api",
+    "check_calibration": "onnxmi.data.calibration",
+    "collect": "onnxmi.pruning.api",
     "load": "onnxmi.model",
-    "load_calibration": "onnxmi.calibration",
-    "load_measurement": "onnxmi.measurement",
-    "load_plan": "onnxmi.plan",
-    "prune": "onnxmi.pipeline",
+    "load_calibration": "onnxmi.data.calibration",
+    "load_measurement": "onnxmi.statistics.statistics_file",
+    "load_plan": "onnxmi.graph.plan",
+    "prune": "onnxmi.pruning.api",
     "save": "onnxmi.model",
-    "save_measurement": "onnxmi.measurement",
-    "sweep": "onnxmi.pipeline",
+    "save_measurement": "onnxmi.statistics.statistics_file",
+    "sweep": "onnxmi.pruning.api",
 }
 
 

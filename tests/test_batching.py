@@ -10,10 +10,10 @@ import pytest
 from support.build import Build
 
 import onnxmi
-from onnxmi.batching import LARGEST, batched
-from onnxmi.calibration import Calibration, check_calibration
-from onnxmi.check import CheckOptions, check
+from onnxmi.data.batching import LARGEST, batched
+from onnxmi.data.calibration import Calibration, check_calibration
 from onnxmi.errors import ModelError
+from onnxmi.gate.check import CheckOptions, check
 from onnxmi.model import Model
 
 IN, SAMPLES = 7, 31
@@ -54,7 +54,7 @@ def test_a_model_that_takes_any_batch_is_left_as_it_is() -> None:
 
 
 def test_a_batch_that_the_graph_fixes_is_not_tried(monkeypatch) -> None:
-    monkeypatch.setattr("onnxmi.batching.open_session", lambda *_, **__: pytest.fail("was opened"))
+    monkeypatch.setattr("onnxmi.data.batching.open_session", lambda *_, **__: pytest.fail("was opened"))
     b = Build(seed=5)
     proto = b.proto(b.gemm(b.op("Relu", b.gemm(b.input(4, IN), IN, 13)), 13, 5))
     before = data(proto)

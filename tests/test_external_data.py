@@ -16,10 +16,10 @@ from test_model_files import no_space
 
 import onnxmi
 from onnxmi.errors import DataError, ModelError
-from onnxmi.model import Model, external, load, save
+from onnxmi.model import Model, external_data, load, save
 from onnxmi.model.load import complaint
 from onnxmi.model.save import write_together
-from onnxmi.runtime import open_session
+from onnxmi.runtime.session import open_session
 
 SIZES = (6, 60, 50, 4)
 OUT = "model.pruned.onnx"
@@ -30,7 +30,7 @@ def large(monkeypatch, tmp_path, mlp):
     """A model above a lowered limit, its temporary files in a folder of their own."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(external, "LIMIT", 8000)
+    monkeypatch.setattr(external_data, "LIMIT", 8000)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     return mlp(SIZES)
 
@@ -66,7 +66,7 @@ def test_a_model_above_the_limit_is_split_and_reads_back(large, tmp_path):
     onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
     places = entries(tmp_path / "m.onnx")
     assert {place["location"] for place in places} == {"m.onnx.data"}
-    assert [int(place["offset"]) % external.ALIGNMENT for place in places] == [0] * len(places)
+    assert [int(place["offset"]) % external_data.ALIGNMENT for place in places] == [0] * len(places)
     assert len(places) == 2  # the smaller tensors stay
 
 
@@ -91,7 +91,7 @@ def test_a_split_changes_nothing_else(large):
     large.graph.doc_string = "text"
     large.graph.initializer[0].doc_string = "more"
     before = large.SerializeToString(deterministic=True)
-    bare, placed = external.split(large, "data")
+    bare, placed = external_data.split(large, "data")
     assert large.SerializeToString(deterministic=True) == before
     for (_, tensor), stored in zip(placed, [t for t in bare.graph.initializer if t.external_data], strict=True):
         stored.CopyFrom(tensor)
@@ -101,18 +101,18 @@ def test_a_split_changes_nothing_else(large):
 def test_what_is_too_large_without_its_initializers_is_refused():
     class TooLarge:
         def SerializeToString(self, **_):  # noqa: N802
-            raise external.EncodeError("Failed to serialize proto")
+            raise external_data.EncodeError("Failed to serialize proto")
 
     with pytest.raises(ModelError, match="even without its initializers"):
-        external.bare_bytes(TooLarge())
+        external_data.bare_bytes(TooLarge())
 
 
 def test_the_estimate_does_not_mind_what_is_no_tensor(large):
-    assert external.payload(large) == sum(len(tensor.raw_data) for tensor in large.graph.initializer)
+    assert external_data.payload(large) == sum(len(tensor.raw_data) for tensor in large.graph.initializer)
     large.graph.initializer.add(name="unknown", data_type=99, dims=[1 << 40], raw_data=b"1234")
     large.graph.initializer.add(name="undefined", dims=[1 << 40], raw_data=b"1234")
     large.graph.initializer.add(name="text", data_type=onnx.TensorProto.STRING, dims=[1 << 40])
-    assert external.payload(large) < 20_000
+    assert external_data.payload(large) < 20_000
 
 
 def test_size_and_digest_of_a_model_without_a_file(large, monkeypatch):
@@ -174,7 +174,7 @@ def test_a_model_that_is_refused_leaves_no_temporary_files(large, tmp_path):
 
 @pytest.mark.parametrize("use", [open_session, complaint])
 def test_no_room_for_temporary_files(large, tmp_path, monkeypatch, use):
-    monkeypatch.setattr(external, "_write", no_space)
+    monkeypatch.setattr(external_data, "_write", no_space)
     with pytest.raises(DataError, match=r"^/.*temporary file cannot be written: No space"):
         use(large)
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -223,7 +223,7 @@ def test_the_cost_counts_external_data(place):
 
 def test_a_model_above_the_limit_is_cut_from_end_to_end(place, monkeypatch):
     place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "plain.onnx")
-    monkeypatch.setattr(external, "LIMIT", 2000)
+    monkeypatch.setattr(external_data, "LIMIT", 2000)
     place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "large.onnx")
     assert load(place.folder / "large.onnx").proto == load(place.folder / "plain.onnx").proto
 
@@ -247,7 +247,7 @@ def test_the_place_of_the_data_is_looked_at_early(place):
 
 @pytest.mark.parametrize("name", [OUT, f"{OUT}.data"])
 def test_two_files_are_not_written_through_links(place, monkeypatch, name):
-    monkeypatch.setattr("onnxmi.pipeline.prune", None)  # refused before the work
+    monkeypatch.setattr("onnxmi.pruning.api.prune", None)  # refused before the work
     (place.folder / name).symlink_to("elsewhere")
     assert "is a link" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
 
@@ -308,7 +308,7 @@ def test_without_hard_links_a_failure_still_removes_what_was_new(tmp_path, monke
 def constant_model(location):
     """A model whose external data belongs to the attribute of a node."""
     tensor = numpy_helper.from_array(np.ones(6, np.float32))
-    external.set_external_data(tensor, location)
+    external_data.set_external_data(tensor, location)
     tensor.ClearField("raw_data")
     wires = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 6]) for name in "xy"]
     nodes = [helper.make_node("Constant", [], ["c"], value=tensor), helper.make_node("Add", ["x", "c"], ["y"])]

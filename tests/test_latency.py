@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from onnxmi import latency
 from onnxmi.errors import UsageError
-from onnxmi.latency import Interval, Latency, measure, median_interval, quantile_interval
+from onnxmi.runtime import timing
+from onnxmi.runtime.timing import Interval, Latency, measure, median_interval, quantile_interval
 
 
 class Machine:
@@ -24,9 +24,9 @@ class Machine:
         self.fed: dict[int, object] = {}
         self.settings: list[dict] = []
         self.opened = 0
-        monkeypatch.setattr(latency, "open_session", self.open)
-        monkeypatch.setattr(latency, "CLOCKS", {"wall": lambda: self.now, "cpu": lambda: self.now})
-        monkeypatch.setattr(latency.time, "monotonic", lambda: self.now / 1e9)
+        monkeypatch.setattr(timing, "open_session", self.open)
+        monkeypatch.setattr(timing, "CLOCKS", {"wall": lambda: self.now, "cpu": lambda: self.now})
+        monkeypatch.setattr(timing.time, "monotonic", lambda: self.now / 1e9)
 
     def open(self, _proto, **settings):
         machine, index = self, self.opened % len(self.durations)

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 
 from onnxmi.errors import UsageError
-from onnxmi.metrics import METRICS, find_metric, has_classes
+from onnxmi.evaluation.metrics import METRICS, find_metric, has_classes
 
 RNG = np.random.default_rng(0)
 DENSE = RNG.normal(size=(97, 7)).astype(np.float32)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from onnxmi.dims.rules import RULES
+from onnxmi.operators.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -138,7 +138,7 @@ def test_wrong_options(model, arrays, options):
 
 
 def test_nothing_to_do_is_known_before_samples_are_run(model, arrays, monkeypatch):
-    monkeypatch.setattr("onnxmi.measuring.capture", lambda *_: pytest.fail("samples were run"))
+    monkeypatch.setattr("onnxmi.pruning.collect.capture", lambda *_: pytest.fail("samples were run"))
     with pytest.raises(NothingToPruneError):
         onnxmi.prune(model, arrays, PruneOptions(keep=1.0))
 

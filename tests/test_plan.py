@@ -10,8 +10,8 @@ import pytest
 
 import onnxmi
 from onnxmi.errors import NothingToPruneError, PlanError
+from onnxmi.graph.plan import Choice, Plan, load_plan
 from onnxmi.model import Model
-from onnxmi.plan import Choice, Plan, load_plan
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_info
 
-from onnxmi.threads import limited
+from onnxmi.runtime.threads import limited
 
 
 def blas_threads() -> list[int]:

@@ -19,19 +19,19 @@ import numpy as np
 import onnx
 
 import onnxmi
-from onnxmi.allocate import Limit, allocate
-from onnxmi.analysis import as_calibration
-from onnxmi.capture import silent
-from onnxmi.latency import measure
-from onnxmi.latency_model import draw_sizes, plain_cut
-from onnxmi.latency_table import latency_model
-from onnxmi.options import PruneOptions
-from onnxmi.packing import packed
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
-from onnxmi.search import meet, price
-from onnxmi.sizes import candidate_sizes, uniform
-from onnxmi.study import Candidate, Study, carry_out, choose, measure_study, study_of
+from onnxmi.budget.allocate import Limit, allocate
+from onnxmi.budget.latency_model import draw_sizes, plain_cut
+from onnxmi.budget.size_grid import candidate_sizes, uniform
+from onnxmi.graph.packing import packed
+from onnxmi.pruning.latency_cache import latency_model
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.search import meet, price
+from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_study, study_of
+from onnxmi.runtime.session import open_session
+from onnxmi.runtime.timing import measure
+from onnxmi.statistics.capture import silent
+from onnxmi.transforms.analysis import as_calibration
+from onnxmi.transforms.prune_channels import rewrite
 
 SHARES = (0.7, 0.5, 0.34, 0.25)
 CUTS = 20

@@ -13,14 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 import onnxmi
-from onnxmi.capture import capture, silent
+from onnxmi.budget.size_grid import uniform
 from onnxmi.information import JointHistogram, MomentAccumulator, View, fit, joint, pairwise_gaussian, quantile_edges
-from onnxmi.measuring import capture_options, sensitivities_of
-from onnxmi.options import PruneOptions
-from onnxmi.runtime import open_session
-from onnxmi.sizes import uniform
-from onnxmi.statistics import Statistics
-from onnxmi.study import carry_out, choose, measure_study, study_of
+from onnxmi.pruning.collect import capture_options, sensitivities_of
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import carry_out, choose, measure_study, study_of
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics.capture import capture, silent
+from onnxmi.statistics.statistics import Statistics
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

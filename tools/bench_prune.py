@@ -26,8 +26,8 @@ import numpy as np
 import onnx
 
 from onnxmi import Calibration, load, load_calibration
-from onnxmi.quality import Quality, compare, outputs
-from onnxmi.scoring import SCORERS
+from onnxmi.evaluation.quality import Quality, compare, outputs
+from onnxmi.selection.scores import SCORERS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCORES = [score if estimator == "gaussian" else f"{score}/{estimator}" for score, estimator in SCORERS]

@@ -19,11 +19,11 @@ Record = dict[str, Any]
 
 def cut_at_random(model_path: str, calibration_path: str, seed: int) -> Record:
     """Half of the units of every layer, at random, without scores or repair."""
-    from onnxmi.calibration import load_calibration
-    from onnxmi.dims.infer import infer
+    from onnxmi.data.calibration import load_calibration
     from onnxmi.errors import OnnxmiError
+    from onnxmi.graph.infer import infer
     from onnxmi.model import load
-    from onnxmi.probe import probe
+    from onnxmi.runtime.probe import probe
 
     record: Record = {}
     try:
@@ -74,7 +74,7 @@ def _layers(model: Any, graph: Any) -> Record:
 
 def _carried(model: Any, graph: Any) -> Counter[int]:
     """Atom -> parameters of the tensors that carry it."""
-    from onnxmi.dims.term import atoms
+    from onnxmi.axes.terms import atoms
 
     found: Counter[int] = Counter()
     for name in model.graph.constants:
@@ -86,7 +86,7 @@ def _carried(model: Any, graph: Any) -> Counter[int]:
 
 def _keeping(layers: Any, seed: int) -> dict[int, Any]:
     """Half of every layer's units at random, other ones in every part of a ragged layer."""
-    from onnxmi.dims.term import Kept
+    from onnxmi.axes.terms import Kept
 
     rng = np.random.default_rng(seed)
     keeping = {}
@@ -101,10 +101,10 @@ def _keeping(layers: Any, seed: int) -> dict[int, Any]:
 
 
 def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
-    from onnxmi.cost import cost, parameters
+    from onnxmi.graph.cost import cost, parameters
     from onnxmi.model import Graph
-    from onnxmi.rewrite import rewrite
-    from onnxmi.verify import check_equivalence, check_result, check_shapes
+    from onnxmi.transforms.prune_channels import rewrite
+    from onnxmi.verification.checks import check_equivalence, check_result, check_shapes
 
     if not graph.layers:
         return {"status": "refused", "why": "nothing to prune: no layer can be cut"}
@@ -167,7 +167,7 @@ def _same(graph: Any, name: str, shapes: dict[Any, str]) -> bool:
 
 def _capture_seconds(model: Any, graph: Any, data: Any) -> float:
     """What it takes to run the samples and to look at everything that is contracted, moments not included."""
-    from onnxmi.runtime import open_session
+    from onnxmi.runtime.session import open_session
 
     taps = {model.graph.nodes[use.node].inputs[use.operand] for use in graph.contractions}
     taps &= set(model.graph.producers) - set(model.graph.constants)

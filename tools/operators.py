@@ -17,11 +17,11 @@ from typing import Any
 
 import click
 
-from onnxmi.dims import rules
-from onnxmi.dims.rules import RULES, Key
-from onnxmi.dims.rules.apply_signature import SignatureRule
-from onnxmi.dims.site import Rule
-from onnxmi.gradients import DIFFERENTIABLE
+from onnxmi.operators import rules
+from onnxmi.operators.context import Rule
+from onnxmi.operators.rules import RULES, Key
+from onnxmi.operators.rules.apply_signature import SignatureRule
+from onnxmi.statistics.backward import DIFFERENTIABLE
 
 STANDARD = "ai.onnx"
 COMMAND = "python tools/operators.py --out docs/operators.md"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxmi.check import CheckOptions, Report, check
+from onnxmi.gate.check import CheckOptions, Report, check
 
 MODELS = Path("models")
 LIMITS = {"max-size": 12e6, "min-speedup": 1.5, "max-drop": 0.01}  # bytes, a ratio, points of the metric

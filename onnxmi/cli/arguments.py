@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from onnxmi.choose_layers import DEFAULT_KINDS
-from onnxmi.dims.channel_graph import KINDS
-from onnxmi.latency import CLOCKS
+from onnxmi.graph.channel_graph import KINDS
+from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.override import FORM
 from onnxmi.outputs.view import KINDS as OUTPUT_KINDS
-from onnxmi.scoring import ESTIMATORS, SCORES
-from onnxmi.select_channels import TARGETS
+from onnxmi.runtime.timing import CLOCKS
+from onnxmi.selection.scores import ESTIMATORS, SCORES
+from onnxmi.selection.top_down import TARGETS
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 OUTPUT = click.option(

@@ -8,15 +8,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi.bench import BenchOptions
-from onnxmi.bench import bench as measure_models
+from onnxmi.benchmark.compare import BenchOptions
+from onnxmi.benchmark.compare import bench as measure_models
 from onnxmi.cli.arguments import CLOCK, JSON
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
-from onnxmi.progress import progress_bars
-from onnxmi.report_bench import bench_csv, bench_data, show_bench
-from onnxmi.report_data import to_json
+from onnxmi.reporting.benchmark import bench_csv, bench_data, show_bench
+from onnxmi.reporting.json_data import to_json
+from onnxmi.reporting.progress import progress_bars
 
 
 class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only

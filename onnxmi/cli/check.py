@@ -10,20 +10,20 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi.check import CheckOptions, Report
-from onnxmi.check import check as check_model
-from onnxmi.check_config import read_config
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
-from onnxmi.gate import LIMITS, RULE, Unit, read_quantity
-from onnxmi.junit import junit_xml
+from onnxmi.gate.check import CheckOptions, Report
+from onnxmi.gate.check import check as check_model
+from onnxmi.gate.config import read_config
+from onnxmi.gate.limits import LIMITS, RULE, Unit, read_quantity
 from onnxmi.model.save import write_atomically
-from onnxmi.progress import progress_bars
-from onnxmi.report_check import check_data, check_markdown, github_annotations, show_check
-from onnxmi.report_data import to_json
+from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, show_check
+from onnxmi.reporting.json_data import to_json
+from onnxmi.reporting.junit import junit_xml
+from onnxmi.reporting.progress import progress_bars
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only

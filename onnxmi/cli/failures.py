@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from onnxmi import report
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+from onnxmi.reporting import text
 from onnxmi.stages import place_of
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
@@ -97,5 +97,5 @@ def _bug(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"onnxmi: error: {report.printable(' '.join(message.split()))}", err=True)
+    click.echo(f"onnxmi: error: {text.printable(' '.join(message.split()))}", err=True)
     raise SystemExit(code)

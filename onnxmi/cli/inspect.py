@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from onnxmi import pipeline, report
 from onnxmi.cli.arguments import IGNORED_OUTPUTS, JSON, MODEL, OUTPUTS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.verbosity import print_data
-from onnxmi.report_data import graph_data, to_json
+from onnxmi.pruning import api
+from onnxmi.reporting import text
+from onnxmi.reporting.json_data import graph_data, to_json
 
 
 @click.command(epilog=epilog("onnxmi inspect model.onnx --json | jq '.layers[].name'"))
@@ -21,11 +22,11 @@ from onnxmi.report_data import graph_data, to_json
 @JSON
 def inspect(model: Path, outputs: tuple[str, ...], ignore_outputs: tuple[str, ...], as_json: bool) -> None:
     """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean."""
-    options = pipeline.PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs)
+    options = api.PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs)
     overrides = options.overrides
-    analysis = pipeline.analyse(model)
-    meaning = pipeline.find_meaning(analysis, None, overrides, ignore_outputs)
+    analysis = api.analyse(model)
+    meaning = api.find_meaning(analysis, None, overrides, ignore_outputs)
     if as_json:
         print_data(to_json(graph_data(analysis, meaning)))
     else:
-        report.show_graph(Console(), analysis, meaning)
+        text.show_graph(Console(), analysis, meaning)

@@ -10,8 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi import html, pipeline, report, report_budget, report_outputs
-from onnxmi.budget import COSTS, option
+from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
     CALIBRATION,
@@ -34,8 +33,10 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
-from onnxmi.progress import progress_bars
-from onnxmi.report_data import result_data, to_json
+from onnxmi.pruning import api
+from onnxmi.reporting import budget_text, html, outputs_text, text
+from onnxmi.reporting.json_data import result_data, to_json
+from onnxmi.reporting.progress import progress_bars
 
 COST_OPTIONS = ("keep", *COSTS)
 
@@ -101,13 +102,13 @@ def prune(
     if page is not None:
         html.require_extra()
         check_page(page, target, plan_target, data_path(target), model, calib, *filter(None, [plan, stats]))
-    options = pipeline.PruneOptions(**settings)
+    options = api.PruneOptions(**settings)
     options.check()
     source = load(model)
     check_external(source, target, plan_target, *filter(None, [page]))
     try:
         with progress_bars() as progress:
-            result = pipeline.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+            result = api.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise
@@ -126,19 +127,19 @@ def prune(
         _show(result, files)
 
 
-def _as_json(result: pipeline.Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
+def _as_json(result: api.Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
     places = {"output": str(target), "plan": str(plan_target)}
     if data_path(target) in files:
         places["data"] = str(data_path(target))
     return to_json({**places, "command": command_line(click.get_current_context()), **result_data(result)})
 
 
-def _show(result: pipeline.Result, files: Iterable[Path]) -> None:
-    report_budget.show_budget(console := Console(), result)
-    report_outputs.show_outputs(console, result)
-    report.show_result(console, result)
+def _show(result: api.Result, files: Iterable[Path]) -> None:
+    budget_text.show_budget(console := Console(), result)
+    outputs_text.show_outputs(console, result)
+    text.show_result(console, result)
     for path in files:
-        console.print(report.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+        console.print(text.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _refuse_beside_a_plan(ctx: click.Context) -> None:

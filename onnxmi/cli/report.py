@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from onnxmi import html
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
-from onnxmi.html.fields import read_json
 from onnxmi.model.save import write_atomically
-from onnxmi.report import printable
+from onnxmi.reporting import html
+from onnxmi.reporting.html.fields import read_json
+from onnxmi.reporting.text import printable
 
 
 @click.command(

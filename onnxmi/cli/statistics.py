@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from onnxmi import pipeline, report
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, SEED, THREADS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
-from onnxmi.measurement import Measurement, merge_files, save_measurement
-from onnxmi.progress import progress_bars
-from onnxmi.report_data import to_json
+from onnxmi.pruning import api
+from onnxmi.reporting import text
+from onnxmi.reporting.json_data import to_json
+from onnxmi.reporting.progress import progress_bars
+from onnxmi.statistics.statistics_file import Measurement, merge_files, save_measurement
 
 STATS_OUTPUT = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the statistics."
@@ -39,7 +40,7 @@ def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: A
     """
     check_target(output, model, calib)
     with progress_bars() as progress:
-        measured = pipeline.collect(model, calib, pipeline.PruneOptions(**settings), progress)
+        measured = api.collect(model, calib, api.PruneOptions(**settings), progress)
     _show_measurement(output, measured, as_json)
 
 
@@ -65,4 +66,4 @@ def _show_measurement(output: Path, measured: Measurement, as_json: bool) -> Non
         print_data(to_json({"output": str(output), "bytes": size, **shown}))
         return
     rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"
-    click.echo(report.printable(f"wrote {output} ({size:,} bytes): {rows}"))
+    click.echo(text.printable(f"wrote {output} ({size:,} bytes): {rows}"))

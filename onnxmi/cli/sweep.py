@@ -11,8 +11,7 @@ from typing import Any, get_args
 import click
 from rich.console import Console
 
-from onnxmi import html, pipeline, report, report_budget
-from onnxmi.budget import Kind
+from onnxmi.budget.goals import Kind
 from onnxmi.cli.arguments import (
     ALIGN,
     BATCH,
@@ -36,8 +35,10 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
-from onnxmi.progress import progress_bars
-from onnxmi.report_data import curve_data, curve_rows, to_json
+from onnxmi.pruning import api
+from onnxmi.reporting import budget_text, html, text
+from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
+from onnxmi.reporting.progress import progress_bars
 
 
 def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -110,10 +111,10 @@ def sweep(
         check_page(page, *inputs, *filter(None, [table]))
     if table is not None and page is not None and table.resolve() == page.resolve():
         raise UsageError(f"{page}: --csv and --report name the same file")
-    options = pipeline.PruneOptions(**settings)
+    options = api.PruneOptions(**settings)
     source = load(model)
     with progress_bars() as progress:
-        curve = pipeline.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
+        curve = api.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
     data = to_json({"command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}
     if table is not None:
@@ -125,9 +126,9 @@ def sweep(
     if as_json:
         print_data(data)
         return
-    report_budget.show_curve(Console(), curve)
+    budget_text.show_curve(Console(), curve)
     for path in files:
-        click.echo(report.printable(f"wrote {path}"))
+        click.echo(text.printable(f"wrote {path}"))
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

@@ -15,7 +15,7 @@ import click
 
 from onnxmi.cli.debug import bundled
 from onnxmi.errors import UsageError
-from onnxmi.progress import verbosity
+from onnxmi.reporting.progress import verbosity
 from onnxmi.version import versions
 
 DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case, and alone

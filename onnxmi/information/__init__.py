@@ -6,9 +6,9 @@ Measure with `MomentAccumulator`, score with `joint` (or the baselines of `score
 from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.folds import fit_in_folds
+from onnxmi.information.gauss_newton import Sensitivity
+from onnxmi.information.greedy import Selection, View, joint
 from onnxmi.information.histogram import JointHistogram, quantile_edges
-from onnxmi.information.least_squares import RIDGES, Repair, fit, fit_missing, output_error, regress, regress_cross
-from onnxmi.information.missing import Missing
 from onnxmi.information.moments import MomentAccumulator, Moments
 from onnxmi.information.mutual_information import (
     discrete,
@@ -18,10 +18,10 @@ from onnxmi.information.mutual_information import (
     linear_targets,
     pairwise_gaussian,
 )
-from onnxmi.information.scores import magnitude, pairwise, top, variance, wanda
-from onnxmi.information.selection import Selection, View, joint
-from onnxmi.information.sensitivity import Sensitivity
+from onnxmi.information.residual import Missing
+from onnxmi.information.ridge import RIDGES, Repair, fit, fit_missing, output_error, regress, regress_cross
 from onnxmi.information.swaps import backward_swaps
+from onnxmi.information.unit_scores import magnitude, pairwise, top, variance, wanda
 
 __all__ = [
     "RIDGES",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnxmi.information.arrays import Floats
-from onnxmi.information.least_squares import RIDGES, Repair, regress_cross
-from onnxmi.information.missing import Missing
+from onnxmi.information.residual import Missing
+from onnxmi.information.ridge import RIDGES, Repair, regress_cross
 
 STANDARD_ERRORS = 2.0  # what an excess has to be of its own standard error to count
 

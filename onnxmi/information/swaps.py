@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxmi.information.arrays import Floats, Ints
-from onnxmi.information.channel import Channel
-from onnxmi.information.selection import grow
+from onnxmi.information.gaussian_channel import Channel
+from onnxmi.information.greedy import grow
 from onnxmi.information.view import Allowance, Selection, View
 
 _WORTH = 1e-6

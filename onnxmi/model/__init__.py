@@ -1,4 +1,4 @@
-"""The only door to onnx and onnx-graphsurgeon: reading, viewing, editing and saving model files."""
+"""ONNX files in and out: a read-only graph, edits on copies, external data. The door to onnx."""
 
 from onnxmi.model.graph import Graph, Node, TensorInfo
 from onnxmi.model.load import Model, load

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxmi.model.lean import values
+from onnxmi.model.mapped import values
 
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")

@@ -14,11 +14,11 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from onnxmi.errors import DataError, ModelError
-from onnxmi.model.external import bare_bytes, blocks, byte_size, encoded, graphs, openable, split, tensors
+from onnxmi.model.external_data import bare_bytes, blocks, byte_size, encoded, graphs, openable, split, tensors
+from onnxmi.model.external_place import find_places
 from onnxmi.model.graph import Graph
-from onnxmi.model.lean import Scratch, is_large, leave, may_stay
-from onnxmi.model.place import find_places
-from onnxmi.model.sound import is_text, require_sound
+from onnxmi.model.mapped import Scratch, is_large, leave, may_stay
+from onnxmi.model.validate import is_text, require_sound
 from onnxmi.stages import stage
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
@@ -31,7 +31,7 @@ class Model:
     Attributes
     ----------
     proto : onnx.ModelProto
-        With external data loaded; lean where it is large (`onnxmi.model.lean`).
+        With external data loaded; lean where it is large (`onnxmi.model.mapped`).
     digest : str
         SHA-256 of the file and its external data; of the serialised proto for a model that has no file.
     size : int
@@ -135,7 +135,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     ------
     ModelError
         If the file is missing, is no ONNX model, refers to external data that is missing or outside its folder, or is
-        damaged; see `onnxmi.model.sound`.
+        damaged; see `onnxmi.model.validate`.
     """
     path = Path(path)
     proto = _parse(path, _read(path))

@@ -11,7 +11,7 @@ from typing import IO
 import onnx
 
 from onnxmi.errors import DataError
-from onnxmi.model.external import bare_bytes, blocks, encoded, split
+from onnxmi.model.external_data import bare_bytes, blocks, encoded, split
 from onnxmi.model.temporary import TemporaryFolder, exclusive
 
 Content = bytes | Iterable[bytes] | Callable[[IO[bytes]], None]

@@ -1,1 +1,1 @@
-"""What a model's outputs mean, and how far two models' answers are apart."""
+"""What a model's outputs mean: what of each is compared, where its columns are, of what kind it is."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import atoms
+from onnxmi.axes.terms import atoms
+from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Graph
 from onnxmi.outputs.columns import Axes, ColumnFinder, axes_by_shape
 from onnxmi.outputs.kinds import Facts
-from onnxmi.outputs.samples import Shape, sample_axis
+from onnxmi.outputs.sample_axis import Shape, sample_axis
 from onnxmi.outputs.trace import Leaf
-from onnxmi.probe import Probe
+from onnxmi.runtime.probe import Probe
 
 _MATRIX = 2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Term, atoms
+from onnxmi.axes.terms import Term, atoms
+from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Graph
 
 Axes = tuple[int, ...]

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import atoms
+from onnxmi.axes.terms import atoms
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Model, TensorInfo
-from onnxmi.model.unwritten import find_unwritten
 from onnxmi.outputs.axes import AxisFinder
 from onnxmi.outputs.columns import ColumnFinder
-from onnxmi.outputs.flow import Flow
 from onnxmi.outputs.kinds import Facts, Verdict, detector_roles, kind_of
 from onnxmi.outputs.override import Override, check_ignored, overruled
-from onnxmi.outputs.samples import Runs, shapes_of
+from onnxmi.outputs.sample_axis import Runs, shapes_of
 from onnxmi.outputs.states import STATES, fed_back
 from onnxmi.outputs.trace import Leaf, Tracer
+from onnxmi.outputs.unwritten import find_unwritten
 from onnxmi.outputs.view import DISMISSED, Meaning, View
-from onnxmi.probe import Probe
+from onnxmi.runtime.probe import Probe
 
 
 def infer_meaning(

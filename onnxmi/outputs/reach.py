@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxmi.dims.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.model import Graph
 from onnxmi.outputs.view import DISMISSED, Meaning
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from onnxmi.model import Graph
-from onnxmi.probe import Probe
+from onnxmi.runtime.probe import Probe
 
 STATES = 0.1  # weight of all states together, where an output weighs 1
 

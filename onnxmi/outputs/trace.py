@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Node
-from onnxmi.outputs.flow import Flow
-from onnxmi.outputs.links import find_link, named_axes
+from onnxmi.outputs.link_functions import find_link, named_axes
 from onnxmi.outputs.view import Link
-from onnxmi.probe import Probe
+from onnxmi.runtime.probe import Probe
 
 Axes = tuple[int, ...]
 

@@ -1,7 +1,7 @@
 """Repair: closed-form least squares for every linear operator that a cut touches."""
 
-from onnxmi.repair.at_once import repair_at_once
-from onnxmi.repair.best import repair
+from onnxmi.repair.choose import repair
+from onnxmi.repair.one_pass import repair_at_once
 from onnxmi.repair.solution import Repaired, RepairNote
 from onnxmi.repair.stepwise import StepOptions, repair_stepwise
 

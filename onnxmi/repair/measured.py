@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.calibration import Calibration, chances
+from onnxmi.data.calibration import Calibration, chances
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
-from onnxmi.repair.frame import Frame, inverse
-from onnxmi.repair.rectified import RectifiedRows
+from onnxmi.repair.epilogue import Tail
+from onnxmi.repair.operator_cut import Frame, inverse
 from onnxmi.repair.regression import Regression
-from onnxmi.repair.tail import Tail
+from onnxmi.repair.relu_aware import RectifiedRows
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ class Measured:
         original, cut : array
             The operator's activation in both models.
         places : (rows,) int64
-            See `onnxmi.linear.feature_rows`.
+            See `onnxmi.graph.linear.feature_rows`.
         stream : two (groups, rows, M) arrays, or None
             What the result is added to, in both models.
         """

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.linear import Linear
-from onnxmi.rewrite import Replacement, VectorReplacement
+from onnxmi.graph.linear import Linear
+from onnxmi.transforms.prune_channels import Replacement, VectorReplacement
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class RepairNote:
 
 @dataclass(frozen=True, eq=False)
 class Repaired:
-    """New parameters for `onnxmi.rewrite.rewrite`, and what was done to each operator."""
+    """New parameters for `onnxmi.transforms.prune_channels.rewrite`, and what was done to each operator."""
 
     replacements: tuple[Replacement | VectorReplacement, ...] = ()
     notes: tuple[RepairNote, ...] = ()

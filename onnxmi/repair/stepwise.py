@@ -16,29 +16,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.advance import Advance
-from onnxmi.branches import find_branches
-from onnxmi.calibration import Calibration
-from onnxmi.capture import CaptureOptions, Progress, rows_wanted, silent
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Keeping
+from onnxmi.axes.terms import Keeping
+from onnxmi.data.calibration import Calibration
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.dataflow import Flow
+from onnxmi.graph.linear import Linear, columns_of, new_bias, staying_of
+from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
-from onnxmi.information.affine import PairMoments
-from onnxmi.linear import Linear, columns_of, new_bias, staying_of
+from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model
-from onnxmi.outputs.flow import Flow
-from onnxmi.padding_mask import padding_masks
-from onnxmi.repair.affine import Affine, find_affines, solve_affine
-from onnxmi.repair.frame import Frame, remaining_rows
+from onnxmi.repair.epilogue import Tail, find_tail
 from onnxmi.repair.measured import JUDGES, Measured, parts_of
-from onnxmi.repair.rectified import refine
+from onnxmi.repair.normalization import Affine, find_affines, solve_affine
+from onnxmi.repair.operator_cut import Frame, remaining_rows
+from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression
-from onnxmi.repair.rounding import settle
+from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
-from onnxmi.repair.tail import Tail, find_tail
-from onnxmi.rewrite import Replacement, VectorReplacement, rewrite, slice_array
-from onnxmi.rows import Batch, Drawer
+from onnxmi.runtime.stepper import Advance
 from onnxmi.stages import stage
+from onnxmi.statistics.capture import CaptureOptions, Progress, rows_wanted, silent
+from onnxmi.statistics.row_sampling import Batch, Drawer
+from onnxmi.transforms.empty_branches import find_branches
+from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, rewrite, slice_array
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]

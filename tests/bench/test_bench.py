@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi import bench as module
-from onnxmi.bench import BenchOptions, bench, unique_names
-from onnxmi.bench_inputs import LENGTHS, bench_inputs
-from onnxmi.bench_memory import peak_memory
-from onnxmi.bench_operators import summed
-from onnxmi.calibration import check_calibration
+from onnxmi.benchmark import compare as module
+from onnxmi.benchmark.compare import BenchOptions, bench, unique_names
+from onnxmi.benchmark.inputs import LENGTHS, bench_inputs
+from onnxmi.data.calibration import check_calibration
 from onnxmi.errors import ModelError, UsageError
-from onnxmi.latency import Latency
 from onnxmi.model import Model
+from onnxmi.runtime.memory import peak_memory
+from onnxmi.runtime.profile import summed
+from onnxmi.runtime.timing import Latency
 
 QUICK = ("--threads", "1", "--no-memory", "--no-operators", "--seconds", "0.05")
 
@@ -160,7 +160,7 @@ def test_a_model_that_runs_on_nothing_made_up(mlp, monkeypatch):
     def refuse(*_):
         raise ModelError("no")
 
-    monkeypatch.setattr("onnxmi.runtime.Session.run", refuse)
+    monkeypatch.setattr("onnxmi.runtime.session.Session.run", refuse)
     with pytest.raises(ModelError, match="give it samples with --data"):
         bench_inputs(Model.of(_dynamic()), None)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxmi.allocate import Limit, Menu, allocate
-from onnxmi.cost_model import CostModel, Piece
-from onnxmi.dims.term import Dim
+from onnxmi.axes.terms import Dim
+from onnxmi.budget.allocate import Limit, Menu, allocate
+from onnxmi.graph.cost_model import CostModel, Piece
 
 SIZES = np.array([2, 5, 7, 11])
 

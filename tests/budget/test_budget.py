@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxmi.budget import Budget, Goal, option
+from onnxmi.budget.goals import Budget, Goal, option
 from onnxmi.errors import UsageError
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi.analysis import Analysis
-from onnxmi.cost import Cost, cost
-from onnxmi.cost_model import CostModel, Piece, byte_pieces, mac_pieces, parameter_pieces
-from onnxmi.dims.term import Dim, Product, Sum
-from onnxmi.latency_model import draw_sizes, plain_cut
-from onnxmi.probe import run_shapes
-from onnxmi.rewrite import rewrite
-from onnxmi.sizes import candidate_sizes
+from onnxmi.axes.terms import Dim, Product, Sum
+from onnxmi.budget.latency_model import draw_sizes, plain_cut
+from onnxmi.budget.size_grid import candidate_sizes
+from onnxmi.graph.cost import Cost, cost
+from onnxmi.graph.cost_model import CostModel, Piece, byte_pieces, mac_pieces, parameter_pieces
+from onnxmi.runtime.probe import run_shapes
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.prune_channels import rewrite
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 

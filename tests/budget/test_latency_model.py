@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi import latency_table
-from onnxmi.cost_model import CostModel, Piece
-from onnxmi.dims.term import Dim
-from onnxmi.latency_model import draw_sizes, fit_times
-from onnxmi.options import PruneOptions
-from onnxmi.study import study_of
+from onnxmi.axes.terms import Dim
+from onnxmi.budget.latency_model import draw_sizes, fit_times
+from onnxmi.graph.cost_model import CostModel, Piece
+from onnxmi.pruning import latency_cache
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import study_of
 
 SIZES = {0: np.arange(1, 14), 1: np.arange(1, 18)}
 WORK = {
@@ -60,12 +60,12 @@ def study(mlp, samples):
 
 
 def test_times_are_kept_and_used_again(study, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path / "kept"))
+    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "kept"))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    first = latency_table.latency_model(study, sizes)
+    first = latency_cache.latency_model(study, sizes)
     (path,) = (tmp_path / "kept").iterdir()
-    monkeypatch.setattr(latency_table, "time_draws", lambda *_: pytest.fail("timed again"))
-    again = latency_table.latency_model(study, sizes)
+    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: pytest.fail("timed again"))
+    again = latency_cache.latency_model(study, sizes)
     assert again.cost.total({}) == first.cost.total({})
     assert len(json.loads(path.read_text())) == 1
 
@@ -75,35 +75,35 @@ def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(study, ml
     other = replace(study.analysis.model, proto=mlp((6, 32, 48, 4), prefix="renamed"))
     looked_at = replace(study, analysis=replace(study.analysis, model=other))
     assert looked_at.model.digest == study.model.digest
-    assert latency_table._key(looked_at, draws) != latency_table._key(study, draws)
+    assert latency_cache._key(looked_at, draws) != latency_cache._key(study, draws)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
 def test_a_damaged_table_is_measured_anew(study, tmp_path, monkeypatch, content) -> None:
-    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path))
-    monkeypatch.setattr(latency_table, "time_draws", lambda *_: (2.0, np.full(latency_table.PROBES, 0.5)))
+    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path))
+    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    latency_table.latency_model(study, sizes)
+    latency_cache.latency_model(study, sizes)
     (path,) = tmp_path.iterdir()
     path.write_text(content)
-    assert latency_table.latency_model(study, sizes).cost.total({}) > 0.0
+    assert latency_cache.latency_model(study, sizes).cost.total({}) > 0.0
     assert len(json.loads(path.read_text())) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(study, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(latency_table.FOLDER, str(tmp_path / "file" / "below"))
-    monkeypatch.setattr(latency_table, "time_draws", lambda *_: (2.0, np.full(latency_table.PROBES, 0.5)))
+    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "file" / "below"))
+    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    assert latency_table.latency_model(study, sizes).cost.total({}) > 0.0
+    assert latency_cache.latency_model(study, sizes).cost.total({}) > 0.0
 
 
 def test_two_runs_at_once_leave_a_whole_table(tmp_path) -> None:
     """Each writes the whole file in one step: an entry may be lost to the other run, and measured again, never torn."""
     path = tmp_path / "times.json"
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: latency_table._write(path, f"key{number}", (1.0, [0.5] * 50)), range(40)))
-    kept = latency_table._read(path)
+        list(pool.map(lambda number: latency_cache._write(path, f"key{number}", (1.0, [0.5] * 50)), range(40)))
+    kept = latency_cache._read(path)
     assert kept
     assert all(times == (1.0, [0.5] * 50) for times in kept.values())
     assert [entry.name for entry in tmp_path.iterdir()] == ["times.json"]

@@ -11,15 +11,15 @@ from support.build import Build
 from support.oracle import Case
 
 import onnxmi
-from onnxmi.cost import all_shapes, cost
-from onnxmi.cost_model import CostModel, mac_pieces
+from onnxmi.budget.latency_model import draw_sizes, plain_cut
+from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.errors import UsageError
-from onnxmi.latency_model import draw_sizes, plain_cut
-from onnxmi.lenses import LENSES
-from onnxmi.macs import node_macs
+from onnxmi.graph.cost import all_shapes, cost
+from onnxmi.graph.cost_model import CostModel, mac_pieces
 from onnxmi.model import Node
-from onnxmi.rewrite import rewrite
-from onnxmi.sizes import candidate_sizes
+from onnxmi.operators.layouts import LENSES
+from onnxmi.operators.macs import node_macs
+from onnxmi.transforms.prune_channels import rewrite
 
 MS, IN, TOKENS, WIDTH, HEADS, DIMS, OUT = "com.microsoft", 7, 3, 13, 4, 5, 5
 INNER = HEADS * DIMS

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi.packing import packed
-from onnxmi.padding import Padding
+from onnxmi.data.padding import Padding
+from onnxmi.graph.packing import packed
 from tests.support.build import Build
 
 LENGTHS = np.array([3, 11, 1, 5, 2, 3, 4])

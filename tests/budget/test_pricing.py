@@ -9,15 +9,15 @@ import onnx
 import pytest
 
 import onnxmi
-from onnxmi.capture import silent
-from onnxmi.options import PruneOptions
-from onnxmi.outputs.ruler import Ruler
-from onnxmi.pricing import Curve, price_layers
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
-from onnxmi.select_channels import SelectOptions, rank_channels
-from onnxmi.sizes import candidate_sizes
-from onnxmi.study import measure_study, study_of
+from onnxmi.budget.damage_curves import Curve, price_layers
+from onnxmi.budget.size_grid import candidate_sizes
+from onnxmi.evaluation.ruler import Ruler
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import measure_study, study_of
+from onnxmi.runtime.session import open_session
+from onnxmi.selection.top_down import SelectOptions, rank_channels
+from onnxmi.statistics.capture import silent
+from onnxmi.transforms.prune_channels import rewrite
 
 
 def test_between_the_sizes_damage_falls_geometrically() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi import sizes
-from onnxmi.dims.channel_graph import Layer
+from onnxmi.budget import size_grid
+from onnxmi.budget.size_grid import candidate_sizes, kept_count, parse_alignment
 from onnxmi.errors import UsageError
-from onnxmi.sizes import candidate_sizes, kept_count, parse_alignment
+from onnxmi.graph.channel_graph import Layer
 
 
 def layer(size: int, kind: str = "hidden", parts: int = 1) -> Layer:
@@ -41,7 +41,7 @@ def test_no_alignment(text: str) -> None:
 
 @pytest.mark.parametrize("block", [8, 16])
 def test_convolutions_come_in_blocks_and_below_one_in_fours(found, monkeypatch, block: int) -> None:
-    monkeypatch.setattr(sizes, "block_of_processor", lambda: block)
+    monkeypatch.setattr(size_grid, "block_of_processor", lambda: block)
     made = candidate_sizes(*found, layer(67, "channels"), None).tolist()
     assert made == [*range(4, block, 4), *range(block, 67, block), 67]
 
@@ -78,6 +78,6 @@ def test_nothing_is_a_size_where_the_branch_can_go(bundled) -> None:
 def test_the_block_is_that_of_the_processor(monkeypatch) -> None:
     for found, block in ((["X86_V4"], 16), (["AVX512_SKX"], 16), (["X86_V3"], 8), ([], 8)):
         monkeypatch.setattr(np, "show_config", lambda mode, found=found: {"SIMD Extensions": {"found": found}})
-        assert sizes.block_of_processor() == block
+        assert size_grid.block_of_processor() == block
     monkeypatch.setattr(np, "show_config", lambda mode: None)
-    assert sizes.block_of_processor() == 8
+    assert size_grid.block_of_processor() == 8

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 
-from onnxmi import check as check_module
 from onnxmi.cli import main
-from onnxmi.latency import Latency
+from onnxmi.gate import check as check_module
+from onnxmi.runtime.timing import Latency
 
 LEVEL = np.array([-1.43, 0.24, 0.76, -0.97], np.float32)  # last biases with which every class is answered
 

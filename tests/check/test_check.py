@@ -10,12 +10,12 @@ import pytest
 from onnx import helper, numpy_helper
 from support.build import Build
 
-from onnxmi import check as module
-from onnxmi.check import CheckOptions, check
-from onnxmi.check_interface import interface_changes
 from onnxmi.errors import ModelError, UsageError
-from onnxmi.latency import Latency
+from onnxmi.gate import check as module
+from onnxmi.gate.check import CheckOptions, check
+from onnxmi.gate.interface import interface_changes
 from onnxmi.model import Model, load
+from onnxmi.runtime.timing import Latency
 
 AGAINST = ("new.onnx", "--baseline", "old.onnx")
 SIZE = ("--max-size", "1MB")

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxmi.check import Report
-from onnxmi.gate import Verdict
-from onnxmi.junit import junit_xml
-from onnxmi.report_check import check_markdown, github_annotations
+from onnxmi.gate.check import Report
+from onnxmi.gate.limits import Verdict
+from onnxmi.reporting.gate import check_markdown, github_annotations
+from onnxmi.reporting.junit import junit_xml
 
 MARKS = ("pass", "warn", "FAIL")
 HOSTILE = "a|b`c\x1b[31m<d>_e_\nf%,:.onnx"

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from onnxmi.errors import UsageError
-from onnxmi.gate import BYTES, COUNT, LIMITS, MILLISECONDS, POINTS, RATIO, Measured, judge, read_quantity
-from onnxmi.latency import Interval
+from onnxmi.gate.limits import BYTES, COUNT, LIMITS, MILLISECONDS, POINTS, RATIO, Measured, judge, read_quantity
+from onnxmi.runtime.timing import Interval
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import onnx
 import pytest
 
 from onnxmi.cli import main
-from onnxmi.metrics import METRICS
-from onnxmi.outputs.meters import METERS
+from onnxmi.evaluation.meters import METERS
+from onnxmi.evaluation.metrics import METRICS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CI = DOCS / "ci"

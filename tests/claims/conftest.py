@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxmi.options import PruneOptions
-from onnxmi.study import Study, study_of
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import Study, study_of
 
 TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
 

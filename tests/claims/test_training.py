@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onnxmi.study import Study
+from onnxmi.pruning.session import Study
 
 
 def test_the_schedule_starts_at_nothing_rises_fast_and_ends_early() -> None:
@@ -73,8 +73,8 @@ def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -
     from trials.carry import Wires, carry
     from trials.twin import Twin
 
-    from onnxmi.plan import Choice, Plan
-    from onnxmi.rewrite import rewrite
+    from onnxmi.graph.plan import Choice, Plan
+    from onnxmi.transforms.prune_channels import rewrite
 
     first, second = sorted(study.layers, key=lambda layer: -layer.size)
     kept = {first: [0, 3, 4, 12], second: [1, 2, 7, 9, 10]}
@@ -97,7 +97,7 @@ def test_channels_own_several_positions_behind_a_flatten_and_normalisations_are_
     from torch import nn
     from trials.carry import Wires, carry
 
-    from onnxmi.plan import Choice, Plan
+    from onnxmi.graph.plan import Choice, Plan
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 6, 3)).eval()
@@ -116,7 +116,7 @@ def test_the_residual_width_is_carried_into_tables_of_words_and_layer_normalisat
     from torch import nn
     from trials.carry import Wires, carry
 
-    from onnxmi.plan import Choice, Plan
+    from onnxmi.graph.plan import Choice, Plan
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(13, 7), nn.LayerNorm(7), nn.Linear(7, 3))
@@ -194,8 +194,8 @@ def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(stu
     from trials.stepwise import repaired_zeros
     from trials.zeroing import share_of_zeros, with_values
 
-    from onnxmi.capture import silent
-    from onnxmi.study import measure_study
+    from onnxmi.pruning.session import measure_study
+    from onnxmi.statistics.capture import silent
 
     study = replace(study, measured=measure_study(study, None, True, silent))
     x = study.data.feed(study.deal.fit)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.study import Study
+from onnxmi.pruning.session import Study
 
 
 def test_sparsity_is_the_share_of_the_matrices_that_goes(study: Study) -> None:
@@ -26,7 +26,7 @@ def test_sparsity_is_the_share_of_the_matrices_that_goes(study: Study) -> None:
 def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: float) -> None:
     from trials.sparsity import sparsity_of, uniform_at
 
-    from onnxmi.sizes import uniform
+    from onnxmi.budget.size_grid import uniform
 
     reached = sparsity_of(study, uniform_at(study, wanted))
     every = [sparsity_of(study, uniform(study.layers, keep)) for keep in np.linspace(0, 1, 500)]
@@ -37,11 +37,11 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Stu
     from trials.sparsity import uniform_at
     from trials.structured import Priced, allocated_cut, with_options
 
-    from onnxmi.capture import silent
-    from onnxmi.cost import parameters
+    from onnxmi.graph.cost import parameters
     from onnxmi.model import Graph
-    from onnxmi.search import plain
-    from onnxmi.study import measure_study
+    from onnxmi.pruning.search import plain
+    from onnxmi.pruning.session import measure_study
+    from onnxmi.statistics.capture import silent
 
     measured = replace(study, measured=measure_study(study, None, True, silent))
     measured = with_options(measured, repair=False)
@@ -121,8 +121,8 @@ def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(study: St
     from trials.sparsity import shares_of, uniform_at
     from trials.zeroing import by_matrix, share_of_zeros, wanda, with_values
 
-    from onnxmi.capture import silent
-    from onnxmi.study import measure_study
+    from onnxmi.pruning.session import measure_study
+    from onnxmi.statistics.capture import silent
 
     study = replace(study, measured=measure_study(study, None, True, silent))
     counts = uniform_at(study, 0.6)

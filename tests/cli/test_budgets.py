@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from onnxmi.latency import Latency
-from onnxmi.search import Prices
-from onnxmi.study import Study
+from onnxmi.pruning.search import Prices
+from onnxmi.pruning.session import Study
+from onnxmi.runtime.timing import Latency
 
 THREAD = ("--threads", "1")
 

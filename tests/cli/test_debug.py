@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxmi import pricing
-from onnxmi.dims import infer as inference
+from onnxmi.budget import damage_curves
 from onnxmi.errors import InvariantError
+from onnxmi.graph import infer as inference
 from onnxmi.model.structure import structure_of
 from onnxmi.repair import stepwise
 from onnxmi.stages import Stage, place_of, stage, stages_of
@@ -40,7 +40,7 @@ def test_an_exception_keeps_the_stages_that_it_leaves():
 @pytest.mark.parametrize(
     ("where", "name", "budget", "stage_named"),
     [
-        (pricing, "_damage", "--macs", "price"),
+        (damage_curves, "_damage", "--macs", "price"),
         (stepwise._Walk, "step", "--keep", "repair"),
         (inference._Inference, "_run_rule", "--keep", "axes"),
     ],
@@ -61,7 +61,7 @@ def test_a_contradiction_is_a_bug_too(place, monkeypatch):
     def contradicts(*_args, **_kwargs):
         raise InvariantError("one and one is three")
 
-    monkeypatch.setattr(pricing, "_damage", contradicts)
+    monkeypatch.setattr(damage_curves, "_damage", contradicts)
     assert place.fails(4, *RUN, "--macs", "0.5").startswith("a bug in onnxmi: price, ")
 
 
@@ -71,7 +71,7 @@ def bundle(place, name="bundle.zip"):
 
 
 def test_a_bundle_tells_all_but_weights_and_samples(place, monkeypatch):
-    monkeypatch.setattr(pricing, "_damage", broken)
+    monkeypatch.setattr(damage_curves, "_damage", broken)
     result = place.run(*RUN, "--macs", "0.5", "--debug", "bundle.zip")
     assert result.exit_code == 4
     assert result.stderr.endswith("two words; please send bundle.zip\n")

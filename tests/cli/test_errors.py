@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxmi import pipeline
 from onnxmi.errors import CheckError
+from onnxmi.pruning import api
 
 RUN = ("prune", "model.onnx", "calib.npz")
 PRUNE = (*RUN, "--keep", "0.5")
@@ -140,7 +140,7 @@ def test_a_check_that_fails(place, monkeypatch):
     def refuse(_checks):
         raise CheckError("the result was not written because a check failed: it is wrong")
 
-    monkeypatch.setattr(pipeline, "require", refuse)
+    monkeypatch.setattr(api, "require", refuse)
     assert "it is wrong" in place.fails(1, *PRUNE)
 
 
@@ -285,7 +285,7 @@ def test_plans_that_do_not_fit(place, kind):
 def test_a_wrong_plan_is_refused_before_the_samples_are_run(place, monkeypatch):
     place.succeeds(*PRUNE)
     edit(place, set_kept([0, 99]))
-    monkeypatch.setattr("onnxmi.measuring.capture", lambda *_: pytest.fail("samples were run"))
+    monkeypatch.setattr("onnxmi.pruning.collect.capture", lambda *_: pytest.fail("samples were run"))
     place.fails(3, *RUN, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
 
 
@@ -332,7 +332,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError("division by zero\nover two lines")
 
-    monkeypatch.setattr(pipeline, "study_of", broken)
+    monkeypatch.setattr(api, "study_of", broken)
     message = place.fails(4, *PRUNE)
     assert message == (
         "a bug in onnxmi: ZeroDivisionError: division by zero over two lines; "
@@ -341,7 +341,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
 
 
 def test_the_traceback_of_a_bug_is_there_on_request(place, monkeypatch):
-    monkeypatch.setattr(pipeline, "study_of", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(api, "study_of", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("ONNXMI_TRACEBACK", "1")
     assert isinstance(place.run(*PRUNE).exception, ZeroDivisionError)
 
@@ -350,7 +350,7 @@ def test_out_of_memory(place, monkeypatch):
     def hungry(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "study_of", hungry)
+    monkeypatch.setattr(api, "study_of", hungry)
     assert place.fails(3, *PRUNE) == "not enough memory"
 
 

@@ -174,7 +174,7 @@ def test_an_interrupt_while_working_leaves_nothing(place, monkeypatch):
     def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxmi.measuring.capture", interrupt)
+    monkeypatch.setattr("onnxmi.pruning.collect.capture", interrupt)
     assert place.fails(130, "prune", "model.onnx", "calib.npz", "--keep", "0.5") == "interrupted"
 
 

@@ -12,10 +12,10 @@ from conformance.node_cases import choices, wrap
 from onnx.backend.test.case.test_case import TestCase
 from support.oracle import Case, assert_exact, run, spread
 
-from onnxmi.dims.channel_graph import Layer
-from onnxmi.dims.term import Kept, is_cut
+from onnxmi.axes.terms import Kept, is_cut
 from onnxmi.errors import ModelError
-from onnxmi.model.renormalise import KNOWN as SPELLED
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.verification.masked_normalization import KNOWN as SPELLED
 
 TOLERANCE = 1e-4  # the operators inside may compute in any type; the differences of wrong cuts are of the order of 1
 Plan = dict[int, Kept]

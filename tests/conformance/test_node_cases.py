@@ -13,8 +13,8 @@ from conformance.gaps import NO_LAYER, NOT_RUN
 from conformance.node_cases import EXPANDED, by_operator
 from support.settings import EXAMPLES
 
-from onnxmi.dims.rules import RULES
-from onnxmi.dims.rules.elementwise import RULES as ELEMENTWISE
+from onnxmi.operators.rules import RULES
+from onnxmi.operators.rules.elementwise import RULES as ELEMENTWISE
 
 OPERATORS = sorted(op for domain, op in RULES if not domain)
 EVERY = EXAMPLES > 60

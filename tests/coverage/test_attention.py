@@ -6,7 +6,7 @@ import pytest
 from support.build import Build
 from support.oracle import Case, assert_exact, cut_all
 
-from onnxmi.dims.term import Kept
+from onnxmi.axes.terms import Kept
 
 HEADS, SIZE, WIDTH, TOKENS = 3, 5, 7, 11
 

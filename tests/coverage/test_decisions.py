@@ -5,8 +5,8 @@ from support.build import Build
 from support.oracle import Case, cut_all
 
 from onnxmi.model import Model
-from onnxmi.model.decisions import find_decisions
-from onnxmi.verify import check_equivalence, check_shapes
+from onnxmi.verification.checks import check_equivalence, check_shapes
+from onnxmi.verification.discontinuities import find_decisions
 
 
 def ranked() -> Case:

@@ -10,8 +10,8 @@ import pytest
 from support.build import Build
 from support.oracle import Case, assert_exact, cut_all, random_plan, run
 
-from onnxmi.model.unwritten import find_unwritten
-from onnxmi.verify import check_equivalence, check_result
+from onnxmi.outputs.unwritten import find_unwritten
+from onnxmi.verification.checks import check_equivalence, check_result
 
 MS, HEADS, KV, SIZE, WIDTH, INNER, VOCAB, WINDOW = "com.microsoft", 4, 2, 16, 24, 40, 31, 4
 

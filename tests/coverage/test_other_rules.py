@@ -7,8 +7,8 @@ from onnx import helper
 from support.build import Build, between_convs, between_gemms
 from support.oracle import Case, assert_exact, assert_prunes, cut_all
 
-from onnxmi.dims.rules.einsum import signature
 from onnxmi.model import Model
+from onnxmi.operators.rules.einsum import signature
 
 
 @pytest.mark.parametrize("equation", ["nti,io->nto", "...i,io->...o", "nti,io"])

@@ -3,8 +3,8 @@ import pytest
 from support.build import Build, between_convs, between_gemms, between_matmuls
 from support.oracle import Case, assert_exact, assert_frozen, assert_prunes, cut_all
 
-from onnxmi.dims import infer as inference
-from onnxmi.dims.rules import RULES
+from onnxmi.graph import infer as inference
+from onnxmi.operators.rules import RULES
 
 SMOOTH = ["Abs", "Atan", "Cos", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Neg", "Relu"]
 SMOOTH += [

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxmi.dims.rules import RULES
-from onnxmi.dims.rules.apply_signature import SignatureRule
-from onnxmi.dims.signature import OperandPattern, parse
+from onnxmi.axes.signature import OperandPattern, parse
+from onnxmi.operators.rules import RULES
+from onnxmi.operators.rules.apply_signature import SignatureRule
 
 
 def letters(pattern: OperandPattern, rank: int) -> list[tuple[str, ...]] | None:

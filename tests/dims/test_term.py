@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxmi.dims.term import Dim, Kept, Product, Sum, Term, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.axes.terms import Dim, Kept, Product, Sum, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 
 DIMS = (Dim(1, 3), Dim(2, 5), Dim(3, 7), Dim(4, 2), Dim(5, 1))
 OUTER, INNER, OTHER = DIMS[0], DIMS[1], DIMS[2]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxmi.dims.term import Dim, Kept, Product, Sum, Term, atoms, kept_mask
-from onnxmi.dims.unify import Solver
+from onnxmi.axes.terms import Dim, Kept, Product, Sum, Term, atoms, kept_mask
+from onnxmi.axes.unify import Solver
 
 randoms = st.randoms(use_true_random=False)
 

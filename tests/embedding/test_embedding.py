@@ -10,13 +10,13 @@ from support.build import Build
 
 import onnxmi
 from onnxmi import PruneOptions
-from onnxmi.analysis import analyse, as_calibration
-from onnxmi.embedding import document_counts, principal_axes, with_split_tables, word_tables
 from onnxmi.errors import PlanError, StatisticsError
 from onnxmi.model import Model
-from onnxmi.runtime import open_session
-from onnxmi.search import price
-from onnxmi.study import measure_study, study_of
+from onnxmi.pruning.search import price
+from onnxmi.pruning.session import measure_study, study_of
+from onnxmi.runtime.session import open_session
+from onnxmi.transforms.analysis import analyse, as_calibration
+from onnxmi.transforms.factorize_embedding import document_counts, principal_axes, with_split_tables, word_tables
 
 WORDS, WIDTH, INNER, CLASSES = 101, 11, 13, 3
 OPTIONS = PruneOptions(keep=0.5, cut=("embedding", "ffn"), threads=1, latency=False)

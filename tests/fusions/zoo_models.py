@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.analysis import Analysis, analyse
-from onnxmi.dims.channel_graph import Layer
-from onnxmi.dims.term import Kept
-from onnxmi.rewrite import rewrite
+from onnxmi.axes.terms import Kept
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.transforms.analysis import Analysis, analyse
+from onnxmi.transforms.prune_channels import rewrite
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
-from onnxmi.gradients import RULES, Backward, NoGradientError
 from onnxmi.model import Graph
-from onnxmi.runtime import open_session
+from onnxmi.operators.gradients.vjp import NoGradientError
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics.backward import RULES, Backward
 
 Floats = NDArray[np.float64]
 

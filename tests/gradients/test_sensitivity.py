@@ -11,17 +11,17 @@ import onnx
 import pytest
 
 import onnxmi
-from onnxmi import sensitivity
-from onnxmi.analysis import analyse, as_calibration
-from onnxmi.capture import CaptureOptions
-from onnxmi.gradients import Backward
+from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.information import Sensitivity
-from onnxmi.measurement import load_measurement, save_measurement
 from onnxmi.model import Graph
-from onnxmi.options import PruneOptions
-from onnxmi.outputs.yardstick import Yardstick
-from onnxmi.runtime import open_session
-from onnxmi.sensitivity import measure_sensitivities
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics import output_sensitivity
+from onnxmi.statistics.backward import Backward
+from onnxmi.statistics.capture import CaptureOptions
+from onnxmi.statistics.output_sensitivity import measure_sensitivities
+from onnxmi.statistics.statistics_file import load_measurement, save_measurement
+from onnxmi.transforms.analysis import analyse, as_calibration
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
 
@@ -64,7 +64,7 @@ def test_one_output_of_a_linear_network() -> None:
 
 
 def test_signs_make_the_matrix_of_many_outputs_without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensitivity, "SAMPLES", 10**6)
+    monkeypatch.setattr(output_sensitivity, "SAMPLES", 10**6)
     proto, above = two_layers(3)
     x = RNG.normal(size=(2_003, 7)).astype(np.float32)
     y = open_session(proto).run({"x": x}).popitem()[1].astype(np.float64)
@@ -77,7 +77,7 @@ def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     proto, _ = two_layers(3)
     x = {"x": RNG.normal(size=(23, 7)).astype(np.float32)}
     whole = measured(proto, x)
-    monkeypatch.setattr(sensitivity, "LIVE", 1)
+    monkeypatch.setattr(output_sensitivity, "LIVE", 1)
     for name, found in measured(proto, x).items():
         np.testing.assert_allclose(found.total, whole[name].total, rtol=1e-5)
 
@@ -85,18 +85,18 @@ def test_batches_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_some_samples_are_gone_back_from() -> None:
     proto, _ = two_layers(3)
     count = measured(proto, {"x": RNG.normal(size=(1_000, 7)).astype(np.float32)})["below"].count
-    assert 0.7 * sensitivity.SAMPLES < count < 1.3 * sensitivity.SAMPLES
+    assert 0.7 * output_sensitivity.SAMPLES < count < 1.3 * output_sensitivity.SAMPLES
 
 
 def test_few_samples_are_gone_back_from_in_a_large_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensitivity, "LARGE", 54)  # stored: 7 x 5 and 5, 5 x 3
+    monkeypatch.setattr(output_sensitivity, "LARGE", 54)  # stored: 7 x 5 and 5, 5 x 3
     proto, _ = two_layers(3)
     count = measured(proto, {"x": RNG.normal(size=(1_000, 7)).astype(np.float32)})["below"].count
-    assert 0.4 * sensitivity.SAMPLES_OF_LARGE < count < 1.6 * sensitivity.SAMPLES_OF_LARGE
+    assert 0.4 * output_sensitivity.SAMPLES_OF_LARGE < count < 1.6 * output_sensitivity.SAMPLES_OF_LARGE
 
 
 def test_the_widest_are_left_out_where_all_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
+    monkeypatch.setattr(output_sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
     proto, _ = two_layers(3)
     found = measured(proto, {"x": RNG.normal(size=(11, 7)).astype(np.float32)})
     assert found["below"] is None
@@ -112,7 +112,7 @@ def test_who_is_left_out_does_not_depend_on_who_is_asked_about(monkeypatch: pyte
         np.arange(11), yardstick(proto, arrays), CaptureOptions(threads=1),
     )  # fmt: skip
     assert list(ask(asked=below)) == below
-    monkeypatch.setattr(sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
+    monkeypatch.setattr(output_sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
     assert not ask(asked=below)
 
 
@@ -306,7 +306,7 @@ def test_a_statistics_file_keeps_them(tmp_path: Path) -> None:
 
 
 def test_those_of_shards_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensitivity, "SAMPLES", 10**6)
+    monkeypatch.setattr(output_sensitivity, "SAMPLES", 10**6)
     proto, arrays = unequal(1500)  # parts that chance does not make half as large
     options = PruneOptions(threads=1)
     shards = [onnxmi.collect(proto, {"x": arrays["x"][part]}, options) for part in (slice(0, 600), slice(600, 1500))]

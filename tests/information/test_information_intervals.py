@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from onnxmi.evaluation.meters.meter import ratio
 from onnxmi.information import intervals
-from onnxmi.outputs.meters.meter import ratio
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxmi.outputs.counting import counted_rows, row_shares
+from onnxmi.evaluation.counting import counted_rows, row_shares
 from onnxmi.outputs.view import View
 
 TOKENS = View("y", "y", "y", "sequence", "identity", (2,), 0)

@@ -8,7 +8,7 @@ import pytest
 
 import onnxmi
 from onnxmi.errors import CalibrationError, CheckError
-from onnxmi.options import PruneOptions
+from onnxmi.pruning.options import PruneOptions
 from tests.support.build import Build
 
 HIDDEN = 23
@@ -160,7 +160,7 @@ def test_what_the_samples_cannot_decide_is_said(bundled) -> None:
 
 
 def test_the_result_is_reported_on_other_samples_than_the_search_chose_on(bundled) -> None:
-    from onnxmi.study import study_of
+    from onnxmi.pruning.session import study_of
 
     options = PruneOptions(threads=1)
     model = onnxmi.load(bundled / "digits-mlp.onnx")

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 from support.build import Build
 
-from onnxmi.analysis import analyse
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
-from onnxmi.outputs.samples import Runs
+from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning, View
+from onnxmi.transforms.analysis import analyse
 
 
 def meaning_of(proto: onnx.ModelProto) -> Meaning:

@@ -10,9 +10,9 @@ from scipy import stats
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score, roc_auc_score
 
-from onnxmi.outputs.meters import METERS, Subject, expected_flips, meters_for, subjects, take
-from onnxmi.outputs.meters.layouts import find_layout
-from onnxmi.outputs.meters.sequences import decode, edit_distance
+from onnxmi.evaluation.meters import METERS, Subject, expected_flips, meters_for, subjects, take
+from onnxmi.evaluation.meters.layouts import find_layout
+from onnxmi.evaluation.meters.sequences import decode, edit_distance
 from onnxmi.outputs.view import Answers, Meaning, View
 
 VIEW = View("y", "y", "y", "classes", "softmax", (1,), 0)

@@ -6,11 +6,11 @@ import onnx
 import pytest
 from support.build import Build
 
-from onnxmi.analysis import analyse, find_meaning
 from onnxmi.errors import UsageError
-from onnxmi.options import PruneOptions
 from onnxmi.outputs.override import Override, parse_override
 from onnxmi.outputs.view import Meaning
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.transforms.analysis import analyse, find_meaning
 
 
 def two_heads() -> tuple[onnx.ModelProto, str, str]:

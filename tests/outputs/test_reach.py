@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from support.build import Build
 
-from onnxmi.analysis import analyse, find_meaning
 from onnxmi.outputs.reach import unseen_layers
+from onnxmi.transforms.analysis import analyse, find_meaning
 
 
 def test_layers_behind_a_size_that_depends_on_values_are_unseen() -> None:

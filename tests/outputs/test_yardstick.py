@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from onnxmi.outputs.answers import compare_answers
+from onnxmi.evaluation.answers import compare_answers
+from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.outputs.view import Answers, View
-from onnxmi.outputs.yardstick import Yardstick
 
 NUMBERS = View("y", "y", "y", "values", "identity", (1,), 0)
 CLASSES = replace(NUMBERS, kind="classes", link="softmax")

@@ -7,15 +7,15 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.calibration import Calibration, check_calibration
-from onnxmi.capture import CaptureOptions
-from onnxmi.dims.channel_graph import ChannelGraph
-from onnxmi.dims.term import Keeping, Kept
-from onnxmi.linear import Linear, find_linears
+from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.data.calibration import Calibration, check_calibration
+from onnxmi.evaluation.quality import compare, outputs
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.linear import Linear, find_linears
 from onnxmi.model import Model
-from onnxmi.quality import compare, outputs
 from onnxmi.repair import Repaired, StepOptions, repair_stepwise
-from onnxmi.rewrite import rewrite
+from onnxmi.statistics.capture import CaptureOptions
+from onnxmi.transforms.prune_channels import rewrite
 from tests.support.oracle import Case
 
 

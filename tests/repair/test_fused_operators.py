@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 
 import onnxmi
-from onnxmi.linear import feature_rows, find_linears, output_rows, row_count, weights_of
+from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weights_of
 from onnxmi.repair import StepOptions
-from onnxmi.repair.tail import find_tail
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
+from onnxmi.repair.epilogue import find_tail
+from onnxmi.runtime.session import open_session
+from onnxmi.transforms.prune_channels import rewrite
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case

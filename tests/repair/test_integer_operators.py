@@ -9,12 +9,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.deal import Deal
-from onnxmi.linear import feature_rows, find_linears, row_count, weights_of
+from onnxmi.data.splits import Deal
+from onnxmi.graph.linear import feature_rows, find_linears, row_count, weights_of
 from onnxmi.repair import StepOptions, repair
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.transforms.prune_channels import rewrite
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case

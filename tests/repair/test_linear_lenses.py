@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxmi.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weight_matrix
-from onnxmi.runtime import open_session
+from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weight_matrix
+from onnxmi.runtime.session import open_session
 from tests.support.build import Build
 from tests.support.oracle import Case
 

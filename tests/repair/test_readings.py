@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.analysis import analyse, as_calibration
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.linear import Linear, find_linears
-from onnxmi.options import PruneOptions
-from onnxmi.pipeline import prune
-from onnxmi.sensitivity import measure_sensitivities
+from onnxmi.graph.linear import Linear, find_linears
+from onnxmi.pruning.api import prune
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.statistics.output_sensitivity import measure_sensitivities
+from onnxmi.transforms.analysis import analyse, as_calibration
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.measure import yardstick_of

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxmi.information.affine import PairMoments
+from onnxmi.information.paired_moments import PairMoments
 from tests.support.build import Build
 
 

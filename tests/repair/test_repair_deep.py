@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.calibration import check_calibration
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.dims.term import Kept
+from onnxmi.axes.terms import Kept
+from onnxmi.data.calibration import check_calibration
 from onnxmi.repair import repair_at_once, repair_stepwise
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.transforms.prune_channels import rewrite
 from tests.support.build import Build
 
 WIDTHS = (17, 23, 29, 31, 37)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxmi.repair.rectified import RectifiedRows, refine
+from onnxmi.repair.relu_aware import RectifiedRows, refine
 
 
 def rows(seed: int, upward: bool = True, count: int = 211) -> RectifiedRows:

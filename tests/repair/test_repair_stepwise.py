@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.capture import CaptureOptions
-from onnxmi.deal import Deal
+from onnxmi.data.splits import Deal
 from onnxmi.information import NotFiniteError
 from onnxmi.repair import StepOptions, repair
+from onnxmi.statistics.capture import CaptureOptions
 from tests.support.build import Build
 
 
@@ -78,7 +78,7 @@ def test_few_samples_do_not_make_it_worse_on_them(bench, few: int) -> None:
 
 
 def captured(made, options: CaptureOptions):
-    from onnxmi.capture import capture
+    from onnxmi.statistics.capture import capture
 
     return capture(made.model, made.graph, made.linears, made.data, (made.fit, made.judge), options)
 

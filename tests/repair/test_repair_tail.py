@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.linear import find_linears
-from onnxmi.repair.tail import Tail, find_tail
+from onnxmi.graph.linear import find_linears
+from onnxmi.repair.epilogue import Tail, find_tail
 from tests.support.build import Build
 from tests.support.oracle import Case
 

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from support.random_models import random_model
 
-from onnxmi.advance import Advance
-from onnxmi.dims.term import Kept
+from onnxmi.axes.terms import Kept
 from onnxmi.repair import stepwise
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import open_session
+from onnxmi.runtime.session import open_session
+from onnxmi.runtime.stepper import Advance
+from onnxmi.transforms.prune_channels import rewrite
 from tests.support.build import Build
 
 

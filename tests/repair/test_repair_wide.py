@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.capture import CaptureOptions, capture
 from onnxmi.repair import repair_at_once, repair_stepwise, stepwise
+from onnxmi.statistics.capture import CaptureOptions, capture
 from tests.support.build import Build
 
 

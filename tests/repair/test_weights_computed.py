@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.linear import Linear, find_linears, weights_of
+from onnxmi.graph.linear import Linear, find_linears, weights_of
 from onnxmi.repair import StepOptions, repair_at_once
-from onnxmi.repair.rounding import settle
+from onnxmi.repair.quantized import settle
 from onnxmi.repair.solution import Solution
-from onnxmi.rewrite import Replacement, rewrite
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.transforms.prune_channels import Replacement, rewrite
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case, run

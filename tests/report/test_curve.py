@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from onnxmi.errors import DataError
-from onnxmi.html import render
-from onnxmi.html.curve import read_sweep, read_trials
-from onnxmi.html.plots import trade_off
-from onnxmi.html.reading import read_run
-from onnxmi.html.svg import settings
-from onnxmi.html.wording import NOTHING, decimal, percent, speed
+from onnxmi.reporting.html import render
+from onnxmi.reporting.html.curve import read_sweep, read_trials
+from onnxmi.reporting.html.plots import trade_off
+from onnxmi.reporting.html.reading import read_run
+from onnxmi.reporting.html.svg import settings
+from onnxmi.reporting.html.wording import NOTHING, decimal, percent, speed
 
 
 @pytest.fixture

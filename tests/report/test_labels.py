@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onnxmi.html.labels import ending, two_lines, width
-from onnxmi.html.svg import settings
+from onnxmi.reporting.html.labels import ending, two_lines, width
+from onnxmi.reporting.html.svg import settings
 
 ROOM = 150.0
 LONG = "/features/denseblock12/denselayer31/conv2/Conv"

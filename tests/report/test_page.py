@@ -15,7 +15,7 @@ import matplotlib
 import pytest
 
 from onnxmi.errors import DataError
-from onnxmi.html import render
+from onnxmi.reporting.html import render
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"' onload=x </title></style></svg>{{ 7*7 }}$\\frac{1}$"
 UNSEEN = "a\x00b\x1b[31mc\u202ed\ne\ud800f"
@@ -333,7 +333,8 @@ def test_settings_of_the_user_change_nothing_and_stay(run):
 
 def test_same_bytes_in_another_process(run, tmp_path):
     program = (
-        "import json, sys; from onnxmi.html import render; sys.stdout.buffer.write(render(json.load(sys.stdin), 'r'))"
+        "import json, sys; from onnxmi.reporting.html import render; "
+        "sys.stdout.buffer.write(render(json.load(sys.stdin), 'r'))"
     )
     pages = [
         subprocess.run(
@@ -352,4 +353,4 @@ def test_same_bytes_in_another_process(run, tmp_path):
 
 def test_templates_are_part_of_the_package():
     setup = (Path(__file__).resolve().parents[2] / "setup.py").read_text(encoding="utf-8")
-    assert '"onnxmi.html": ["templates/*"]' in setup
+    assert '"onnxmi.reporting.html": ["templates/*"]' in setup

@@ -16,17 +16,17 @@ from support.oracle import Case, gap, random_plan, run
 from support.random_models import random_model
 
 import onnxmi
-from onnxmi.branches import find_branches, removable
+from onnxmi.axes.terms import Keeping, Kept
 from onnxmi.cli import main
-from onnxmi.dims.term import Keeping, Kept
 from onnxmi.errors import PlanError
-from onnxmi.linear import find_linears
+from onnxmi.graph.linear import find_linears
+from onnxmi.graph.plan import Choice, Plan, load_plan
 from onnxmi.model import Model
-from onnxmi.plan import Choice, Plan, load_plan
-from onnxmi.rewrite import Replacement, rewrite
-from onnxmi.runtime import open_session
-from onnxmi.study import Study
-from onnxmi.verify import check_shapes
+from onnxmi.pruning.session import Study
+from onnxmi.runtime.session import open_session
+from onnxmi.transforms.empty_branches import find_branches, removable
+from onnxmi.transforms.prune_channels import Replacement, rewrite
+from onnxmi.verification.checks import check_shapes
 
 NOTHING = Kept(np.zeros(0, dtype=np.int64))
 

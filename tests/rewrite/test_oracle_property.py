@@ -16,7 +16,7 @@ from support.oracle import TOLERANCE, Case, assert_exact, gap, random_plan, run
 from support.random_models import random_model
 from support.settings import EXAMPLES
 
-from onnxmi.dims.term import Kept
+from onnxmi.axes.terms import Kept
 
 randoms = st.randoms(use_true_random=False)
 

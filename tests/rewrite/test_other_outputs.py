@@ -9,10 +9,10 @@ from support.build import Build
 from support.oracle import Case, cut_all
 
 import onnxmi
-from onnxmi.agreement import Comparison
-from onnxmi.outputs.flow import Flow
-from onnxmi.plan import Choice, Plan
-from onnxmi.verify import check_equivalence, check_result, check_shapes
+from onnxmi.graph.dataflow import Flow
+from onnxmi.graph.plan import Choice, Plan
+from onnxmi.verification.agreement import Comparison
+from onnxmi.verification.checks import check_equivalence, check_result, check_shapes
 
 
 def hidden(b):

@@ -5,9 +5,9 @@ from onnx import helper, numpy_helper
 from support.build import Build, between_gemms, between_matmuls
 from support.oracle import Case, assert_exact, cut_all, gap, run
 
-from onnxmi.dims.term import Kept
+from onnxmi.axes.terms import Kept
 from onnxmi.model import Model
-from onnxmi.rewrite import rewrite
+from onnxmi.transforms.prune_channels import rewrite
 
 
 def initializers(proto: onnx.ModelProto) -> dict[str, np.ndarray]:

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from onnxmi.dims.term import Dim, Kept, Product, Sum
-from onnxmi.rewrite import slice_array
-from onnxmi.verify import axes_mask
+from onnxmi.axes.terms import Dim, Kept, Product, Sum
+from onnxmi.transforms.prune_channels import slice_array
+from onnxmi.verification.checks import axes_mask
 
 GROUP, INNER, OUT, KERNEL, OTHER = Dim(1, 3), Dim(2, 5), Dim(3, 7), Dim(4, 2), Dim(5, 11)
 

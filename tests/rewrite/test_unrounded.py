@@ -10,11 +10,11 @@ import pytest
 from support.build import Build
 from support.oracle import Case, cut_all, run
 
-from onnxmi.agreement import STEPS
 from onnxmi.model import Graph
-from onnxmi.model.unrounded import _ROUNDING, Seen, rounds, without_rounding
-from onnxmi.probe import run_seen
-from onnxmi.verify import check_equivalence
+from onnxmi.runtime.probe import run_seen
+from onnxmi.verification.agreement import STEPS
+from onnxmi.verification.checks import check_equivalence
+from onnxmi.verification.unrounded import _ROUNDING, Seen, rounds, without_rounding
 
 MS, IN, HIDDEN, OUT, SIDE = "com.microsoft", 7, 11, 5, 3
 

@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 
 import onnxmi
-from onnxmi import PruneOptions, capture
-from onnxmi.model import lean
+from onnxmi import PruneOptions
+from onnxmi.model import mapped
+from onnxmi.statistics import capture
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS, TOKENS = 2, 7
@@ -44,8 +45,8 @@ def ids():
 
 @pytest.fixture
 def low(monkeypatch):
-    monkeypatch.setattr(lean, "LEAN", 10_000)
-    monkeypatch.setattr(lean, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "LEAN", 10_000)
+    monkeypatch.setattr(mapped, "BULK", 1_000)
     monkeypatch.setattr(capture, "LEAN_MEMORY", 2_000_000)
 
 
@@ -80,8 +81,8 @@ def test_all_of_it_is_understood(path):
 def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monkeypatch, score):
     options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=False, score=score)
     thin = onnxmi.prune(path, ids, options)
-    assert lean.is_lean(thin.analysis.model.proto)
-    monkeypatch.setattr(lean, "LEAN", 10**9)
+    assert mapped.is_lean(thin.analysis.model.proto)
+    monkeypatch.setattr(mapped, "LEAN", 10**9)
     fat = onnxmi.prune(path, ids, options)
     assert thin.plan.choices
     assert thin.proto.SerializeToString(deterministic=True) == fat.proto.SerializeToString(deterministic=True)
@@ -89,6 +90,6 @@ def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monke
 
 def test_a_lean_decoder_is_repaired(path, ids, low):
     result = onnxmi.prune(path, ids, PruneOptions(keep=0.5, force=True, threads=1, latency=False))
-    assert lean.is_lean(result.analysis.model.proto)
-    assert not lean.is_lean(result.proto)
+    assert mapped.is_lean(result.analysis.model.proto)
+    assert not mapped.is_lean(result.proto)
     assert any(note.used for note in result.repairs)

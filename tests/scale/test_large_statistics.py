@@ -10,8 +10,8 @@ import pytest
 
 from onnxmi.errors import DataError, StatisticsError
 from onnxmi.information import Moments
-from onnxmi.measurement import Measurement, load_measurement, merge_files, save_measurement
-from onnxmi.statistics import Statistics
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.statistics.statistics_file import Measurement, load_measurement, merge_files, save_measurement
 
 FEATURES, SOURCES = 809, 7
 BYTES = 8 * FEATURES**2  # of one source: more than stays in memory when the file is read

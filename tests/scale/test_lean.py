@@ -18,11 +18,11 @@ from cli.conftest import Workplace
 import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.errors import DataError, ModelError
-from onnxmi.model import Model, external, lean, load
-from onnxmi.model.edit import Editor
+from onnxmi.model import Model, external_data, load, mapped
+from onnxmi.model.editor import Editor
 from onnxmi.model.graph import Graph
 from onnxmi.model.load import complaint
-from onnxmi.runtime import open_session
+from onnxmi.runtime.session import open_session
 
 SIZES = (6, 64, 50, 4)  # w0 has 1,536 bytes, w1 12,800, w2 800
 QUICK = PruneOptions(keep=0.5, force=True, threads=1, latency=False)
@@ -33,8 +33,8 @@ def low(monkeypatch, tmp_path):
     """Limits so low that small models are large; temporary files in a folder of their own."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(lean, "LEAN", 10_000)
-    monkeypatch.setattr(lean, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "LEAN", 10_000)
+    monkeypatch.setattr(mapped, "BULK", 1_000)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     return scratch
 
@@ -42,15 +42,15 @@ def low(monkeypatch, tmp_path):
 @pytest.fixture
 def source(tmp_path, mlp, samples):
     """A folder with a model whose weights lie in `weights.bin`, aligned, and with samples."""
-    bare, placed = external.split(mlp(SIZES), "weights.bin")
+    bare, placed = external_data.split(mlp(SIZES), "weights.bin")
     (tmp_path / "model.onnx").write_bytes(bare.SerializeToString())
-    (tmp_path / "weights.bin").write_bytes(b"".join(map(bytes, external.blocks(placed))))
+    (tmp_path / "weights.bin").write_bytes(b"".join(map(bytes, external_data.blocks(placed))))
     np.savez(tmp_path / "calib.npz", x=samples(), labels=np.arange(40) % 4)
     return tmp_path
 
 
 def away(proto):
-    return [tensor.name for tensor in proto.graph.initializer if lean.is_away(tensor)]
+    return [tensor.name for tensor in proto.graph.initializer if mapped.is_away(tensor)]
 
 
 def places(proto):
@@ -69,7 +69,7 @@ def test_external_data_stays_where_it_is(low, source, mlp):
     model = load(source / "model.onnx")
     assert away(model.proto) == ["w0", "w1"]
     assert places(model.proto) == {str((source / "weights.bin").resolve())[1:]}
-    assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
     assert list(low.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_one_file_is_unpacked_into_a_temporary_one(low, tmp_path, mlp):
     model = load(tmp_path / "m.onnx")
     assert away(model.proto) == ["w0", "w1"]
     assert places(model.proto) == {str(next(low.glob("*/tensors")).resolve())[1:]}
-    assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
 
 
 def test_a_model_in_memory_is_not_changed(low, mlp):
@@ -90,7 +90,7 @@ def test_a_model_in_memory_is_not_changed(low, mlp):
     model = Model.of(proto)
     assert away(model.proto) == ["w0", "w1"]
     assert away(proto) == []
-    assert data(lean.whole(model.proto)) == data(proto)
+    assert data(mapped.whole(model.proto)) == data(proto)
     assert data(proto) == data(mlp(SIZES))
 
 
@@ -116,18 +116,18 @@ def test_values_and_types_are_those_of_the_whole(low, source, mlp):
 def test_types_of_whole_bytes_are_mapped(low, dtype):
     dtype = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16) if dtype == "bfloat16" else np.dtype(dtype)
     value = np.arange(-700, 701).reshape(3, 467).astype(dtype)
-    tensor = (scratch := lean.Scratch()).tensor("t", value)
-    assert lean.is_away(tensor)
-    assert lean.values(tensor).dtype == dtype
-    assert lean.values(tensor).tobytes() == value.tobytes()
+    tensor = (scratch := mapped.Scratch()).tensor("t", value)
+    assert mapped.is_away(tensor)
+    assert mapped.values(tensor).dtype == dtype
+    assert mapped.values(tensor).tobytes() == value.tobytes()
     del scratch
 
 
 def test_half_bytes_stay_in_the_message(low):
     value = np.ones(4_001).astype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4))
-    tensor = lean.Scratch().tensor("t", value)
-    assert not lean.is_away(tensor)
-    assert np.array_equal(lean.values(tensor), value)
+    tensor = mapped.Scratch().tensor("t", value)
+    assert not mapped.is_away(tensor)
+    assert np.array_equal(mapped.values(tensor), value)
 
 
 @pytest.mark.parametrize("change", ["shift", "shorten"])
@@ -140,7 +140,7 @@ def test_what_cannot_be_mapped_is_loaded_as_ever(low, source, mlp, change):
         (source / "weights.bin").write_bytes(stored[:4096] + b"\0\0\0" + stored[4096:])
         onnx.save(proto, source / "model.onnx")
         model = load(source / "model.onnx")
-        assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+        assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
         assert len(places(model.proto)) == 2  # this one was loaded, and put into a temporary file
         return
     with (source / "weights.bin").open("r+b") as stream:
@@ -156,7 +156,7 @@ def test_a_folder_whose_name_is_no_text(low, source, mlp):
         (source / name).rename(folder / name)
     model = load(folder / "model.onnx")
     assert away(model.proto) == ["w0", "w1"]
-    assert data(lean.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
 
 
 def test_the_package_does_not_need_a_working_directory(tmp_path):
@@ -186,7 +186,7 @@ def test_a_lean_model_runs_without_a_copy_of_its_data(low, source, mlp, samples,
 
 def test_the_checker_is_given_a_hole_instead_of_data(low, source, monkeypatch):
     model = load(source / "model.onnx")
-    monkeypatch.setattr(external, "blocks", None)
+    monkeypatch.setattr(external_data, "blocks", None)
     assert complaint(model.proto) is None
     broken = onnx.ModelProto()
     broken.CopyFrom(model.proto)
@@ -205,9 +205,9 @@ def test_a_lean_model_is_written_whole(low, source, tmp_path, mlp, as_external):
 
 def test_the_bytes_are_those_that_writing_takes(low, source, tmp_path):
     model = load(source / "model.onnx")
-    size = external.byte_size(model.proto)
+    size = external_data.byte_size(model.proto)
     written = onnxmi.save(model.proto, tmp_path / "out.onnx", external=True)
-    assert abs(written - size) < 200 + external.ALIGNMENT  # the gaps between tensors are not counted
+    assert abs(written - size) < 200 + external_data.ALIGNMENT  # the gaps between tensors are not counted
 
 
 # -- editing ---------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_a_full_disk_is_told(low, source, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lean, "write", no_space)
+    monkeypatch.setattr(mapped, "write", no_space)
     with pytest.raises(DataError, match=r"^/.*temporary file cannot be written: No space"):
         Editor(model.proto, model.scratch).set_constant("w1", np.ones((64, 49), np.float32))
 
@@ -245,7 +245,7 @@ def test_a_lean_model_is_pruned_to_the_same_bytes(low, source, monkeypatch, repa
     options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=repair)
     thin = onnxmi.prune(source / "model.onnx", source / "calib.npz", options)
     assert away(thin.analysis.model.proto) == ["w0", "w1"]
-    monkeypatch.setattr(lean, "LEAN", 10**9)
+    monkeypatch.setattr(mapped, "LEAN", 10**9)
     fat = onnxmi.prune(source / "model.onnx", source / "calib.npz", options)
     assert data(thin.proto) == data(fat.proto)
     for one, other in ((thin.before, fat.before), (thin.after, fat.after)):

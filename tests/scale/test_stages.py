@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi import PruneOptions, capture
-from onnxmi.model import Model, lean
-from onnxmi.runtime import Session
+from onnxmi import PruneOptions
+from onnxmi.model import Model, mapped
+from onnxmi.runtime.session import Session
+from onnxmi.statistics import capture
 
 SIZES = (6, 64, 50, 4)
 QUICK = PruneOptions(keep=0.5, threads=1, latency=False, batch_size=8)
@@ -29,8 +30,8 @@ def runs(monkeypatch):
 
 @pytest.fixture
 def low(monkeypatch):
-    monkeypatch.setattr(lean, "LEAN", 10_000)
-    monkeypatch.setattr(lean, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "LEAN", 10_000)
+    monkeypatch.setattr(mapped, "BULK", 1_000)
     monkeypatch.setattr(capture, "LEAN_MEMORY", 1_000_000)  # the three layers need 1.6 million
 
 
@@ -62,7 +63,7 @@ def test_each_layer_is_run_once(low, mlp, samples, runs):
     assert len(made) == 5 + 5  # two layers on batches of 8: 32 samples to fit to, 3 to judge by
     assert all(fed == {"x"} and outputs == ("h0.relu",) for fed, outputs in made[:5])
     assert all(fed == {"h0.relu"} and outputs == ("h1.relu",) for fed, outputs in made[5:])
-    assert lean.is_lean(source.proto)
+    assert mapped.is_lean(source.proto)
     assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
 
 
@@ -75,7 +76,7 @@ def test_sums_of_finished_layers_wait_in_files(low, mlp, samples):
 def test_otherwise_the_whole_model_is_run(low, mlp, samples, runs, memory, monkeypatch):
     got = collected(mlp(SIZES), samples, memory=memory)
     assert all(fed == {"x"} for fed, _ in runs)
-    monkeypatch.setattr(lean, "LEAN", 10**9)
+    monkeypatch.setattr(mapped, "LEAN", 10**9)
     assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi import PruneOptions, study
-from onnxmi.consumers import Consumers
+from onnxmi import PruneOptions
+from onnxmi.pruning import session
+from onnxmi.selection.targets import Consumers
 
 LAZY = PruneOptions(keep=0.5, force=True, score="magnitude", repair=False, threads=1, latency=False)
 
@@ -20,13 +21,13 @@ def arrays(samples):
 @pytest.fixture
 def measured(monkeypatch):
     """How often statistics were measured."""
-    calls, real = [], study.measure_statistics
+    calls, real = [], session.measure_statistics
 
     def counted(*args):
         calls.append(args)
         return real(*args)
 
-    monkeypatch.setattr(study, "measure_statistics", counted)
+    monkeypatch.setattr(session, "measure_statistics", counted)
     return calls
 
 

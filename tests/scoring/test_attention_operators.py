@@ -7,8 +7,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from onnxmi.attention import ScoreProduct, find_score_products
-from onnxmi.select_channels import unscored
+from onnxmi.selection.top_down import unscored
+from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
 from tests.statistics.conftest import Scene, scene_of
 from tests.support.build import Build
 

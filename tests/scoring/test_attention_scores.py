@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxmi.attention import ScoreProduct, find_score_products
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.consumers import Consumers
-from onnxmi.padding_mask import mask_inputs
-from onnxmi.rows import Batch
-from onnxmi.runtime import open_session
-from onnxmi.select_channels import SelectOptions, select_channels, unscored
-from onnxmi.sizes import uniform
+from onnxmi.budget.size_grid import uniform
+from onnxmi.graph.padding_mask import mask_inputs
+from onnxmi.runtime.session import open_session
+from onnxmi.selection.targets import Consumers
+from onnxmi.selection.top_down import SelectOptions, select_channels, unscored
+from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.statistics.row_sampling import Batch
 from tests.statistics.conftest import DIMS, HEADS, Scene, scene_of, token_arrays, token_model
 
 COUNT = 24

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxmi.consumers import Consumers
-from onnxmi.dims.term import Kept
-from onnxmi.select_channels import SelectOptions, select_channels
-from onnxmi.sizes import uniform
+from onnxmi.axes.terms import Kept
+from onnxmi.budget.size_grid import uniform
+from onnxmi.selection.targets import Consumers
+from onnxmi.selection.top_down import SelectOptions, select_channels
 from tests.statistics.conftest import Scene, image_arrays, image_model, scene_of
 
 COUNT = 24

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxmi.linear import Linear, feature_rows, find_linears, row_count, weights_of
-from onnxmi.runtime import open_session
-from onnxmi.select_channels import SelectOptions, select_channels, unscored
+from onnxmi.graph.linear import Linear, feature_rows, find_linears, row_count, weights_of
+from onnxmi.runtime.session import open_session
+from onnxmi.selection.top_down import SelectOptions, select_channels, unscored
 from tests.statistics.conftest import scene_of
 from tests.support.build import Build
 from tests.support.oracle import Case

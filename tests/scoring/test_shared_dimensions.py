@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.consumers import Consumers
-from onnxmi.dims.term import Kept
-from onnxmi.select_channels import SelectOptions, select_channels
-from onnxmi.sizes import uniform
+from onnxmi.axes.terms import Kept
+from onnxmi.budget.size_grid import uniform
+from onnxmi.selection.targets import Consumers
+from onnxmi.selection.top_down import SelectOptions, select_channels
 from tests.statistics.conftest import Scene, scene_of
 from tests.support.build import Build
 from tests.support.oracle import Case, assert_exact

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from onnxmi.analysis import Analysis, analyse
-from onnxmi.calibration import Calibration, check_calibration
-from onnxmi.capture import CaptureOptions, capture
-from onnxmi.statistics import Statistics
+from onnxmi.data.calibration import Calibration, check_calibration
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.analysis import Analysis, analyse
 from tests.support.build import Build
 
 HEADS, DIMS, WIDTH = 3, 5, 11

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxmi import capture as capturing
-from onnxmi.capture import plan_passes
 from onnxmi.errors import UsageError
+from onnxmi.graph.linear import feature_rows, row_count
+from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import Moments
-from onnxmi.linear import feature_rows, row_count
-from onnxmi.padding_mask import padding_masks
-from onnxmi.rows import Drawer
-from onnxmi.runtime import open_session
-from onnxmi.sources import find_sources, top_sources
-from onnxmi.statistics import Statistics
+from onnxmi.runtime.session import open_session
+from onnxmi.statistics import capture as capturing
+from onnxmi.statistics.capture import plan_passes
+from onnxmi.statistics.row_sampling import Drawer
+from onnxmi.statistics.shared_inputs import find_sources, top_sources
+from onnxmi.statistics.statistics import Statistics
 from tests.statistics.conftest import Scene, token_arrays
 
 ALL = range(24)

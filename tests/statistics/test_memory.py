@@ -19,8 +19,8 @@ CODE = """
 import resource, sys
 import numpy as np
 import onnxmi
-from onnxmi.calibration import Calibration
-from onnxmi.capture import CaptureOptions, capture
+from onnxmi.data.calibration import Calibration
+from onnxmi.statistics.capture import CaptureOptions, capture
 
 class Repeated(Calibration):
     def feed(self, samples):

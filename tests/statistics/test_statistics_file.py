@@ -13,9 +13,9 @@ from click.testing import CliRunner
 import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.cli import main
-from onnxmi.deal import deal_samples
+from onnxmi.data.splits import deal_samples
 from onnxmi.errors import StatisticsError, UsageError
-from onnxmi.measurement import Measurement, load_measurement, merge_files, save_measurement
+from onnxmi.statistics.statistics_file import Measurement, load_measurement, merge_files, save_measurement
 from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
 from tests.statistics.test_capture import assert_alike
 

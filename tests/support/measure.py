@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.analysis import Analysis, find_meaning
-from onnxmi.calibration import Calibration
-from onnxmi.outputs.calibrate import make_yardstick
-from onnxmi.outputs.yardstick import Yardstick
+from onnxmi.data.calibration import Calibration
+from onnxmi.evaluation.calibrate import make_yardstick
+from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.transforms.analysis import Analysis, find_meaning
 
 
 def yardstick_of(analysis: Analysis, data: Calibration, masks: tuple[str, ...] = ()) -> Yardstick:

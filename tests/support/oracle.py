@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 import onnx
 
-from onnxmi.dims.channel_graph import ChannelGraph, Layer
-from onnxmi.dims.infer import infer
-from onnxmi.dims.term import Keeping, Kept, kept_size
+from onnxmi.axes.terms import Keeping, Kept, kept_size
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.infer import infer
 from onnxmi.model import Model
-from onnxmi.probe import Probe, probe, run_shapes
-from onnxmi.rewrite import rewrite
-from onnxmi.runtime import Feeds, open_session
-from onnxmi.unread import find_unread, pays, without_unread
-from onnxmi.verify import masked_original
+from onnxmi.runtime.probe import Probe, probe, run_shapes
+from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.transforms.hoist_gather import find_unread, pays, without_unread
+from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.verification.checks import masked_original
 
 TOLERANCE = 1e-5
 

@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 
 import onnxmi
-from onnxmi.check import CheckOptions, check
 from onnxmi.errors import InvariantError, NothingToPruneError, OnnxmiError
+from onnxmi.gate.check import CheckOptions, check
 from support import judge
 from support.random_models import random_network
 from support.random_models.network import Network

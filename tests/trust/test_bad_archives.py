@@ -12,7 +12,7 @@ import onnx
 import pytest
 from cli.conftest import Workplace
 
-from onnxmi import archive
+from onnxmi.data import npz
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_zip_bomb_is_not_unpacked(place, monkeypatch):
 
 def test_a_directory_that_lies_about_sizes(place, monkeypatch):
     """What an entry says to unpack to is the most that is read of it."""
-    monkeypatch.setattr(archive, "LARGE", 10_000)
+    monkeypatch.setattr(npz, "LARGE", 10_000)
     zipped(place.folder, zipfile.ZIP_DEFLATED, x=npy(shape=(100_000, 6), content=bytes(2_400_000)))
     data = bytearray((place.folder / "bad.npz").read_bytes())
     at = data.rindex(b"PK\1\2")

@@ -11,7 +11,7 @@ from onnx.external_data_helper import set_external_data
 
 from onnxmi import load
 from onnxmi.errors import ModelError
-from onnxmi.model.place import Place
+from onnxmi.model.external_place import Place
 
 
 @pytest.fixture

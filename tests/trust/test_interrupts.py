@@ -23,11 +23,12 @@ runpy.run_module("onnxmi", run_name="__main__")
 # Stays in one call, which Python cannot interrupt, for minutes.
 _BUSY = """
 import hashlib, sys
-from onnxmi import __main__, pipeline
+from onnxmi import __main__
+from onnxmi.pruning import api
 def busy(*_, **__):
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
-pipeline.analyse = busy
+api.analyse = busy
 sys.argv = ["onnxmi", "inspect", "model.onnx"]
 __main__.run()
 """
@@ -35,7 +36,8 @@ __main__.run()
 # Takes long to clean up.
 _SLOW = """
 import sys, time
-from onnxmi import __main__, pipeline
+from onnxmi import __main__
+from onnxmi.pruning import api
 from onnxmi.cli import signals
 signals.GRACE = 1000
 def slow(*_, **__):
@@ -45,7 +47,7 @@ def slow(*_, **__):
     finally:
         print("cleaning", flush=True)
         time.sleep(60)
-pipeline.analyse = slow
+api.analyse = slow
 sys.argv = ["onnxmi", "inspect", "model.onnx"]
 __main__.run()
 """
@@ -108,7 +110,8 @@ def test_who_asks_twice_does_not_wait(run):
 # Interrupted when the command is done, and click cleans up.
 _LATE = """
 import os, signal, sys, time
-from onnxmi import __main__, pipeline
+from onnxmi import __main__
+from onnxmi.pruning import api
 from onnxmi.cli import main
 real = main.invoke
 def invoke(ctx):

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from support.build import Build
 
 import onnxmi
-from onnxmi import PruneOptions, unread
-from onnxmi.analysis import analyse
+from onnxmi import PruneOptions
 from onnxmi.cli import main
 from onnxmi.model import Model
-from onnxmi.probe import probe
-from onnxmi.runtime import open_session
-from onnxmi.unread import find_unread, without_unread
+from onnxmi.runtime.probe import probe
+from onnxmi.runtime.session import open_session
+from onnxmi.transforms import hoist_gather
+from onnxmi.transforms.analysis import analyse
+from onnxmi.transforms.hoist_gather import find_unread, without_unread
 
 WIDTH, INNER, CLASSES = 7, 11, 3
 
@@ -223,7 +224,7 @@ def test_an_axis_of_what_was_reduced_is_not_that_of_the_operand():
 
 
 def test_a_rewrite_that_changes_an_output_is_not_taken(monkeypatch):
-    right = unread._narrowed
+    right = hoist_gather._narrowed
     model = Model.of(classifier())
     seen = probe(model)
 
@@ -232,7 +233,7 @@ def test_a_rewrite_that_changes_an_output_is_not_taken(monkeypatch):
         return right(model, replace(found, inside=last))
 
     seen = replace(seen, feeds={"x": np.random.default_rng(0).normal(size=(2, 5, WIDTH)).astype(np.float32)})
-    monkeypatch.setattr(unread, "_narrowed", wrong)
+    monkeypatch.setattr(hoist_gather, "_narrowed", wrong)
     assert without_unread(model, seen)[0] is model
 
 

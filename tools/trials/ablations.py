@@ -14,10 +14,10 @@ from typing import Any
 
 import onnx
 
-from onnxmi import scoring, select_channels
-from onnxmi.plan import Choice, Plan
-from onnxmi.search import meet, price
-from onnxmi.study import Study, carry_out, choose, select_options
+from onnxmi.graph.plan import Choice, Plan
+from onnxmi.pruning.search import meet, price
+from onnxmi.pruning.session import Study, carry_out, choose, select_options
+from onnxmi.selection import scores, top_down
 from trials.cases import Case
 from trials.records import Records, Row
 from trials.sparsity import sparsity_of, uniform_at
@@ -80,9 +80,9 @@ class Ablations:
 
     def ordered(self, seed: int, upwards: bool, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
         """Choose the layers in another order: those above a layer are then still whole when it is chosen."""
-        down = select_channels.top_down
+        down = top_down.top_down
         order = (lambda layers: down(layers)[::-1]) if upwards else down
-        with swapped(select_channels, "top_down", order):
+        with swapped(top_down, "top_down", order):
             return self.plain(seed, repair=repair)
 
     def unordered(self, seed: int, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
@@ -90,7 +90,7 @@ class Ablations:
         study = self.study(seed, repair=repair)
         found, counts = study.analysis, uniform_at(study, self._sparsity)
         settings = select_options(study.options)
-        rankings = select_channels.rank_channels(
+        rankings = top_down.rank_channels(
             found.model, found.graph, found.linears, study.measured.fit, study.layers, settings
         )
         kept = {i: ranking.kept(counts[i]).indices for i, ranking in rankings.items()}
@@ -103,7 +103,7 @@ class Ablations:
         return carry_out(study, plan).proto, study, plan
 
     def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
-        with swapped(scoring, "FELT_NOISE", noise):
+        with swapped(scores, "FELT_NOISE", noise):
             return self.plain(seed, repair=repair)
 
     def stepless(self, seed: int) -> tuple[onnx.ModelProto, Study, Plan]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from onnxmi.plan import Plan
+from onnxmi.graph.plan import Plan
 
 
 @dataclass(frozen=True)

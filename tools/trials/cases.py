@@ -13,15 +13,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.calibration import Calibration, load_calibration
-from onnxmi.latency import RELOAD, Latency, measure
-from onnxmi.measuring import measure_statistics
+from onnxmi.data.calibration import Calibration, load_calibration
+from onnxmi.evaluation.quality import compare
+from onnxmi.graph.packing import packed
 from onnxmi.model import Model, load
-from onnxmi.options import PruneOptions
-from onnxmi.packing import packed
-from onnxmi.quality import compare
-from onnxmi.runtime import Feeds, open_session
-from onnxmi.study import Study, study_of
+from onnxmi.pruning.collect import measure_statistics
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import Study, study_of
+from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.timing import RELOAD, Latency, measure
 from trials.datasets import Samples, stacked, training_set
 
 # What of each model is cut; the kinds that a prune without --cut takes, where nothing is said.

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from onnxmi.cost import cost
-from onnxmi.pipeline import prune
-from onnxmi.runtime import open_session
+from onnxmi.graph.cost import cost
+from onnxmi.pruning.api import prune
+from onnxmi.runtime.session import open_session
 from trials.cases import CUTS, Case, sizes
 from trials.records import Records, Row
 from trials.rival_worker import nearest_ratio, parameters

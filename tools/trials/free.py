@@ -9,8 +9,8 @@ import click
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.scoring import UNMEASURED
-from onnxmi.study import Study
+from onnxmi.pruning.session import Study
+from onnxmi.selection.scores import UNMEASURED
 from trials.cases import Case, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.linear import weight_array, weight_matrix
-from onnxmi.study import Study
+from onnxmi.graph.linear import weight_array, weight_matrix
+from onnxmi.pruning.session import Study
 from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]

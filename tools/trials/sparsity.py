@@ -13,11 +13,11 @@ from math import prod
 
 import numpy as np
 
-from onnxmi.dims.term import Keeping, Kept, atoms
-from onnxmi.linear import Linear
-from onnxmi.rewrite import sliced_shape
-from onnxmi.sizes import uniform
-from onnxmi.study import Study
+from onnxmi.axes.terms import Keeping, Kept, atoms
+from onnxmi.budget.size_grid import uniform
+from onnxmi.graph.linear import Linear
+from onnxmi.pruning.session import Study
+from onnxmi.transforms.prune_channels import sliced_shape
 
 STEPS = 40  # of a bisection: more than any layer can tell apart
 

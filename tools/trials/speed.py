@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 
-from onnxmi.latency import Latency
-from onnxmi.search import plain
-from onnxmi.study import Study
+from onnxmi.pruning.search import plain
+from onnxmi.pruning.session import Study
+from onnxmi.runtime.timing import Latency
 from trials.cases import Case
 from trials.kinds import CONTROL, KINDS
 from trials.records import Records, Row

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from onnxmi.linear import Linear
-from onnxmi.study import Study
+from onnxmi.graph.linear import Linear
+from onnxmi.pruning.session import Study
 from trials.cases import BATCH
 from trials.refit import DAMPING, refitted
 from trials.sparsity import prunable, shares_at

@@ -7,11 +7,11 @@ from typing import Any
 
 import onnx
 
-from onnxmi.cost import parameters
+from onnxmi.graph.cost import parameters
+from onnxmi.graph.plan import Plan
 from onnxmi.model import Graph
-from onnxmi.plan import Plan
-from onnxmi.search import Prices, meet, plain, price
-from onnxmi.study import Study, carry_out, choose
+from onnxmi.pruning.search import Prices, meet, plain, price
+from onnxmi.pruning.session import Study, carry_out, choose
 from trials.sparsity import sparsity_of, uniform_at
 
 Cut = tuple[onnx.ModelProto, float]

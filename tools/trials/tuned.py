@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from onnxmi.study import Study
+from onnxmi.pruning.session import Study
 from trials.cases import Case, sizes
 from trials.datasets import Samples
 from trials.masks import Kept, Masker

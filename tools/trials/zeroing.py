@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxmi.linear import weight_array, weight_matrix
-from onnxmi.study import Study
+from onnxmi.graph.linear import weight_array, weight_matrix
+from onnxmi.pruning.session import Study
 from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]

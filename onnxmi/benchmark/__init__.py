@@ -1,0 +1,1 @@
+"""Models side by side: time, memory, size and work."""

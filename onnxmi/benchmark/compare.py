@@ -1,0 +1,226 @@
+"""Benchmarks: models side by side, in time, memory, size and work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
+from onnxmi.data.calibration import Calibration, load_calibration
+from onnxmi.errors import UsageError
+from onnxmi.graph.cost import cost, parameters
+from onnxmi.model import Model, load
+from onnxmi.runtime.memory import peak_memory
+from onnxmi.runtime.profile import OperatorTime, operator_times
+from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure
+from onnxmi.stages import stage
+
+Advance = Callable[[str, int, int], None]
+PRECISION = 0.01  # intervals narrower than this share to both sides are good enough
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Options of `bench`.
+
+    Attributes
+    ----------
+    data : Path or None
+        An .npz file of samples; None makes inputs up.
+    threads : tuple of int
+        Intra-operator threads to try; 0 lets onnxruntime choose.
+    batches : tuple of int
+        Samples a run to try; empty for what the model fixes, or 1.
+    lengths : tuple of int
+        Sizes of the other dynamic axes to try; empty for those of the samples.
+    seconds : float
+        Longest time for one setting, all models together.
+    runs : int
+        Most runs of each model in one setting.
+    clock : str
+        wall, or cpu with one thread.
+    memory, operators : bool
+        Measure the peak memory; profile the operators (in the first setting).
+    """
+
+    data: Path | None = None
+    threads: tuple[int, ...] = (0,)
+    batches: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
+    seconds: float = 5.0
+    runs: int = 1000
+    clock: str = "wall"
+    memory: bool = True
+    operators: bool = True
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one row was measured at; length is None where it is that of the samples or the model has none."""
+
+    threads: int
+    batch: int
+    length: int | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of a benchmark: its name, bytes on the disk, and parameters."""
+
+    name: str
+    size: int
+    parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One model in one setting.
+
+    Attributes
+    ----------
+    model : str
+        Its name.
+    setting : Setting
+        Threads, batch and length.
+    latency : Latency
+        Of one run.
+    speedup, speedup_interval : float, Interval
+        Against the first model, turn by turn.
+    macs : int
+        Multiply-accumulates for one sample.
+    memory : int or None
+        Bytes that loading and running the model adds to a process.
+    """
+
+    model: str
+    setting: Setting
+    latency: Latency
+    speedup: float
+    speedup_interval: Interval
+    macs: int
+    memory: int | None
+
+    @property
+    def throughput(self) -> float:
+        """Samples a second."""
+        return self.setting.batch / self.latency.median * 1e3
+
+    @property
+    def gmacs_per_second(self) -> float:
+        """Billions of multiply-accumulates a second."""
+        return self.macs * self.setting.batch / self.latency.median / 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What a benchmark found: the models, a row for each in each setting, and the first one's operators of each."""
+
+    subjects: tuple[Subject, ...]
+    rows: tuple[Row, ...]
+    operators: tuple[tuple[OperatorTime, ...], ...]
+    notes: tuple[str, ...]
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+@stage("bench")
+def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: Advance = silent) -> Bench:
+    """Measure models side by side.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Model files; speed-ups are against the first.
+    options : BenchOptions, optional
+        See there.
+    advance : callable(stage, done, total)
+        Called during the work.
+
+    Raises
+    ------
+    UsageError
+        If the options do not fit a model or each other.
+    DataError
+        If a file cannot be used.
+    """
+    options = options or BenchOptions()
+    if options.clock == "cpu" and options.threads != (1,):
+        raise UsageError("the cpu clock counts one thread: it needs --threads 1")
+    models = [load(path) for path in paths]
+    data = [None if options.data is None else load_calibration(options.data, model.graph) for model in models]
+    settings = list(_settings(options, models, data))
+    feeds = [[bench_inputs(*pair, at.batch, at.length) for pair in zip(models, data, strict=True)] for at in settings]
+    names = unique_names(paths)
+    rows: list[Row] = []
+    for number, (at, inputs) in enumerate(zip(settings, feeds, strict=True)):
+        advance("bench", number, len(settings))
+        rows += _rows(names, models, data, at, inputs, options)
+    operators: tuple[tuple[OperatorTime, ...], ...] = ()
+    if options.operators:
+        pairs = zip(models, feeds[0], strict=True)
+        operators = tuple(operator_times(model.proto, inputs, settings[0].threads) for model, inputs in pairs)
+    subjects = [Subject(name, m.size, parameters(m.graph)) for name, m in zip(names, models, strict=True)]
+    return Bench(tuple(subjects), tuple(rows), operators, tuple(_notes(options, data)))
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its own without its ending, or its path where two have the same."""
+    short = [path.stem for path in paths]
+    return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
+
+
+def _settings(options: BenchOptions, models: Sequence[Model], data: Sequence[Calibration | None]) -> Iterator[Setting]:
+    fixed = fixed_batch(models[0]) if data[0] is None else data[0].step
+    batches = options.batches or (fixed or 1,)
+    lengths: tuple[int | None, ...] = options.lengths or (None,)
+    for threads, batch, length in product(options.threads, batches, lengths):
+        yield Setting(threads, batch, length)
+
+
+def _rows(
+    names: Sequence[str],
+    models: Sequence[Model],
+    data: Sequence[Calibration | None],
+    at: Setting,
+    feeds: Sequence[Feeds],
+    options: BenchOptions,
+) -> Iterator[Row]:
+    timed = measure(
+        [model.proto for model in models],
+        feeds,
+        threads=at.threads,
+        runs=options.runs,
+        seconds=options.seconds,
+        clock=options.clock,
+        precision=PRECISION,
+        reload=RELOAD,
+    )
+    for name, model, samples, inputs, latency in zip(names, models, data, feeds, timed, strict=True):
+        yield Row(
+            model=name,
+            setting=at,
+            latency=latency,
+            speedup=latency.speedup_over(timed[0]),
+            speedup_interval=latency.speedup_interval(timed[0]),
+            macs=sample_macs(model, samples, at.length),
+            memory=peak_memory(model.path, inputs, at.threads) if options.memory and model.path else None,
+        )
+
+
+def sample_macs(model: Model, data: Calibration | None, length: int | None) -> int:
+    """Return the multiply-accumulates for one sample; on as few samples as possible, as all tensors are looked at."""
+    feeds = bench_inputs(model, data, None, length)
+    return cost(model.proto, feeds, (fixed_batch(model) if data is None else data.step) or 1).macs
+
+
+def _notes(options: BenchOptions, data: Sequence[Calibration | None]) -> Iterator[str]:
+    if options.data is None:
+        yield "the inputs are made up; --data times the models on samples of yours"
+    if options.clock == "cpu":
+        yield "times are those of the processor, not of the clock on the wall"
+    yield from dict.fromkeys(note for samples in data if samples is not None for note in samples.notes)

@@ -1,0 +1,166 @@
+"""Allocation: how many units of each layer stay, so that a budget is met at the least damage.
+
+Minimises the sum of the layers' damage plus a multiplier times the cost, layer by layer until nothing changes, and
+searches for the multiplier at which the budget is just met: a Lagrangian sweep. A knapsack's dynamic programme would
+need costs that add up over layers, and those of neighbouring convolutions multiply. What the sweep leaves over, because
+it sees only the convex hull of the curves, is spent by single steps and exchanges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.graph.cost_model import CostModel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Counts = dict[int, int]
+
+ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
+HALVINGS = 40  # of the multiplier's interval
+SHARING = 12  # updates of the multipliers' shares where there are several limits
+
+
+@dataclass(frozen=True, eq=False)
+class Menu:
+    """The sizes a layer may have, ascending, the last its own, and the damage of each: (n,) both."""
+
+    sizes: Ints
+    damage: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """A cost and the most it may be."""
+
+    cost: CostModel
+    most: float
+
+    def load(self, counts: Mapping[int, int]) -> float:
+        """Cost relative to the limit: above one, it is broken."""
+        return self.cost.total(counts) / self.most
+
+
+def allocate(menus: Mapping[int, Menu], limits: Sequence[Limit]) -> Counts | None:
+    """Choose a size for each layer.
+
+    Parameters
+    ----------
+    menus : mapping
+        Layer id -> its sizes and their damage.
+    limits : sequence of Limit
+        All of them have to hold.
+
+    Returns
+    -------
+    dict or None
+        Layer id -> units that stay; None if even the smallest sizes break a limit.
+    """
+    whole = {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
+    if _meets(limits, whole):
+        return whole
+    if not _meets(limits, smallest(menus)):
+        return None
+    shares = np.full(len(limits), 1.0 / len(limits))
+    best: Counts | None = None
+    for _ in range(SHARING if len(limits) > 1 else 1):
+        found = _sweep(menus, limits, shares, whole)
+        if best is None or _damage(menus, found) < _damage(menus, best):
+            best = found
+        loads = np.array([limit.load(found) for limit in limits])
+        shares = shares * np.square(loads)  # a limit with room to spare matters less
+        shares /= shares.sum()
+    assert best is not None
+    return _polish(menus, limits, best)
+
+
+def smallest(menus: Mapping[int, Menu]) -> Counts:
+    """Return the smallest size of each layer."""
+    return {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
+
+
+def largest(menus: Mapping[int, Menu]) -> Counts:
+    """Return the largest size of each layer: nothing is cut."""
+    return {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
+
+
+def _meets(limits: Sequence[Limit], counts: Mapping[int, int]) -> bool:
+    return all(limit.load(counts) <= 1.0 for limit in limits)
+
+
+def _damage(menus: Mapping[int, Menu], counts: Mapping[int, int]) -> float:
+    return float(sum(menu.damage[np.searchsorted(menu.sizes, counts[layer])] for layer, menu in menus.items()))
+
+
+def _sweep(menus: Mapping[int, Menu], limits: Sequence[Limit], shares: Floats, whole: Counts) -> Counts:
+    """Find the smallest multiplier that meets the limits, and the counts it gives."""
+    low, high = 1e-9, 1e9
+    counts = smallest(menus)
+    for _ in range(HALVINGS):
+        middle = float(np.sqrt(low * high))
+        trial = _descend(menus, limits, middle * shares, whole)
+        if _meets(limits, trial):
+            high, counts = middle, trial
+        else:
+            low = middle
+    return counts
+
+
+def _descend(menus: Mapping[int, Menu], limits: Sequence[Limit], multipliers: Floats, start: Counts) -> Counts:
+    """Give each layer in turn the size that is best while the others stay, until none changes."""
+    counts = dict(start)
+    for _ in range(ROUNDS):
+        changed = False
+        for layer, menu in menus.items():
+            price = menu.damage + _load(limits, multipliers, layer, menu.sizes, counts)
+            size = int(menu.sizes[int(np.argmin(price))])
+            changed |= size != counts[layer]
+            counts[layer] = size
+        if not changed:
+            break
+    return counts
+
+
+def _load(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes: Ints, counts: Counts) -> Floats:
+    parts = (
+        factor * limit.cost.of_layer(layer, sizes, counts) / limit.most
+        for factor, limit in zip(multipliers, limits, strict=True)
+    )
+    return sum(parts, start=np.zeros(len(sizes)))
+
+
+def _polish(menus: Mapping[int, Menu], limits: Sequence[Limit], counts: Counts) -> Counts:
+    """Spend what is left: enlarge layers one step, or one against another made smaller, while that helps and fits."""
+    while (step := _best_change(menus, limits, counts)) is not None:
+        counts = {**counts, **step}
+    return counts
+
+
+def _best_change(menus: Mapping[int, Menu], limits: Sequence[Limit], counts: Counts) -> Counts | None:
+    steps = {layer: _neighbours(menu, counts[layer]) for layer, menu in menus.items()}
+    ups = [(layer, up) for layer, (_, up) in steps.items() if up is not None]
+    downs = [(layer, down) for layer, (down, _) in steps.items() if down is not None]
+    changes: list[Counts] = [{layer: up} for layer, up in ups]
+    changes += [{one: up, other: down} for one, up in ups for other, down in downs if one != other]
+    gain = _gain_of(menus, counts)
+    worthwhile = sorted((change for change in changes if gain(change) > 0), key=gain, reverse=True)
+    return next((change for change in worthwhile if _meets(limits, {**counts, **change})), None)
+
+
+def _neighbours(menu: Menu, size: int) -> tuple[int | None, int | None]:
+    place = int(np.searchsorted(menu.sizes, size))
+    down = int(menu.sizes[place - 1]) if place else None
+    return down, int(menu.sizes[place + 1]) if place + 1 < len(menu.sizes) else None
+
+
+def _gain_of(menus: Mapping[int, Menu], counts: Counts) -> Callable[[Counts], float]:
+    def gain(change: Counts) -> float:
+        touched = {layer: menus[layer] for layer in change}
+        before = {layer: counts[layer] for layer in change}
+        return _damage(touched, before) - _damage(touched, change)
+
+    return gain

@@ -1,0 +1,146 @@
+"""Pricing: what cutting one layer alone to some sizes does to the outputs, measured.
+
+Each layer is cut to a few sizes, repaired in one pass, and run on some samples; everything before the layer is run once
+only. Errors of layers cut together add up about as their squares do, so the prices of a whole plan are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import atoms
+from onnxmi.errors import ModelError
+from onnxmi.evaluation.ruler import Ruler
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.linear import Linear
+from onnxmi.model import Model
+from onnxmi.model.subgraph import Pieces
+from onnxmi.repair import repair_at_once
+from onnxmi.runtime.session import open_session
+from onnxmi.runtime.stepper import Advance
+from onnxmi.selection.top_down import Ranking
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.prune_channels import rewrite
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
+ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it
+SHARES = (0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.09, 0.03, 0.01, 0.0)  # of a layer's size, at which it is priced
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a layer's sizes cost the outputs.
+
+    Attributes
+    ----------
+    sizes : (n,) int64
+        Ascending; the last is the whole layer.
+    damage : (n,) float64
+        Of the outputs (see `onnxmi.evaluation.yardstick`), if the layer is cut alone; never rising with the size, 0
+        at the last.
+    """
+
+    sizes: Ints
+    damage: Floats
+
+    def at(self, sizes: Ints) -> Floats:
+        """Damage at other sizes, interpolated: geometrically, as damage falls by orders of magnitude."""
+        floor = max(float(self.damage[self.damage > 0].min(initial=1.0)) * 1e-2, 1e-12)
+        logs = np.interp(sizes, self.sizes, np.log(np.maximum(self.damage, floor)))
+        return np.where(sizes >= self.sizes[-1], 0.0, np.exp(logs))
+
+
+def price_layers(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    rankings: Mapping[int, Ranking],
+    sizes: Mapping[int, Ints],
+    statistics: tuple[Statistics, Statistics | None],
+    ruler: Ruler,
+    threads: int,
+    repaired: bool = True,
+    progress: Progress = silent,
+) -> dict[int, Curve]:
+    """Measure the damage curve of every layer.
+
+    Parameters
+    ----------
+    rankings : mapping
+        Layer id -> its units in the order of their worth.
+    sizes : mapping
+        Layer id -> sizes it may be cut to, ascending, the last its own.
+    statistics : pair of Statistics
+        To fit the one-pass repair on, and to judge it by.
+    ruler : Ruler
+        The original's answers on the samples to measure on.
+    repaired : bool
+        Repair the cut models, as the final one will be.
+    """
+    walk = Advance(model.proto, ruler.feeds, threads)
+    curves: dict[int, Curve] = {}
+    entries = {atom: _entry(model, graph, atom) for atom in rankings}
+    for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
+        layer = rankings[atom].layer
+        for _ in walk.to(_read_by(model, entry)):
+            pass
+        priced = _measured_sizes(sizes[layer.id])
+        damage = np.zeros(len(priced))
+        for number, size in enumerate(priced[:-1].tolist()):
+            keeping = {layer.id: rankings[atom].kept(size)}
+            with stage("price", layer.name):
+                wanted = linears if repaired else ()
+                made = repair_at_once(model, graph, wanted, keeping, *statistics, ONE_RIDGE).replacements
+                damage[number] = _damage(rewrite(model, graph, keeping, made), walk, ruler, threads)
+        curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
+        progress("price", done + 1, len(rankings))
+    return curves
+
+
+def _entry(model: Model, graph: ChannelGraph, atom: int) -> int:
+    """First node that a cut of the layer changes anything for: everything before it can be run once."""
+    carrying = {
+        name for name, axes in graph.axes.items() if any(dim.id == atom for term in axes for dim in atoms(term))
+    }
+    apart = {use for use, axes in graph.uses.items() if any(dim.id == atom for term in axes for dim in atoms(term))}
+    return next(
+        node.index
+        for node in model.graph.nodes
+        if carrying.intersection([*node.inputs, *node.outputs]) or any(use[0] == node.index for use in apart)
+    )
+
+
+def _read_by(model: Model, node: int) -> list[str]:
+    """Tensors that a node reads and that another node makes."""
+    graph = model.graph
+    return [name for name in (*graph.nodes[node].inputs, *graph.nodes[node].captures) if name in graph.producers]
+
+
+def _measured_sizes(sizes: Ints) -> Ints:
+    """The sizes nearest to `SHARES` of the whole, and the whole."""
+    nearest = {int(sizes[np.abs(sizes - share * sizes[-1]).argmin()]) for share in SHARES}
+    return np.array(sorted(nearest | {int(sizes[-1])}), dtype=np.int64)
+
+
+def _damage(proto: onnx.ModelProto, walk: Advance, ruler: Ruler, threads: int) -> float:
+    """Run what comes after the cut; what was ready before it is the original's."""
+    names = [view.tensor for view in ruler.yardstick.views if view.tensor not in walk.made]
+    pieces = Pieces(proto)
+    nodes = pieces.pending(names, given=walk.states[0].keys())
+    try:
+        session = open_session(pieces.model(nodes, walk.states[0], set(names)), threads=threads)
+        inputs = [value.name for value in session.session.get_inputs()]
+        found = ruler.damage(session.run({name: state[name] for name in inputs}) for state in walk.states)
+    except ModelError:  # a size that the rest of the model cannot run with is none to choose
+        return UNUSABLE
+    return min(found, UNUSABLE)

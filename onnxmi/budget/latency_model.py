@@ -1,0 +1,194 @@
+"""What time a cut model would take, from times measured on this machine.
+
+Plain cuts of the model to sizes drawn at random are timed, each in turn with the original, and their times explained by
+what they have of each kind of work: multiply-accumulates by configuration of the operator, elements written by the
+others, and a fixed rest. So the model is measured as onnxruntime runs it, with its fusions and layouts, and not
+operators on their own. No kind of work takes negative time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.budget.size_grid import block_of_processor
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.cost_model import CostModel, Piece, node_pieces
+from onnxmi.model import Model, Node
+from onnxmi.operators.layouts import CONVOLUTIONS
+from onnxmi.operators.macs import node_macs
+from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.timing import measure
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.transforms.prune_channels import rewrite
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Shapes = Mapping[str, tuple[int, ...]]
+Draw = dict[int, int]
+"""Layer id -> units that stay."""
+
+PROBES = 24  # random cuts that are timed
+RUNS = 30  # of each, in turn with the original
+SECONDS = 3.0  # for each, at most, unless six runs take longer
+ANCHOR = 2.0  # weight of the original, which every prediction is relative to
+RANK = 1e-4  # kinds of work that are this alike are not told apart
+_SLOW = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Softmax", "Tanh"})  # operators with more work an element
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyModel:
+    """Times predicted for any sizes of the layers.
+
+    Attributes
+    ----------
+    cost : CostModel
+        ms a run.
+    error : float
+        Median relative error of the fit on cuts that it was not fitted to (each left out in turn).
+    """
+
+    cost: CostModel
+    error: float
+
+
+def draw_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Draw]:
+    """Sizes for some random cuts; none is nothing.
+
+    Every cut has its own share of what may stay, from little to nearly all, around which its layers are drawn.
+    """
+    rng = np.random.default_rng(seed)
+    draws: list[Draw] = []
+    for level in (np.arange(count) + 0.5) / count:
+        picked = {}
+        for layer, options in sizes.items():
+            usable = options[options > 0]
+            wanted = usable[-1] * np.clip(level + rng.normal(scale=0.25), 0.02, 1.0)
+            picked[layer] = int(usable[np.abs(usable - wanted).argmin()])
+        draws.append(picked)
+    return draws
+
+
+def plain_cut(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
+    """Keep the first units of each layer: for time it does not matter which."""
+    keeping: dict[int, Kept] = {}
+    for layer in layers:
+        count = draw.get(layer.id, layer.size)
+        if count < layer.size:
+            first = np.arange(count)
+            ragged = layer.over is not None and count > 0
+            keeping[layer.id] = Kept(np.tile(first, (layer.parts, 1)), layer.over) if ragged else Kept(first)
+    return keeping
+
+
+def time_draws(
+    model: Model,
+    graph: ChannelGraph,
+    layers: Sequence[Layer],
+    draws: Sequence[Draw],
+    feeds: Feeds,
+    threads: int,
+    progress: Progress = silent,
+) -> tuple[float, Floats]:
+    """Time the original, ms, and cuts relative to it (n,)."""
+    shares: list[float] = []
+    whole: list[float] = []
+    for done, draw in enumerate(draws):
+        cut = rewrite(model, graph, plain_cut(layers, draw))
+        clock = "cpu" if threads == 1 else "wall"
+        was, now = measure((model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
+        shares.append(1.0 / now.speedup_over(was))
+        whole.append(was.median)
+        progress("time", done + 1, len(draws))
+    return float(np.median(whole)), np.array(shares)
+
+
+def fit_times(
+    work: Mapping[str, CostModel], draws: Sequence[Draw], dense: float, shares: Floats, layers: Sequence[int]
+) -> LatencyModel:
+    """Explain times by kinds of work.
+
+    Parameters
+    ----------
+    work : mapping
+        Kind of work -> its amount as a function of the sizes.
+    draws, shares : sequence, (n,)
+        Sizes, and the time they took relative to the original.
+    dense : float
+        Time of the original, ms.
+    """
+    kinds = [kind for kind, model in work.items() if model.total({})]
+    full = np.array([work[kind].total({}) for kind in kinds])
+    rows = np.array([[work[kind].total(draw) for kind in kinds] / full for draw in [*draws, {}]])
+    table = np.column_stack([rows, np.ones(len(rows))]) / np.append(shares, 1.0)[:, None]
+    weights = np.append(np.ones(len(shares)), ANCHOR)
+    factors = _non_negative(table, weights)
+    left_out = [
+        abs(float(table[i] @ _non_negative(np.delete(table, i, axis=0), np.delete(weights, i))) - 1.0)
+        for i in range(len(shares))
+    ]
+    pieces = [
+        Piece(piece.full / amount * factor * dense, piece.terms, piece.block)
+        for kind, amount, factor in zip(kinds, full, factors, strict=False)
+        for piece in (*work[kind].pieces, Piece(work[kind].fixed, ()))
+    ]
+    cost = CostModel.of([*pieces, Piece(float(factors[-1]) * dense, ())], layers)
+    return LatencyModel(cost, float(np.median(left_out)) if left_out else 0.0)
+
+
+def _non_negative(table: Floats, weights: Floats) -> Floats:
+    """Factors, none negative, whose sums with the rows are nearest to one (least squares)."""
+    table = table * weights[:, None]
+    factors = np.zeros(table.shape[1])
+    used = np.arange(table.shape[1])
+    while used.size:
+        solved = np.linalg.lstsq(table[:, used], weights, rcond=RANK)[0]
+        if (solved >= 0.0).all():
+            factors[used] = solved
+            break
+        used = np.delete(used, np.argmin(solved))
+    return factors
+
+
+# -- kinds of work ----------------------------------------------------------------------------------------------------
+
+
+def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Sequence[int]) -> dict[str, CostModel]:
+    """Amounts of each kind of work in a model, as functions of the layers' sizes."""
+    pieces: dict[str, list[Piece]] = defaultdict(list)
+    for node in model.graph.nodes:
+        kind = _kind(node, shapes)
+        if kind is not None and node_macs(node, shapes):
+            pieces[kind] += _product_pieces(node, graph, shapes)
+            pieces[f"results of {node.op}"].append(_element_piece(node, graph, shapes))
+        elif kind is not None:
+            pieces[kind].append(_element_piece(node, graph, shapes))
+    return {kind: CostModel.of(found, layers) for kind, found in pieces.items()}
+
+
+def _kind(node: Node, shapes: Shapes) -> str | None:
+    """Name an operator's configuration: what it does at how many places; None where it makes no tensor of numbers."""
+    shape = shapes.get(node.outputs[0])
+    if not shape or len(shape) < 2:
+        return None
+    if node.op in CONVOLUTIONS:
+        grouped = "grouped " if node.attributes.get("group", 1) > 1 else ""
+        return f"{grouped}{node.op} {shapes.get(node.inputs[1], ())[2:]} {shape[2:]}"
+    if node_macs(node, shapes):
+        return f"{node.op} {len(shape)}"
+    return "slow elements" if node.op in _SLOW else "elements"
+
+
+def _product_pieces(node: Node, graph: ChannelGraph, shapes: Shapes) -> list[Piece]:
+    block = block_of_processor() if node.op in CONVOLUTIONS and node.attributes.get("group", 1) == 1 else 1
+    return node_pieces(node, graph, shapes, block)
+
+
+def _element_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:
+    name = node.outputs[0]
+    return Piece(float(np.prod(shapes[name])), graph.axes.get(name, ()))

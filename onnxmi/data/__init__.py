@@ -1,0 +1,1 @@
+"""Calibration samples: read, checked, batched, padded, split."""

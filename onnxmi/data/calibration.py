@@ -1,0 +1,284 @@
+"""The calibration file: sample inputs, checked against the model's interface before any work starts."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.data.npz import read_archive
+from onnxmi.data.padding import Padding
+from onnxmi.errors import CalibrationError
+from onnxmi.model import Graph, TensorInfo
+from onnxmi.stages import stage
+
+Array = NDArray[Any]
+LABELS = "labels"
+MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
+GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Sample inputs.
+
+    Attributes
+    ----------
+    arrays : mapping of graph input name to array
+        Sample-wise arrays have `count` as their first size; the others are fed whole.
+    whole : frozenset of str
+        Inputs that are fed whole.
+    labels : (count,) int64 or None
+        One class a sample.
+    count : int
+        Number of samples.
+    step : int or None
+        The fixed batch size of the graph; None where the batch is dynamic.
+    notes : tuple of str
+        Casts and other things done that the user should know.
+    padding : Padding or None
+        What may be left out of the batches; see `onnxmi.graph.packing`.
+    """
+
+    arrays: Mapping[str, Array]
+    whole: frozenset[str]
+    labels: Array | None
+    count: int
+    step: int | None
+    notes: tuple[str, ...] = ()
+    padding: Padding | None = None
+
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """(count,) a hash of each sample's inputs: equal samples have equal ones, in whatever file they are."""
+        names = sorted(self.arrays.keys() - self.whole)
+        prints = [_fingerprint(self.arrays[name][sample] for name in names) for sample in range(self.count)]
+        return np.array(prints, dtype=np.uint64)
+
+    def feed(self, samples: NDArray[np.int64]) -> dict[str, Array]:
+        """Inputs for the given samples."""
+        return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
+
+    def one_run(self, samples: NDArray[np.int64], most: int = 1) -> dict[str, Array]:
+        """Inputs for a small run: at most `most` of the samples, or a full batch where the graph fixes its size."""
+        return self.feed(samples[:most] if self.step is None else np.resize(samples, self.step))
+
+    def batches(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+        """Yield (samples, inputs) pairs; a graph with a fixed batch gets full ones, the last padded by repetition.
+
+        The yielded samples may be fewer than the inputs' first size then: only the first ones count.
+        """
+        step = self.step or size
+        for start in range(0, len(samples), step):
+            chosen = samples[start : start + step]
+            padded = chosen if self.step is None else np.resize(chosen, step)
+            yield chosen, self.feed(padded)
+
+    def packed(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+        """Yield batches as `batches` does, where padding is known the shortest samples first and without it."""
+        if self.padding is None:
+            yield from self.batches(samples, size)
+            return
+        for chosen, feeds in self.batches(self.padding.shortest_first(samples), size):
+            yield chosen, self.padding.trimmed(feeds, chosen)
+
+    def split(self, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Deal the samples into two sorted sets by seed; the second gets `share` of them (none of a single sample)."""
+        order = np.random.default_rng(seed).permutation(self.count)
+        held = min(max(round(self.count * share), 1), self.count - 1)
+        return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _fingerprint(arrays: Iterable[Any]) -> int:
+    digest = blake2b(digest_size=8)
+    for array in arrays:
+        value = np.asarray(array)
+        digest.update(repr(value.tolist()).encode() if value.dtype.kind == "O" else value.tobytes())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def chances(prints: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+    """Turn fingerprints into numbers in [0, 1), even and independent for each seed."""
+    mixed = scramble(prints + np.uint64(GOLDEN * (seed + 1) % 2**64))
+    return np.asarray(np.ldexp((mixed >> np.uint64(11)).astype(np.float64), -53), dtype=np.float64)
+
+
+def scramble(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble each number (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+@stage("samples")
+def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
+    """Read an `.npz` file and check it against the graph's inputs.
+
+    Raises
+    ------
+    CalibrationError
+        One line saying what is wrong with which array.
+    """
+    return check_calibration(read_archive(Path(path), CalibrationError), graph, str(path))
+
+
+def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "calibration") -> Calibration:
+    """Check arrays against the graph's inputs; see `load_calibration`."""
+    inputs = {info.name: info for info in graph.inputs}
+    _check_names(arrays, inputs, where)
+    notes: list[str] = []
+    fitted = {name: _fit_dtype(arrays[name], info, where, notes) for name, info in inputs.items()}
+    for name, info in inputs.items():
+        _check_values(fitted[name], name, where)
+        _check_rank(fitted[name], info, where)
+    count, whole = _count(fitted, inputs, arrays.get(LABELS), where)
+    step = _fixed_batch(inputs, whole)
+    _check_padding(fitted, whole, count, step, where)
+    notes += [
+        f"{name}: the same for all samples (its first size is {fitted[name].shape[0]}, not {count})"
+        for name in sorted(whole)
+        if fitted[name].ndim
+    ]
+    for name, info in inputs.items():
+        _check_dims(fitted[name], info, name in whole, where)
+    labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
+    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes))
+
+
+def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], where: str) -> None:
+    missing = [name for name in inputs if name not in arrays]
+    extra = [name for name in arrays if name not in inputs and name != LABELS]
+    if missing:
+        raise CalibrationError(f"{where}: no array named {_quoted(missing)} (the model's inputs are {_quoted(inputs)})")
+    if extra:
+        raise CalibrationError(f"{where}: array {_quoted(extra)} is no input of the model ({_quoted(inputs)})")
+
+
+def _quoted(names: Iterator[str] | Mapping[str, Any] | list[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> Array:
+    """Cast where no value can change its meaning; float64 to float32 counts as safe and is said."""
+    wanted = info.dtype
+    if array.dtype.kind == "O" and (wanted is None or wanted.kind != "O"):
+        raise CalibrationError(f"{where}: array {info.name!r} holds Python objects")
+    if wanted is None or array.dtype == wanted or wanted.kind == "O":
+        return array
+    kinds = array.dtype.kind, wanted.kind
+    if not (np.can_cast(array.dtype, wanted, "safe") or kinds == ("f", "f") or set(kinds) <= set("iub")):
+        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model wants {wanted}")
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted)
+    exact = np.array_equal(cast, array) if wanted.kind in "iub" else np.array_equal(np.isfinite(cast), _finite(array))
+    if not exact:
+        raise CalibrationError(f"{where}: array {info.name!r} has values that do not fit {wanted}")
+    if array.dtype.newbyteorder("=") != wanted:
+        notes.append(f"{info.name}: cast from {array.dtype} to {wanted}")
+    return cast
+
+
+def _finite(array: Array) -> NDArray[np.bool_]:
+    finite: NDArray[np.bool_] = np.isfinite(array)
+    return finite
+
+
+def _check_values(array: Array, name: str, where: str) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise CalibrationError(f"{where}: array {name!r} has {bad} values that are NaN or infinite")
+
+
+def _check_rank(array: Array, info: TensorInfo, where: str) -> None:
+    if info.dims is not None and array.ndim != len(info.dims):
+        raise CalibrationError(
+            f"{where}: array {info.name!r} has shape {array.shape}, the model wants {len(info.dims)} axes {_dims(info)}"
+        )
+
+
+def _dims(info: TensorInfo) -> str:
+    return "(" + ", ".join("?" if dim is None else str(dim) for dim in info.dims or ()) + ")"
+
+
+def _count(
+    arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], labels: Array | None, where: str
+) -> tuple[int, set[str]]:
+    """Return the number of samples, and the inputs that are not sample-wise.
+
+    An input whose first size the graph fixes, and which has just that size, says nothing about the number of samples.
+    The others vote; labels and then an axis that the graph calls a batch decide between equals.
+    """
+    lengths = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
+    firsts = {name: info.dims[0] if info.dims else None for name, info in inputs.items()}
+    voters = {name: length for name, length in lengths.items() if firsts[name] != length} or lengths
+    if not voters:
+        raise CalibrationError(f"{where}: no array has a sample axis")
+    elected = _elect(voters, firsts, labels)
+    count = next(length for length in voters.values() if length in elected)
+    whole = {name for name in arrays if voters.get(name) != count}
+    symbols = {firsts[name] for name in arrays if name not in whole and isinstance(firsts[name], str)}
+    undecided = len(elected) > 1 and voters is not lengths
+    if undecided or any(firsts[name] in symbols for name in whole):
+        raise CalibrationError(f"{where}: sample counts disagree: {_lengths(voters)}")
+    if count == 0:
+        raise CalibrationError(f"{where}: has no samples")
+    return count, whole
+
+
+def _elect(voters: Mapping[str, int], firsts: Mapping[str, int | str | None], labels: Array | None) -> set[int]:
+    """Return the lengths that may be the number of samples; more than one where nothing decides between them."""
+    votes = Counter(voters.values())
+    elected = {length for length, number in votes.items() if number == max(votes.values())}
+    of_labels = set(labels.shape[:1]) if labels is not None else set()
+    of_batches = {length for name, length in voters.items() if "batch" in str(firsts[name]).lower()}
+    for preferred in (of_labels, of_batches):
+        elected = elected & preferred or elected
+    return elected
+
+
+def _lengths(lengths: Mapping[str, int]) -> str:
+    return ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+
+
+def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str]) -> int | None:
+    firsts = [info.dims[0] for name, info in inputs.items() if info.dims and name not in whole]
+    fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
+    return fixed[0] if fixed else None
+
+
+def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, step: int | None, where: str) -> None:
+    """A graph with a fixed batch gets full ones, whatever it takes to fill them."""
+    size = sum(array.nbytes for name, array in arrays.items() if name not in whole) // count
+    if step is not None and step > count and step * size > MOST_PADDED:
+        raise CalibrationError(
+            f"{where}: has {count} samples; the model wants batches of {step:,}, too many to fill up"
+        )
+
+
+def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None:
+    for axis, dim in enumerate(info.dims or ()):
+        if axis == 0 and not whole:
+            continue
+        if isinstance(dim, int) and dim > 0 and array.shape[axis] != dim:
+            raise CalibrationError(
+                f"{where}: array {info.name!r} has shape {array.shape}, the model wants {_dims(info)}"
+            )
+
+
+def _labels(labels: Array | None, count: int, where: str) -> Array | None:
+    if labels is None:
+        return None
+    if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,) or labels.size != count:
+        raise CalibrationError(
+            f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; wanted: one class for each of "
+            f"{count} samples"
+        )
+    return labels.reshape(count).astype(np.int64)

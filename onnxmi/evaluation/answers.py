@@ -1,0 +1,124 @@
+"""Running a model for its answers: the compared tensors and the graph outputs, a sample at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.data.calibration import Calibration
+from onnxmi.evaluation.counting import counted_rows
+from onnxmi.evaluation.yardstick import Damage, Yardstick
+from onnxmi.outputs.view import Answers, Meaning, View
+from onnxmi.runtime.session import Session, open_session
+
+Array = NDArray[Any]
+Samples = NDArray[np.int64]
+
+
+def collect_answers(
+    proto: onnx.ModelProto,
+    meaning: Meaning,
+    calibration: Calibration,
+    samples: Samples,
+    batch_size: int,
+    threads: int,
+) -> Answers:
+    """Run a model on some samples.
+
+    Where a tensor has no sample axis and the model takes any number of samples, each is run alone.
+
+    Raises
+    ------
+    ModelError
+        If the model does not run, or lacks a tensor that is compared.
+    """
+    session = open_session(proto, taps=answered(proto, meaning), threads=threads)
+    axes = {view.tensor: view.sample_axis for view in meaning.views}
+    places = {int(sample): place for place, sample in enumerate(samples)}
+    runs: dict[str, dict[int, Array]] = {name: {} for name in session.outputs}
+    size = batch_size if all(axis is not None for axis in axes.values()) else 1
+    for chosen, feeds in calibration.packed(samples, size):
+        for name, each in _by_sample(session, axes, calibration, chosen, feeds).items():
+            runs[name].update(zip((places[int(sample)] for sample in chosen), each, strict=False))
+    whole = {name: tuple(each[n] for n in sorted(each)) for name, each in runs.items() if len(each) == len(samples)}
+    return Answers(len(samples), whole)
+
+
+def answered(proto: onnx.ModelProto, meaning: Meaning) -> list[str]:
+    """Return the tensors that a model is run for: what is compared, and the graph outputs that are plain arrays."""
+    arrays = (value.name for value in proto.graph.output if value.type.HasField("tensor_type"))
+    return list(dict.fromkeys((*meaning.tensors, *arrays)))
+
+
+def _by_sample(
+    session: Session,
+    axes: Mapping[str, int | None],
+    calibration: Calibration,
+    chosen: Samples,
+    feeds: Mapping[str, Array],
+) -> dict[str, list[Array]]:
+    """Run a batch, and divide each plain array into those of its samples."""
+    fed = next((array.shape[0] for name, array in feeds.items() if name not in calibration.whole), 1)
+    found: dict[str, list[Array]] = {}
+    for name, value in session.run(feeds).items():
+        if not isinstance(value, np.ndarray):
+            continue
+        axis = axes.get(name, 0)
+        found[name] = list(_divided(value, axis, fed))[: len(chosen)]
+    return found
+
+
+def _divided(value: Array, axis: int | None, fed: int) -> Iterator[Array]:
+    if axis is not None and value.ndim > axis and value.shape[axis] == fed:
+        yield from np.moveaxis(value, axis, 0)
+    elif fed == 1:
+        yield value
+
+
+def stacked(arrays: Sequence[Array]) -> Array | None:
+    """Return the samples' arrays as one, samples first; None where their shapes differ."""
+    return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else None
+
+
+def batches_of(view: View, answers: Answers) -> Iterator[tuple[NDArray[np.int64], Array]]:
+    """Put a view's arrays together again: (samples, tensor) pairs, those of one shape in one tensor.
+
+    A view without a sample axis comes a sample at a time.
+    """
+    arrays = answers.values[view.tensor]
+    if view.sample_axis is None:
+        yield from ((np.array([number]), array) for number, array in enumerate(arrays))
+        return
+    shapes = sorted({array.shape for array in arrays})
+    for shape in shapes:
+        alike = np.array([number for number, array in enumerate(arrays) if array.shape == shape])
+        yield alike, np.stack([arrays[number] for number in alike], axis=view.sample_axis)
+
+
+def compare_answers(yardstick: Yardstick, reference: Answers, made: Answers, masks: Sequence[Array] = ()) -> Damage:
+    """Measure the damage of all samples' answers.
+
+    Parameters
+    ----------
+    masks : sequence of (samples, positions) array
+        Inputs of the very samples that are zero at padding.
+    """
+    errors = yardstick.errors()
+    for view in yardstick.views:
+        others = made.values.get(view.tensor)
+        for samples, wanted in batches_of(view, reference):
+            same = others is not None and all(
+                others[n].shape == reference.values[view.tensor][n].shape for n in samples
+            )
+            if others is None or not same:
+                errors.add({view.tensor: wanted}, {view.tensor: np.empty(0)}, {})
+                continue
+            axis = view.sample_axis
+            got = others[samples[0]] if axis is None else np.stack([others[n] for n in samples], axis=axis)
+            rows = counted_rows(view, wanted.shape, len(samples), [mask[samples] for mask in masks])
+            errors.add({view.tensor: wanted}, {view.tensor: got}, {} if rows is None else {view.tensor: rows})
+    return errors.damage()

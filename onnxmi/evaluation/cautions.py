@@ -1,0 +1,37 @@
+"""What the samples cannot say of a result, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnxmi.evaluation.judgement import Judgement
+from onnxmi.evaluation.meters.meter import rows_of
+from onnxmi.evaluation.panel import Panel
+
+
+def cautions(panel: Panel, judgement: Judgement, drop: float | None) -> list[str]:
+    """Return notes for the user.
+
+    Parameters
+    ----------
+    drop : float or None
+        The loss that was promised, in points.
+    """
+    told = judgement.readings.items() if drop is not None else ()
+    doubts = [(readings[0].metric, name, readings[0].loss.doubt(drop or 0.0)) for name, readings in told]
+    undecided = [f"{metric} of {name}: {doubt}; the damage decided" for metric, name, doubt in doubts if doubt]
+    return [*_missing_classes(panel), *undecided]
+
+
+def _missing_classes(panel: Panel) -> Iterator[str]:
+    """Say where every sample that is held back has the same answer."""
+    for view in panel.meaning.views:
+        count = len(panel.reference.values.get(view.tensor, ()))
+        if view.kind != "classes" or view.link == "sigmoid" or not view.axes or view.columns < 2 or count < 2:
+            continue
+        tops = {int(top) for rows in rows_of(view, panel.reference) for top in rows.argmax(1)}
+        if len(tops) == 1:
+            yield (
+                f"{view.name}: all {count} samples that are held back have the top class {tops.pop()}: losses of"
+                f" the other {view.columns - 1} cannot be counted, their damage alone is measured"
+            )

@@ -1,0 +1,66 @@
+"""How much damage is too much: for a promised loss, and for any result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnxmi.evaluation.yardstick import Damage, Part
+from onnxmi.outputs.view import Kind
+
+POINT = 0.01  # the loss that `LIMITS` stand for
+LIMITS: Mapping[Kind, float] = {
+    "classes": 0.02,
+    "values": 0.01,
+    "map": 0.01,
+    "sequence": 0.005,
+    "detections": 0.01,
+    "embedding": 0.02,
+    "signal": 0.01,
+    "state": 0.05,
+}
+"""Damage of an output at which about one point of what its kind is used for is lost; see docs/outputs.md."""
+
+
+FLOOR = 0.5  # damage from which on an output is lost: less than half of what the original says is left
+COLUMN_FLOOR = 1.0  # damage of one column from which on it is lost: a constant would tell as much
+WHOLE: frozenset[Kind] = frozenset({"embedding", "state"})  # used as one vector: no column means anything by itself
+
+
+def severity(part: Part) -> float:
+    """Return how many times the damage has that an output, or its worst column, is lost at."""
+    column = 0.0 if part.view.kind in WHOLE else part.worst / COLUMN_FLOOR
+    return max(part.error / FLOOR, column)
+
+
+def excess(damage: Damage, drop: float) -> float:
+    """Return how many times the damage that goes with a loss the worst output has; 1 is just within.
+
+    Parameters
+    ----------
+    drop : float
+        The loss that is allowed, in points; limits go with it, up to `FLOOR`.
+    """
+    return max((max(_over_limit(part, drop), severity(part)) for part in damage.parts), default=0.0)
+
+
+def _over_limit(part: Part, drop: float) -> float:
+    return part.error / min(LIMITS[part.view.kind] * drop / POINT, FLOOR)
+
+
+def loss_text(part: Part) -> str:
+    """Say of an output that it is lost, or which of its columns is."""
+    if not part.error <= FLOOR or part.column is None:
+        return (
+            f"output {part.view.name} is lost: its damage is {part.error:.2f}, where 1 is as bad as a constant and"
+            f" {FLOOR:g} the most"
+        )
+    return (
+        f"column {part.column} of output {part.view.name} is lost: its damage is {part.worst:.2f}, where"
+        f" {COLUMN_FLOOR:g} is as bad as a constant"
+    )
+
+
+def lost(damage: Damage) -> tuple[Part, ...]:
+    """Return the outputs that explain less than half of the original's, or have a lost column; the worst first."""
+    gone = [part for part in damage.parts if not severity(part) <= 1]
+    return tuple(sorted(gone, key=lambda part: -severity(part)))

@@ -1,0 +1,64 @@
+"""The original's answers on some batches, held to measure many cut models against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.evaluation.calibrate import counted_of
+from onnxmi.evaluation.counting import Bools
+from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.model import Model
+from onnxmi.runtime.session import Feeds, open_session
+
+Array = NDArray[Any]
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ruler:
+    """What batches gave in the original.
+
+    Attributes
+    ----------
+    yardstick : Yardstick
+        The measure.
+    feeds : tuple of mapping
+        Inputs of each batch.
+    wanted : tuple of mapping
+        The original's tensors of each batch.
+    counted : tuple of mapping
+        Which of their rows count.
+    """
+
+    yardstick: Yardstick
+    feeds: tuple[Feeds, ...]
+    wanted: tuple[Mapping[str, Array], ...]
+    counted: tuple[Mapping[str, Bools], ...]
+
+    @staticmethod
+    def of(
+        model: Model, yardstick: Yardstick, batches: Iterable[tuple[Samples, Feeds]], masks: Sequence[str], threads: int
+    ) -> Ruler:
+        """Run the original on batches as `Calibration.packed` yields them."""
+        session = open_session(model.proto, taps=[view.tensor for view in yardstick.views], threads=threads)
+        feeds: list[Feeds] = []
+        wanted: list[Mapping[str, Array]] = []
+        counted: list[Mapping[str, Bools]] = []
+        for chosen, inputs in batches:
+            values = session.run(inputs)
+            feeds.append(inputs)
+            wanted.append(values)
+            counted.append(counted_of(yardstick.views, values, len(chosen), [inputs[name] for name in masks]))
+        return Ruler(yardstick, tuple(feeds), tuple(wanted), tuple(counted))
+
+    def damage(self, made: Iterable[Mapping[str, Array]]) -> float:
+        """Return the damage of a model that gave these tensors; what it does not give is taken for the original's."""
+        errors = self.yardstick.errors()
+        for wanted, values, counted in zip(self.wanted, made, self.counted, strict=True):
+            errors.add(wanted, values, counted)
+        return errors.damage().total

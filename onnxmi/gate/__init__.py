@@ -1,0 +1,1 @@
+"""A model against limits, and against the one that it is to replace."""

@@ -1,0 +1,311 @@
+"""The gate: a model against its limits and against the model it is to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxmi.benchmark.compare import sample_macs, silent
+from onnxmi.benchmark.inputs import bench_inputs
+from onnxmi.data.batching import batched
+from onnxmi.data.calibration import Calibration, load_calibration
+from onnxmi.errors import ModelError, UsageError
+from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
+from onnxmi.evaluation.judgement import Asked
+from onnxmi.evaluation.meters import find_meter
+from onnxmi.gate.drop import drop
+from onnxmi.gate.interface import interface_changes
+from onnxmi.gate.limits import LIMITS, Measured, Verdict, judge
+from onnxmi.model import Model, load
+from onnxmi.outputs.override import parse_override
+from onnxmi.runtime.memory import peak_memory
+from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure
+from onnxmi.stages import stage
+
+Advance = Callable[[str, int, int], None]
+RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to check a model for, and how.
+
+    Attributes
+    ----------
+    limits : mapping of str to float
+        Keys of `onnxmi.gate.limits.LIMITS`; bytes, ms, ratios and points.
+    baseline : Path or None
+        The model it is to replace.
+    data : Path or None
+        Evaluation samples, with `labels` where there are any.
+    metric : str or None
+        A metric of `onnxmi.evaluation.meters`, for every output that it fits; or one of `onnxmi.evaluation.metrics`,
+        for the first. None for that of each output's kind.
+    outputs : tuple of str
+        What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
+    ignore_outputs : tuple of str
+        Outputs that are not compared.
+    threads, batch, length : int
+        Threads, samples a run and sizes of other dynamic axes for times and memory; None for those of the samples.
+    batch_size : int
+        Samples a run for the metric.
+    seconds : float
+        Longest time to measure times for.
+    precision : float
+        Stop once every interval is narrower than this share to both sides.
+    clock : str
+        wall, or cpu with one thread.
+    strict : bool
+        Pass only where the whole interval is within the limit.
+    """
+
+    limits: Mapping[str, float] = field(default_factory=dict)
+    baseline: Path | None = None
+    data: Path | None = None
+    metric: str | None = None
+    outputs: tuple[str, ...] = ()
+    ignore_outputs: tuple[str, ...] = ()
+    threads: int = 0
+    batch: int | None = None
+    length: int | None = None
+    batch_size: int = 32
+    seconds: float = 20.0
+    precision: float = 0.01
+    clock: str = "wall"
+    strict: bool = False
+
+    def require(self) -> None:
+        """Raise UsageError where nothing is asked, or something cannot be measured."""
+        unknown = [name for name in self.limits if name not in LIMITS]
+        if unknown:
+            raise UsageError(f"no limit {unknown[0]!r}; there are {', '.join(LIMITS)}")
+        if not self.limits:
+            raise UsageError(f"nothing is asked of the model: give a limit, such as --{' or --'.join(LIMITS)}")
+        for name in self.limits:
+            missing = [f"--{need}" for need in LIMITS[name].needs if getattr(self, need) is None]
+            if missing:
+                raise UsageError(f"--{name} needs {' and '.join(missing)}")
+        if self.metric is not None and "max-drop" not in self.limits:
+            raise UsageError("--metric is for --max-drop, which is not given")
+        for text in self.outputs:
+            parse_override(text)
+        if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != 1):
+            raise UsageError("the clock is wall, or cpu with --threads 1")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a gate found: every check on a model, what is lost of each output, and what else is to be known."""
+
+    model: str
+    baseline: str | None
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    outputs: tuple[OutputLoss, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """The checks that failed."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all passed."""
+        return not self.failed
+
+
+@stage("gate")
+def check(path: str | Path, options: CheckOptions, advance: Advance = silent) -> Report:
+    """Check a model file.
+
+    Returns
+    -------
+    Report
+        Whatever the verdict: look at `passed`.
+
+    Raises
+    ------
+    UsageError
+        If nothing is asked, or the options do not go together or with the model.
+    DataError
+        If a file cannot be used.
+    """
+    options.require()
+    model = load(path)
+    old = None if options.baseline is None else load(options.baseline)
+    data = None if options.data is None else load_calibration(options.data, (old or model).graph)
+    if options.metric is not None:
+        has_labels = data is not None and data.labels is not None
+        Asked.of(options.metric, has_labels)  # what is wrong with it is said before the long work
+    subject = _Subject(model, old, data, options)
+    verdicts = list(_standing(subject))
+    usable = all(verdict.passed for verdict in verdicts)
+    for number, (name, bound) in enumerate(options.limits.items()):
+        advance("check", number, len(options.limits))
+        if usable or name in _UNRUN:
+            verdicts.append(_judged(subject, name, bound))
+        else:
+            verdicts.append(Verdict(name, False, "", "not measured", "the model cannot stand in for the baseline"))
+    notes = [*(subject.samples.notes if subject.samples is not None else ()), *_notes(subject)]
+    compared = subject.compared.outputs if "compared" in vars(subject) else ()
+    return Report(str(path), None if old is None else str(old.path), tuple(verdicts), tuple(notes), compared)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is checked. What is costly is measured once, and only if it is asked for."""
+
+    model: Model
+    old: Model | None
+    data: Calibration | None
+    options: CheckOptions
+
+    @cached_property
+    def samples(self) -> Calibration | None:
+        """The data, in batches that the model takes; as it is where it takes none, which is a verdict and no error."""
+        try:
+            return None if self.data is None else batched(self.old or self.model, self.data, self.options.threads)
+        except ModelError:
+            return self.data
+
+    @cached_property
+    def feeds(self) -> Feeds:
+        data = self.samples if self.options.batch is None else self.data
+        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.length)
+
+    @cached_property
+    def timed(self) -> tuple[Latency, ...]:
+        """Of the baseline, if there is one, and of the model."""
+        options = self.options
+        return measure(
+            [model.proto for model in (self.old, self.model) if model is not None],
+            self.feeds,
+            threads=options.threads,
+            runs=RUNS,
+            seconds=options.seconds,
+            clock=options.clock,
+            # a percentile far out needs more runs than a median: all that there is time for
+            precision=None if "max-p95" in options.limits else options.precision,
+            reload=RELOAD,
+        )
+
+    @cached_property
+    def compared(self) -> Comparison:
+        """All outputs of the baseline and the model, on all samples."""
+        assert self.old is not None
+        assert self.samples is not None
+        options = self.options
+        return compare_models(
+            self.old,
+            self.model,
+            self.samples,
+            metric=options.metric if options.metric is not None and find_meter(options.metric) else None,
+            overrides=options.outputs,
+            ignore=options.ignore_outputs,
+            batch_size=options.batch_size,
+            threads=options.threads,
+        )
+
+
+def _standing(subject: _Subject) -> Iterator[Verdict]:
+    """Check what is asked of every model: that it runs, and that it takes and gives what the baseline does."""
+    if subject.old is not None:
+        changes = interface_changes(subject.old, subject.model)
+        yield Verdict("interface", not changes, "unchanged", "changed" if changes else "unchanged", "; ".join(changes))
+    feeds = subject.feeds
+    if subject.old is not None:
+        open_session(subject.old.proto).run(feeds)  # a baseline that does not run is an error, not a verdict
+    try:
+        made = open_session(subject.model.proto).run(feeds)
+    except ModelError as error:
+        yield Verdict("runs", False, "finite outputs", "fails", str(error))
+        return
+    broken = [name for name, value in made.items() if not _finite(value)]
+    detail = f"not finite: {', '.join(broken)}" if broken else ""
+    yield Verdict("runs", not broken, "finite outputs", "not finite" if broken else "finite outputs", detail)
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, np.ndarray) or value.dtype.kind != "f" or bool(np.isfinite(value).all())
+
+
+# -- what is measured -------------------------------------------------------------------------------------------------
+
+
+def _size(subject: _Subject) -> Measured:
+    return Measured(subject.model.size)
+
+
+def _size_ratio(subject: _Subject) -> Measured:
+    assert subject.old is not None
+    return Measured(subject.model.size / subject.old.size)
+
+
+def _macs(subject: _Subject) -> Measured:
+    return Measured(sample_macs(subject.model, subject.samples, subject.options.length))
+
+
+def _memory(subject: _Subject) -> Measured:
+    assert subject.model.path is not None
+    return Measured(peak_memory(subject.model.path, subject.feeds, subject.options.threads))
+
+
+def _latency(subject: _Subject) -> Measured:
+    latency = subject.timed[-1]
+    return Measured(latency.median, latency.interval())
+
+
+def _p95(subject: _Subject) -> Measured:
+    latency = subject.timed[-1]
+    return Measured(latency.p95, latency.interval(0.95))
+
+
+def _speedup(subject: _Subject) -> Measured:
+    old, new = subject.timed
+    return Measured(new.speedup_over(old), new.speedup_interval(old))
+
+
+def _drop(subject: _Subject) -> Measured:
+    options, labels = subject.options, None if subject.data is None else subject.data.labels
+    return drop(subject.compared, options.limits["max-drop"], options.metric, labels)
+
+
+def _judged(subject: _Subject, name: str, bound: float) -> Verdict:
+    """Judge one limit. Outputs that are lost pass no limit on the drop, whatever the metric says."""
+    verdict = judge(name, bound, MEASURES[name](subject), subject.options.strict)
+    lost = subject.compared.lost if name == "max-drop" else ()
+    if not lost:
+        return verdict
+    return replace(verdict, passed=False, undecided=False, detail="; ".join(filter(None, (lost[0], verdict.detail))))
+
+
+MEASURES: Mapping[str, Callable[[_Subject], Measured]] = {
+    "max-size": _size,
+    "max-size-ratio": _size_ratio,
+    "max-macs": _macs,
+    "max-memory": _memory,
+    "max-latency": _latency,
+    "max-p95": _p95,
+    "min-speedup": _speedup,
+    "max-drop": _drop,
+}
+_UNRUN = ("max-size", "max-size-ratio")  # these need no run
+
+
+def _notes(subject: _Subject) -> Iterator[str]:
+    options = subject.options
+    if "timed" in vars(subject):
+        threads = {0: "onnxruntime's choice of threads", 1: "1 thread"}.get(
+            options.threads, f"{options.threads} threads"
+        )
+        batch = next((value.shape[0] for value in subject.feeds.values() if value.ndim), 1)
+        runs = len(subject.timed[-1].times)
+        yield f"timed in {runs:,} runs, {threads}, batch {batch}, {options.clock} clock"
+    if subject.data is None:
+        yield "the inputs are made up; --data times the model on samples of yours"

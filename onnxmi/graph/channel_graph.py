@@ -1,0 +1,168 @@
+"""The channel graph: what inference found out about a model, as immutable values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxmi.axes.terms import Axes, Term
+
+Grade = Literal["exact", "renormalising"]
+KINDS = ("channels", "embedding", "ffn", "heads", "hidden", "qk", "value", "width")
+"""The kinds of layers; see `Layer.kind`."""
+Use = tuple[int, int]
+"""(node index, operand position): one reading of a tensor."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A node sums over `term`, which is (a factor of) an axis of its input `operand`: channels are consumed here.
+
+    `zero` is the operand that says which value counts as zero there (a quantised operator's zero point).
+    """
+
+    node: int
+    operand: int
+    axis: int
+    term: Term
+    zero: int | None = None
+
+
+@dataclass(frozen=True)
+class SizeOperand:
+    """The integer input `operand` of a node lists the sizes of `terms`.
+
+    `value` is what it was when the model was probed (-1 and 0 have the operator's own meaning); `literal` says that it
+    depends on stored tensors alone, so that it is the same on every input. `dtype` is that of its entries.
+    """
+
+    node: int
+    operand: int
+    terms: tuple[Term, ...]
+    value: tuple[int, ...]
+    literal: bool
+    dtype: str = "int64"
+
+
+@dataclass(frozen=True)
+class SizeAttribute:
+    """An attribute (or one entry of a list attribute) of a node is the size of `term`."""
+
+    node: int
+    attribute: str
+    entry: int | None
+    term: Term
+
+
+@dataclass(frozen=True)
+class PinnedAttribute:
+    """An attribute whose default depends on the size of `term`: it has to be spelled out where the term is cut."""
+
+    node: int
+    attribute: str
+    value: float
+    term: Term
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """A node that normalises over `axes` of its first input, whose terms they are."""
+
+    node: int
+    axes: tuple[int, ...]
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An atom that some stored tensor carries and some operator contracts over: what can be cut.
+
+    Attributes
+    ----------
+    id : int
+        The atom.
+    name : str
+        The name users see and select by: that of the node that first makes it.
+    size : int
+        Number of units (for a ragged layer: of each outer index).
+    kind : str
+        "channels" of a convolution; in a transformer "ffn", "heads", "qk" (query and key dimensions), "value" (value
+        dimensions), "width" (the residual stream) and "embedding" (of a table that is looked up); else "hidden".
+    grade : str
+        "exact": the cut model equals the original with the cut units zeroed where they are consumed.
+        "renormalising": a normalisation runs over the layer.
+    makers, users : tuple of int
+        Nodes that make the layer's channels from weights; nodes that contract over them.
+    over : int or None
+        The outer atom of a ragged layer: each of its `parts` indices keeps its own units, all the same number.
+    parts : int
+        Size of the outer atom; 1 where there is none.
+    """
+
+    id: int
+    name: str
+    size: int
+    kind: str
+    grade: Grade
+    makers: tuple[int, ...]
+    users: tuple[int, ...]
+    over: int | None = None
+    parts: int = 1
+
+    @property
+    def units(self) -> int:
+        """Number of units that can be cut one by one, over all parts."""
+        return self.size * self.parts
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An atom that would be a layer but cannot be cut, and why."""
+
+    id: int
+    name: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """Everything the later stages need to know about a model's axes.
+
+    Attributes
+    ----------
+    axes : mapping of tensor name to terms
+        One term an axis. Stored vectors that several nodes read are in `uses` instead.
+    uses : mapping of (node, operand) to terms
+        Terms of stored vectors, separately for each reading, so that layers that share a vector by accident stay apart.
+    layers : tuple of Layer
+        In topological order of their makers.
+    frozen : tuple of Frozen
+        What was left alone.
+    pinned : tuple of PinnedAttribute
+        Defaults that would change with a size.
+    normalisations : tuple of Normalisation
+        Where a mean or a variance is taken over channels.
+    shape_readers : tuple of int
+        Nodes whose output states the shape of their input.
+    """
+
+    axes: Mapping[str, Axes]
+    uses: Mapping[Use, Axes]
+    contractions: tuple[Contraction, ...]
+    size_operands: tuple[SizeOperand, ...]
+    size_attributes: tuple[SizeAttribute, ...]
+    shape_readers: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    frozen: tuple[Frozen, ...]
+    pinned: tuple[PinnedAttribute, ...] = ()
+    normalisations: tuple[Normalisation, ...] = ()
+
+    def read(self, node: int, operand: int, name: str) -> Axes | None:
+        """Terms of a tensor as one node reads it; None where its shape is unknown."""
+        return self.uses.get((node, operand)) or self.axes.get(name)
+
+    def layer(self, atom: int) -> Layer | None:
+        """Return the layer of an atom, if it can be cut."""
+        return next((layer for layer in self.layers if layer.id == atom), None)

@@ -1,0 +1,144 @@
+"""Inference: run every operator's rule, unify, and read the channel graph off the result."""
+
+from __future__ import annotations
+
+from onnxmi.axes.unify import Solver
+from onnxmi.graph.channel_graph import (
+    ChannelGraph,
+    Contraction,
+    Normalisation,
+    PinnedAttribute,
+    SizeAttribute,
+    SizeOperand,
+    Use,
+)
+from onnxmi.graph.layers import LayerReader
+from onnxmi.model import Graph, Model, Node
+from onnxmi.operators.context import Declarations, Rule, Site, Terms
+from onnxmi.operators.rules import RULES
+from onnxmi.runtime.probe import Probe
+from onnxmi.stages import stage
+
+
+@stage("axes")
+def infer(model: Model, probe: Probe) -> ChannelGraph:
+    """Find out which axes can only be cut together, which cannot be cut, and where each is consumed."""
+    inference = _Inference(model.graph, probe)
+    inference.run_rules()
+    inference.freeze_borders()
+    inference.solver.settle_marks()
+    return _read_off(inference)
+
+
+class _Inference:
+    """The state while rules run: the solver and a term for every axis of every tensor."""
+
+    def __init__(self, graph: Graph, probe: Probe) -> None:
+        self.graph, self.probe = graph, probe
+        self.solver = Solver()
+        self.declared = Declarations()
+        self.tensors: dict[str, Terms] = {}
+        self.uses: dict[Use, Terms] = {}
+
+    def run_rules(self) -> None:
+        for node in self.graph.nodes:
+            site = Site(
+                node=node,
+                graph=self.graph,
+                probe=self.probe,
+                solver=self.solver,
+                declared=self.declared,
+                ins=[self._read(node, operand) for operand in range(len(node.inputs))],
+                outs=[self._tensor(name) for name in node.outputs],
+            )
+            with stage("axes", node.label):
+                self._run_rule(site)
+
+    def _run_rule(self, site: Site) -> None:
+        rule = RULES.get((site.node.domain, site.node.op))
+        if rule is None:
+            domain = f"{site.node.domain}." if site.node.domain else ""
+            site.freeze_all(f"is an operator without a rule ({domain}{site.node.op})")
+        elif any(
+            terms is None and name
+            for name, terms in zip([*site.node.inputs, *site.node.outputs], [*site.ins, *site.outs], strict=True)
+        ):
+            site.freeze_all("has an operand whose shape is not known")
+        else:
+            _run(rule, site)
+
+    def _read(self, node: Node, operand: int) -> Terms | None:
+        """Terms of an operand; a stored vector with several readers gets terms of its own for each reading."""
+        name = node.inputs[operand]
+        if self._is_shared_vector(name):
+            self.uses[node.index, operand] = self._fresh(name) or ()
+            return self.uses[node.index, operand]
+        return self._tensor(name)
+
+    def _is_shared_vector(self, name: str) -> bool:
+        graph = self.graph
+        return (
+            graph.is_constant(name) and len(graph.constant_shape(name)) == 1 and len(graph.consumers.get(name, ())) > 1
+        )
+
+    def _tensor(self, name: str) -> Terms | None:
+        if name not in self.tensors:
+            terms = self._fresh(name)
+            if terms is None:
+                return None
+            self.tensors[name] = terms
+        return self.tensors[name]
+
+    def _fresh(self, name: str) -> Terms | None:
+        shape = self.probe.shapes.get(name)
+        return None if shape is None else tuple(self.solver.dim(size) for size in shape)
+
+    def freeze_borders(self) -> None:
+        """The model's interface, and what subgraphs read, cannot change."""
+        for info in self.graph.inputs:
+            self._freeze(info.name, f"it is an axis of the graph input {info.name}")
+        for info in self.graph.outputs:
+            self._freeze(info.name, f"it is an axis of the graph output {info.name}")
+        for name in self.graph.overridable:
+            self._freeze(name, f"a caller may replace {name}, which is both initializer and graph input")
+        for node in self.graph.nodes:
+            for name in node.captures:
+                self._freeze(name, f"{name} is used inside the body of {node.op} {node.label}")
+
+    def _freeze(self, name: str, reason: str) -> None:
+        for term in self.tensors.get(name, ()):
+            self.solver.freeze(term, reason)
+
+
+def _run(rule: Rule, site: Site) -> None:
+    """Run a rule; operands in a form that it does not foresee are frozen like those of an operator without a rule."""
+    try:
+        rule(site)
+    except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
+        site.freeze_all(f"is used in a way that its rule does not know ({type(error).__name__}: {error})"[:120])
+
+
+def _read_off(inference: _Inference) -> ChannelGraph:
+    solver, declared = inference.solver, inference.declared
+    axes = {name: tuple(map(solver.resolve, terms)) for name, terms in inference.tensors.items()}
+    uses = {use: tuple(map(solver.resolve, terms)) for use, terms in inference.uses.items()}
+    contractions = tuple(Contraction(n, i, a, solver.resolve(t), z) for n, i, a, t, z in declared.contractions)
+    reader = LayerReader(inference.graph, solver, axes, uses, contractions)
+    layers, frozen = reader.read()
+    return ChannelGraph(
+        axes=axes,
+        uses=uses,
+        contractions=contractions,
+        size_operands=tuple(
+            SizeOperand(n, i, tuple(map(solver.resolve, terms)), value, literal, dtype)
+            for n, i, terms, value, literal, dtype in declared.size_operands
+        ),
+        size_attributes=tuple(SizeAttribute(n, a, e, solver.resolve(t)) for n, a, e, t in declared.size_attributes),
+        shape_readers=tuple(declared.shape_readers),
+        layers=layers,
+        frozen=frozen,
+        normalisations=tuple(
+            Normalisation(n, axes, tuple(map(solver.resolve, terms))) for n, axes, terms in declared.normalisations
+        ),
+        pinned=tuple(PinnedAttribute(n, a, v, solver.resolve(t)) for n, a, v, t in declared.pinned),
+    )

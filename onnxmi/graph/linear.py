@@ -1,0 +1,345 @@
+"""Linear operators seen through one lens: rows of input features times a weight matrix, whatever the operator.
+
+For scoring and repair, a Gemm, a MatMul and a (grouped) convolution are all ``Y[g] = X[g] @ W[g] + b[g]`` with rows X
+of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's features are the patch under its kernel.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping, Product, Term, coordinates, kept_mask
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.codings import Affine, Staying
+from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
+from onnxmi.graph.parameters import Bias, Parameter, Use, computing, find_parameter, known_value, readers
+from onnxmi.graph.quantization import read_quantised
+from onnxmi.model import Graph, Model, Node
+from onnxmi.operators.einsum import letters_of
+from onnxmi.operators.layouts import ADDERS, Lens, View, lenses_of
+from onnxmi.stages import stage
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One stored weight and the nodes that multiply an activation by it, all in the same way.
+
+    A weight that is also read in another way, as a tied autoencoder reads W and W^T, is another one's, too.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Usually one; several share a weight in a two-tower model.
+    ends : tuple of Node
+        Those that make the products: the same nodes, or where integers are scaled later, what does that.
+    lens : Lens
+        How its arrays look as rows and matrices.
+    taps : tuple of str
+        The activations, before they are quantised where that depends on them.
+    read : pair of float or None
+        Scale and zero point of a quantised activation.
+    weights : Parameter
+        What the weight is stored as.
+    slots : tuple of (int, int)
+        The nodes and operands that read it, as `Parameter.use` says.
+    groups : int
+        Number of independent groups of a convolution, else 1.
+    biases : tuple of Bias or None
+        One for each node; None where there is none yet.
+    channels, outputs : Term
+        The terms of the activation's contracted axis (with the groups) and of the product's.
+    kernel : tuple of int
+        Spatial shape of a convolution's kernel, else empty.
+    obstacle : str or None
+        Why the weights cannot be replaced by repaired ones, if so.
+    alpha, beta : float
+        What a Gemm multiplies its product and its bias by.
+    """
+
+    nodes: tuple[Node, ...]
+    ends: tuple[Node, ...]
+    lens: Lens
+    taps: tuple[str, ...]
+    read: tuple[float, float] | None
+    weights: Parameter
+    slots: tuple[Use, ...]
+    groups: int
+    biases: tuple[Bias | None, ...]
+    channels: Term
+    outputs: Term
+    kernel: tuple[int, ...]
+    obstacle: str | None
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """A name that is unique in the model: that of the first node's result, and of the part of it."""
+        made = next(name for name in self.nodes[0].outputs if name)
+        return f"{made} {self.lens.state}" if self.lens.state else made
+
+    @property
+    def label(self) -> str:
+        """A name for people."""
+        return self.nodes[0].label
+
+    @property
+    def weight_name(self) -> str:
+        """The stored weight, or what is computed in its place."""
+        return self.weights.name
+
+    @property
+    def view(self) -> View:
+        """What its lens knows of it."""
+        return View(self.nodes[0], self.groups, self.kernel, self.lens.weight)
+
+    @property
+    def features(self) -> int:
+        """K: input features of a group."""
+        return self.channels.size // self.groups * prod(self.kernel)
+
+    def feature_units(self, atom: int) -> Ints:
+        """Index of an atom for every input feature, (groups, K); -1 where a feature does not depend on it."""
+        return np.repeat(coordinates(self.channels, atom).reshape(self.groups, -1), prod(self.kernel), axis=1)
+
+    def kept_features(self, keeping: Keeping) -> Bools:
+        """Which input features stay, (groups, K)."""
+        return np.repeat(kept_mask(self.channels, keeping).reshape(self.groups, -1), prod(self.kernel), axis=1)
+
+    def kept_outputs(self, keeping: Keeping) -> Bools:
+        """Which outputs stay, (groups, M)."""
+        return kept_mask(self.outputs, keeping).reshape(self.groups, -1)
+
+
+@stage("linear operators")
+def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
+    """Return the linear operators that contract an activation with a stored weight, in graph order."""
+    contracted = {(c.node, c.operand) for c in channels.contractions}
+    sharing: dict[tuple[Any, ...], list[_Found]] = defaultdict(list)
+    for node in graph.nodes:
+        for lens in lenses_of(node):
+            found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
+            if found is not None and _fits(channels, found):
+                sharing[found.weights.name, *found.reading].append(found)
+    computed = [one.weights.name for found in sharing.values() for one in found if not one.weights.stored]
+    inside = {node for name in computed for node in computing(graph, name)}  # what makes others' weights goes with them
+    parts = [[one for one in found if one.node.index not in inside] for found in sharing.values()]
+    return tuple(_linear(graph, channels, tuple(found)) for found in parts if found)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One node of a linear operator; see `Linear`."""
+
+    node: Node
+    lens: Lens
+    end: Node
+    tap: str
+    weights: Parameter
+    read: tuple[float, float] | None = None
+
+    @property
+    def reading(self) -> tuple[Any, ...]:
+        """How it reads its weight and its activation: nodes that do so alike can be looked at together."""
+        attributes = (self.node.attributes.get(name, default) for name, default in _LAYOUT.items())
+        return (self.node.domain, self.node.op, self.lens, *attributes)
+
+
+# Attributes that say how rows and matrices lie in an operator's arrays, with what they are where they are not given.
+_LAYOUT: Mapping[str, Any] = {
+    **dict.fromkeys(("equation", "strides", "dilations", "pads", "output_padding", "direction", "layout")),
+    **{"transB": 0, "alpha": 1.0, "group": 1, "auto_pad": "NOTSET"},
+}
+_TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
+
+
+def _fits(channels: ChannelGraph, found: _Found) -> bool:
+    node, lens = found.node, found.lens
+    weight = channels.axes.get(node.inputs[lens.weight])
+    known = {
+        found.weights.name,
+        found.tap,
+        *((node.inputs[lens.activation], node.outputs[0]) if not lens.gates else ()),
+    }
+    if weight is None or not all(name in channels.axes for name in known):
+        return False
+    if lens.einsum and letters_of(node, lens.weight) is None:
+        return False
+    if any(node.attributes.get(name, 0) for name in _TURNED):
+        return False
+    if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    return lens.rank in (None, len(weight)) and all(term.size for term in weight)
+
+
+def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
+    """None where the weights depend on what the model is fed, or the activation is stored."""
+    tap, weights = node.inputs[lens.activation], find_parameter(graph, node, lens.weight)
+    if lens.state:
+        tap = next(name for name in node.outputs if name)
+    if weights is None or graph.is_constant(tap):
+        return None
+    if lens.quantised is None:
+        return _Found(node, lens, node, tap, weights)
+    maker = graph.producers.get(tap)
+    if maker is not None and maker.op == "DynamicQuantizeLinear":
+        tap = maker.inputs[0]
+    coded = read_quantised(graph, node, lens.quantised, 0 if lens.spatial else 1)
+    if coded is None:
+        return None
+    return _Found(node, lens, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
+
+
+def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
+    node, weights, lens = found[0].node, found[0].weights, found[0].lens
+    nodes = tuple(one.node for one in found)
+    shape = tuple(term.size for term in channels.axes[weights.name])
+    biases = tuple(None if lens.gates else _bias(graph, channels, one, lens) for one in found)
+    groups, read, outputs = _terms(channels, found[0])
+    return Linear(
+        nodes=nodes,
+        ends=tuple(one.end for one in found),
+        lens=lens,
+        taps=tuple(one.tap for one in found),
+        read=found[0].read,
+        weights=weights,
+        slots=tuple(dict.fromkeys(one.weights.use for one in found)),
+        groups=groups,
+        biases=biases,
+        channels=read,
+        outputs=outputs,
+        kernel=shape[2:] if lens.spatial else (),
+        obstacle=obstacle_of_weights(graph, nodes, lens, weights)
+        or obstacle_of_biases(graph, channels, nodes, lens, biases, outputs.size),
+        alpha=float(node.attributes.get("alpha", 1.0)),
+        beta=float(node.attributes.get("beta", 1.0)),
+    )
+
+
+def _terms(channels: ChannelGraph, found: _Found) -> tuple[int, Term, Term]:
+    """Number of groups, and the terms of inputs and outputs."""
+    node, lens, weight = found.node, found.lens, channels.axes[found.weights.name]
+    letters = letters_of(node, lens.weight) if lens.einsum else None
+    if letters is not None:
+        return letters.terms(weight)
+    if lens.gates:
+        directions, gates, inputs = weight
+        outputs = Product((directions, gates))
+        return (directions.size, Product((directions, inputs)), outputs) if lens.state else (1, inputs, outputs)
+    read = channels.axes[found.tap]
+    if lens.spatial:
+        return int(node.attributes.get("group", 1)), read[1], channels.axes[node.outputs[0]][1]
+    if lens.pure:
+        return 1, read[-1], channels.axes[found.end.outputs[0]][-1]
+    return 1, read[-1], weight[0 if node.attributes.get("transB", 0) else 1]
+
+
+def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bias | None:
+    node = found.node
+    if lens.bias is not None:
+        given = node.operand(lens.bias)
+        return Bias(node.index, lens.bias, _coded(graph, found, lens, lens.bias)) if given else None
+    result = found.end.outputs[0]
+    after = graph.consumers.get(result, ())
+    if lens.spatial or len(after) != 1 or result in graph.exposed:  # a vector lies along the last axis
+        return None
+    adder, operand = after[0]
+    place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else ADDERS.get((adder.domain, adder.op), operand)
+    if place == operand or not adder.operand(place):
+        return None
+    stored = _own(graph, adder, place)
+    width = channels.axes[result][-1].size
+    return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
+
+
+def _coded(graph: Graph, found: _Found, lens: Lens, operand: int) -> Parameter | None:
+    """The parameter of a node's own bias, which has the scales of activation and weights where those are stored."""
+    stored = _own(graph, found.node, operand)
+    quantised, coding = lens.quantised, found.weights.coding
+    if stored is None or quantised is None or quantised.read is None or coding is None:
+        return stored
+    return replace(stored, coding=Affine((found.node.inputs[quantised.read[0]], *coding.scales), "", 0))
+
+
+def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
+    """The parameter at an operand; as this node sees it where others read what it is made of."""
+    found = find_parameter(graph, node, operand)
+    if found is None or found.use == (node.index, operand) or len(list(readers(graph, found.name))) == 1:
+        return found
+    return Parameter(node.inputs[operand], (node.index, operand), graph.is_constant(node.inputs[operand]))
+
+
+def weight_matrix(linear: Linear, array: Array) -> Floats:
+    """Weights as (groups, K, M) float64, with what the operator multiplies its product by."""
+    return linear.lens.matrix(linear.view, array).astype(np.float64) * linear.alpha
+
+
+def weights_of(model: Model, linear: Linear) -> Floats:
+    """Weights of the model as `weight_matrix` gives them."""
+    return weight_matrix(linear, linear.weights.value(model))
+
+
+def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kept: Ints) -> Array:
+    """Return the bias to store that adds `shift` (M,) to the results that stay, which are `kept` (M,)."""
+    if bias is None or bias.stored is None:
+        return np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
+    old = bias.stored.value(model).astype(np.float64)
+    return bias.stored.encoded(model, old[kept] + shift / linear.beta, lambda axis: kept)
+
+
+def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
+    """Type of the weights as the operator sees them; of quantised ones that of their scale."""
+    if linear.weights.coding is not None and linear.weights.coding.scales:
+        return model.graph.constant_dtype(linear.weights.coding.scales[0])
+    node, operand = linear.nodes[0], linear.lens.weight
+    if linear.weights.use == (node.index, operand):
+        return linear.weights.dtype(model)
+    return known_value(model, node.inputs[operand]).dtype
+
+
+def staying_of(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Staying:
+    """Return what stays along each axis of the stored weight, for `Parameter.encoded`."""
+    return lambda axis: np.flatnonzero(kept_mask(graph.axes[linear.weight_name][axis], keeping))
+
+
+def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
+    """Turn (groups, K, M) weights into the operator's own layout and shape."""
+    return linear.lens.array(linear.view, matrix / linear.alpha, shape)
+
+
+def columns_of(linear: Linear) -> tuple[int, ...]:
+    """Axes of the activation that features lie on."""
+    letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
+    if letters is not None:
+        return tuple(letters.activation.index(letter) for letter in letters.groups + letters.summed)
+    return (1,) if linear.lens.spatial else (-1,)
+
+
+def row_count(linear: Linear, activation: Array) -> int:
+    """How many rows an activation holds: samples times positions, sample by sample."""
+    return linear.lens.count(linear.view, activation)
+
+
+def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
+    """Return the input features at some rows, (groups, rows, K); `places` index the rows that `row_count` counts."""
+    if linear.read is not None:
+        scale, zero = linear.read
+        activation = (activation.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+    return linear.lens.rows(linear.view, activation, places)
+
+
+def output_rows(linear: Linear, result: Array, places: Ints, groups: int) -> Array:
+    """Return a tensor of the shape of the operator's result at the same rows, (groups, rows, M)."""
+    return linear.lens.results(linear.view, result, places, groups)

@@ -1,0 +1,59 @@
+"""Why the weights of a linear operator cannot be replaced by repaired ones."""
+
+from __future__ import annotations
+
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.parameters import Bias, Parameter, is_dequantised, is_made_up, is_shared, readers
+from onnxmi.model import Graph, Node
+from onnxmi.operators.einsum import letters_of
+from onnxmi.operators.layouts import Lens
+
+
+def shape_of(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]:
+    """Return the shape of a stored tensor or of what is computed from such."""
+    if graph.is_constant(name):
+        return graph.constant_shape(name)
+    return tuple(term.size for term in channels.axes.get(name, ()))
+
+
+def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weights: Parameter) -> str | None:
+    """Why a repaired weight could not be written back."""
+    others = set(readers(graph, weights.name)) ^ {(node.index, lens.weight) for node in nodes}
+    if others or weights.name in graph.exposed:
+        return "its weight is also used by other operators"
+    if not weights.stored and is_shared(graph, weights.name):
+        return "its weight is computed from one that is also used by other operators"
+    if not weights.stored and is_made_up(graph, weights.name):
+        return "its weight is not stored"
+    if not weights.stored and is_dequantised(graph, weights.name):
+        return "its weight is quantised in a way that is only read"
+    if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
+        return "its weight is quantised in groups"
+    if weights.coding is not None and not weights.coding.scales:
+        return "the scale of its weight is not found"
+    return None
+
+
+def obstacle_of_biases(
+    graph: Graph,
+    channels: ChannelGraph,
+    nodes: tuple[Node, ...],
+    lens: Lens,
+    biases: tuple[Bias | None, ...],
+    width: int,
+) -> str | None:
+    """Why a repaired bias could not be written back."""
+    letters = letters_of(nodes[0], lens.weight) if lens.einsum else None
+    if letters is not None and not letters.vector:
+        return "its bias would have several axes"
+    if lens.gates:
+        return "its gates are scored, not refitted"
+    if lens.quantised is not None and not lens.pure and None in biases:
+        return "it is quantised and has no bias"
+    scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
+    if len(set(scales)) > 1 or not all(scales[0]):
+        return "it scales its product or its bias by nothing, or differently at each use"
+    for bias in biases:
+        if bias is not None and (bias.stored is None or shape_of(graph, channels, bias.stored.name) != (width,)):
+            return "its bias is not a stored vector"
+    return None

@@ -1,0 +1,250 @@
+"""Repair by least squares: refit a linear consumer on the features that survive, from moments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxmi.information.arrays import Floats, Ints, NotFiniteError
+from onnxmi.information.cholesky import backward, forward, root, shifted
+from onnxmi.information.moments import Moments
+from onnxmi.information.residual import Missing, checked
+
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
+"""Relative ridges tried by `fit`; infinity is the plain cut with its mean put right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What `fit` settled on.
+
+    Attributes
+    ----------
+    weights : (S, M), bias : (M,) of the consumer after the cut: the repaired ones, or the plain cut if not ``used``.
+    ridge : relative ridge of the best candidate.
+    error_plain, error_repaired : ``E ||Y - Y'||**2`` of the plain cut and of the best candidate, on the judging rows.
+    used : whether the best candidate beat the plain cut.
+    """
+
+    weights: Floats
+    bias: Floats
+    ridge: float
+    error_plain: float
+    error_repaired: float
+    used: bool
+
+
+def regress_cross(
+    gram: Floats, cross: Floats, mean_x: Floats, mean_y: Floats, prior: Floats | None, ridge: float
+) -> tuple[Floats, Floats]:
+    """Ridge regression of targets y on inputs x, from their covariances, shrunk towards given weights.
+
+    Minimises ``E ||y - x A - b||**2 + r ||A - prior||**2`` with ``r = ridge * mean(diag(gram))`` (Hoerl and Kennard
+    1970, with a prior mean): ``A = prior + (gram + r I)^-1 (cross - gram prior)`` and ``b = mean_y - mean_x A``.
+    Inputs and targets may come from different models run on the same samples.
+
+    Parameters
+    ----------
+    gram : (S, S) covariance of x.
+    cross : (S, M) covariance of x with y.
+    mean_x, mean_y : (S,) and (M,).
+    prior : (S, M), or None for zeros.
+    ridge : 0 or more, relative to the mean variance of x; infinity returns the prior.
+
+    Returns
+    -------
+    Weights (S, M) and bias (M,). By Cholesky; where that fails (ridge 0 and dependent features, or a covariance that
+    rounding left indefinite) by eigenvalues; directions no larger than rounding errors are left at the prior.
+
+    Raises
+    ------
+    ValueError : a negative ridge, shapes that do not fit, or (NotFiniteError) products that overflowed.
+    """
+    shapes = (gram.shape, cross.shape, mean_x.shape, mean_y.shape)
+    features, targets = cross.shape if prior is None else prior.shape
+    if shapes != ((features, features), (features, targets), (features,), (targets,)):
+        raise ValueError(
+            f"gram, cross, mean_x, mean_y have shapes {shapes}, which do not fit prior {(features, targets)}"
+        )
+    if not ridge >= 0.0:
+        raise ValueError(f"ridge is {ridge}, expected 0 or more")
+    if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
+        raise NotFiniteError("products of rows are too large for their type")
+    weights = np.zeros_like(cross) if prior is None else prior
+    if features and np.isfinite(ridge):
+        shift = ridge * float(np.diagonal(gram).mean())
+        weights = _solve(gram, shift, cross) if prior is None else prior + _solve(gram, shift, cross - gram @ prior)
+    return weights, np.asarray(mean_y - mean_x @ weights)
+
+
+def regress(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, *, ridge: float) -> tuple[Floats, Floats]:
+    """Refit ``Y = X W + b`` on the kept features of X: `regress_cross` towards the plain cut ``W[kept]``.
+
+    Parameters
+    ----------
+    moments : of X (K features, no group axes), at least one row.
+    kept : (S,) features that survive.
+    weights : (K, M) W.
+    bias : (M,) b.
+    ridge : relative; 0 is least squares, infinity the plain cut with the mean of what was cut in its bias.
+
+    Returns
+    -------
+    Weights (S, M) and bias (M,). With fewer rows than features the directions not seen stay as in the plain cut.
+
+    Raises
+    ------
+    ValueError : shapes that do not fit, no rows, or a negative ridge.
+    """
+    missing = Missing.of_cut(moments, _checked(moments, kept, weights, bias), weights)
+    change, shift = regress_cross(missing.gram, missing.cross, missing.mean_x, missing.mean_y, None, ridge)
+    return weights[np.asarray(kept, dtype=np.int64)] + change, bias + shift
+
+
+def output_error(
+    moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, new_weights: Floats, new_bias: Floats
+) -> float:
+    """``E ||Y - Y'||**2``, summed over targets, of ``Y = X W + b`` and ``Y' = X[kept] W' + b'``, exact on the rows.
+
+    ``tr(D' C D) + ||mean D + b - b'||**2`` with D the difference of the weights. Shapes as in `regress`; new_weights
+    (S, M). In squared units of Y. Raises ValueError if shapes do not fit or there are no rows.
+    """
+    chosen = _checked(moments, kept, weights, bias)
+    if new_weights.shape != (chosen.size, bias.size) or new_bias.shape != bias.shape:
+        raise ValueError(f"new weights {new_weights.shape} and bias {new_bias.shape} do not fit")
+    difference = np.array(weights, dtype=np.float64)
+    difference[chosen] -= new_weights
+    spread = float((difference * (moments.scatter @ difference)).sum()) / moments.count
+    offset = moments.mean @ difference + bias - new_bias
+    return max(spread, 0.0) + float(offset @ offset)
+
+
+def fit(
+    fit: Moments,
+    held_out: Moments | None,
+    kept: ArrayLike,
+    weights: Floats,
+    bias: Floats,
+    ridges: Sequence[float] = RIDGES,
+) -> Repair:
+    """Repair a cut consumer ``Y = X W + b``: `fit_missing` of what the features that are cut gave.
+
+    Parameters
+    ----------
+    fit : moments of X to fit to.
+    held_out : moments of X to judge by, or None.
+    kept, weights, bias : as in `regress`.
+    ridges : relative ridges, at least one.
+
+    Raises
+    ------
+    ValueError : as `regress`, or no ridges.
+    """
+    chosen = _checked(fit, kept, weights, bias)
+    judge = None if held_out is None else Missing.of_cut(held_out, chosen, weights)
+    plain = np.asarray(weights[chosen], dtype=np.float64)
+    return fit_missing(Missing.of_cut(fit, chosen, weights), judge, plain, bias, ridges)
+
+
+def fit_missing(
+    fit: Missing,
+    held_out: Missing | None,
+    plain: Floats,
+    bias: Floats,
+    ridges: Sequence[float] = RIDGES,
+    prior: Floats | None = None,
+) -> Repair:
+    """Repair with the best ridge of a grid, judged on rows not fitted to, and only if it beats the plain cut there.
+
+    Parameters
+    ----------
+    fit : what is missing on the rows to fit to.
+    held_out : the same on rows to judge by. None judges on the rows of the fit by generalised cross-validation
+        (Craven and Wahba 1979): the error over ``(1 - df / n)**2`` with df the effective number of features.
+    plain : (S, M) weights of the plain cut.
+    bias : (M,) bias of the plain cut.
+    ridges : relative ridges, at least one.
+    prior : (S, M) weights that the ridge shrinks towards, and that what is missing is missing of; None for the plain
+        cut's.
+
+    Returns
+    -------
+    Repair. Equal errors prefer the larger ridge; a repair that does not beat the plain cut is not used.
+
+    Raises
+    ------
+    ValueError : no ridges, or (NotFiniteError) moments that overflowed.
+
+    Notes
+    -----
+    A ridge costs one Cholesky factor and three products of (S, S) with (S, M).
+    """
+    if not ridges:
+        raise ValueError("no ridges to try")
+    judge = held_out or fit
+    inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, ridges)
+    start = plain if prior is None else prior
+    error_plain = judge.error(plain - start, np.zeros_like(bias))
+    best: tuple[float, float, Floats, Floats] | None = None
+    for ridge in sorted(ridges, reverse=True):
+        change, shift = regress_cross(fit.gram, fit.cross, fit.mean_x, fit.mean_y, None, ridge)
+        error = _inflated(judge.error(change, shift), inflation[ridge])
+        if best is None or error < best[0]:
+            best = (error, ridge, change, shift)
+    assert best is not None
+    error, ridge, change, shift = best
+    used = error < error_plain
+    new = (start + change, bias + shift) if used else (plain, bias)
+    return Repair(*new, ridge, error_plain, error, used)
+
+
+def _checked(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats) -> Ints:
+    if bias.ndim != 1 or weights.shape != (moments.features, bias.size):
+        raise ValueError(f"{moments.features} features, weights {weights.shape}, bias {bias.shape} do not fit")
+    return checked(moments, kept, weights)
+
+
+def _solve(gram: Floats, shift: float, right: Floats) -> Floats:
+    """``(gram + shift I)^-1 right`` (S, M), or its pseudo-inverse where that is singular."""
+    try:
+        lower = root(shifted(gram, shift))
+    except np.linalg.LinAlgError:
+        return _solve_by_eigenvalues(gram, shift, right)
+    # The pivots of a semidefinite matrix are no less than the shift: smaller ones divide by what rounding left.
+    if np.square(np.diagonal(lower)).min() <= max(0.5 * shift, _negligible(gram)):
+        return _solve_by_eigenvalues(gram, shift, right)
+    return backward(lower, forward(lower, right))
+
+
+def _solve_by_eigenvalues(gram: Floats, shift: float, right: Floats) -> Floats:
+    values, vectors = np.linalg.eigh(gram)
+    # The most negative eigenvalue shows how large the errors of the others are.
+    known = values > max(_negligible(gram), -2.0 * float(values[0]))
+    inverse = np.divide(1.0, values + shift, out=np.zeros_like(values), where=known)
+    return np.asarray(vectors @ (inverse[:, None] * (vectors.T @ right)))
+
+
+def _negligible(gram: Floats) -> float:
+    """Bound the rounding errors of the eigenvalues of ``gram`` (S, S) from above."""
+    return float(gram.shape[0] * np.finfo(np.float64).eps * np.trace(gram))
+
+
+def _inflation(fit: Missing, ridges: Sequence[float]) -> dict[float, float]:
+    """``1 / (1 - df / n)**2`` of each ridge, infinite where the fit has no degrees of freedom left."""
+    values = np.maximum(np.linalg.eigvalsh(fit.gram), 0.0) if fit.mean_x.size else np.zeros(0)
+    mean = float(values.mean()) if values.size else 0.0
+    left = {ridge: 1.0 - (1.0 + _freedom(values, ridge * mean if mean else 0.0)) / fit.count for ridge in ridges}
+    return {ridge: 1.0 / share**2 if share > 0.0 else np.inf for ridge, share in left.items()}
+
+
+def _inflated(error: float, factor: float) -> float:
+    """Their product, infinite if the factor is: an error of 0 where no degrees of freedom are left says nothing."""
+    return error * factor if np.isfinite(factor) else np.inf
+
+
+def _freedom(values: Floats, shift: float) -> float:
+    """Effective number of features of a ridge regression, from the eigenvalues (S,) of its Gram matrix."""
+    return float((values / (values + shift)).sum()) if shift else float(np.count_nonzero(values))

@@ -1,0 +1,393 @@
+"""The stages in order: the only place that sequences them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx
+
+from onnxmi.budget.goals import COSTS, Goal, Kind, Trial, option
+from onnxmi.budget.size_grid import kept_count, uniform
+from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
+from onnxmi.evaluation.cautions import cautions
+from onnxmi.evaluation.judgement import Judgement, judge
+from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.quality import Quality, quality_of
+from onnxmi.evaluation.yardstick import Damage
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.cost import Cost
+from onnxmi.graph.plan import Plan, load_plan
+from onnxmi.model import Model
+from onnxmi.model.mapped import whole
+from onnxmi.pruning.collect import asked_about, collect, given_statistics, measured_notes
+from onnxmi.pruning.floor import require_outputs, require_samples
+from onnxmi.pruning.loss_search import SEARCHED, smallest_within
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.search import Found, meet, price
+from onnxmi.pruning.session import Study, carry_out, choose, measure_study, require_costs, study_of
+from onnxmi.pruning.sweep import Curve, Point, trade_off
+from onnxmi.repair import RepairNote
+from onnxmi.runtime.threads import limited
+from onnxmi.runtime.timing import Latency
+from onnxmi.selection.scores import UNMEASURED
+from onnxmi.selection.top_down import unscored
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model, find_meaning
+from onnxmi.transforms.empty_branches import find_branches
+from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require
+
+_ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What `prune` made and found.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The verified, smaller model.
+    plan : Plan
+        What stays of each layer that was cut.
+    analysis : Analysis
+        The source's channel graph, with what was frozen and why.
+    left_out, unseen : tuple of Layer
+        Layers that were left out, and those of them that no compared output tells about.
+    before, after : Cost
+        Parameters, bytes and MACs.
+    quality : Quality or None
+        On samples that nothing was fitted to; None where there is only one sample.
+    damage : Damage
+        Of every output, on the same samples.
+    latency : tuple of two Latency, or None
+        Of the original and of the result, on one sample.
+    repairs : tuple of RepairNote
+        What repair did to each operator.
+    checks : tuple of Check
+        All of them passed.
+    notes : tuple of str
+        What the user should know.
+    goals : tuple of Goal
+        What was asked for, and reached; none for a plan or a share.
+    trials : tuple of Trial
+        What was tried on the way.
+    metric : str
+        What the loss is counted in that decides.
+    readings : mapping of str to tuple of Reading
+        Output -> its metrics with what they lose, on the same samples.
+    """
+
+    proto: onnx.ModelProto
+    plan: Plan
+    analysis: Analysis
+    left_out: tuple[Layer, ...]
+    unseen: tuple[Layer, ...]
+    before: Cost
+    after: Cost
+    quality: Quality | None
+    damage: Damage
+    latency: tuple[Latency, Latency] | None
+    repairs: tuple[RepairNote, ...]
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+    goals: tuple[Goal, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    metric: str = ""
+    readings: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
+
+    @property
+    def by_default(self) -> bool:
+        """Whether no budget was given."""
+        return bool(self.trials) and "max_drop" not in self.plan.options
+
+
+def prune(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    *,
+    plan: Plan | str | Path | None = None,
+    statistics: Measurement | str | Path | None = None,
+    progress: Progress = silent,
+) -> Result:
+    """Make a model smaller: score, select top-down, cut, repair and verify.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        The source; never changed.
+    calibration : path of an .npz file, mapping of arrays, or Calibration
+        Sample inputs, named as the graph's inputs, samples on the first axis; `labels` is optional.
+    options : PruneOptions, optional
+        See there.
+    plan : Plan or path, optional
+        Cut what this plan says instead of scoring and selecting.
+    statistics : Measurement or path, optional
+        Use what `collect` measured instead of measuring it now.
+    progress : callable(stage, done, total), optional
+        Called during long work.
+
+    Returns
+    -------
+    Result
+        Its model passed every check; save it with `onnxmi.save`.
+
+    Raises
+    ------
+    OnnxmiError
+        See `onnxmi.errors`.
+    """
+    options = options or PruneOptions()
+    options.check()
+    with limited(options.threads):
+        return _prune(as_model(model), calibration, options, plan, statistics, progress)
+
+
+def _prune(
+    source: Model,
+    calibration: CalibrationLike,
+    options: PruneOptions,
+    plan: Plan | str | Path | None,
+    statistics: Measurement | str | Path | None,
+    progress: Progress,
+) -> Result:
+    given = None if plan is None else given_plan(plan, source)
+    stats = None if statistics is None else given_statistics(statistics, source, options)
+    decides = given is None and stats is None and options.budget.drop is not None
+    held_back = HELD_BACK_TO_SEARCH if decides else HELD_BACK
+    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, given))
+    _require_work(study, given)
+    if given is None:
+        require_samples(study)
+    study = replace(study, measured=measure_study(study, stats, given is None, progress))
+    found = _found(study, given, progress)
+    return _report(study, found, given is None)
+
+
+def _splits(options: PruneOptions, given: Plan | None) -> bool:
+    """Whether the width of tables of words is to be cut, or was when a plan was made."""
+    return "embedding" in (options.cut if given is None else given.options.get("cut") or ())
+
+
+def _found(study: Study, given: Plan | None, progress: Progress) -> Found:
+    """Cut as a plan says, every layer alike, or what a budget asks for."""
+    budget = study.options.budget
+    if given is not None:
+        return Found(carry_out(study, given, progress=progress), ())
+    if budget.keep is not None:
+        plan = choose(study, uniform(study.layers, budget.keep), progress)
+        return Found(carry_out(study, plan, progress=progress), ())
+    if budget.searches:
+        assert budget.drop is not None
+        return smallest_within(study, price(study, SEARCHED, progress), budget.drop, progress)
+    return meet(study, price(study, {COSTS[name] for name in budget.costs}, progress), progress)
+
+
+def sweep(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    *,
+    by: Kind = "time",
+    shares: Sequence[float] | None = None,
+    statistics: Measurement | str | Path | None = None,
+    progress: Progress = silent,
+) -> Curve:
+    """Measure the whole trade-off: models at several shares of one cost, from one measurement.
+
+    Parameters
+    ----------
+    model, calibration, options, statistics, progress
+        As for `prune`; nothing may be asked of costs.
+    by : str
+        What is shared out: size, params, macs or time.
+    shares : sequence of float
+        Of the original's cost; by default, even steps from there to the least that can be had.
+
+    Raises
+    ------
+    OnnxmiError
+        See `onnxmi.errors`.
+    """
+    options = options or PruneOptions()
+    options.check()
+    if options.budget.asked:
+        raise UsageError("a sweep goes through all budgets: ask for none")
+    source = as_model(model)
+    stats = None if statistics is None else given_statistics(statistics, source, options)
+    held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
+    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, None))
+    require_costs(study, {f"--by {by}": by})
+    _require_work(study, None)
+    with limited(options.threads):
+        study = replace(study, measured=measure_study(study, stats, True, progress))
+        return trade_off(study, price(study, {by}, progress), by, shares, progress)
+
+
+def given_plan(plan: Plan | str | Path, model: Model, *, cuts: bool = True) -> Plan:
+    """Return a plan from a path or a Plan.
+
+    Parameters
+    ----------
+    cuts : bool
+        Whether it has to cut something.
+
+    Raises
+    ------
+    PlanError
+        If it was made for another model, or cuts nothing.
+    """
+    made = plan if isinstance(plan, Plan) else load_plan(plan)
+    if made.digest != model.digest:
+        raise PlanError(f"the plan is for a model with digest {made.digest[:12]}, this one's is {model.digest[:12]}")
+    if cuts and not any(choice.count < choice.size for choice in made.choices):
+        raise NothingToPruneError("the plan keeps every unit: there is nothing to do")
+    return made
+
+
+def _require_work(study: Study, given: Plan | None) -> None:
+    """Refuse before the long work what would come to nothing."""
+    options, keep = study.options, study.options.keep
+    require_costs(study, {option(name): COSTS[name] for name in options.budget.costs})
+    if given is not None:
+        if options.cut or options.skip or options.only:
+            raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
+        find_branches(study.model, study.analysis.graph, given.keeping(study.analysis.graph))
+    elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
+        raise NothingToPruneError(_nothing(study))
+
+
+def _nothing(study: Study) -> str:
+    graph, keep = study.analysis.graph, study.options.keep
+    if graph.layers:
+        if study.layers and keep:
+            return f"nothing to prune: a share of {keep:g} keeps every unit of each layer"
+        return f"nothing to prune: {_unchosen(study)}"
+    reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in graph.frozen[:3])
+    return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
+
+
+def _unchosen(study: Study) -> str:
+    """Say what there would be to cut; kinds alone do not take what a pattern leaves out."""
+    named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in study.left_out[:3])
+    if study.unseen:
+        return f"no output that is compared tells about {len(study.unseen)} of {len(study.left_out)} layers ({named})"
+    kinds = ",".join(sorted({layer.kind for layer in study.left_out}))
+    hint = "" if study.options.skip or study.options.only else f"; --cut {kinds} takes what was left out"
+    return f"no layer was chosen of {len(study.left_out)} ({named}){hint}"
+
+
+def _report(study: Study, found: Found, selected: bool) -> Result:
+    """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
+    options, held = study.options, study.deal.held
+    source, result = study.source, found.candidate.proto
+    checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
+    require(checks)
+    judgement = judge(study.held, study.metric, result, every=True)
+    if not options.force:
+        require_outputs(study, found, judgement.damage)
+    goals = tuple(Goal.of_loss(judgement, goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
+    if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
+        goals = (*goals, Goal.of_loss(judgement, options.max_drop))
+    _require_drop(goals, options)
+    return Result(
+        proto=whole(result),  # what it refers to goes with the source
+        plan=found.candidate.plan,
+        analysis=study.analysis,
+        left_out=study.left_out if selected else (),
+        unseen=study.unseen if selected else (),
+        before=study.dense_cost,
+        after=study.cost(result),
+        quality=None if study.data.count == 1 else quality_of(study.held, judgement),
+        damage=judgement.damage,
+        latency=study.time(result) if options.latency else None,
+        repairs=found.candidate.repairs,
+        checks=tuple(checks),
+        notes=tuple(_notes(study, found, judgement, selected)),
+        goals=goals,
+        trials=found.trials,
+        metric=judgement.decisive.metric,
+        readings=judgement.readings,
+    )
+
+
+def _notes(study: Study, found: Found, judgement: Judgement, selected: bool) -> Iterator[str]:
+    """Say what the user should know of the samples, the search and the result."""
+    yield from study.data.notes
+    yield from study.analysis.unread.notes
+    yield from measured_notes(study.measured, study.data, study.deal)
+    if selected:
+        yield from _scored_notes(study)
+    yield from found.notes
+    yield from cautions(study.held, judgement, study.options.budget.drop)
+    if study.data.count == 1:
+        yield _ONE_SAMPLE
+
+
+def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
+    """Refuse what the samples show to lose more than was allowed, though a search had found it within on others."""
+    missed = [goal for goal in goals if goal.name == "max_drop" and not goal.met]
+    if missed and not options.best_effort:
+        raise CheckError(
+            f"out of reach: --max-drop {missed[0].asked:g}: what else was asked for loses {missed[0].reached:.4f} on"
+            " samples that nothing was chosen on (--best-effort takes it)"
+        )
+
+
+def _scored_notes(study: Study) -> list[str]:
+    if study.options.score in UNMEASURED:
+        return []
+    found, measured = study.analysis, study.measured.fit
+    unseen = unscored(found.model, found.graph, found.linears, measured, study.layers)
+    notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
+    asked = asked_about(found, study.layers)
+    unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
+    if unfelt and study.options.sensitivity and study.options.score == "joint":
+        count = f"{len(unfelt)} of {len(asked)} operators"
+        notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
+    return notes
+
+
+def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, tuple[Check, ...]]:
+    """Replay a plan without calibration data: the plain cut, verified on made-up inputs.
+
+    Raises
+    ------
+    PlanError
+        If the plan is for another model or does not fit.
+    """
+    analysis = analyse(model)
+    chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
+    keeping = chosen.keeping(analysis.graph)
+    cut = rewrite(analysis.model, analysis.graph, keeping)
+    feeds = [analysis.seen.feeds]
+    checks = [
+        check_equivalence(analysis.model, analysis.graph, analysis.seen, keeping, cut, feeds),
+        check_shapes(analysis.graph, analysis.seen, keeping, cut, analysis.seen.feeds),
+        *check_result(analysis.source, cut, feeds),
+    ]
+    if analysis.model is not analysis.source:
+        checks.append(check_same(analysis.source, analysis.model, analysis.seen, feeds))
+    require(checks)
+    return whole(cut), tuple(checks)
+
+
+__all__ = [
+    "Analysis",
+    "Curve",
+    "ModelError",
+    "Point",
+    "PruneOptions",
+    "Result",
+    "analyse",
+    "apply",
+    "collect",
+    "find_meaning",
+    "prune",
+    "sweep",
+]

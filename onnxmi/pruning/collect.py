@@ -1,0 +1,168 @@
+"""Collecting statistics: measured now or read from a file, and what the user should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxmi.data.batching import batched
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.splits import Deal, deal_samples
+from onnxmi.errors import StatisticsError, UsageError
+from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.linear import Linear
+from onnxmi.graph.packing import packed
+from onnxmi.graph.padding_mask import mask_inputs
+from onnxmi.information import Sensitivity
+from onnxmi.model import Model
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.output_measure import OutputMeasure
+from onnxmi.runtime.threads import limited
+from onnxmi.selection.scores import UNMEASURED
+from onnxmi.selection.targets import consumes
+from onnxmi.statistics.capture import (
+    PATCHES,
+    PATCHES_PER_FEATURE,
+    ROWS,
+    ROWS_PER_FEATURE,
+    CaptureOptions,
+    Progress,
+    capture,
+    silent,
+)
+from onnxmi.statistics.output_sensitivity import measure_sensitivities
+from onnxmi.statistics.row_sampling import Samples
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.statistics.statistics_file import Measurement, load_measurement
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+
+
+def collect(
+    model: ModelLike, calibration: CalibrationLike, options: PruneOptions | None = None, progress: Progress = silent
+) -> Measurement:
+    """Measure once what `prune` needs, for many plans; merge what is measured on other samples, save and load it.
+
+    Of the options, the seed, the mask, the memory, the threads and the batch size count.
+    """
+    options = options or PruneOptions()
+    options.check()
+    source = as_model(model)
+    data = batched(source, as_calibration(calibration, source), options.threads)
+    analysis = analyse(source, data.one_run(np.arange(data.count), 3))
+    data = packed(source, analysis.graph, data, options.mask, options.threads)
+    with limited(options.threads):
+        deal = deal_samples(data, options.seed)
+        yardstick = OutputMeasure(analysis, data, deal.fit, options).yardstick
+        return measure_statistics(analysis, data, deal, yardstick, options, progress)
+
+
+def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
+    """Return statistics from a path or a Measurement; refuse those of another model or measured otherwise."""
+    if options.estimator == "binned":
+        raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
+    measured = statistics if isinstance(statistics, Measurement) else load_measurement(statistics)
+    try:
+        measured.require(model.digest, measured_with(options))
+    except StatisticsError as error:
+        where = "" if isinstance(statistics, Measurement) else f"{statistics}: "
+        raise StatisticsError(f"{where}{error}") from error
+    return measured
+
+
+def measured_with(options: PruneOptions) -> dict[str, Any]:
+    """What statistics depend on besides the model and the samples."""
+    rows = [ROWS, ROWS_PER_FEATURE, PATCHES, PATCHES_PER_FEATURE]
+    return {"seed": options.seed, "mask": options.mask, "rows": rows, "positions": "read"}
+
+
+def capture_options(options: PruneOptions) -> CaptureOptions:
+    """Pick the options that say how to run."""
+    return CaptureOptions(
+        options.batch_size,
+        options.threads,
+        options.seed,
+        binned=options.estimator == "binned",
+        mask=options.mask,
+        memory=options.memory,
+    )
+
+
+def measure_statistics(
+    analysis: Analysis,
+    data: Calibration,
+    deal: Deal,
+    yardstick: Yardstick,
+    options: PruneOptions,
+    progress: Progress,
+    layers: Sequence[Layer] | None = None,
+) -> Measurement:
+    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples).
+
+    Sensitivities are those of what consumes the layers; without layers, of all operators.
+    """
+    sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
+    found = analysis.model, analysis.graph, analysis.linears
+    fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
+    if options.sensitivity and options.score == "joint":
+        fitted = replace(
+            fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, yardstick, options, progress, layers)
+        )
+    prints = np.sort(data.fingerprints[np.concatenate(sets)])
+    return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
+
+
+def sensitivities_of(
+    analysis: Analysis,
+    data: Calibration,
+    samples: Samples,
+    yardstick: Yardstick,
+    options: PruneOptions,
+    progress: Progress = silent,
+    layers: Sequence[Layer] | None = None,
+) -> dict[str, Sensitivity]:
+    """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
+    model, how = analysis.model, capture_options(options)
+    masks = tuple(mask_inputs(model, analysis.graph, options.mask))
+    asked = {linear.key for linear in asked_about(analysis, layers)}
+    return measure_sensitivities(
+        model, asked_about(analysis, None), data, samples, yardstick, how, masks, progress, asked
+    )
+
+
+def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Linear, ...]:
+    """Return the operators whose sensitivities say what units of some layers, or of any, are worth.
+
+    Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
+    positions of how much the outputs mind each says little. Choices by it are worse, if anything (see DESIGN.md).
+    """
+    linears = tuple(linear for linear in analysis.linears if not linear.kernel)
+    if layers is None:
+        return linears
+    return tuple(linear for linear in linears if any(consumes(linear, layer) for layer in layers))
+
+
+def needed(options: PruneOptions, selects: bool) -> bool:
+    """Whether anything reads statistics: repair does, and most scores where units are selected."""
+    return options.repair or options.target == "labels" or (selects and options.score not in UNMEASURED)
+
+
+def nothing_measured(model: Model) -> Measurement:
+    """Stand in for statistics that nothing reads."""
+    return Measurement(model.digest, Statistics({}, {}, 0), None)
+
+
+def measured_notes(measured: Measurement, data: Calibration, deal: Deal) -> list[str]:
+    """Say how much was measured, and on what it should not have been."""
+    if not measured.samples:
+        return []
+    fewest, most = measured.fit.rows
+    notes = [f"measured on {measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"]
+    known = int(np.isin(data.fingerprints[deal.held], measured.prints).sum()) if data.count > 1 else 0
+    if known:
+        notes.append(f"{known} of {len(deal.held)} samples held back to measure the quality were measured before")
+    return notes

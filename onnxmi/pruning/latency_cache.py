@@ -1,0 +1,93 @@
+"""Times of cut models, kept between runs: what was timed once on a machine is not timed again.
+
+The file lies in the user's cache folder, one for each processor, version of onnxruntime and number of threads. It holds
+times by model, inputs and sizes. It can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.budget.latency_model import PROBES, Draw, LatencyModel, draw_sizes, fit_times, kinds_of_work, time_draws
+from onnxmi.errors import DataError
+from onnxmi.graph.cost import all_shapes
+from onnxmi.model.save import write_atomically
+from onnxmi.pruning.session import Study
+from onnxmi.runtime.session import version
+from onnxmi.statistics.capture import Progress, silent
+
+Ints = NDArray[np.int64]
+Times = tuple[float, list[float]]
+
+FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept
+
+
+def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = silent) -> LatencyModel:
+    """Fit a latency model to times on this machine, measured now or kept from before."""
+    found, feeds, threads = study.analysis, study.timed_feeds, study.options.threads
+    layers = [layer.id for layer in study.layers]
+    draws = draw_sizes(sizes, PROBES, study.options.seed)
+    path, key = _path(threads), _key(study, draws)
+    kept = _read(path).get(key)
+    if kept is None or len(kept[1]) != len(draws):
+        dense, shares = time_draws(found.model, found.graph, study.layers, draws, feeds, threads, progress)
+        kept = dense, shares.tolist()
+        _write(path, key, kept)
+    graph = found.model.graph
+    shapes = all_shapes(graph, found.model.proto, feeds)
+    work = kinds_of_work(found.model, found.graph, shapes, layers)
+    return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
+
+
+def _key(study: Study, draws: list[Draw]) -> str:
+    """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
+    shapes = sorted((name, list(np.shape(value))) for name, value in study.timed_feeds.items())
+    said = json.dumps([study.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
+    timed = hashlib.sha256(said.encode())
+    for node in study.model.proto.graph.node:  # fewer positions and split tables are not in the digest
+        timed.update(node.SerializeToString(deterministic=True))
+    return timed.hexdigest()
+
+
+def _path(threads: int) -> Path:
+    """Return the file of this machine, whether it is there or not."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get(FOLDER) or Path(home) / "onnxmi")
+    machine = json.dumps([_processor(), os.cpu_count(), version(), threads])
+    return folder / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
+
+
+def _processor() -> str:
+    """Name the processor as the operating system does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    return "\n".join(named) or platform.machine()
+
+
+def _read(path: Path) -> dict[str, Times]:
+    """Return what was kept; nothing where the file is missing or damaged, for it can be measured again."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return {str(key): (float(dense), [float(share) for share in shares]) for key, (dense, shares) in table.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(path: Path, key: str, times: Times) -> None:
+    """Keep times for the next run; a folder that cannot be written costs that run time, no more."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({**_read(path), key: times}).encode())
+    except (OSError, DataError):
+        return

@@ -1,0 +1,218 @@
+"""Searching for a loss: the cheapest model whose damage and whose loss of the metric are within what is allowed.
+
+The damage decides, since it falls smoothly with the cost and some dozen samples tell it; the metric, which counts,
+has a veto where the samples speak against the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import exp, inf, log, sqrt
+
+from onnxmi.budget.allocate import Limit, allocate, largest
+from onnxmi.budget.goals import Goal, Kind, Trial
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError
+from onnxmi.evaluation.damage_limits import excess
+from onnxmi.evaluation.judgement import Judgement, judge
+from onnxmi.pruning.search import Found, Prices
+from onnxmi.pruning.session import SPELLED, Candidate, Study, carry_out, choose
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+
+SCREENED = 6  # trials with the one-pass repair
+TRIED = 6  # trials with the full one
+MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
+USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
+AIMED = 0.92  # of the allowed damage, at the next trial
+APART = 1.03  # factor between costs of models that are as good as the same
+STEEPNESS = -3.0  # of damage against cost, both as logarithms, where nothing has been tried to tell it
+STEPS = (0.7, 1.5)  # a trial's cost over the last one's, at least and at most
+ONE_PASS = 1.5  # times the damage that the full repair leaves, about, is left by the one-pass repair
+VETO = 1.3  # excess of a model whose damage is within, but not its metric
+SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
+REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
+
+
+@stage("search")
+def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
+    """Find the fastest model that loses no more than allowed, on samples that neither it nor the report is fitted to.
+
+    Where the time hardly depends on the sizes, as in very small models, the work or the parameters are cut instead.
+    The cost is bisected with the one-pass repair, which costs no forward pass; from there on models with the full
+    repair are made at costs that the damage of the last ones points at.
+
+    Parameters
+    ----------
+    drop : float
+        Points of the metric that may be lost; limits of the damage go with it.
+
+    Raises
+    ------
+    NothingToPruneError
+        If the mildest cut loses more, and the nearest was not asked for.
+    """
+    kind, least = _worth_cutting(prices)
+    search = _Search(study, prices, kind, least, drop, progress)
+    search.refine(search.screen())
+    chosen = search.best
+    if chosen is None and study.model is not study.source:
+        chosen = search.uncut(carry_out(study, choose(study, largest(prices.menus), progress)))
+    if chosen is None and study.options.best_effort:
+        chosen = search.mildest
+    if chosen is None:
+        raise NothingToPruneError(search.refusal())
+    notes = list(search.dropped)
+    if kind != "time":
+        notes.append(f"the time hardly depends on the layers' sizes: {SPELLED[kind]} are cut instead")
+    goal = Goal.of("max_drop", drop, chosen.judgement.drop)
+    return Found(chosen.candidate, (goal,), tuple(search.trials), tuple(notes))
+
+
+def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
+    """Return the first cost that sizes change by much, and the least share of it that can be had."""
+    for kind in SEARCHED:
+        least = prices.least(kind)
+        if least <= REDUCIBLE:
+            return kind, least
+    raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A model that was tried.
+
+    Attributes
+    ----------
+    share : float
+        Of the original's cost, that was aimed at.
+    counts : mapping
+        Layer id -> the units that stay.
+    candidate : Candidate
+        The model.
+    judgement : Judgement
+        What it is worth.
+    excess : float
+        Its damage over what is allowed, with the veto of the metric.
+    """
+
+    share: float
+    counts: Mapping[int, int]
+    candidate: Candidate
+    judgement: Judgement
+    excess: float
+
+
+class _Search:
+    """The trials of one search, and the best model among them."""
+
+    def __init__(self, study: Study, prices: Prices, kind: Kind, least: float, drop: float, progress: Progress) -> None:
+        self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
+        self._cost, self._whole, self._least = prices.costs[kind], prices.source[kind], max(least, 1e-3)
+        self._mildest_share = MILDEST * self._cost.total({}) / self._whole
+        self._screened: list[tuple[float, float]] = []
+        self._full: list[_Made] = []
+        self.trials: list[Trial] = []
+        self.dropped: list[str] = []
+
+    @property
+    def best(self) -> _Made | None:
+        """The smallest model within what is allowed."""
+        return min((made for made in self._full if made.excess <= 1), key=lambda made: made.share, default=None)
+
+    @property
+    def mildest(self) -> _Made | None:
+        """The one that exceeds it least."""
+        return min(self._full, key=lambda made: made.excess, default=None)
+
+    def uncut(self, candidate: Candidate) -> _Made:
+        """Return what leaves out unused positions alone: it answers what the original does."""
+        return _Made(1.0, {}, candidate, judge(self._study.validates, self._study.metric, candidate.proto), 0.0)
+
+    def screen(self) -> float:
+        """Bisect with the one-pass repair; return the smallest share of the cost found within."""
+        low, high = log(self._least), log(self._mildest_share)
+        for _ in range(SCREENED):
+            middle = (low + high) / 2
+            made = self._try(exp(middle), stepwise=False)
+            if made is not None:
+                self._screened.append((middle, made.excess))
+            within = made is not None and made.excess <= ONE_PASS
+            low, high = (low, middle) if within else (middle, high)
+        return exp(high)
+
+    def refine(self, start: float) -> None:
+        """Make models with the full repair at costs that the damage of the last one points at."""
+        share = start
+        within, beyond = inf, 0.0  # shares between which the limit lies
+        for _ in range(TRIED):
+            made = self._try(share, stepwise=True)
+            if made is not None:
+                self._full.append(made)
+            if made is not None and made.excess <= 1:
+                within = min(within, share)
+            else:
+                beyond = max(beyond, share)
+            if (made is not None and USED <= made.excess <= 1) or within <= beyond * APART:
+                return
+            if beyond >= self._mildest_share:
+                return
+            share = self._next(made, share, within, beyond)
+
+    def _next(self, made: _Made | None, share: float, within: float, beyond: float) -> float:
+        """Return the share at which the damage should be what is aimed at, inside of what is known."""
+        step = STEPS[1]
+        if made is not None:
+            step = exp(log(AIMED / max(made.excess, 1e-6)) / self._steepness(log(share)))
+        aimed = share * min(max(step, STEPS[0]), STEPS[1])
+        if not beyond * APART**0.5 < aimed < within / APART**0.5:
+            aimed = sqrt(max(beyond, self._least) * min(within, self._mildest_share))
+        return min(max(aimed, self._least), self._mildest_share)
+
+    def _steepness(self, place: float) -> float:
+        """How the excess falls with the cost near a place, both as logarithms, by the screening trials."""
+        near = sorted(self._screened, key=lambda one: abs(one[0] - place))[:3]
+        if len(near) < 2 or min(excess for _, excess in near) <= 0:
+            return STEEPNESS
+        (left, first), (right, last) = min(near), max(near)
+        slope = (log(last) - log(first)) / (right - left)
+        return min(max(slope, 3 * STEEPNESS), STEEPNESS / 3)
+
+    def _try(self, share: float, stepwise: bool) -> _Made | None:
+        """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
+        study, menus = self._study, self._prices.menus
+        counts = allocate(menus, [Limit(self._cost, share * self._whole)])
+        if counts is None or counts == largest(menus):
+            return None
+        known = next((made for made in self._full if made.counts == counts), None) if stepwise else None
+        if known is not None:  # sizes are coarse: another cost may allow the same ones
+            return replace(known, share=share)
+        try:
+            candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
+            judgement = judge(study.validates, study.metric, candidate.proto)
+        except (CheckError, ModelError) as error:
+            self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
+            return None
+        over = excess(judgement.damage, self._drop)
+        if judgement.contradicts(self._drop):
+            over = max(over, VETO)
+        self._note(share, judgement, stepwise, over <= 1)
+        return _Made(share, counts, candidate, judgement, over)
+
+    def _note(self, share: float, judgement: Judgement, stepwise: bool, fits: bool) -> None:
+        repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
+        damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
+        self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name))
+        self._progress("search", len(self.trials), SCREENED + TRIED)
+
+    def refusal(self) -> str:
+        """Say what the mildest cut loses."""
+        made = self.mildest
+        if made is None or made.judgement.damage.worst is None:
+            return "nothing to prune: no cut that was tried leaves a model that can be used"
+        worst, reading = made.judgement.damage.worst, made.judgement.decisive
+        return (
+            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the mildest loses"
+            f" {worst.error:.4f} of what {worst.view.name} says (1 is as bad as a constant), and of {reading.metric}"
+            f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
+        )

@@ -1,0 +1,262 @@
+"""From a budget to sizes: price the layers once, then allocate, carry out and judge as often as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.budget.allocate import Limit, Menu, allocate, largest, smallest
+from onnxmi.budget.damage_curves import price_layers
+from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
+from onnxmi.budget.latency_model import plain_cut
+from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError
+from onnxmi.evaluation.ruler import Ruler
+from onnxmi.graph.cost import all_shapes
+from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
+from onnxmi.pruning.latency_cache import latency_model
+from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
+from onnxmi.selection.top_down import rank_channels
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.transforms.empty_branches import removable
+from onnxmi.transforms.prune_channels import rewrite
+
+Ints = NDArray[np.int64]
+Samples = NDArray[np.int64]
+Counts = dict[int, int]
+
+PRICED = 128  # samples that prices are measured on, where each has one answer
+PRICED_ROWS, FEWEST_PRICED = 1024, 16  # answers that are enough, and samples that are taken however many each has
+CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
+CLOSE = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
+MARGIN = 1.002  # by which a limit is tightened further than it was missed
+NEIGHBOR = 1.02  # by which a limit is tightened after a trial that cannot be used
+ROUNDS = 3  # of the whole, where the repaired model misses what the plain cut met
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """What each layer's sizes cost, in every respect.
+
+    Attributes
+    ----------
+    menus : mapping
+        Layer id -> its sizes and their damage.
+    costs : mapping
+        Kind of cost -> its model.
+    source : mapping
+        Kind of cost -> that of the source, in the same unit.
+    """
+
+    menus: Mapping[int, Menu]
+    costs: Mapping[Kind, CostModel]
+    source: Mapping[Kind, float]
+
+    def least(self, kind: Kind) -> float:
+        """Share of a cost that is left at the smallest sizes."""
+        whole = self.source[kind]
+        return self.costs[kind].total(smallest(self.menus)) / whole if whole else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The end of a search.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        The model.
+    goals : tuple of Goal
+        What was asked for, and reached.
+    trials : tuple of Trial
+        What was tried on the way.
+    notes : tuple of str
+        What the user should know.
+    prices : Prices or None
+        What the search went by, where costs were asked for.
+    """
+
+    candidate: Candidate
+    goals: tuple[Goal, ...]
+    trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = ()
+    prices: Prices | None = None
+
+
+@stage("price")
+def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
+    """Measure what every layer's sizes do to the outputs, and model what they cost."""
+    found, options = study.analysis, study.options
+    model, graph = found.model, found.graph
+    alignment = parse_alignment(options.align)
+    sizes = {layer.id: candidate_sizes(model, graph, layer, alignment) for layer in study.layers}
+    if not removable(model, graph, plain_cut(study.layers, {layer: int(found[0]) for layer, found in sizes.items()})):
+        sizes = {layer: found[found > 0] for layer, found in sizes.items()}  # each could go, but not all of them
+    statistics = study.measured.fit, study.measured.judge
+    settings = select_options(options)
+    rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
+    outputs = study.outputs
+    batches = study.data.packed(_priced(study), options.batch_size)
+    ruler = Ruler.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
+    curves = price_layers(
+        model, graph, found.linears, rankings, sizes, statistics, ruler, options.threads, options.repair, progress
+    )
+    menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
+    wanted = set(kinds)
+    costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
+    if "time" in wanted:
+        costs["time"] = latency_model(study, sizes, progress).cost
+    return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
+
+
+def _priced(study: Study) -> Samples:
+    """Return the samples to measure prices on: fewer where each has many answers, as maps and boxes have."""
+    fit, yardstick = study.deal.fit, study.outputs.yardstick
+    told = [rows for view, rows in zip(yardstick.views, yardstick.rows, strict=True) if view.kind != "state"]
+    each = min(told, default=len(fit)) / len(fit)
+    return fit[: min(max(ceil(PRICED_ROWS / max(each, 1.0)), FEWEST_PRICED), PRICED)]
+
+
+def _spared(study: Study, kind: Kind) -> float:
+    """By what factor the source costs more than the same model without positions that nothing reads."""
+    if study.model is study.source:
+        return 1.0
+    if kind == "time":
+        was, now = study.time(study.model.proto)
+        return now.speedup_over(was)
+    return COUNTED[kind](study.dense_cost) / max(COUNTED[kind](study.uncut_cost), 1)
+
+
+def _counted(study: Study, kind: Kind) -> CostModel:
+    model, graph = study.model, study.analysis.graph
+    layers = [layer.id for layer in study.layers]
+    if kind == "params":
+        return CostModel.of(parameter_pieces(model.graph, graph), layers)
+    if kind == "size":
+        return CostModel.of(byte_pieces(model.graph, graph, study.uncut_cost.size), layers)
+    one = study.data.one_run(study.deal.held)
+    return CostModel.of(
+        mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), study.data.step or 1), layers
+    )
+
+
+# -- costs ------------------------------------------------------------------------------------------------------------
+
+
+@stage("search")
+def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
+    """Find the least damage at which everything that was asked of costs holds.
+
+    Sizes and work are exact; times are predicted, and what is predicted is corrected by what is measured.
+
+    Raises
+    ------
+    CheckError
+        If a budget is out of reach and the nearest was not asked for.
+    NothingToPruneError
+        If the source meets it already.
+    """
+    budget = study.options.budget
+    tightened = dict.fromkeys(budget.costs, 1.0)
+    dropped: list[str] = []
+    for _ in range(ROUNDS):
+        counts = _closest(study, prices, tightened)
+        if counts is None:
+            break
+        try:
+            candidate = carry_out(study, choose(study, counts, progress), progress=progress)
+        except (CheckError, ModelError) as error:  # one trial that cannot be used does not end the search
+            dropped.append(f"a trial was dropped: {error}")
+            tightened = {name: by * NEIGHBOR for name, by in tightened.items()}
+            continue
+        goals = judge_costs(study, budget, candidate.proto)
+        if all(goal.met for goal in goals):
+            return Found(candidate, tuple(goals), notes=tuple(dropped), prices=prices)
+        for goal in goals:  # repair adds a few biases, and times are never measured twice alike
+            tightened[goal.name] *= max(1.0, goal.shortfall * MARGIN)
+    return _nearest(study, prices, progress)
+
+
+def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Counts | None:
+    """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
+
+    `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
+    """
+    budget = study.options.budget
+    bounds = {name: _bound(study, prices, name, budget.asked[name]) for name in budget.costs}
+    best: tuple[float, Counts] | None = None
+    tried: list[Counts] = []
+    while len(tried) < CORRECTIONS:
+        limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
+        counts = allocate(prices.menus, limits)
+        if counts is None or counts in tried:
+            break
+        tried.append(counts)
+        uncut = counts == largest(prices.menus) and study.model is study.source
+        if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
+            break
+        goals = judge_costs(study, budget, plain(study, counts))
+        if uncut and all(goal.met for goal in goals):
+            raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
+        load = max(goal.shortfall for goal in goals)
+        if all(goal.met for goal in goals) and (best is None or load > best[0]):
+            best = load, counts
+        if best is not None and best[0] >= CLOSE:
+            break
+        for goal in goals:
+            measured = COSTS[goal.name] == "time"
+            tightened[goal.name] *= goal.shortfall if measured else max(1.0, goal.shortfall * MARGIN)
+    return None if best is None else best[1]
+
+
+def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
+    """Fall back on the smallest sizes, or say what the limit is."""
+    budget = study.options.budget
+    plan = choose(study, smallest(prices.menus), progress)
+    candidate = carry_out(study, plan, progress=progress)
+    goals = judge_costs(study, budget, candidate.proto)
+    missed = [goal for goal in goals if not goal.met]
+    if missed and not study.options.best_effort:
+        said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
+        raise CheckError(f"out of reach: {said} (--best-effort takes it)")
+    return Found(candidate, tuple(goals), prices=prices)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
+    """Turn what is asked into the most that the model of the cost may say."""
+    whole = prices.source[COSTS[name]]
+    if name == "speedup":
+        return whole / asked
+    return asked if name in ("max_size", "max_latency") else whole * asked
+
+
+def plain(study: Study, counts: Counts) -> onnx.ModelProto:
+    """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
+    return rewrite(study.model, study.analysis.graph, plain_cut(study.layers, counts))
+
+
+def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
+    """Say what a model costs beside what is asked, measured."""
+    asked = {name: budget.asked[name] for name in budget.costs}
+    if not asked:
+        return []
+    before, after = study.dense_cost, study.cost(proto)
+    reached: dict[str, float] = {
+        "max_size": after.size,
+        "params": after.parameters / before.parameters,
+        "macs": after.macs / max(before.macs, 1),
+    }
+    if any(COSTS[name] == "time" for name in asked):
+        was, now = study.time(proto)
+        reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
+    return [Goal.of(name, value, reached[name]) for name, value in asked.items()]

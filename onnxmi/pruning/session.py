@@ -1,0 +1,311 @@
+"""A study: a model and its samples, looked through and measured once, for any number of cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping
+from onnxmi.budget.goals import Kind
+from onnxmi.data.batching import batched
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
+from onnxmi.errors import UsageError
+from onnxmi.evaluation.judgement import Asked
+from onnxmi.evaluation.panel import Panel
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.cost import Cost, cost
+from onnxmi.graph.layer_filter import Filter, chosen_layers
+from onnxmi.graph.packing import packed
+from onnxmi.graph.plan import Plan
+from onnxmi.model import Model
+from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.output_measure import OutputMeasure
+from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
+from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.timing import Latency, measure
+from onnxmi.selection.top_down import SelectOptions, select_channels
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyse, as_calibration
+from onnxmi.transforms.factorize_embedding import with_split_tables
+from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require
+
+CHECKED = 8  # samples that the rewrite is checked on
+
+Samples = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A cut that was carried out and repaired.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The smaller model.
+    plan : Plan
+        What stays.
+    checks : tuple of Check
+        Of the rewrite; all passed.
+    repairs : tuple of RepairNote
+        What repair did to each operator.
+    """
+
+    proto: onnx.ModelProto
+    plan: Plan
+    checks: tuple[Check, ...]
+    repairs: tuple[RepairNote, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What every cut of a model starts from.
+
+    Attributes
+    ----------
+    analysis : Analysis
+        The model with its channel graph.
+    data : Calibration
+        The samples.
+    deal : Deal
+        Which of them are for what.
+    layers, left_out : tuple of Layer
+        Those that may be cut, and those that are left out.
+    unseen : tuple of Layer
+        Those of the latter that no compared output tells about.
+    measured : Measurement
+        Statistics; empty until `measure`.
+    options : PruneOptions
+        Of the run.
+    outputs : OutputMeasure
+        What the outputs mean and are measured by.
+    """
+
+    analysis: Analysis
+    data: Calibration
+    deal: Deal
+    layers: tuple[Layer, ...]
+    left_out: tuple[Layer, ...]
+    unseen: tuple[Layer, ...]
+    measured: Measurement
+    options: PruneOptions
+    outputs: OutputMeasure
+
+    @property
+    def source(self) -> Model:
+        """The model as it was given."""
+        return self.analysis.source
+
+    @property
+    def model(self) -> Model:
+        """What is cut: the source, without positions that nothing reads."""
+        return self.analysis.model
+
+    @cached_property
+    def judges(self) -> Panel:
+        """The samples that repairs are chosen on."""
+        return self.outputs.panel(self.deal.judges)
+
+    @cached_property
+    def validates(self) -> Panel:
+        """The samples that a search chooses on."""
+        return self.outputs.panel(self.deal.validates)
+
+    @cached_property
+    def held(self) -> Panel:
+        """The samples that the result is reported on."""
+        return self.outputs.panel(self.deal.held)
+
+    def judged_damage(self, proto: onnx.ModelProto) -> float:
+        """Return the damage of a model on the samples that repairs are chosen on."""
+        return self.judges.damage(self.judges.answers(proto)).total
+
+    @cached_property
+    def metric(self) -> Asked:
+        """The metric that the user asked for, if any."""
+        return Asked.of(self.options.metric, self.data.labels is not None)
+
+    @cached_property
+    def dense_cost(self) -> Cost:
+        """Parameters, bytes and MACs of the source."""
+        return self.cost(self.source.proto)
+
+    @cached_property
+    def uncut_cost(self) -> Cost:
+        """Parameters, bytes and MACs of what is cut, before it is."""
+        return self.dense_cost if self.model is self.source else self.cost(self.model.proto)
+
+    @cached_property
+    def source_checks(self) -> tuple[Check, ...]:
+        """That what is cut is the source; the same for every cut."""
+        if self.model is self.source:
+            return ()
+        return (check_same(self.source, self.model, self.analysis.seen, self.some_feeds(self.deal.fit)),)
+
+    @cached_property
+    def timed_feeds(self) -> Feeds:
+        """Inputs that times are measured on."""
+        if self.options.batch == 1 or self.data.step is not None:
+            return self.data.one_run(self.deal.held)
+        return self.data.feed(np.resize(self.deal.held, self.options.batch))
+
+    def time(self, proto: onnx.ModelProto) -> tuple[Latency, Latency]:
+        """Time the source and another model in turn; one thread by its own time, which others move less."""
+        threads = self.options.threads
+        protos = self.source.proto, proto
+        was, now = measure(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
+        return was, now
+
+    def cost(self, proto: onnx.ModelProto) -> Cost:
+        """Parameters, bytes and MACs of a model."""
+        return cost(proto, self.data.one_run(self.deal.held), self.data.step or 1)
+
+    def some_feeds(self, samples: Samples) -> list[Feeds]:
+        """Inputs of the few samples that the rewrite is checked on."""
+        return [feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)]
+
+
+def study_of(
+    model: Model,
+    calibration: CalibrationLike,
+    options: PruneOptions,
+    held_back: float = HELD_BACK,
+    *,
+    split_tables: bool = False,
+) -> Study:
+    """Look a model and its samples through; nothing is measured yet.
+
+    Parameters
+    ----------
+    split_tables : bool
+        Whether tables of words are split, so that their width can be cut alone.
+    """
+    data = batched(model, as_calibration(calibration, model), options.threads)
+    looked_at = model
+    if split_tables:  # whatever is held back, along axes of samples that never are: a plan's indices count along them
+        looked_at = with_split_tables(model, data, deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
+    analysis = analyse(looked_at, data.one_run(np.arange(data.count), 3), model)
+    layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
+    data = packed(model, analysis.graph, data, options.mask, options.threads)
+    deal = deal_samples(data, options.seed, held_back)
+    outputs = OutputMeasure(analysis, data, deal.fit, options)
+    told = outputs.told(layers)
+    unseen = tuple(layer for layer in layers if layer not in told)
+    return Study(analysis, data, deal, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs)
+
+
+def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:
+    """Refuse a budget on what the source has nothing of.
+
+    Parameters
+    ----------
+    asked : mapping
+        Option -> the cost that it limits.
+
+    Raises
+    ------
+    UsageError
+        Naming the first of them.
+    """
+    for named, kind in asked.items():
+        if kind in COUNTED and not COUNTED[kind](study.dense_cost):
+            raise UsageError(f"{named}: the model has no {SPELLED[kind]}, so there is nothing to save")
+
+
+SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters", "size": "bytes"}
+"""What is counted, in words."""
+
+COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
+    "macs": attrgetter("macs"),
+    "params": attrgetter("parameters"),
+    "size": attrgetter("size"),
+}
+"""How to read it off a cost; a time is measured."""
+
+
+def measure_study(study: Study, given: Measurement | None, selects: bool, progress: Progress) -> Measurement:
+    """Return the statistics that a run needs: the given ones, or measured now.
+
+    Raises
+    ------
+    UsageError
+        If units are to be scored against labels, and there are none.
+    """
+    options = study.options
+    measured = given
+    if measured is None:
+        if not needed(options, selects):
+            return study.measured
+        measured = measure_statistics(
+            study.analysis, study.data, study.deal, study.outputs.yardstick, options, progress, study.layers
+        )
+    measured.fit.require(study.analysis.linears)
+    if options.target == "labels" and not measured.fit.classes:
+        raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
+    return measured
+
+
+def select_options(options: PruneOptions) -> SelectOptions:
+    """Pick the options that say how to choose units."""
+    return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
+
+
+def choose(study: Study, counts: dict[int, int], progress: Progress = silent) -> Plan:
+    """Choose the units that stay, for given numbers of them.
+
+    Parameters
+    ----------
+    counts : dict
+        Layer id -> units to keep (of each part).
+    """
+    found, options = study.analysis, study.options
+    measured, settings = study.measured.fit, select_options(options)
+    choices = select_channels(
+        found.model, found.graph, found.linears, measured, study.layers, counts, settings, progress
+    )
+    return Plan(found.model.digest, choices, options.shown)
+
+
+def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Progress = silent) -> Candidate:
+    """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
+
+    Parameters
+    ----------
+    stepwise : bool
+        Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
+    """
+    found, options = study.analysis, study.options
+    keeping = plan.keeping(found.graph)
+    cut, checks = _cut(study, keeping)
+    repaired = Repaired()
+    if options.repair and stepwise:
+        model = found.model, found.graph, found.linears, keeping
+        samples = study.data, study.deal, study.measured.fit, study.measured.judge
+        repaired = repair(*model, *samples, capture_options(options), study.judged_damage, progress)
+    elif options.repair:
+        statistics = study.measured.fit, study.measured.judge
+        repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)
+    made = rewrite(found.model, found.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    return Candidate(made, plan, tuple(checks), repaired.notes)
+
+
+def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
+    found = study.analysis
+    cut = rewrite(found.model, found.graph, keeping)
+    feeds = study.some_feeds(study.deal.fit)
+    checks = [
+        check_equivalence(found.model, found.graph, found.seen, keeping, cut, feeds),
+        check_shapes(found.graph, found.seen, keeping, cut, found.seen.feeds),
+    ]
+    checks.extend(study.source_checks)
+    require(checks)
+    return cut, checks

@@ -1,0 +1,135 @@
+"""The trade-off: models at several shares of one cost, and what each of them is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnxmi.budget.allocate import Limit, allocate
+from onnxmi.budget.goals import Kind
+from onnxmi.evaluation.judgement import judge, judge_answers
+from onnxmi.evaluation.quality import Quality, quality_of
+from onnxmi.graph.cost import Cost
+from onnxmi.pruning.search import Prices
+from onnxmi.pruning.session import Study, carry_out, choose
+from onnxmi.runtime.timing import Latency
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.verification.checks import check_result, require
+
+LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One model of the curve.
+
+    Attributes
+    ----------
+    share : float
+        Of the original's cost, that was aimed at.
+    cost : Cost
+        Parameters, bytes and MACs.
+    was, now : Latency
+        Of the original and of this model, measured in turn.
+    value, drop : float
+        The metric on the samples held back, and what is lost of it against the original.
+    error : float or None
+        Standard error of the drop.
+    quality : Quality
+        Agreement, accuracy and error of the outputs on the same samples.
+    """
+
+    share: float
+    cost: Cost
+    was: Latency
+    now: Latency
+    value: float
+    drop: float
+    error: float | None
+    quality: Quality
+
+    @property
+    def speedup(self) -> float:
+        """Times as fast as the original."""
+        return self.now.speedup_over(self.was)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A trade-off curve.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the model.
+    by : str
+        The cost that was shared out.
+    metric : str
+        Name of the metric.
+    dense : Cost
+        Of the original.
+    dense_value : float
+        Its metric on the samples held back.
+    samples : int
+        How many of these there are.
+    points : tuple of Point
+        From the largest model to the smallest.
+    skipped : tuple of float
+        Shares that are below what the layers can be cut to.
+    """
+
+    digest: str
+    by: Kind
+    metric: str
+    dense: Cost
+    dense_value: float
+    samples: int
+    points: tuple[Point, ...]
+    skipped: tuple[float, ...]
+
+
+@stage("search")
+def trade_off(
+    study: Study, prices: Prices, by: Kind, shares: Sequence[float] | None = None, progress: Progress = silent
+) -> Curve:
+    """Make a model for each share, from the same measurements, and judge it on the samples held back.
+
+    Parameters
+    ----------
+    shares : sequence of float, optional
+        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's.
+    """
+    points: list[Point] = []
+    skipped: list[float] = []
+    whole = prices.source[by]
+    if shares is None:
+        least = prices.least(by)
+        shares = [least + level * (1 - least) for level in LEVELS]
+    for done, share in enumerate(sorted(shares, reverse=True)):
+        counts = allocate(prices.menus, [Limit(prices.costs[by], share * whole)])
+        if counts is None:
+            skipped.append(share)
+        else:
+            points.append(_point(study, share, counts))
+        progress("sweep", done + 1, len(shares))
+    dense = judge_answers(study.held, study.metric, study.held.reference).decisive
+    cost, samples = study.dense_cost, len(study.deal.held)
+    return Curve(study.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
+
+
+def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
+    candidate = carry_out(study, choose(study, counts))
+    require(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
+    was, now = study.time(candidate.proto)
+    judgement = judge(study.held, study.metric, candidate.proto)
+    return Point(
+        share=share,
+        cost=study.cost(candidate.proto),
+        was=was,
+        now=now,
+        value=judgement.decisive.now,
+        drop=judgement.drop,
+        error=judgement.error,
+        quality=quality_of(study.held, judgement),
+    )

@@ -1,0 +1,121 @@
+"""What becomes of a linear operator's result: its scale, the residual stream it joins, and whether it is rectified.
+
+The repair aims at what comes out of this tail, not at the bare result. Only what acts on the result's entries one by
+one belongs to it: a scale and an offset for each output, a stream that has the result's shape or broadcasts to it, a
+Relu. Where the result itself is broadcast, or an axis other than the outputs' is scaled, the tail ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.linear import Linear
+from onnxmi.model import Graph, Model, Node
+from onnxmi.operators.layouts import ADDERS
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """A result y goes on as ``scale * y + offset``, plus the stream, and then perhaps through a Relu.
+
+    Attributes
+    ----------
+    scale, offset : (M,) float64
+        From the bias and a BatchNormalization in inference form; M counts all outputs of the original.
+    stream : str or None
+        The tensor it is added to.
+    rectified : bool
+        Whether the sum goes to a Relu and nowhere else.
+    broadcasts : bool
+        Whether the stream has another shape than the result, and is broadcast to it.
+    """
+
+    scale: Floats
+    offset: Floats
+    stream: str | None = None
+    rectified: bool = False
+    broadcasts: bool = False
+
+    def bare(self) -> Tail:
+        """Return the tail up to where the stream joins."""
+        return replace(self, stream=None, rectified=False, broadcasts=False)
+
+
+def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
+    """Follow an operator's result for as long as it has one reader and keeps its shape."""
+    graph, bias, node = model.graph, linear.biases[0], linear.nodes[0]
+    scale, offset = np.ones(linear.outputs.size), np.zeros(linear.outputs.size)
+    if bias is not None and bias.stored is not None:
+        offset = bias.stored.value(model).astype(np.float64) * linear.beta
+    if not linear.lens.pure:
+        return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
+    result = linear.ends[0].outputs[0]
+    if bias is not None and _is_add(graph.nodes[bias.node]):
+        result = graph.nodes[bias.node].outputs[0]
+    reader = graph.only_reader(result)
+    if reader is not None and _scales_outputs(channels, linear, result):
+        found = _inference_form(graph, reader)
+        if found is not None:
+            scale, offset = found[0], found[0] * offset + found[1]
+            result, reader = reader.outputs[0], graph.only_reader(reader.outputs[0])
+    tail = Tail(scale, offset)
+    if reader is not None and _adds_stream(reader):
+        stream = _stream(graph, channels, reader, result)
+        if stream is None:
+            return tail
+        tail = replace(tail, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
+        reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
+    return replace(tail, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
+
+
+def _own_stream(graph: Graph, linear: Linear) -> str | None:
+    """A computed operand that the operator itself adds to its product."""
+    name = "" if linear.lens.stream is None else linear.nodes[0].operand(linear.lens.stream)
+    return name if name and name not in graph.folded else None
+
+
+def _stream(graph: Graph, channels: ChannelGraph, adder: Node, result: str) -> str | None:
+    """The computed tensor that is added to a result; None where the sum is not of the result's shape."""
+    if result not in adder.inputs[:2]:
+        return None
+    other = adder.inputs[1 - adder.inputs.index(result)]
+    if other in graph.folded or _shape(channels, other) is None:
+        return None
+    return other if _shape(channels, adder.outputs[0]) == _shape(channels, result) else None
+
+
+def _shape(channels: ChannelGraph, name: str) -> tuple[int, ...] | None:
+    """Sizes in the run that the channel graph was read off; what can change was of no common size there."""
+    axes = channels.axes.get(name)
+    return None if axes is None else tuple(term.size for term in axes)
+
+
+def _is_add(node: Node) -> bool:
+    return (node.domain, node.op) == ("", "Add")
+
+
+def _adds_stream(node: Node) -> bool:
+    """Add, and normalisations that add their first two operands."""
+    return _is_add(node) or ((node.domain, node.op) in ADDERS and node.op.startswith("Skip"))
+
+
+def _scales_outputs(channels: ChannelGraph, linear: Linear, result: str) -> bool:
+    """Whether the outputs lie on the second axis of a result, which a BatchNormalization scales."""
+    return linear.lens.spatial or len(channels.axes.get(result, ())) == 2
+
+
+def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:
+    """Scale and offset of a BatchNormalization with stored statistics."""
+    if node.op != "BatchNormalization" or node.attributes.get("training_mode", 0):
+        return None
+    if not all(graph.is_constant(name) for name in node.inputs[1:5]):
+        return None
+    gamma, beta, mean, variance = (graph.constant(name).astype(np.float64) for name in node.inputs[1:5])
+    scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+    return scale, beta - scale * mean

@@ -1,0 +1,114 @@
+"""Normalisations that lost channels: their scale and shift are refitted, channel by channel.
+
+What a normalisation runs over changes every channel that stays: its mean and its deviation are those of fewer channels.
+Regressing the original's normalised channels on the cut model's, one by one, puts back what a scale and a shift can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping, is_cut, kept_mask
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.information.paired_moments import PairMoments
+from onnxmi.model import Model, Node
+from onnxmi.repair.solution import RepairNote
+from onnxmi.transforms.prune_channels import VectorReplacement
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# (domain, operator) -> operands of the scale and of the shift (None: it has none).
+_PARAMETERS: Mapping[tuple[str, str], tuple[int, int | None]] = {
+    ("", "LayerNormalization"): (1, 2),
+    ("", "RMSNormalization"): (1, None),
+    ("", "SimplifiedLayerNormalization"): (1, None),
+    ("com.microsoft", "SkipLayerNormalization"): (2, 3),
+    ("com.microsoft", "SkipSimplifiedLayerNormalization"): (2, None),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """A normalisation over its last axis with a stored scale and shift.
+
+    Attributes
+    ----------
+    node : Node
+        The operator.
+    scale : int
+        Operand position of the scale.
+    shift : int or None
+        Operand position of the shift, where there is one.
+    kept : (C,) int64
+        Channels that stay.
+    """
+
+    node: Node
+    scale: int
+    shift: int | None
+    kept: Ints
+
+    @property
+    def result(self) -> str:
+        """The normalised tensor."""
+        return self.node.outputs[0]
+
+
+def find_affines(
+    model: Model, graph: ChannelGraph, keeping: Keeping, removed: Collection[int] = ()
+) -> Iterator[Affine]:
+    """Yield the normalisations that lose channels and whose parameters can be replaced."""
+    for normalisation in graph.normalisations:
+        node = model.graph.nodes[normalisation.node]
+        if node.index in removed:
+            continue
+        scale, shift = _PARAMETERS.get((node.domain, node.op), (0, None))
+        if not scale or len(normalisation.terms) != 1 or not is_cut(normalisation.terms[0], keeping):
+            continue
+        if shift is not None and (shift >= len(node.inputs) or not node.inputs[shift]):
+            shift = None
+        operands = [operand for operand in (scale, shift) if operand is not None]
+        if all(_is_vector(model, node.inputs[operand]) for operand in operands):
+            kept = np.flatnonzero(kept_mask(normalisation.terms[0], keeping))
+            yield Affine(node, scale, shift, kept)
+
+
+def _is_vector(model: Model, name: str) -> bool:
+    return model.graph.is_constant(name) and len(model.graph.constant_shape(name)) == 1
+
+
+def solve_affine(
+    model: Model, affine: Affine, fitted: PairMoments, judged: PairMoments | None
+) -> tuple[tuple[Floats, Floats] | None, tuple[VectorReplacement, ...], RepairNote]:
+    """Fit the original's channels to the cut model's, and use it where it is better on the judging rows.
+
+    Returns
+    -------
+    scale and shift (C,) to apply to the cut model's result (None if not used), the new parameters, and a note.
+    """
+    scale, shift = fitted.fit(shifted=affine.shift is not None)
+    judge = judged or fitted
+    plain = judge.error(np.ones_like(scale), np.zeros_like(shift))
+    error = judge.error(scale, shift)
+    spread = float(judge.yy.sum() / judge.count) or 1.0
+    used = error < plain
+    reason = "" if used else "the plain cut is better on held-out samples"
+    note = RepairNote(affine.node.label, used, 0.0, plain / spread, error / spread, reason)
+    if not used:
+        return None, (), note
+    return (scale, shift), tuple(_replacements(model, affine, scale, shift)), note
+
+
+def _replacements(model: Model, affine: Affine, scale: Floats, shift: Floats) -> Iterator[VectorReplacement]:
+    """New parameters: scaling a result by s and shifting it by t is scaling its parameters by s and adding t."""
+    operands = [(affine.scale, np.zeros_like(shift))]
+    if affine.shift is not None:
+        operands.append((affine.shift, shift))
+    for operand, extra in operands:
+        old = model.graph.constant(affine.node.inputs[operand])[affine.kept]
+        yield VectorReplacement(affine.node.index, operand, (old.astype(np.float64) * scale + extra).astype(old.dtype))

@@ -1,0 +1,89 @@
+"""One-pass repair: refit every linear operator that lost inputs on the original model's surviving activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxmi.axes.terms import Keeping
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.linear import Linear
+from onnxmi.information import RIDGES, Missing
+from onnxmi.model import Model
+from onnxmi.repair.operator_cut import Frame
+from onnxmi.repair.quantized import settle
+from onnxmi.repair.regression import Regression
+from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.empty_branches import Branches, find_branches
+from onnxmi.transforms.prune_channels import Replacement
+
+UNSEEN = "no sample got as far as this operator"
+
+
+def repair_at_once(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    keeping: Keeping,
+    fitted: Statistics,
+    judged: Statistics | None,
+    ridges: Sequence[float] = RIDGES,
+    progress: Progress = silent,
+) -> Repaired:
+    """Solve the regression of every operator that lost inputs, from moments that are already at hand.
+
+    Parameters
+    ----------
+    fitted, judged : Statistics
+        The regression is solved on the first, its ridge judged on the second.
+    ridges : sequence of float
+        Relative ridges to try.
+
+    Returns
+    -------
+    Repaired
+        With one note for each operator that lost inputs.
+    """
+    replacements: list[Replacement] = []
+    notes: list[RepairNote] = []
+    branches = find_branches(model, graph, keeping)
+    lost = [linear for linear in linears if _lost(linear, keeping, branches)]
+    for done, linear in enumerate(lost):
+        obstacle = linear.obstacle or (None if fitted.saw(linear.key) else UNSEEN)
+        if obstacle is not None:
+            notes.append(RepairNote(linear.label, used=False, reason=obstacle))
+            continue
+        with stage("repair", linear.label):
+            frame = Frame.of(model, graph, linear, keeping)
+            regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
+            solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
+        notes.append(note_of(linear, solved))
+        if notes[-1].used:
+            replacements.append(frame.replacement(solved))
+        progress("repair", done + 1, len(lost))
+    return Repaired(tuple(replacements), tuple(notes))
+
+
+def _lost(linear: Linear, keeping: Keeping, branches: Branches) -> bool:
+    """Whether an operator lost inputs and is there still, if only as the constant that it gives without any."""
+    return not linear.kept_features(keeping).all() and (branches.remain(linear) or branches.constant(linear))
+
+
+def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Regression:
+    """What the kept inputs of one group are to make up for."""
+    key, number = frame.linear.key, frame.groups[group]
+    lost = (frame.features[group], frame.wanted(group))
+    own = Missing.of_cut(fitted.moments[key].group(number), *lost)
+    other = None if judged is None or not judged.saw(key) else Missing.of_cut(judged.moments[key].group(number), *lost)
+    plain = frame.plain(group)
+    return Regression((own,), other, plain, plain)
+
+
+def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:
+    """Regress what is missing on the kept inputs of one group, towards the plain cut."""
+    result = regression.solve(ridges)
+    spread = regression.judge.total_variance(regression.plain) or 1.0
+    errors = result.error_plain / spread, result.error_repaired / spread
+    return Solution(result.weights, result.bias, result.ridge, *errors, result.used)

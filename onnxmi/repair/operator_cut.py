@@ -1,0 +1,178 @@
+"""One linear operator before and after a cut: what stays of its weights, and how both models' tensors line up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.codings import Staying
+from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
+from onnxmi.model import Model
+from onnxmi.repair.solution import Solution
+from onnxmi.transforms.prune_channels import Replacement, sliced_shape
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SMALL_SCALE = 1e-3  # a channel that is scaled down this far after the operator cannot correct anything
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A linear operator and what stays of it.
+
+    Attributes
+    ----------
+    linear, after : Linear
+        The operator in the original, and with the number of groups that stay.
+    groups : tuple of int
+        Groups that stay.
+    features, outputs : tuple of (S,) and (M,) int64
+        What stays of each of these groups.
+    weights : (groups, K, M) float64
+        Of the original, all groups.
+    shape : tuple of int
+        Of the stored weight after the cut.
+    model : Model
+        The original.
+    staying : function
+        What stays along each axis of the stored weight.
+    """
+
+    linear: Linear
+    after: Linear
+    groups: tuple[int, ...]
+    features: tuple[Ints, ...]
+    outputs: tuple[Ints, ...]
+    weights: Floats
+    shape: tuple[int, ...]
+    model: Model
+    staying: Staying
+
+    @staticmethod
+    def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
+        """Work out what a cut leaves of an operator."""
+        features, outputs = linear.kept_features(keeping), linear.kept_outputs(keeping)
+        blind = not features.any()  # where all groups lost all their inputs, only the bias is left to repair
+        groups = tuple(g for g in range(linear.groups) if (blind or features[g].any()) and outputs[g].any())
+        return Frame(
+            linear=linear,
+            after=replace(linear, groups=len(groups)),
+            groups=groups,
+            features=tuple(np.flatnonzero(features[g]) for g in groups),
+            outputs=tuple(np.flatnonzero(outputs[g]) for g in groups),
+            weights=weights_of(model, linear),
+            shape=sliced_shape(graph, linear.weight_name, keeping),
+            model=model,
+            staying=staying_of(graph, linear, keeping),
+        )
+
+    def wanted(self, group: int) -> Floats:
+        """Original weights of one kept group's kept outputs, (K, M)."""
+        return np.asarray(self.weights[self.groups[group]][:, self.outputs[group]])
+
+    def plain(self, group: int) -> Floats:
+        """Plain slice of the weights of one kept group, (S, M)."""
+        return self.wanted(group)[self.features[group]]
+
+    def replacement(self, solved: Sequence[Solution]) -> Replacement:
+        """Turn the groups' solutions into parameters in the operator's own layout."""
+        matrix = np.stack([solution.weights for solution in solved])
+        shift = np.concatenate([solution.shift for solution in solved])
+        weights = self.linear.weights.encoded(self.model, weight_array(self.after, matrix, self.shape), self.staying)
+        return Replacement(self.linear, weights, shift)
+
+    def rounded(self, solved: Sequence[Solution]) -> list[Floats]:
+        """The groups' weights as they come back from where they are stored: quantised ones are rounded and clipped."""
+        if self.linear.weights.coding is None:
+            return [solution.weights for solution in solved]
+        return self.matrices(self.replacement(solved))
+
+    def matrices(self, made: Replacement) -> list[Floats]:
+        """Return the weights that a replacement gives each kept group, (S, M)."""
+        assert made.weights is not None
+        seen = self.linear.weights.decoded(self.model, made.weights, self.staying)
+        return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, seen)]
+
+    def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
+        """Inputs of the cut model, and the results that are wanted of them.
+
+        Parameters
+        ----------
+        original, cut : array
+            The operator's activation in both models, for one batch.
+        places : (rows,) int64
+            See `onnxmi.graph.linear.feature_rows`.
+        drift : (groups, rows, M) array or None
+            What to add to the original's results.
+
+        Returns
+        -------
+        (groups, rows, S) and (groups, rows, M) arrays; the results are without bias.
+        """
+        before = feature_rows(self.linear, original, places)
+        inputs = feature_rows(self.after, cut, places)
+        wanted = np.stack([before[g] @ self.wanted(k).astype(before.dtype) for k, g in enumerate(self.groups)])
+        return inputs, wanted if drift is None else wanted + drift
+
+    def joined(self, inputs: Array, wanted: Array, priors: Sequence[Floats]) -> Array:
+        """Inputs beside what weights (S, M) of each group miss of the wanted results, (groups, rows, S + M)."""
+        missing = [wanted[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
+        return np.concatenate([inputs, np.stack(missing)], axis=-1)
+
+    def stream(self, original: Array, cut: Array, places: Ints) -> tuple[Array, Array]:
+        """Return what the results are added to, in both models: (groups, rows, M) each.
+
+        Parameters
+        ----------
+        original : array
+            Of the results' shape, with the rows that stay and all outputs.
+        cut : array
+            Of the shape that the cut model has it in; it may broadcast to the results'.
+        """
+        before = output_rows(self.linear, original, places, self.linear.groups)
+        shape = list(original.shape)
+        shape[1 if self.linear.lens.spatial else -1] = sum(map(len, self.outputs))
+        after = output_rows(self.linear, np.broadcast_to(cut, shape), places, len(self.groups))
+        return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
+
+    def kept(self, of_outputs: Floats) -> Floats:
+        """Pick the outputs that stay from one value an output, (groups, 1, M)."""
+        per_group = of_outputs.reshape(self.linear.groups, -1)
+        return np.stack([per_group[g][out] for g, out in zip(self.groups, self.outputs, strict=True)])[:, None]
+
+
+def inverse(factors: Floats) -> Floats:
+    """One over each factor; 0 for those too small to undo."""
+    small = np.abs(factors) <= SMALL_SCALE * np.abs(factors).max(initial=0.0)
+    return np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))
+
+
+def remaining_rows(original: Array, axes: Axes | None, columns: Collection[int], keeping: Keeping) -> Array:
+    """Leave out the rows of a tensor of the original that the cut model does not have.
+
+    Rows are positions mostly, which stay; but a layer over positions has channels for rows, as in a mixer.
+
+    Parameters
+    ----------
+    original : array
+        The tensor.
+    axes : tuple of Term or None
+        Its axes, where they are known.
+    columns : collection of int
+        The axes that are not among the rows; they stay whole.
+    keeping : mapping of atom id to Kept
+        What stays of each cut atom.
+    """
+    for axis, term in enumerate(axes or ()):
+        if axis not in {column % original.ndim for column in columns} and is_cut(term, keeping):
+            kept = np.resize(kept_mask(term, keeping), original.shape[axis])  # batches differ in size, and lead
+            original = np.compress(kept, original, axis=axis)
+    return original

@@ -1,0 +1,39 @@
+"""Solutions for quantised weights: rounded as they will be stored, and used where they are better than the plain cut.
+
+The scales stay, so that a bias that is quantised with their product stays right. What rounding moves the mean of the
+results by goes into the bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.repair.operator_cut import Frame
+from onnxmi.repair.regression import Regression
+from onnxmi.repair.solution import Solution
+
+Floats = NDArray[np.float64]
+
+
+def settle(frame: Frame, solved: Sequence[Solution], regressions: Sequence[Regression]) -> list[Solution]:
+    """Return the solutions as they will be stored, one for each kept group."""
+    if frame.linear.weights.coding is None:
+        return list(solved)
+    rounded = frame.rounded(solved)
+    return [_settle(*found) for found in zip(solved, rounded, regressions, strict=True)]
+
+
+def _settle(solution: Solution, rounded: Floats, regression: Regression) -> Solution:
+    if not solution.used:
+        return solution
+    plain = regression.plain
+    shift = solution.shift + regression.fitted.mean_x @ (solution.weights - rounded)
+    before, after = regression.error(plain, np.zeros(len(shift))), regression.error(rounded, shift)
+    if after >= before:
+        return replace(solution, weights=plain, shift=np.zeros(len(shift)), used=False)
+    told = solution.error_plain * after / before
+    return replace(solution, weights=rounded, shift=shift, error_repaired=told)

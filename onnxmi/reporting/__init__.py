@@ -1,0 +1,1 @@
+"""Results as text, JSON, JUnit and HTML, and progress. Knows no click."""

@@ -1,0 +1,145 @@
+"""What a gate found: a table for people, plain data, Markdown for a job's page, and annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from onnxmi.evaluation.comparison import OutputLoss
+from onnxmi.gate.check import Report
+from onnxmi.gate.limits import Verdict
+from onnxmi.reporting.text import printable
+
+_SIGNS = {"pass": "✅", "warn": "⚠️", "FAIL": "❌"}
+_STYLES = {"pass": "green", "warn": "yellow", "FAIL": "bold red"}
+
+
+def mark(verdict: Verdict) -> str:
+    """Return the verdict in a word."""
+    if not verdict.passed:
+        return "FAIL"
+    return "warn" if verdict.undecided else "pass"
+
+
+def show_check(console: Console, report: Report) -> None:
+    """Print every check: what was asked, what was measured, and the verdict."""
+    against = "" if report.baseline is None else f" against {report.baseline}"
+    console.print(_plain(f"Checks of {report.model}{against}", "bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("asked", overflow="fold")
+    table.add_column("measured", overflow="fold")
+    for verdict in report.verdicts:
+        word = mark(verdict)
+        table.add_row(Text(word, _STYLES[word]), verdict.name, verdict.asked, verdict.measured)
+    console.print(table)
+    for verdict in report.verdicts:
+        if verdict.detail:
+            console.print(Padding(_plain(f"{verdict.name}: {verdict.detail}"), (0, 0, 0, 1)))
+    for line in output_lines(report):
+        console.print(Padding(_plain(line), (0, 0, 0, 1)))
+    for note in report.notes:
+        console.print(Padding(_plain(f"note: {note}", "dim"), (0, 0, 0, 1)))
+
+
+def output_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each output: what decides, and what else is known of it."""
+    for output in report.outputs:
+        others = [f"{reading.metric} {reading.now:.4f}" for reading in output.readings[1:]]
+        if output.expected is not None:
+            others.append(output.expected.text)
+        yield f"output {output.name}, {output.kind}: {'; '.join((output.readings[0].text, *others))}"
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style, overflow="fold")
+
+
+def check_data(report: Report) -> dict[str, Any]:
+    """Return everything a gate found, as plain data: bytes, ms, ratios and points."""
+    return {
+        "model": report.model,
+        "baseline": report.baseline,
+        "passed": report.passed,
+        "checks": [_verdict_data(verdict) for verdict in report.verdicts],
+        "outputs": [_output_data(output) for output in report.outputs],
+        "notes": list(report.notes),
+    }
+
+
+def _verdict_data(verdict: Verdict) -> dict[str, Any]:
+    interval = None if verdict.interval is None else [verdict.interval.low, verdict.interval.high]
+    return {**vars(verdict), "interval": interval}
+
+
+def _output_data(output: OutputLoss) -> dict[str, Any]:
+    """What is lost of an output, by all its metrics; the first one decides."""
+    metrics = [
+        {"metric": reading.metric, "baseline": reading.was, "value": reading.now, "loss": vars(reading.loss)}
+        for reading in output.readings
+    ]
+    expected = None if output.expected is None else vars(output.expected)
+    return {"name": output.name, "kind": output.kind, "metrics": metrics, "expected_flips": expected}
+
+
+def check_markdown(report: Report) -> str:
+    """Return a section for a page such as GitHub's job summary."""
+    failed = len(report.failed)
+    total = len(report.verdicts)
+    headline = f"❌ {failed} of {total} checks failed" if failed else f"✅ {total} checks passed"
+    against = "" if report.baseline is None else f", against {_code(report.baseline)}"
+    rows = [
+        [_SIGNS[mark(verdict)], *map(_cell, (verdict.name, verdict.asked, verdict.measured, verdict.detail))]
+        for verdict in report.verdicts
+    ]
+    lines = [
+        f"### onnxmi check: {headline}",
+        "",
+        f"{_code(report.model)}{against}",
+        "",
+        "| | check | asked | measured | |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        *(f"{_cell(line)}\n" for line in output_lines(report)),
+        *(f"_{_cell(note)}_\n" for note in report.notes),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{printable(text).replace('`', chr(39))}`"
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown would take for something else: names come from files."""
+    plain = printable(text)
+    for character in "\\`*_|<[":
+        plain = plain.replace(character, f"\\{character}" if character != "<" else "&lt;")
+    return plain
+
+
+def github_annotations(report: Report) -> Iterator[str]:
+    """Yield a line for each check that failed or is undecided, which GitHub shows on the page of a change."""
+    for verdict in report.verdicts:
+        if mark(verdict) == "pass":
+            continue
+        level = "error" if not verdict.passed else "warning"
+        said = f"{report.model}: asked {verdict.asked or '-'}, measured {verdict.measured}"
+        text = "; ".join(filter(None, [said, verdict.detail]))
+        yield f"::{level} title={_property(f'onnxmi check: {verdict.name}')}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

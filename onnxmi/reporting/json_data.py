@@ -1,0 +1,178 @@
+"""What a run found, as plain data for `--json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TypedDict
+
+from onnxmi.budget.goals import option
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.cost import hanging
+from onnxmi.operators.macs import node_macs
+from onnxmi.outputs.view import Meaning
+from onnxmi.pruning.api import Analysis, Curve, Point, Result
+from onnxmi.reporting.outputs_json import outputs_data
+from onnxmi.version import versions
+
+
+class LayerRow(TypedDict):
+    """One layer: its size, grade, where it is made and used, and what hangs on it.
+
+    `macs` are those of the operators that make or use it, on the inputs that the model was probed with;
+    `macs_share` is their share of the model's.
+    """
+
+    name: str
+    kind: str
+    size: int
+    parts: int
+    grade: str
+    made_by: list[str]
+    used_by: list[str]
+    parameters: int
+    macs: int
+    macs_share: float
+
+
+def to_json(data: Mapping[str, Any]) -> str:
+    """Return strict JSON: what is not finite becomes null."""
+    return json.dumps(_finite(data), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def result_data(result: Result) -> dict[str, Any]:
+    """Everything that `prune` found."""
+    graph = result.analysis.graph
+    parts = {layer.name: layer.parts for layer in graph.layers}
+    return {
+        "model": {"sha256": result.plan.digest},
+        "plan_sha256": hashlib.sha256(result.plan.to_json().encode()).hexdigest(),
+        "versions": versions(),
+        "options": dict(result.plan.options),
+        "before": vars(result.before),
+        "after": vars(result.after),
+        "latency_ms": _latency_data(result),
+        "quality": None if result.quality is None else vars(result.quality),
+        "outputs": outputs_data(result),
+        "layers": [
+            {
+                "name": choice.layer,
+                "kind": choice.kind,
+                "before": choice.size * parts[choice.layer],
+                "after": choice.count * parts[choice.layer],
+                "parts": parts[choice.layer],
+                "gains": [float(f"{gain:.6g}") for gain in choice.gains],
+            }
+            for choice in result.plan.choices
+        ],
+        "metric": result.metric,
+        "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
+        "trials": [vars(trial) for trial in result.trials],
+        "left_out": [layer.name for layer in result.left_out],
+        "frozen": _frozen_data(graph),
+        "repair": [vars(note) for note in result.repairs],
+        "checks": [vars(check) for check in result.checks],
+        "notes": list(result.notes),
+    }
+
+
+def _frozen_data(graph: ChannelGraph) -> list[dict[str, Any]]:
+    return [{"name": frozen.name, "size": frozen.size, "reason": frozen.reason} for frozen in graph.frozen]
+
+
+def _latency_data(result: Result) -> dict[str, Any] | None:
+    if result.latency is None:
+        return None
+    before, after = result.latency
+    return {
+        "before": {"median": before.median, "spread": before.spread},
+        "after": {"median": after.median, "spread": after.spread},
+        "speedup": after.speedup_over(before),
+    }
+
+
+def curve_data(curve: Curve) -> dict[str, Any]:
+    """Everything that `sweep` found."""
+    return {
+        "model": {"sha256": curve.digest},
+        "versions": versions(),
+        "by": curve.by,
+        "metric": curve.metric,
+        "samples": curve.samples,
+        "dense": {**vars(curve.dense), "value": curve.dense_value},
+        "points": [_point_data(point) for point in curve.points],
+        "skipped": list(curve.skipped),
+    }
+
+
+def _point_data(point: Point) -> dict[str, Any]:
+    times = {"before": point.was, "after": point.now}
+    return {
+        "target": point.share,
+        **vars(point.cost),
+        "latency_ms": {name: {"median": one.median, "spread": one.spread} for name, one in times.items()},
+        "speedup": point.speedup,
+        "value": point.value,
+        "drop": point.drop,
+        "drop_error": point.error,
+        **vars(point.quality),
+    }
+
+
+def curve_rows(curve: Curve) -> list[dict[str, Any]]:
+    """One flat row a model, for a spreadsheet: the original first."""
+    dense = {"latency_ms": None, "speedup": 1.0, "value": curve.dense_value, "drop": 0.0}
+    whole = {"target": 1.0, **vars(curve.dense), **dense}
+    names = [*whole, "drop_error", "agreement", "accuracy", "relative_error"]
+    rows = [{**data, "latency_ms": data["latency_ms"]["after"]["median"]} for data in map(_point_data, curve.points)]
+    return [{name: row.get(name) for name in names} for row in (whole, *rows)]
+
+
+def graph_data(analysis: Analysis, meaning: Meaning) -> dict[str, Any]:
+    """Return the channel graph and what the outputs mean."""
+    return {
+        "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
+        "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
+        "unread": list(analysis.unread.notes),
+        "layers": layer_rows(analysis),
+        "frozen": _frozen_data(analysis.graph),
+        "outputs": meaning_data(meaning),
+    }
+
+
+def meaning_data(meaning: Meaning) -> dict[str, Any]:
+    """Return what is compared of the outputs, and what is not and why."""
+    return {"compared": [asdict(view) for view in meaning.views], "ignored": dict(meaning.ignored)}
+
+
+def layer_rows(analysis: Analysis) -> list[LayerRow]:
+    """One row a layer, in graph order."""
+    nodes = analysis.model.graph.nodes
+    weight = hanging(analysis.model.graph, analysis.graph, analysis.seen.shapes)
+    total = sum(node_macs(node, analysis.seen.shapes) for node in nodes)
+    return [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "size": layer.size,
+            "parts": layer.parts,
+            "grade": layer.grade,
+            "made_by": [nodes[node].label for node in layer.makers],
+            "used_by": [nodes[node].label for node in layer.users],
+            "parameters": weight[layer.id].parameters,
+            "macs": weight[layer.id].macs,
+            "macs_share": weight[layer.id].macs / total if total else 0.0,
+        }
+        for layer in analysis.graph.layers
+    ]

@@ -1,0 +1,167 @@
+"""The only door to onnxruntime: sessions on a model in memory, with taps on inner tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from onnxmi.errors import ModelError
+from onnxmi.model.editor import with_outputs
+from onnxmi.model.external_data import bare_bytes, openable
+from onnxmi.model.mapped import ROOT, is_lean
+from onnxmi.model.temporary import TemporaryFolder
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+_ERRORS_ONLY = 3  # onnxruntime's severity scale: 3 is ERROR; its warnings speak of optimisations nobody asked about
+_FATAL_ONLY = 4
+_ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\d+ [^()]+\(.*?\)( const)? (?=[A-Z]))?")
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model that can be run; `outputs` are the names it returns, in order."""
+
+    session: onnxruntime.InferenceSession
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Run the model once.
+
+        Raises
+        ------
+        ModelError
+            If onnxruntime fails on these inputs; the message is its own, in one line.
+        """
+        try:
+            values = self.session.run(list(self.outputs), dict(feeds))
+        except Exception as error:  # onnxruntime raises many unrelated types
+            raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def open_session(
+    proto: onnx.ModelProto,
+    *,
+    taps: Sequence[str] | None = None,
+    threads: int = 0,
+    optimise: bool = True,
+    spin: bool = False,
+) -> Session:
+    """Load a model under onnxruntime's CPU provider; one over 2 GiB that is not lean through temporary files.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        The model.
+    taps : sequence of str, optional
+        Inner tensors to return instead of the graph's outputs.
+    threads : int
+        Intra-operator threads; 0 lets onnxruntime choose.
+    optimise : bool
+        Off for comparisons: onnxruntime's optimizer changes the results of some graphs.
+    spin : bool
+        Let idle threads wait busily, as deployed sessions do: for timing. It wastes the cores of a shared machine.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses the model.
+    """
+    options = _options(threads, optimise, spin)
+    if taps is not None:
+        proto = with_outputs(proto, taps)
+    names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
+    return _open(proto, options, names, spin)
+
+
+def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int = 10) -> list[dict[str, Any]]:
+    """Run a model some times under onnxruntime's profiler, and return the events it wrote.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses or cannot run the model, or its profile cannot be read.
+    """
+    with TemporaryFolder() as folder:
+        options = _options(threads, optimise=True, spin=True)
+        options.enable_profiling = True
+        options.profile_file_prefix = os.path.join(folder, "profile")
+        session = _open(proto, options, tuple(value.name for value in proto.graph.output), spin=True)
+        for _ in range(runs):
+            session.run(feeds)
+        try:
+            events = json.loads(Path(session.session.end_profiling()).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"onnxruntime's profile cannot be read: {one_line(error)}") from error
+    return list(events)
+
+
+def open_file(path: str | os.PathLike[str], *, threads: int = 0) -> Session:
+    """Load a model from its file, as deployed sessions do.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime refuses the model.
+    """
+    session = _session(str(path), _options(threads, optimise=True, spin=True))
+    return Session(session, tuple(output.name for output in session.get_outputs()))
+
+
+def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    # Threads that go on spinning after a run would take the cores from another session's run.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    return options
+
+
+def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], spin: bool) -> Session:
+    lean = is_lean(proto)
+    if lean:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))
+    # What is mapped from a temporary file stays readable when that is removed.
+    with nullcontext(bare_bytes(proto)) if lean else openable(proto) as source:
+        if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        return Session(_session(source, options), names)
+
+
+def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many unrelated types
+        raise ModelError(f"onnxruntime refuses the model: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return an exception's message in one line of bounded length, without where in onnxruntime it arose."""
+    return _ORIGIN.sub("", " ".join(str(error).split()))[:400]
+
+
+def version() -> str:
+    """Return onnxruntime's version."""
+    return str(onnxruntime.__version__)
+
+
+def as_numpy(values: Mapping[str, Any]) -> dict[str, Array]:
+    """Keep the results that are plain arrays (sequences, maps and missing optionals are left out)."""
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

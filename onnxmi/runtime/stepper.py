@@ -1,0 +1,68 @@
+"""Running a model forward step by step over all batches, so that what comes later can still be changed.
+
+Between steps only the tensors that later nodes read are held: going through a whole model in steps costs one forward
+pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.model.subgraph import Pieces
+from onnxmi.runtime.session import Feeds, open_session
+
+Array = NDArray[Any]
+
+
+class Advance:
+    """A model with its live tensors for every batch."""
+
+    def __init__(self, proto: onnx.ModelProto, batches: Sequence[Feeds], threads: int = 0) -> None:
+        self._pieces = Pieces(proto)
+        self._states: list[dict[str, Array]] = [dict(feeds) for feeds in batches]
+        self._threads = threads
+
+    @property
+    def pieces(self) -> Pieces:
+        """The model's nodes and weights; change a weight before the step that reads it."""
+        return self._pieces
+
+    @property
+    def made(self) -> frozenset[str]:
+        """The tensors that nodes have made so far, held or not."""
+        return self._pieces.made
+
+    @property
+    def states(self) -> Sequence[Mapping[str, Array]]:
+        """The live tensors of every batch, where the model stands."""
+        return self._states
+
+    def amend(self, tensor: str, scale: Array, shift: Array) -> None:
+        """Scale and shift a live tensor along its last axis, in every batch."""
+        for state in self._states:
+            if tensor in state:
+                state[tensor] = (state[tensor] * scale + shift).astype(state[tensor].dtype)
+
+    def to(self, tensors: Sequence[str]) -> Iterator[dict[str, Array]]:
+        """Run everything that the tensors need, and yield for every batch a mapping that holds them.
+
+        A tensor that no later node reads is dropped once its batch has been yielded.
+        """
+        nodes = self._pieces.pending(tensors)
+        self._pieces.mark_run(nodes)
+        live = self._pieces.live_after()
+        if not nodes:
+            yield from self._states
+            return
+        proto = self._pieces.model(nodes, self._states[0], live | set(tensors))
+        session = open_session(proto, threads=self._threads)
+        inputs = [value.name for value in proto.graph.input]
+        for number, state in enumerate(self._states):
+            made = session.run({name: state[name] for name in inputs})
+            held = {**state, **made}
+            yield held
+            self._states[number] = {name: value for name, value in held.items() if name in live}

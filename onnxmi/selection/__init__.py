@@ -1,0 +1,1 @@
+"""Which units stay: targets, scores, the walk from the outputs down."""

@@ -1,0 +1,158 @@
+"""What consumes a layer, and what of it is kept so far: the targets that the layer's units are scored against.
+
+- A linear operator makes kept neurons' pre-activations from the layer: they are the target. Operators that read the
+  same source make one target together.
+- A product of queries with keys makes attention scores: each head's score is the target of its dimensions.
+- Right below the outputs, where the samples have labels, the best linear prediction of the label may be the target.
+
+A layer with several consumers is worth what it tells each of them, summed. A residual stream is one layer with many:
+every block on it, so it comes last and is scored against everything that is kept above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping, atoms
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.linear import Linear, weights_of
+from onnxmi.model import Model
+from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
+from onnxmi.statistics.shared_inputs import Source, find_sources
+from onnxmi.statistics.statistics import Statistics
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Consumer:
+    """What consumes a layer, restricted to what is kept so far: one group of a source, or one head's scores.
+
+    Attributes
+    ----------
+    covariance : (K, K) of its input features; mean : (K,).
+    weights : (K, M), the columns of the kept neurons above.
+    units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
+    binned : (K, M) mutual information from histograms in nats, where they were captured.
+    felt : (K, R) weights of what the outputs feel of Y, ``Y L``: an error e of Y moves them by ``|e L|``; None where
+        that is not known.
+    """
+
+    covariance: Floats
+    mean: Floats
+    weights: Floats
+    units: Ints
+    binned: Floats | None = None
+    felt: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """Finds the consumers of any layer.
+
+    Attributes
+    ----------
+    labels : bool
+        Whether labels are the target right below the outputs, where they were measured.
+    """
+
+    model: Model
+    sources: tuple[Source, ...]
+    products: tuple[ScoreProduct, ...]
+    statistics: Statistics
+    labels: bool
+
+    @staticmethod
+    def of(
+        model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, labels: bool
+    ) -> Consumers:
+        """Look for them in a model."""
+        measured = [linear for linear in linears if statistics.saw(linear.key)]
+        products = [p for p in find_score_products(model.graph, graph, {}) if p.key in statistics.scores]
+        return Consumers(model, find_sources(measured, {}), tuple(products), statistics, labels)
+
+    def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Consumer, ...]:
+        """Return what consumes a layer; nothing where no consumer of it could be measured."""
+        linear = (self._readers(source, layer, keeping) for source in self.sources)
+        scores = (self._scores(product, layer, keeping) for product in self.products)
+        return tuple(consumer for found in (*linear, *scores) for consumer in found)
+
+    def measured(self, layer: Layer) -> bool:
+        """Whether anything that consumes a layer was measured; no moments are looked at."""
+        readers = (linear for source in self.sources for linear in source.linears)
+        return any(consumes(linear, layer) for linear in readers) or any(_scores_of(p, layer) for p in self.products)
+
+    def _readers(self, source: Source, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
+        """Consumers behind one source: one for each group of channels."""
+        readers = [linear for linear in source.linears if consumes(linear, layer)]
+        if not readers:
+            return
+        moments = self.statistics.sources[source.key]
+        stored = [weights_of(self.model, reader) for reader in readers]
+        tables = [self.statistics.binned.get(reader.key) for reader in readers]
+        classes = self.statistics.classes.get(source.key) if self.labels else None
+        for group in range(readers[0].groups):
+            rows = np.flatnonzero(readers[0].kept_features(keeping)[group])
+            units = unit_of_features(readers[0], layer)[group][rows]
+            columns = [reader.kept_outputs(keeping)[group] for reader in readers]
+            weights = np.concatenate([w[group][rows][:, c] for w, c in zip(stored, columns, strict=True)], axis=1)
+            if not weights.size or (units < 0).all():
+                continue
+            own = moments.group(group).take(rows)
+            if classes is not None:
+                weights = classes.weights(moments, (group,))[rows]
+            binned = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
+            table = np.concatenate(binned, axis=1) if binned and classes is None else None
+            felt = None if classes is not None else self._felt(readers, stored, group, rows, columns)
+            yield Consumer(own.covariance, own.mean, weights, units, table, felt)
+
+    def _felt(
+        self, readers: Sequence[Linear], stored: Sequence[Floats], group: int, rows: Ints, columns: Sequence[Bools]
+    ) -> Floats | None:
+        found = [self.statistics.sensitivities.get(reader.key) for reader in readers]
+        known = [
+            weights[group][rows][:, kept] @ sensitivity.root(group, np.flatnonzero(kept))
+            for sensitivity, weights, kept in zip(found, stored, columns, strict=True)
+            if sensitivity is not None
+        ]
+        return np.concatenate(known, axis=1) if len(known) == len(readers) else None
+
+    def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
+        """Consumers behind one product of queries and keys: one for each kept head."""
+        if not _scores_of(product, layer):
+            return
+        moments = self.statistics.scores[product.key]
+        units = product.units(layer)
+        for group in np.flatnonzero(product.kept_groups(keeping)).tolist():
+            own = moments.group(group)
+            yield Consumer(own.covariance, own.mean, np.ones((own.features, 1)), units[group])
+
+
+def consumes(linear: Linear, layer: Layer) -> bool:
+    """Whether a linear operator contracts over a layer."""
+    return any(atom.id == layer.id for atom in atoms(linear.channels)) and any(
+        node.index in layer.users for node in linear.nodes
+    )
+
+
+def _scores_of(product: ScoreProduct, layer: Layer) -> bool:
+    """Whether a product of queries and keys contracts over a layer."""
+    return product.node.index in layer.users and any(atom.id == layer.id for atom in atoms(product.term))
+
+
+def unit_of_features(linear: Linear, layer: Layer) -> Ints:
+    """Unit of a layer that owns each input feature of a linear operator, (groups, K); -1 for other layers' features.
+
+    The units of a ragged layer are numbered part by part.
+    """
+    inner = linear.feature_units(layer.id)
+    if layer.over is None:
+        return inner
+    outer = linear.feature_units(layer.over)
+    return np.where(inner >= 0, outer * layer.size + inner, -1)

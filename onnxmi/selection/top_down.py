@@ -1,0 +1,231 @@
+"""Selection: go through the layers from the output down and choose the units of each that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Axes, Keeping, Kept, atoms, coordinates
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.linear import Linear
+from onnxmi.graph.plan import Choice
+from onnxmi.information import Selection
+from onnxmi.model import Model
+from onnxmi.selection.scores import SCORERS, UNMEASURED, Candidates
+from onnxmi.selection.targets import Consumers
+from onnxmi.stages import stage
+from onnxmi.statistics.capture import Progress, silent
+from onnxmi.statistics.statistics import Statistics
+
+Floats = NDArray[np.float64]
+
+TARGETS = ("outputs", "labels")
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """How to choose.
+
+    Attributes
+    ----------
+    score, estimator : str
+        A key of `onnxmi.selection.scores.SCORERS`.
+    seed : int
+        For the random baseline.
+    target : str
+        What layers right below the outputs are scored against: "outputs" or, if they were measured, "labels".
+    sensitivity : bool
+        Whether neurons count by what the outputs feel of them, where that was measured.
+    """
+
+    score: str = "joint"
+    estimator: str = "gaussian"
+    seed: int = 0
+    target: str = "outputs"
+    sensitivity: bool = True
+
+
+def top_down(layers: Sequence[Layer]) -> list[Layer]:
+    """Order layers from the output down: a layer comes after every layer it feeds.
+
+    A residual stream is consumed by every block on it, so its place is that of its lowest consumer.
+    """
+    return sorted(layers, key=lambda layer: (min(layer.users), layer.id), reverse=True)
+
+
+def kept_count(layer: Layer, keep: float) -> int:
+    """Units of a layer (of each part) that stay at a share `keep`; at least one."""
+    return min(max(1, round(keep * layer.size)), layer.size)
+
+
+def select_channels(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    statistics: Statistics,
+    layers: Sequence[Layer],
+    counts: Mapping[int, int],
+    options: SelectOptions,
+    progress: Progress = silent,
+) -> tuple[Choice, ...]:
+    """Choose what stays of each layer, top-down: the neurons kept above are what those below are scored against.
+
+    Parameters
+    ----------
+    counts : mapping
+        Layer id -> units to keep (of each part); a layer that is absent stays whole.
+
+    Returns
+    -------
+    tuple of Choice
+        For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
+        of its weights; see `unscored`.
+    """
+    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
+    keeping: dict[int, Kept] = {}
+    choices: dict[int, Choice] = {}
+    for done, layer in enumerate(ordered := top_down(layers)):
+        quota = counts.get(layer.id, layer.size)
+        if quota < layer.size:
+            selection = selector(layer, quota, keeping)
+            kept = _kept(layer, selection)
+            choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
+            keeping[layer.id] = Kept(kept, layer.over)
+        progress("select", done + 1, len(ordered))
+    return tuple(choices[layer.id] for layer in graph.layers if layer.id in choices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Selector:
+    """Chooses units of one layer, given what is kept above it."""
+
+    model: Model
+    graph: ChannelGraph
+    consumers: Consumers
+    options: SelectOptions
+
+    def __call__(self, layer: Layer, quota: int, keeping: Keeping) -> Selection:
+        if quota == 0:
+            return Selection.of([], [])
+        blind = self.options.score in UNMEASURED
+        candidates = Candidates(
+            layer=layer,
+            consumers=() if blind else self.consumers(layer, keeping),
+            keep=quota * layer.parts,
+            quota=quota,
+            parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
+            norms=partial(unit_norms, self.model, self.graph, layer),
+            seed=self.options.seed,
+        )
+        if not (blind or candidates.consumers):
+            return candidates.best(candidates.norms())
+        return SCORERS[self.options.score, self.options.estimator](candidates)
+
+
+@stage("select")
+def rank_channels(
+    model: Model,
+    graph: ChannelGraph,
+    linears: Sequence[Linear],
+    statistics: Statistics,
+    layers: Sequence[Layer],
+    options: SelectOptions,
+    progress: Progress = silent,
+) -> dict[int, Ranking]:
+    """Rank all units of each layer by what they tell about everything above it, best first.
+
+    Returns
+    -------
+    dict
+        Layer id -> its ranking.
+    """
+    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
+    rankings: dict[int, Ranking] = {}
+    for done, layer in enumerate(layers):
+        rankings[layer.id] = Ranking(layer, selector(layer, layer.size, {}))
+        progress("rank", done + 1, len(layers))
+    return rankings
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The units of one layer in the order of their worth.
+
+    Attributes
+    ----------
+    layer : Layer
+        The layer.
+    selection : Selection
+        Of all its units.
+    """
+
+    layer: Layer
+    selection: Selection
+
+    def kept(self, count: int) -> Kept:
+        """Keep the best `count` units (of each part)."""
+        if self.layer.over is None:
+            return Kept(np.sort(self.selection.order[:count]))
+        part, unit = np.divmod(self.selection.order, self.layer.size)
+        best = [np.sort(unit[part == number][:count]) for number in range(self.layer.parts)]
+        return Kept(np.stack(best), self.layer.over) if count else Kept(np.zeros(0, dtype=np.int64))
+
+
+def _consumers(
+    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, options: SelectOptions
+) -> Consumers:
+    if not options.sensitivity:
+        statistics = replace(statistics, sensitivities={})
+    return Consumers.of(model, graph, linears, statistics, options.target == "labels")
+
+
+def unscored(
+    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, layers: Sequence[Layer]
+) -> tuple[Layer, ...]:
+    """Layers that nothing consumes that could be measured: their units are chosen by the norms of their weights."""
+    consumers = Consumers.of(model, graph, linears, statistics, labels=False)
+    return tuple(layer for layer in layers if not consumers.measured(layer))
+
+
+def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
+    if layer.over is None or not selection.kept.size:
+        return selection.kept
+    return (selection.kept % layer.size).reshape(layer.parts, -1)
+
+
+def unit_norms(model: Model, graph: ChannelGraph, layer: Layer) -> Floats:
+    """Euclidean norm of all stored matrices' entries that hang on each unit, (units,); a group norm as in DepGraph."""
+    squares = np.zeros(layer.units)
+    for name in model.graph.constants:
+        axes = graph.axes.get(name, ())
+        carried = any(atom.id == layer.id for term in axes for atom in atoms(term))
+        if not carried or len(axes) < 2 or model.graph.constant(name).dtype.kind in "iub":
+            continue
+        energy = np.square(model.graph.constant(name).astype(np.float64))
+        for axis, term in enumerate(axes):
+            inner = coordinates(term, layer.id)
+            if (inner >= 0).any():
+                squares += _energy_of_units(energy, axes, axis, layer)
+    return np.sqrt(squares)
+
+
+def _energy_of_units(energy: Floats, axes: Axes, axis: int, layer: Layer) -> Floats:
+    """Sum of squares per unit along one axis; the outer atom of a ragged layer may lie on another axis."""
+    inner = _along(axes, axis, layer.id)
+    if layer.over is None:
+        owners = np.broadcast_to(inner, energy.shape)
+    else:
+        outer = reduce(np.maximum, [_along(axes, i, layer.over) for i in range(len(axes))])
+        owners = np.broadcast_to(np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1), energy.shape)
+    valid = owners >= 0
+    return np.bincount(owners[valid], weights=energy[valid], minlength=layer.units).astype(np.float64)
+
+
+def _along(axes: Axes, axis: int, atom: int) -> NDArray[np.int64]:
+    shape = [1] * len(axes)
+    shape[axis] = -1
+    return coordinates(axes[axis], atom).reshape(shape)

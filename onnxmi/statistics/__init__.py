@@ -1,0 +1,1 @@
+"""Run the samples once, and keep moments instead of activations: capture, output sensitivity, their file."""

@@ -1,0 +1,274 @@
+"""What a query-key dimension is worth: its share in the attention scores, measured.
+
+A score is ``s_ij = sum_d q_id k_jd``: a sum of products that no weight follows. Softmax over the keys does not see what
+is the same for every key j of a query i, so the share of dimension d in what it sees is
+
+    p_ijd = q_id (k_jd - mean_j k_jd)
+
+Within one sample its second moments over all pairs (i, j) are the Hadamard product of the queries' second moments and
+the keys' covariance: ``E[p p'] = E[q q'] o Cov(k)``. No pair is ever formed, and summing over the samples is exact. So
+the dimensions are features with this covariance, their sum is the target, and the layer is scored like any other: by
+the information that the dimensions kept tell about the full score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Axes, Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
+from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.padding_mask import sizes
+from onnxmi.information import Moments
+from onnxmi.model import Graph, Node
+from onnxmi.statistics.row_sampling import Batch
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Cast", "Identity", "Max", "Min", "Clip"})
+
+
+@dataclass(frozen=True)
+class ScoreProduct:
+    """A product of queries (..., i, d) with keys (..., d, j) that are both computed.
+
+    Attributes
+    ----------
+    node : Node
+        The MatMul.
+    term : Term
+        What it contracts: d.
+    group : Term
+        The channels among the leading axes, such as the heads: each has moments of its own.
+    runs : tuple of (int or None)
+        The leading axes divided into channels (their size) and others (None), in order.
+    axes : tuple of int
+        How many runs each leading axis has.
+    masks : tuple of two (str or None)
+        The padding of the queries and of the keys.
+    softmax : bool
+        Whether a softmax over the keys follows, which does not see what is the same for every key.
+    packed : int
+        Heads in the last axis of both, (batch, positions, heads * d); 0 where they have an axis of their own.
+    turned : bool
+        Whether the keys are (..., j, d).
+    bias : array or None
+        What the operator itself adds to the queries, keys and values: a vector with the entries of all three.
+    """
+
+    node: Node
+    term: Term
+    group: Term
+    runs: tuple[int | None, ...]
+    axes: tuple[int, ...]
+    masks: tuple[str | None, str | None]
+    softmax: bool
+    packed: int = 0
+    turned: bool = False
+    bias: Array | None = None
+
+    @property
+    def key(self) -> str:
+        """The name of its result."""
+        return self.node.outputs[0]
+
+    @property
+    def taps(self) -> tuple[str, str]:
+        """Queries and keys."""
+        return self.node.inputs[0], self.node.inputs[1]
+
+    def units(self, layer: Layer) -> Ints:
+        """Unit of a layer that owns each dimension of each group, (groups, d)."""
+        inner = coordinates(self.term, layer.id)[None, :]
+        if layer.over is None:  # all groups share it
+            return np.tile(inner, (self.group.size, 1))
+        outer = coordinates(self.group, layer.over)[:, None]
+        return np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1)
+
+    def kept_groups(self, keeping: Keeping) -> NDArray[np.bool_]:
+        """Which groups stay, (groups,)."""
+        return kept_mask(self.group, keeping)
+
+    def measure(self, queries: Array, keys: Array, batch: Batch) -> Moments:
+        """Second moments of the shares over one batch: (groups, d, d), the count being that of queries."""
+        queries, keys = self._unpacked(queries, keys)
+        dims = [size for axis in self._shape(queries.shape[:-2]) for size in axis]
+        queries = queries.reshape(*dims, *queries.shape[-2:])
+        keys = keys.reshape(*dims, *keys.shape[-2:]).swapaxes(-1, -2)
+        if self.runs[:1] == (None,) and dims[0] % batch.fed == 0:
+            queries, keys = (array[: dims[0] // batch.fed * batch.count] for array in (queries, keys))
+        query_weights, key_weights = (
+            self._weights(mask, array, batch) for mask, array in zip(self.masks, (queries, keys), strict=True)
+        )
+        among_keys = np.maximum(key_weights.sum(axis=-2, keepdims=True), 1)
+        centre = (keys * key_weights).sum(axis=-2, keepdims=True) / among_keys if self.softmax else 0
+        centred = (keys - centre) * key_weights
+        spread = (centred.swapaxes(-1, -2) @ centred) / among_keys
+        weighted = queries * query_weights
+        shares = (weighted.swapaxes(-1, -2) @ weighted).astype(np.float64) * spread
+        others = tuple(axis for axis, size in enumerate(self.runs) if size is None)
+        scatter = np.asarray(shares.sum(axis=others)).reshape(-1, *shares.shape[-2:])
+        count = round(float(np.broadcast_to(query_weights, (*queries.shape[:-1], 1)).sum()) / scatter.shape[0])
+        return Moments(count, np.zeros(scatter.shape[:-1]), scatter)
+
+    def _unpacked(self, queries: Array, keys: Array) -> tuple[Array, Array]:
+        """Queries (..., i, d) and keys (..., d, j)."""
+        if self.bias is not None:  # that of the keys is the same for every key
+            queries = queries + self.bias[: queries.shape[-1]].astype(queries.dtype)
+        if self.packed:
+            queries, keys = (a.reshape(*a.shape[:2], self.packed, -1).swapaxes(1, 2) for a in (queries, keys))
+        return queries, keys.swapaxes(-1, -2) if self.turned else keys
+
+    def _shape(self, leading: Sequence[int]) -> list[list[int]]:
+        """Sizes of the runs of each leading axis."""
+        found, start = [], 0
+        for size, number in zip(leading, self.axes, strict=True):
+            runs = self.runs[start : start + number]
+            known = int(np.prod([run for run in runs if run is not None], dtype=np.int64))
+            found.append([size // known if run is None else run for run in runs])
+            start += number
+        return found
+
+    def _weights(self, mask: str | None, rows: Array, batch: Batch) -> Array:
+        """1 where a position counts and 0 at padding, of a shape that multiplies rows (..., positions, d)."""
+        array = None if mask is None else batch.feeds[mask]
+        if array is None or array.shape != (batch.fed, rows.shape[-2]) or rows.shape[0] != batch.count:
+            return np.ones((*[1] * (rows.ndim - 2), rows.shape[-2], 1), dtype=rows.dtype)
+        counts = np.asarray(array[: batch.count] != 0, dtype=rows.dtype)
+        return counts.reshape(batch.count, *[1] * (rows.ndim - 3), -1, 1)
+
+
+def find_score_products(
+    graph: Graph, channels: ChannelGraph, masks: dict[str, tuple[int, ...]]
+) -> tuple[ScoreProduct, ...]:
+    """Return the products of two activations that contract over a layer.
+
+    Parameters
+    ----------
+    masks : mapping
+        Padding masks with the probe's sizes; see `onnxmi.graph.padding_mask.mask_inputs`.
+    """
+    operands: dict[int, set[int]] = {}
+    wanted = {layer.id for layer in channels.layers}
+    for contraction in channels.contractions:
+        if any(atom.id in wanted for atom in atoms(contraction.term)):  # several times where pairs of them are turned
+            operands.setdefault(contraction.node, set()).add(contraction.operand)
+    nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if {0, 1} <= found)
+    made = (_score_product(graph, channels, node, masks) for node in nodes if (node.domain, node.op) in _PRODUCTS)
+    return tuple(product for product in made if product is not None)
+
+
+@dataclass(frozen=True)
+class _Operands:
+    """Axes of queries (..., i, d) and keys (..., d, j), and how they come."""
+
+    queries: Axes
+    keys: Axes
+    packed: int = 0
+    turned: bool = False
+    attends: bool = False
+
+
+def _of_product(channels: ChannelGraph, node: Node) -> _Operands | None:
+    """A MatMul, perhaps of keys that it turns."""
+    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
+    if queries is None or keys is None or len(queries) != len(keys) or len(queries) < 2:
+        return None
+    if any(node.attributes.get(name, 0) for name in ("transA", "transBatchA", "transBatchB")):
+        return None
+    turned = bool(node.attributes.get("transB", 0))
+    return _Operands(queries, (*keys[:-2], *keys[:-3:-1]) if turned else keys, turned=turned)
+
+
+def _of_attention(channels: ChannelGraph, node: Node) -> _Operands | None:
+    """Attention as one operator, of separate queries and keys with as many heads."""
+    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
+    if queries is None or keys is None or len(queries) != len(keys):
+        return None
+    if len(queries) == 4:
+        return _Operands(queries, (*keys[:-2], *keys[:-3:-1]), turned=True, attends=True)
+    if not (isinstance(queries[-1], Product) and isinstance(keys[-1], Product)) or queries[-1] != keys[-1]:
+        return None
+    *heads, dims = queries[-1].factors
+    split = queries[0], Product(tuple(heads)), queries[1], dims
+    turned = keys[0], Product(tuple(heads)), dims, keys[1]
+    return _Operands(split, turned, packed=split[1].size, turned=True, attends=True)
+
+
+_PRODUCTS: Mapping[tuple[str, str], Callable[[ChannelGraph, Node], _Operands | None]] = {
+    ("", "MatMul"): _of_product,
+    ("com.microsoft", "FusedMatMul"): _of_product,
+    ("com.microsoft", "TransposeMatMul"): _of_product,
+    ("", "Attention"): _of_attention,
+    ("com.microsoft", "MultiHeadAttention"): _of_attention,
+}
+"""(domain, operator) -> how its operands come."""
+
+
+def _score_product(
+    graph: Graph, channels: ChannelGraph, node: Node, masks: dict[str, tuple[int, ...]]
+) -> ScoreProduct | None:
+    """None where the operands' leading axes are not the same, or mix channels and others in an unknown way."""
+    found = _PRODUCTS[node.domain, node.op](channels, node)
+    if found is None:
+        return None
+    queries, keys = found.queries, found.keys
+    if [term.size for term in queries[:-2]] != [term.size for term in keys[:-2]]:
+        return None
+    channel_atoms = {layer.id for layer in channels.layers} | {layer.over for layer in channels.layers}
+    runs: list[int | None] = []
+    groups: list[Term] = []
+    axes: list[int] = []
+    for term in queries[:-2]:
+        factors = term.factors if isinstance(term, Product) else (term,)
+        divided = [(channel, list(run)) for channel, run in groupby(factors, lambda f: _is_channel(f, channel_atoms))]
+        if sum(not channel for channel, _ in divided) > 1:
+            return None
+        runs += [Product(tuple(run)).size if channel else None for channel, run in divided]
+        groups += [factor for channel, run in divided if channel for factor in run]
+        axes.append(len(divided))
+    return ScoreProduct(
+        node=node,
+        term=queries[-1],
+        group=Product(tuple(groups)),
+        runs=tuple(runs),
+        axes=tuple(axes),
+        masks=(_mask_of(queries, -2, masks), _mask_of(keys, -1, masks)),
+        softmax=found.attends or _feeds_softmax(graph, node, len(queries) - 1),
+        packed=found.packed,
+        turned=found.turned,
+        bias=_bias_of(graph, node) if found.attends else None,
+    )
+
+
+def _bias_of(graph: Graph, node: Node) -> Array | None:
+    """The vector that com.microsoft.MultiHeadAttention adds to queries, keys and values."""
+    name = node.operand(3) if node.domain else ""
+    return graph.constant(name) if name and graph.is_constant(name) else None
+
+
+def _is_channel(factor: Term, channel_atoms: set[int | None]) -> bool:
+    return isinstance(factor, Dim) and factor.id in channel_atoms
+
+
+def _mask_of(axes: tuple[Term, ...], axis: int, masks: dict[str, tuple[int, ...]]) -> str | None:
+    """The padding mask (samples, positions) of one axis, by the probe's sizes."""
+    first = sizes(axes[:1])[:1]
+    return next((name for name, shape in masks.items() if shape == (*first, *sizes(axes[axis:][:1]))), None)
+
+
+def _feeds_softmax(graph: Graph, node: Node, last: int) -> bool:
+    """Whether a softmax over the last axis is all that reads the result, by elementwise operators."""
+    readers = graph.consumers.get(node.outputs[0], ())
+    if len(readers) != 1:
+        return False
+    reader = readers[0][0]
+    if reader.op == "Softmax":
+        return reader.attributes.get("axis", -1) in (-1, last)
+    return reader.op in _ELEMENTWISE and _feeds_softmax(graph, reader, last)

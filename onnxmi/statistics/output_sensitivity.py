@@ -1,0 +1,204 @@
+"""Sensitivity: how much the outputs mind an error of each linear operator's results, direction by direction.
+
+To first order an error e of a result moves the outputs by J e, whose square is ``e' (J'J) e``. The sum of J'J over
+rows, averaged over samples, is the Gauss-Newton matrix of the results: the factor G of K-FAC (Martens and Grosse 2015)
+for the damage that `onnxmi.outputs` measures. One backward pass a sample estimates it without bias: the gradient g of
+the outputs' product with random signs has ``E[g g'] = J'J`` (Hutchinson 1990). Nothing is trained, no weight is
+differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.data.calibration import Calibration, chances
+from onnxmi.evaluation.counting import row_shares
+from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.graph.linear import Linear, output_rows
+from onnxmi.information import Sensitivity
+from onnxmi.model import Graph, Model
+from onnxmi.operators.gradients.ort_fused import before_activation
+from onnxmi.operators.gradients.vjp import NoGradientError
+from onnxmi.runtime.session import Session, open_session
+from onnxmi.stages import stage
+from onnxmi.statistics.backward import PRODUCTS, Backward
+from onnxmi.statistics.capture import CaptureOptions, Progress, silent
+from onnxmi.statistics.row_sampling import Batch, Samples
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
+LARGE = 2**27  # stored numbers
+WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
+SUMS = 2**30  # bytes of all matrices: the widest are left out
+LIVE = 2**27  # bytes of inner tensors at once, where a sample does not take more by itself
+_SALT = 0x5E5  # the draw of samples is none of the other draws
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """The way back through one model.
+
+    Attributes
+    ----------
+    backward : Backward
+        Through its graph.
+    results : mapping
+        Linear.key -> the tensors that hold its results.
+    yardstick : Yardstick
+        What the outputs are measured by.
+    masks : tuple of str
+        Inputs that are zero at padding.
+    """
+
+    backward: Backward
+    results: Mapping[str, tuple[str, ...]]
+    yardstick: Yardstick
+    masks: tuple[str, ...]
+
+    @staticmethod
+    def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> _Way:
+        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears}
+        targets = tuple(view.tensor for view in yardstick.views)
+        backward = Backward(model.graph, frozenset(name for names in made.values() for name in names), targets)
+        known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
+        return _Way(backward, known, yardstick, tuple(masks))
+
+    @property
+    def taps(self) -> list[str]:
+        inputs = {info.name for info in self.backward.graph.inputs}
+        return [name for name in dict.fromkeys((*self.backward.targets, *self.backward.reads)) if name not in inputs]
+
+    def gradients(self, session: Session, batch: Batch, seed: int) -> dict[str, Array]:
+        """Gradients of what the outputs are measured by, with random signs, of a batch."""
+        values = {**batch.feeds, **session.run(batch.feeds)}
+        masks = [batch.feeds[name] for name in self.masks]
+        rows = {
+            view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
+            for view in self.yardstick.views
+        }
+        seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
+        found = self.backward(values, seeds)
+        makers = self.backward.graph.producers
+        return {name: before_activation(makers[name], values[name], gradient) for name, gradient in found.items()}
+
+
+@stage("sensitivity")
+def measure_sensitivities(
+    model: Model,
+    linears: Sequence[Linear],
+    calibration: Calibration,
+    samples: Samples,
+    yardstick: Yardstick,
+    options: CaptureOptions,
+    masks: Sequence[str] = (),
+    progress: Progress = silent,
+    asked: Collection[str] | None = None,
+) -> dict[str, Sensitivity]:
+    """Go back from the outputs on some of the samples, drawn by content.
+
+    Parameters
+    ----------
+    linears : sequence of Linear
+        All whose results could be asked about; they share `SUMS`.
+    yardstick : Yardstick
+        Says what an error of the outputs counts: the units that prices and results have, too.
+    options : CaptureOptions
+        The seed, the threads, and the memory that inner tensors may take at once where one sample does not take more;
+        `LIVE` at most.
+    masks : sequence of str
+        Inputs that are zero at padding, which no output there counts for.
+    asked : collection of str, optional
+        Keys of those whose results are asked about; all where nothing is said. It has no say in who is left out: what
+        is measured of one does not depend on who else is asked about.
+
+    Returns
+    -------
+    dict
+        Linear.key -> its sensitivity. Missing are those that have more than `WIDEST` results or would take more than
+        `SUMS` together, that are fused with more than an activation, or from which some path to an output leads
+        through an operator with no rule; all, where an operator turned out to do what its rule does not know.
+    """
+    way = _Way.of(model, (one for one in _within(SUMS, linears) if asked is None or one.key in asked), yardstick, masks)
+    drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
+    if not way.results or not len(drawn):
+        return {}
+    session = open_session(model.proto, taps=way.taps, threads=options.threads)
+    sums: dict[str, Floats] = {}
+    done = 0
+    for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, options.memory)):
+        try:
+            gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
+        except NoGradientError:
+            return {}
+        for linear in linears:
+            for name in filter(gradients.__contains__, way.results.get(linear.key, ())):  # in order: sums are rounded
+                sums[linear.key] = sums.get(linear.key, 0.0) + _squares(linear, gradients[name])
+        done += len(chosen)
+        progress("go back", done, len(drawn))
+    return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
+
+
+def _drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed: int) -> Samples:
+    """Draw as many for one model, whatever is asked about: a statistics file has what a run by itself would measure."""
+    large = sum(prod(graph.constant_shape(name)) for name in graph.constants) > LARGE
+    wanted = SAMPLES_OF_LARGE if large else SAMPLES
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
+
+
+def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
+    """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
+    narrowest = sorted(filter(_plain, linears), key=_bytes)
+    totals = accumulate(map(_bytes, narrowest))
+    room = {linear.key for linear, total in zip(narrowest, totals, strict=True) if total <= limit}
+    return [linear for linear in linears if linear.key in room]
+
+
+def _bytes(linear: Linear) -> int:
+    return linear.outputs.size**2 // linear.groups * np.dtype(np.float64).itemsize
+
+
+def _plain(linear: Linear) -> bool:
+    """Whether what an operator gives is its product, but for an activation whose slope is known, and not too wide."""
+    ends = {(end.domain, end.op) for end in linear.ends}
+    return ends <= PRODUCTS and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
+
+
+def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
+    """As many samples as leave the inner tensors within the memory, if all were as long as the longest."""
+    longest = max(
+        (feeds for _, feeds in calibration.packed(drawn, 1)), key=lambda feeds: sum(map(np.size, feeds.values()))
+    )
+    live = sum(value.nbytes for value in session.run(longest).values())
+    return max(1, min(len(drawn), min(LIVE, memory or LIVE) // max(live, 1)))
+
+
+def _squares(linear: Linear, gradient: Array) -> Floats:
+    """Sum over rows of g g', (groups, M, M)."""
+    places = np.arange(gradient.size // linear.outputs.size)
+    rows = output_rows(linear, gradient, places, linear.groups)
+    return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
+
+
+def _signs(yardstick: Yardstick, batch: Batch, seed: int, tensor: str, shape: tuple[int, ...]) -> Array:
+    """Random signs of every sample's own, whatever the batch: by its content and by the tensor's place."""
+    place, view = next((n, view) for n, view in enumerate(yardstick.views) if view.tensor == tensor)
+    axis = view.sample_axis
+    if axis is None:
+        return _drawn([seed, place, int(batch.prints[0])], shape)
+    own = (*shape[:axis], *shape[axis + 1 :])
+    prints = np.resize(batch.prints, shape[axis])
+    return np.stack([_drawn([seed, place, int(fingerprint)], own) for fingerprint in prints], axis=axis)
+
+
+def _drawn(seed: Sequence[int], shape: tuple[int, ...]) -> Array:
+    return np.asarray(np.random.default_rng(seed).integers(0, 2, size=shape) * 2 - 1)

@@ -1,0 +1,120 @@
+"""Which rows of an activation are measured: drawn by what the samples are, not by where they stand.
+
+A row (a token, a position of an image) is taken if a hash of the seed, of its sample's content and of its place in the
+sample falls below the share that is wanted. So the same rows are taken whatever the batches and the order of samples,
+and a sample gives the same rows in whatever file it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.data.calibration import GOLDEN, Calibration, chances, scramble
+from onnxmi.graph.linear import Linear, row_count
+from onnxmi.graph.padding_mask import Mask
+
+Samples = NDArray[np.int64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a drawer of rows needs to know of one batch.
+
+    Attributes
+    ----------
+    feeds : mapping
+        The model's inputs.
+    count, fed : int
+        How many samples count, and how many were fed: a graph with a fixed batch gets full ones.
+    prints : (count,) uint64
+        Fingerprints of the samples' contents.
+    labels : (count,) int64 or None
+        Their classes.
+    """
+
+    feeds: Mapping[str, NDArray[Any]]
+    count: int
+    fed: int
+    prints: NDArray[np.uint64]
+    labels: NDArray[np.int64] | None = None
+    _hashes: dict[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+
+    @staticmethod
+    def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, NDArray[Any]]) -> Batch:
+        """Describe a batch that `Calibration.batches` yielded."""
+        fed = next(int(array.shape[0]) for name, array in feeds.items() if name not in calibration.whole)
+        labels = None if calibration.labels is None else calibration.labels[chosen]
+        return Batch(feeds, len(chosen), fed, calibration.fingerprints[chosen], labels)
+
+    def hashes(self, positions: int, seed: int) -> NDArray[np.float64]:
+        """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""
+        if (positions, seed) not in self._hashes:
+            steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(GOLDEN)
+            self._hashes[positions, seed] = chances((scramble(self.prints)[:, None] + steps).reshape(-1), seed)
+        return self._hashes[positions, seed]
+
+
+class Drawer:
+    """Draws rows from every batch of a set of samples.
+
+    Attributes
+    ----------
+    seed : int
+        Of the draw.
+    """
+
+    def __init__(self, calibration: Calibration, samples: Samples, seed: int) -> None:
+        """`samples` are all that will be drawn from, in however many sets."""
+        self.seed = seed
+        self._calibration, self._samples = calibration, samples
+        self._unpadded: dict[str, int] = {}
+
+    def draw(
+        self, linear: Linear, activation: NDArray[Any], batch: Batch, mask: Mask | None, wanted: int, nodes: int = 1
+    ) -> Places:
+        """Draw rows of one batch, without padding.
+
+        Parameters
+        ----------
+        mask : Mask or None
+            The padding of the operator's positions.
+        wanted : int
+            Rows wanted of all samples together, in expectation; all are taken where there are no more.
+        nodes : int
+            How many activations they are drawn from.
+
+        Returns
+        -------
+        (rows,) int64
+            Sorted places for `onnxmi.graph.linear.feature_rows`.
+        """
+        return self.places(row_count(linear, activation), batch, mask, wanted, nodes)
+
+    def places(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> Places:
+        """Draw as `draw` does from a tensor with so many rows in the batch."""
+        by_sample = rows % batch.fed == 0
+        counted = rows // batch.fed * batch.count if by_sample else rows
+        total = rows / batch.fed * len(self._samples)
+        taken = np.ones(counted, dtype=np.bool_)
+        if mask is not None and batch.feeds[mask.name].size == rows:
+            taken = mask.flat(batch.feeds[mask.name])[:counted]
+            total = self._rows_without_padding(mask.name)
+        share = wanted / max(total * nodes, 1)
+        if share < 1:
+            one = Batch(batch.feeds, 1, 1, batch.prints[:1])
+            hashes = batch.hashes(rows // batch.fed, self.seed) if by_sample else one.hashes(rows, self.seed)
+            taken = taken & (hashes < share)
+        return np.flatnonzero(taken)
+
+    def _rows_without_padding(self, mask: str) -> int:
+        if mask not in self._unpadded:
+            array = self._calibration.arrays[mask]
+            own = array if mask in self._calibration.whole else array[self._samples]
+            self._unpadded[mask] = int(np.count_nonzero(own))
+        return self._unpadded[mask]

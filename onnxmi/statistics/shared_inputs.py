@@ -1,0 +1,85 @@
+"""Sources: what linear operators read, each once, however many of them read it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onnxmi.graph.linear import Linear
+from onnxmi.graph.padding_mask import Mask
+from onnxmi.model import Graph
+from onnxmi.operators.einsum import letters_of
+
+_WINDOW = ("strides", "dilations", "pads", "auto_pad", "output_padding", "output_shape", "group")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An activation seen through a window: the rows of input features of one or several linear operators.
+
+    Attributes
+    ----------
+    key : str
+        The tensor's name, with the window where there is one.
+    linears : tuple of Linear
+        Its readers; they differ in their weights alone.
+    mask : Mask or None
+        The padding of its positions.
+    """
+
+    key: str
+    linears: tuple[Linear, ...]
+    mask: Mask | None
+
+    @property
+    def linear(self) -> Linear:
+        """Any of the readers."""
+        return self.linears[0]
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The activations: several where operators share a weight."""
+        return self.linear.taps
+
+
+def find_sources(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[Source, ...]:
+    """Group linear operators by what they read, in their order: the query, key and value of attention read the same."""
+    readers: dict[str, list[Linear]] = defaultdict(list)
+    for linear in linears:
+        readers[source_key(linear)].append(linear)
+    return tuple(Source(key, tuple(found), masks.get(found[0].key)) for key, found in readers.items())
+
+
+def source_key(linear: Linear) -> str:
+    """Name what an operator reads: the tensor, and through which window or in which order of its axes."""
+    taps = " & ".join((*linear.taps, *filter(None, [linear.lens.state])))
+    if not linear.kernel:
+        letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
+        return f"{taps} by {letters.order}" if letters is not None and letters.order else taps
+    node = linear.nodes[0]
+    attributes = node.attributes
+    window = ", ".join(f"{name} {attributes[name]}" for name in _WINDOW if name in attributes)
+    return f"{taps} through {node.op} {'x'.join(map(str, linear.kernel))} ({window})"
+
+
+def top_sources(graph: Graph, sources: Sequence[Source]) -> frozenset[str]:
+    """Keys of the sources whose readers lead to the graph's outputs through no other linear operator."""
+    reading = {node.index: source.key for source in sources for linear in source.linears for node in linear.nodes}
+    below: set[str] = set()
+    for source in sources:
+        own = {node.index for linear in source.linears for node in linear.nodes}
+        waiting = [name for linear in source.linears for node in linear.nodes for name in node.outputs]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for node, _ in graph.consumers.get(name, ()):
+                if node.index in reading and node.index not in own:
+                    below.add(source.key)
+                    waiting.clear()
+                    break
+                waiting.extend(node.outputs)
+    return frozenset(source.key for source in sources) - below

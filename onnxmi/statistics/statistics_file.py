@@ -1,0 +1,221 @@
+"""Statistics as a file: measured once, used for many plans, and added up from several files or machines.
+
+The file is an .npz archive of plain arrays: a JSON header, the fingerprints of the samples, and for each set of samples
+the moments of every source, the attention scores' and the class means'. It is bound to one model by its digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.data.npz import read_archive, write_archive
+from onnxmi.errors import StatisticsError
+from onnxmi.information import ClassMeans, Moments, Sensitivity
+from onnxmi.model.save import write_atomically
+from onnxmi.statistics.statistics import Statistics
+from onnxmi.version import __version__
+
+Arrays = Mapping[str, NDArray[Any]]
+
+SCHEMA = 1
+_HEADER, _PRINTS = "header", "samples"
+_SETS = ("fit", "judge")
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Statistics to fit to and statistics to judge the fit by, of one model.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the model.
+    fit : Statistics
+        To select by and to fit to.
+    judge : Statistics or None
+        Of other samples; None where there were too few.
+    options : mapping
+        What the statistics depend on besides model and samples; those of merged ones agree.
+    prints : (n,) uint64
+        Fingerprints of all samples measured, sorted.
+    """
+
+    digest: str
+    fit: Statistics
+    judge: Statistics | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prints: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples measured."""
+        return self.fit.samples + (self.judge.samples if self.judge is not None else 0)
+
+    def require(self, digest: str, options: Mapping[str, Any]) -> None:
+        """Raise StatisticsError unless measured on this model with these options."""
+        if self.digest != digest:
+            raise StatisticsError(
+                f"the statistics are of a model with digest {self.digest[:12]}, this one's is {digest[:12]}"
+            )
+        for name in sorted(self.options.keys() | options.keys()):
+            if self.options.get(name) != options.get(name):
+                raise StatisticsError(
+                    f"the statistics were measured with {name} {self.options.get(name)}, not {options.get(name)}"
+                )
+
+    def merge(self, other: Measurement) -> Measurement:
+        """Add up what was measured on other samples.
+
+        Where every row was used, this is what one measurement of all samples gives, up to rounding, since a sample's
+        set does not depend on the others. Where rows were drawn, each part brings the rows that it drew: together more
+        than one measurement would draw, evenly from the parts and not from the samples.
+
+        Raises
+        ------
+        StatisticsError
+            If the models or the options differ, or the other has no sample of its own.
+        """
+        self.require(other.digest, other.options)
+        if other.prints.size and np.isin(other.prints, self.prints).all():
+            raise StatisticsError("all samples are already in what it is added to")
+        judged = [one.judge for one in (self, other) if one.judge is not None]
+        return Measurement(
+            self.digest,
+            self.fit.merge(other.fit),
+            judged[0].merge(judged[1]) if len(judged) == 2 else next(iter(judged), None),
+            self.options,
+            np.sort(np.concatenate([self.prints, other.prints])),
+        )
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the file's content, an array after the other: the same measurement gives the same bytes."""
+        sets = {"fit": self.fit} | ({"judge": self.judge} if self.judge is not None else {})
+        header = {
+            "schema": SCHEMA,
+            "onnxmi": __version__,
+            "model": {"sha256": self.digest},
+            "options": dict(self.options),
+            "keys": dict(self.fit.keys),
+            "sets": {name: _set_header(statistics) for name, statistics in sets.items()},
+        }
+        text = json.dumps(header, ensure_ascii=False).encode()
+        arrays: list[tuple[str, NDArray[Any]]] = [
+            (_HEADER, np.frombuffer(text, dtype=np.uint8)),
+            (_PRINTS, self.prints),
+        ]
+        for name, statistics in sets.items():
+            arrays.extend((f"{name}/{place}", array) for place, array in _arrays(statistics))
+        write_archive(stream, arrays)
+
+
+def _set_header(statistics: Statistics) -> dict[str, Any]:
+    return {
+        "samples": statistics.samples,
+        "sources": {key: moments.count for key, moments in statistics.sources.items()},
+        "scores": {key: moments.count for key, moments in statistics.scores.items()},
+        "classes": list(statistics.classes),
+        "sensitivities": {key: found.count for key, found in statistics.sensitivities.items()},
+    }
+
+
+def _arrays(statistics: Statistics) -> Iterator[tuple[str, NDArray[Any]]]:
+    for kind, found in (("sources", statistics.sources), ("scores", statistics.scores)):
+        for number, moments in enumerate(found.values()):
+            yield f"{kind}/{number}/mean", moments.mean
+            yield f"{kind}/{number}/scatter", moments.scatter
+    for number, classes in enumerate(statistics.classes.values()):
+        yield f"classes/{number}/count", classes.count
+        yield f"classes/{number}/sums", classes.sums
+    for number, sensitivity in enumerate(statistics.sensitivities.values()):
+        yield f"sensitivities/{number}/total", sensitivity.total
+
+
+def save_measurement(measurement: Measurement, path: Path) -> int:
+    """Write a statistics file atomically and return its size in bytes; nothing of it is held in memory twice."""
+    write_atomically(path, measurement.write)
+    return path.stat().st_size
+
+
+def load_measurement(path: str | os.PathLike[str]) -> Measurement:
+    """Read a statistics file; its arrays stay in it, and are mapped into memory where they are used.
+
+    Raises
+    ------
+    StatisticsError
+        One line saying what is wrong with it.
+    """
+    path = Path(path)
+    arrays = read_archive(path, StatisticsError, "a statistics file of onnxmi", mapped=True)
+    try:
+        return _parse(arrays)
+    except StatisticsError as error:
+        raise StatisticsError(f"{path}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a header that is not ours leads to
+        raise StatisticsError(f"{path}: is not a statistics file of onnxmi") from error
+
+
+def _parse(arrays: Arrays) -> Measurement:
+    header = json.loads(arrays[_HEADER].tobytes())
+    if header["schema"] != SCHEMA:
+        raise StatisticsError(f"has schema {header['schema']!r}; this version reads {SCHEMA}")
+    keys = {str(key): str(source) for key, source in header["keys"].items()}
+    sets = {name: _parse_set(name, entry, keys, arrays) for name, entry in header["sets"].items() if name in _SETS}
+    prints = np.asarray(arrays[_PRINTS], dtype=np.uint64)
+    return Measurement(str(header["model"]["sha256"]), sets["fit"], sets.get("judge"), dict(header["options"]), prints)
+
+
+def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arrays: Arrays) -> Statistics:
+    found: dict[str, dict[str, Moments]] = {}
+    for kind in ("sources", "scores"):
+        found[kind] = {
+            key: Moments(
+                int(count),
+                _floats(arrays, f"{name}/{kind}/{number}/mean"),
+                _floats(arrays, f"{name}/{kind}/{number}/scatter"),
+            )
+            for number, (key, count) in enumerate(entry[kind].items())
+        }
+    classes = {
+        key: ClassMeans(
+            _floats(arrays, f"{name}/classes/{number}/count"), _floats(arrays, f"{name}/classes/{number}/sums")
+        )
+        for number, key in enumerate(entry["classes"])
+    }
+    if not set(keys.values()) <= found["sources"].keys():
+        raise StatisticsError("lacks the moments of some operators")
+    sensitivities = {
+        key: Sensitivity(int(count), _floats(arrays, f"{name}/sensitivities/{number}/total"))
+        for number, (key, count) in enumerate(entry.get("sensitivities", {}).items())
+    }
+    return Statistics(
+        found["sources"], keys, int(entry["samples"]), found["scores"], classes, sensitivities=sensitivities
+    )
+
+
+def _floats(arrays: Arrays, name: str) -> NDArray[np.float64]:
+    array = arrays[name]
+    if array.dtype != np.float64 or not np.isfinite(array).all():
+        raise StatisticsError(f"has values at {name!r} that are not finite numbers")
+    return array
+
+
+def merge_files(paths: Sequence[Path]) -> Measurement:
+    """Add up statistics files; see `Measurement.merge`. The message of a refusal names the file."""
+    merged = load_measurement(paths[0])
+    for path in paths[1:]:
+        try:
+            merged = merged.merge(load_measurement(path))
+        except StatisticsError as error:
+            where = "" if str(error).startswith(str(path)) else f"{path}, beside {paths[0]}: "
+            raise StatisticsError(f"{where}{error}") from error
+    return merged

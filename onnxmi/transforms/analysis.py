@@ -1,0 +1,129 @@
+"""A model looked through: what can be cut, what cannot, and what the later stages need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnxmi.data.calibration import Calibration, check_calibration, load_calibration
+from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.infer import infer
+from onnxmi.graph.linear import Linear, find_linears
+from onnxmi.model import Model, load
+from onnxmi.outputs.infer import infer_meaning
+from onnxmi.outputs.override import Override
+from onnxmi.outputs.sample_axis import Runs
+from onnxmi.outputs.view import Meaning
+from onnxmi.runtime.probe import Probe, probe
+from onnxmi.runtime.session import Feeds
+from onnxmi.transforms.hoist_gather import Unread, without_unread
+
+ModelLike = Model | onnx.ModelProto | str | Path
+CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """A model with its channel graph and its linear operators.
+
+    Attributes
+    ----------
+    source : Model
+        The model as it was given.
+    model : Model
+        What is looked at and cut: the source, without positions that nothing reads.
+    seen : Probe
+        What a run of it showed.
+    graph : ChannelGraph
+        Its channel graph.
+    linears : tuple of Linear
+        Its linear operators.
+    unread : Unread
+        Which positions are left out.
+    """
+
+    source: Model
+    model: Model
+    seen: Probe
+    graph: ChannelGraph
+    linears: tuple[Linear, ...]
+    unread: Unread = field(default_factory=Unread)
+
+
+def analyse(model: ModelLike, feeds: Feeds | None = None, source: Model | None = None) -> Analysis:
+    """Load a model and find out what can be cut.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        What to look at.
+    feeds : mapping, optional
+        Inputs to run it on where made-up ones do not work.
+    source : Model, optional
+        What it was made from, if it is not as it was given.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or onnxruntime cannot run the model.
+    """
+    whole = as_model(model)
+    seen = probe(whole, feeds)
+    read, unread = without_unread(whole, seen)
+    if read is not whole:
+        seen = probe(read, seen.feeds)
+    graph = infer(read, seen)
+    return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
+
+
+def find_meaning(
+    analysis: Analysis,
+    data: Calibration | None = None,
+    overrides: Sequence[Override] = (),
+    ignore: Sequence[str] = (),
+    threads: int = 0,
+) -> Meaning:
+    """Find out what the outputs mean.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        The model.
+    data : Calibration, optional
+        Samples to run it on, instead of what it was probed with.
+    overrides : sequence of Override
+        What the user says of outputs.
+    ignore : sequence of str
+        Graph outputs that are not to be compared.
+    threads : int
+        Intra-operator threads of onnxruntime; 0 lets it choose.
+
+    Raises
+    ------
+    UsageError
+        If an output that the user speaks of is not there.
+    """
+    model, seen = analysis.model, analysis.seen
+    runs = Runs.made_up(model, seen) if data is None else Runs.of(data)
+    return infer_meaning(model, seen, analysis.graph, runs, overrides, ignore, threads)
+
+
+def as_model(model: ModelLike) -> Model:
+    """Return a Model from a path, a proto or a Model."""
+    if isinstance(model, Model):
+        return model
+    return Model.of(model) if isinstance(model, onnx.ModelProto) else load(model)
+
+
+def as_calibration(calibration: CalibrationLike, model: Model) -> Calibration:
+    """Return checked calibration samples from a path, a mapping of arrays or a Calibration."""
+    if isinstance(calibration, Calibration):
+        return calibration
+    if isinstance(calibration, Mapping):
+        return check_calibration(calibration, model.graph)
+    return load_calibration(calibration, model.graph)

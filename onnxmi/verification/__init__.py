@@ -1,0 +1,1 @@
+"""The oracle: the masked original, agreement, structure. Shares no code with the transforms."""

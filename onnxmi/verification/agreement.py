@@ -1,0 +1,164 @@
+"""Whether two models give the same: how far their outputs are apart, and how far rounding lets them be.
+
+Sums in another order differ in their last bits. Where activations are rounded to integers, such a bit may move a number
+by a whole step of its scale, and everything after it. Quantized models are therefore compared twice: without rounding,
+as closely as float models, and with it, where they may be apart by a small multiple of what rounding does to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxmi.errors import ModelError
+from onnxmi.model import Graph
+from onnxmi.runtime.probe import Probe, run_seen
+from onnxmi.runtime.session import Feeds, Session, open_session
+from onnxmi.verification.unrounded import Seen, Unrounded, rounds, without_rounding
+
+# Largest difference relative to the largest output: rounding in another order.
+TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
+STEPS = 3e-2  # the same where activations are rounded to 8 bits: a few steps of a scale
+AGAIN = 3.0  # times what rounding does to one of two models, at most, between both: each has a rounding of its own
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest relative difference of some outputs, and what is allowed."""
+
+    error: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is allowed."""
+        return self.error <= self.allowed
+
+    def __str__(self) -> str:
+        return f"largest relative difference {self.error:.1e} (allowed {self.allowed:.0e})"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two models that ought to give the same.
+
+    Attributes
+    ----------
+    wanted, got : onnx.ModelProto
+        The reference and the other.
+    probe : Probe
+        Of the model that they come from: its types, and inputs that both run on.
+    feeds : sequence of sequences of Feeds
+        Inputs to compare on; the first of them that the reference runs on count.
+    """
+
+    wanted: onnx.ModelProto
+    got: onnx.ModelProto
+    probe: Probe
+    feeds: Sequence[Sequence[Feeds]]
+
+    def of(self, names: Sequence[str]) -> Difference | None:
+        """Compare some tensors; None if the reference runs on no inputs."""
+        floor = max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(self.probe.dtypes.values())), default=0.0)
+        if not rounds(Graph(self.wanted)):
+            return _compare(self.wanted, self.got, names, self.feeds, floor)
+        real = [_unrounded(proto, self.probe.feeds) for proto in (self.wanted, self.got)]
+        wanted, got = real
+        if wanted is None or got is None:
+            return _compare(self.wanted, self.got, names, self.feeds, max(floor, STEPS))
+        exact = wanted.complete and got.complete
+        found = _compare(wanted.proto, got.proto, names, self.feeds, floor if exact else max(floor, STEPS))
+        if found is None or not found.passed:
+            return found
+        effect = _compare(self.wanted, wanted.proto, names, self.feeds, STEPS, wanted.real)
+        assert effect is not None  # it has just been run
+        limit = max(floor, STEPS, AGAIN * effect.error)
+        rounded = _compare(self.wanted, self.got, names, self.feeds, limit, wanted.real)
+        return rounded if rounded is not None and not rounded.passed else found
+
+
+def _unrounded(proto: onnx.ModelProto, feeds: Feeds) -> Unrounded | None:
+    """Take the rounding out of a model; None where that cannot be done or run."""
+    try:
+        seen = {name: Seen(dtype, shape) for name, (dtype, shape) in run_seen(proto, feeds).items()}
+        seen |= {name: Seen(value.dtype, value.shape) for name, value in feeds.items()}
+        graph = Graph(proto)
+        seen |= {name: Seen(graph.constant_dtype(name), graph.constant_shape(name)) for name in graph.constants}
+        found = without_rounding(proto, seen)
+        if found is not None:
+            open_session(found.proto, optimise=False).run(feeds)
+    except ModelError:
+        return None
+    return found
+
+
+def _compare(
+    wanted: onnx.ModelProto,
+    got: onnx.ModelProto,
+    names: Sequence[str],
+    feeds: Sequence[Sequence[Feeds]],
+    floor: float,
+    integers: Collection[str] = (),
+) -> Difference | None:
+    """The difference closest to, or furthest beyond, what is allowed; on the first feeds that can be run.
+
+    `integers` are tensors that are compared as numbers though they are integers.
+    """
+    reference, other = (open_session(proto, taps=names, optimise=False) for proto in (wanted, got))
+    runs = next((made for choice in feeds if (made := list(_runs(reference, other, choice)))), None)
+    if runs is None:
+        return None
+    worst = Difference(0.0, np.inf)
+    for ones, others in runs:
+        for name in names:
+            found = _difference(ones[name], others[name], floor, name in integers)
+            if found.error - found.allowed >= worst.error - worst.allowed:
+                worst = found
+    return worst
+
+
+def _runs(reference: Session, other: Session, feeds: Iterable[Feeds]) -> Iterable[tuple[Feeds, Feeds]]:
+    """Outputs of both, for every feed that the reference runs on.
+
+    A mask on an axis that folds channels and samples together fits only as many samples as the probe had.
+    """
+    for feed in feeds:
+        try:
+            wanted = reference.run(feed)
+        except ModelError:
+            continue
+        yield wanted, other.run(feed)
+
+
+def _difference(wanted: Any, got: Any, floor: float, numbers: bool) -> Difference:
+    """Largest difference relative to the largest magnitude; what are no numbers has to be equal."""
+    if isinstance(wanted, list):
+        return _of_parts(wanted, got, floor)
+    if not isinstance(wanted, np.ndarray) or not (wanted.dtype.kind == "f" or numbers):
+        return Difference(float(not np.array_equal(wanted, got)), 0.0)
+    if wanted.shape != got.shape:
+        return Difference(np.inf, 0.0)
+    limit = max(TOLERANCE.get(str(wanted.dtype), TOLERANCE["float32"]), floor)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
+    gap = np.where((wanted == got) | (np.isnan(wanted) & np.isnan(got)), 0.0, gap)
+    finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
+    scale = float(finite.max(initial=0.0)) or 1.0
+    return Difference(float(gap.max(initial=0.0)) / scale, limit)
+
+
+def _of_parts(wanted: Sequence[Any], got: Sequence[Any], floor: float) -> Difference:
+    """Of sequences: that of the part furthest beyond what is allowed. A map's values are in the order of its keys."""
+    if len(wanted) != len(got):
+        return Difference(np.inf, 0.0)
+    parts = [
+        _difference(np.array(list(one.values())), np.array([other.get(key) for key in one]), floor, numbers=False)
+        if isinstance(one, dict)
+        else _difference(one, other, floor, numbers=False)
+        for one, other in zip(wanted, got, strict=True)
+    ]
+    return max(parts, key=lambda part: part.error - part.allowed, default=Difference(0.0, 0.0))
