@@ -18,6 +18,7 @@ from onnxmi.data.calibration import Calibration
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.judgement import Asked
+from onnxmi.evaluation.offsets import mean_offsets
 from onnxmi.evaluation.panel import Panel
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
@@ -40,6 +41,7 @@ from onnxmi.transforms.prune_channels import rewrite
 from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require
 
 CHECKED = 8  # samples that the rewrite is checked on
+ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
 
 Samples = NDArray[np.int64]
 
@@ -124,6 +126,17 @@ class Study:
     def held(self) -> Panel:
         """The samples that the result is reported on."""
         return self.outputs.panel(self.deal.held)
+
+    @cached_property
+    def fitted(self) -> Panel:
+        """Samples that repairs are fitted to, no more than tell means apart."""
+        fit = self.deal.fit
+        few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
+        return self.outputs.panel(fit[few])
+
+    def offsets(self, proto: onnx.ModelProto) -> dict[str, NDArray[np.float64]]:
+        """Return what to add to the columns of a model's outputs so that their means are the original's."""
+        return mean_offsets(self.fitted, proto)
 
     def judged_damage(self, proto: onnx.ModelProto) -> float:
         """Return the damage of a model on the samples that repairs are chosen on."""
@@ -290,7 +303,7 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
     if options.repair and stepwise:
         model = found.model, found.graph, found.linears, keeping
         samples = study.data, study.deal, study.measured.fit, study.measured.judge
-        repaired = repair(*model, *samples, capture_options(options), study.judged_damage, progress)
+        repaired = repair(*model, *samples, capture_options(options), study.judged_damage, progress, study.offsets)
     elif options.repair:
         statistics = study.measured.fit, study.measured.judge
         repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)

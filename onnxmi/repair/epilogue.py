@@ -55,9 +55,7 @@ def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
         offset = bias.stored.value(model).astype(np.float64) * linear.beta
     if not linear.lens.pure:
         return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
-    result = linear.ends[0].outputs[0]
-    if bias is not None and _is_add(graph.nodes[bias.node]):
-        result = graph.nodes[bias.node].outputs[0]
+    result = result_of(graph, linear)
     reader = graph.only_reader(result)
     if reader is not None and _scales_outputs(channels, linear, result):
         found = _inference_form(graph, reader)
@@ -72,6 +70,13 @@ def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
         tail = replace(tail, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
         reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
     return replace(tail, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
+
+
+def result_of(graph: Graph, linear: Linear) -> str:
+    """Return the tensor that holds an operator's result with its bias."""
+    bias = linear.biases[0]
+    end = linear.ends[0] if bias is None or not _is_add(graph.nodes[bias.node]) else graph.nodes[bias.node]
+    return end.outputs[0]
 
 
 def _own_stream(graph: Graph, linear: Linear) -> str | None:

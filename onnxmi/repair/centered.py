@@ -1,0 +1,42 @@
+"""Putting the means of the outputs right: the last biases take up what the whole cut adds to or takes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.axes.terms import Keeping
+from onnxmi.graph.linear import Linear
+from onnxmi.model import Model
+from onnxmi.repair.epilogue import result_of
+from onnxmi.repair.solution import Repaired
+from onnxmi.transforms.prune_channels import Replacement
+
+Floats = NDArray[np.float64]
+
+
+def centered(
+    model: Model, linears: Sequence[Linear], keeping: Keeping, repaired: Repaired, offsets: Mapping[str, Floats]
+) -> Repaired:
+    """Add offsets to the biases of the operators whose results they are of; no others are changed.
+
+    Parameters
+    ----------
+    offsets : mapping of str to (M,) float64
+        Tensor -> what to add to its columns. See `onnxmi.evaluation.offsets.mean_offsets`.
+    """
+    known = {made.linear.key: made for made in repaired.replacements if isinstance(made, Replacement)}
+    changed: dict[str, Replacement] = {}
+    for linear in linears:
+        if linear.obstacle is not None or len(linear.nodes) > 1 or not linear.lens.pure:
+            continue
+        offset = offsets.get(result_of(model.graph, linear))
+        if offset is None or offset.size != int(linear.kept_outputs(keeping).sum()) or not offset.any():
+            continue
+        old = known.get(linear.key, Replacement(linear, None, np.zeros_like(offset)))
+        changed[linear.key] = replace(old, shift=old.shift + offset)
+    others = [m for m in repaired.replacements if not isinstance(m, Replacement) or m.linear.key not in changed]
+    return replace(repaired, replacements=(*others, *changed.values()))
