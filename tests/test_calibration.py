@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxmi import check_calibration, load_calibration
+from onnxmi.data.splits import deal_samples
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Model
 
@@ -240,9 +241,9 @@ def test_what_is_fed_whole_is_said(mlp, samples):
 
 def test_one_sample(graph, samples):
     data = check_calibration({"x": samples(1)}, graph)
-    work, held = data.split(seed=0, share=1 / 8)
+    deal = deal_samples(data, 0)
     assert data.count == 1
-    assert (work.tolist(), held.tolist()) == ([0], [])
+    assert (deal.fit.tolist(), deal.judge.tolist(), deal.held.tolist()) == ([0], [], [0])
 
 
 def test_fixed_batch_is_filled_by_repetition(mlp, samples):
@@ -284,10 +285,9 @@ def test_an_input_may_be_called_labels(mlp, samples):
 
 
 @pytest.mark.parametrize("count", [2, 8, 9, 1000])
-def test_split_deals_every_sample_once(graph, samples, count):
+def test_every_sample_is_dealt_once(graph, samples, count):
     data = check_calibration({"x": samples(count)}, graph)
-    work, held = data.split(seed=3, share=1 / 8)
-    assert sorted([*work, *held]) == list(range(count))
-    assert len(held) == max(round(count / 8), 1)
-    again = data.split(seed=3, share=1 / 8)
-    assert np.array_equal(held, again[1])
+    deal = deal_samples(data, 3)
+    assert sorted([*deal.fit, *deal.judge, *deal.held]) == list(range(count))
+    assert 1 <= len(deal.held) <= max(count / 4, 1)
+    assert np.array_equal(deal.held, deal_samples(data, 3).held)

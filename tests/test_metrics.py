@@ -104,20 +104,18 @@ def test_a_label_that_is_no_class_is_never_hit():
     assert METRICS["accuracy"].value(DENSE[:2], DENSE[:2], np.array([-1, 7])) == 0
 
 
-# -- the standard error -----------------------------------------------------------------------------------------------
+# -- losses of single samples -----------------------------------------------------------------------------------------
 
 
-def test_the_standard_error_is_that_of_paired_differences():
+def test_the_mean_of_what_each_sample_loses_is_the_drop():
     lost = (DENSE.argmax(-1) == LABELS).astype(float) - (CUT.argmax(-1) == LABELS)
-    wanted = lost.std(ddof=1) / math.sqrt(97)
-    assert METRICS["accuracy"].standard_error(DENSE, CUT, LABELS) == pytest.approx(wanted)
+    differences = METRICS["accuracy"].differences(DENSE, CUT, LABELS)
+    np.testing.assert_array_equal(differences, lost)
+    assert METRICS["accuracy"].drop(DENSE, CUT, LABELS) == pytest.approx(lost.mean())
 
 
-def test_what_is_no_mean_over_samples_has_no_standard_error():
-    assert METRICS["f1"].standard_error(DENSE, CUT, LABELS) is None
+def test_what_is_no_mean_over_samples_has_no_differences_of_samples():
     assert METRICS["f1"].differences(DENSE, CUT, LABELS) is None
-    assert METRICS["mse"].standard_error(DENSE[:1], CUT[:1]) is None
-    assert METRICS["mse"].standard_error(DENSE, np.full_like(DENSE, np.inf)) is None
 
 
 # -- which one --------------------------------------------------------------------------------------------------------
@@ -199,7 +197,7 @@ def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
     metric = find_metric(name, True)
     assert metric.value(DENSE, CUT, LABELS) == pytest.approx(CUT[:, 0].mean() + 97)
     assert metric.drop(DENSE, CUT, LABELS) == pytest.approx(DENSE[:, 0].mean() - CUT[:, 0].mean(), abs=1e-4)
-    assert metric.standard_error(DENSE, CUT, LABELS) is None
+    assert metric.differences(DENSE, CUT, LABELS) is None
 
 
 def test_the_current_folder_does_not_stay_importable(tmp_path, monkeypatch):

@@ -90,12 +90,6 @@ class Calibration:
         for chosen, feeds in self.batches(self.padding.shortest_first(samples), size):
             yield chosen, self.padding.trimmed(feeds, chosen)
 
-    def split(self, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Deal the samples into two sorted sets by seed; the second gets `share` of them (none of a single sample)."""
-        order = np.random.default_rng(seed).permutation(self.count)
-        held = min(max(round(self.count * share), 1), self.count - 1)
-        return np.sort(order[held:]), np.sort(order[:held])
-
 
 def _fingerprint(arrays: Iterable[Any]) -> int:
     digest = blake2b(digest_size=8)

@@ -74,16 +74,6 @@ class Metric:
         """Return (samples,) what each sample loses; None for a metric that is no mean over samples."""
         return self._lost(reference, outputs, labels) if self.paired else None
 
-    def standard_error(self, reference: Array, outputs: Array, labels: Array | None = None) -> float | None:
-        """Return the standard error of the drop, from the differences of each sample between the two models.
-
-        None for a metric that is no mean over samples, for fewer than two samples, or where nothing finite comes out.
-        """
-        lost = self.differences(reference, outputs, labels)
-        if lost is None or len(lost) < 2 or not np.isfinite(lost).all():
-            return None
-        return float(lost.std(ddof=1)) / math.sqrt(len(lost))
-
     def reading(self, reference: Array, outputs: Array, labels: Array | None = None) -> Reading:
         """Return the metric of both models, and the loss with its interval where it is a mean over samples."""
         lost = self.differences(reference, outputs, labels)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from onnxmi.information.arrays import Floats, Ints
 from onnxmi.information.cholesky import DEAD, factor, forward, live, root
-from onnxmi.information.exchange import volume_changes
 from onnxmi.information.sweep import Sweep
 from onnxmi.information.view import View
 
@@ -86,16 +85,6 @@ class Channel:
         if self._real[unit].any():
             self._prior.condition(unit)
             self._after.condition(unit)
-
-    def exchanges(self, inside: Ints, outside: Ints) -> Floats:
-        """(s, f) weighted nats gained by leaving out each of the units ``inside`` (s,) for each ``outside`` (f,).
-
-        Holds before any unit has been conditioned on.
-        """
-        size, floor = self._real.shape[1], _FLOOR * self._ridge
-        matrices = (self._prior.matrix, self._after.matrix)
-        prior, after = (volume_changes(matrix, size, inside, outside, floor) for matrix in matrices)
-        return np.asarray(0.5 * self._weight * (prior - after))
 
     def _sweep(self, matrix: Floats, slots: Ints) -> Sweep:
         return Sweep(_padded(matrix, slots), slots.shape[1], _FLOOR * self._ridge)

@@ -61,11 +61,6 @@ class Moments:
         """(..., K) the diagonal of `covariance`, without the rest."""
         return np.asarray(np.diagonal(self.scatter, axis1=-2, axis2=-1) / self._rows())
 
-    @property
-    def second_moment(self) -> Floats:
-        """(..., K, K) the mean of ``outer(x, x)``, about zero. Raises ValueError when there are no rows."""
-        return np.asarray(self.covariance + self.mean[..., :, None] * self.mean[..., None, :])
-
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of rows. Associative and commutative up to rounding.
 

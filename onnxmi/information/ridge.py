@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import Floats, Ints, NotFiniteError
+from onnxmi.information.arrays import Floats, NotFiniteError
 from onnxmi.information.cholesky import backward, forward, root, shifted
-from onnxmi.information.moments import Moments
-from onnxmi.information.residual import Missing, checked
+from onnxmi.information.residual import Missing
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
-"""Relative ridges tried by `fit`; infinity is the plain cut with its mean put right."""
+"""Relative ridges tried by `fit_missing`; infinity is the plain cut with its mean put right."""
 
 
 @dataclass(frozen=True, eq=False)
 class Repair:
-    """What `fit` settled on.
+    """What `fit_missing` settled on.
 
     Attributes
     ----------
@@ -80,75 +78,6 @@ def regress_cross(
     return weights, np.asarray(mean_y - mean_x @ weights)
 
 
-def regress(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, *, ridge: float) -> tuple[Floats, Floats]:
-    """Refit ``Y = X W + b`` on the kept features of X: `regress_cross` towards the plain cut ``W[kept]``.
-
-    Parameters
-    ----------
-    moments : of X (K features, no group axes), at least one row.
-    kept : (S,) features that survive.
-    weights : (K, M) W.
-    bias : (M,) b.
-    ridge : relative; 0 is least squares, infinity the plain cut with the mean of what was cut in its bias.
-
-    Returns
-    -------
-    Weights (S, M) and bias (M,). With fewer rows than features the directions not seen stay as in the plain cut.
-
-    Raises
-    ------
-    ValueError : shapes that do not fit, no rows, or a negative ridge.
-    """
-    missing = Missing.of_cut(moments, _checked(moments, kept, weights, bias), weights)
-    change, shift = regress_cross(missing.gram, missing.cross, missing.mean_x, missing.mean_y, None, ridge)
-    return weights[np.asarray(kept, dtype=np.int64)] + change, bias + shift
-
-
-def output_error(
-    moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats, new_weights: Floats, new_bias: Floats
-) -> float:
-    """``E ||Y - Y'||**2``, summed over targets, of ``Y = X W + b`` and ``Y' = X[kept] W' + b'``, exact on the rows.
-
-    ``tr(D' C D) + ||mean D + b - b'||**2`` with D the difference of the weights. Shapes as in `regress`; new_weights
-    (S, M). In squared units of Y. Raises ValueError if shapes do not fit or there are no rows.
-    """
-    chosen = _checked(moments, kept, weights, bias)
-    if new_weights.shape != (chosen.size, bias.size) or new_bias.shape != bias.shape:
-        raise ValueError(f"new weights {new_weights.shape} and bias {new_bias.shape} do not fit")
-    difference = np.array(weights, dtype=np.float64)
-    difference[chosen] -= new_weights
-    spread = float((difference * (moments.scatter @ difference)).sum()) / moments.count
-    offset = moments.mean @ difference + bias - new_bias
-    return max(spread, 0.0) + float(offset @ offset)
-
-
-def fit(
-    fit: Moments,
-    held_out: Moments | None,
-    kept: ArrayLike,
-    weights: Floats,
-    bias: Floats,
-    ridges: Sequence[float] = RIDGES,
-) -> Repair:
-    """Repair a cut consumer ``Y = X W + b``: `fit_missing` of what the features that are cut gave.
-
-    Parameters
-    ----------
-    fit : moments of X to fit to.
-    held_out : moments of X to judge by, or None.
-    kept, weights, bias : as in `regress`.
-    ridges : relative ridges, at least one.
-
-    Raises
-    ------
-    ValueError : as `regress`, or no ridges.
-    """
-    chosen = _checked(fit, kept, weights, bias)
-    judge = None if held_out is None else Missing.of_cut(held_out, chosen, weights)
-    plain = np.asarray(weights[chosen], dtype=np.float64)
-    return fit_missing(Missing.of_cut(fit, chosen, weights), judge, plain, bias, ridges)
-
-
 def fit_missing(
     fit: Missing,
     held_out: Missing | None,
@@ -199,12 +128,6 @@ def fit_missing(
     used = error < error_plain
     new = (start + change, bias + shift) if used else (plain, bias)
     return Repair(*new, ridge, error_plain, error, used)
-
-
-def _checked(moments: Moments, kept: ArrayLike, weights: Floats, bias: Floats) -> Ints:
-    if bias.ndim != 1 or weights.shape != (moments.features, bias.size):
-        raise ValueError(f"{moments.features} features, weights {weights.shape}, bias {bias.shape} do not fit")
-    return checked(moments, kept, weights)
 
 
 def _solve(gram: Floats, shift: float, right: Floats) -> Floats:

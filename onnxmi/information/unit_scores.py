@@ -28,11 +28,6 @@ def variance(covariance_diagonal: Floats, weights: Floats, units: Ints, n_units:
     return _per_unit(np.maximum(covariance_diagonal, 0.0) * np.square(weights).sum(axis=1), units, n_units)
 
 
-def magnitude(weights: Floats, units: Ints, n_units: int) -> Floats:
-    """Take the Euclidean norm of all weights (K, M) that leave a unit (structured magnitude; Li et al. 2017)."""
-    return np.sqrt(_per_unit(np.square(weights).sum(axis=1), units, n_units))
-
-
 def pairwise(information: Floats, units: Ints, n_units: int) -> Floats:
     """Sum of pairwise mutual information in nats over a unit's features and over targets.
 

@@ -57,11 +57,6 @@ def top_down(layers: Sequence[Layer]) -> list[Layer]:
     return sorted(layers, key=lambda layer: (min(layer.users), layer.id), reverse=True)
 
 
-def kept_count(layer: Layer, keep: float) -> int:
-    """Units of a layer (of each part) that stay at a share `keep`; at least one."""
-    return min(max(1, round(keep * layer.size)), layer.size)
-
-
 def select_channels(
     model: Model,
     graph: ChannelGraph,

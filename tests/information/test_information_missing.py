@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from support.information import fit, output_error
 
-from onnxmi.information import RIDGES, Missing, Moments, fit, fit_missing, output_error
+from onnxmi.information import RIDGES, Missing, Moments, fit_missing
 
 FEATURES, OUTPUTS, ROWS = 11, 5, 401
 KEPT = np.array([9, 0, 4, 7])

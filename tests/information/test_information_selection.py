@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.information import gaussian
 
-from onnxmi.information import Moments, View, gaussian, joint
+from onnxmi.information import ClassMeans, Moments, View, joint
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -226,12 +227,12 @@ def test_a_quota_is_kept_when_nothing_is_left_to_tell():
 
 
 def test_labels_as_targets_find_the_features_that_separate():
-    from onnxmi.information import label_weights
-
     rng = np.random.default_rng(18)
-    classes = [Moments.of(rng.normal(size=(211, 7)) + c * np.eye(7)[3] + 2 * c * np.eye(7)[5]) for c in (-1, 1)]
-    total = classes[0].merge(classes[1])
-    view = View(total.covariance, label_weights(classes), np.arange(7))
+    labels = np.repeat([0, 1], 211)
+    side = np.where(labels, 1, -1)[:, None]
+    rows = rng.normal(size=(422, 7)) + side * np.eye(7)[3] + 2 * side * np.eye(7)[5]
+    total = Moments.of(rows)
+    view = View(total.covariance, ClassMeans.of(rows, labels).weights(total), np.arange(7))
     assert joint([view], 7, 2).order.tolist() == [5, 3]
 
 

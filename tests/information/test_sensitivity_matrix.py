@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.information import gaussian
 
-from onnxmi.information import Sensitivity, View, gaussian, joint
+from onnxmi.information import Sensitivity, View, joint
 
 RNG = np.random.default_rng(5)
 GRADIENTS = RNG.normal(size=(2, 13, 5))  # (groups, rows, M)
