@@ -37,7 +37,7 @@ FOLDERS = (
     "cli",
 )
 # The modules of the root: those that everything may import, and those that nothing in the package imports.
-BELOW, ABOVE = ("errors", "stages", "version"), ("__init__", "__main__")
+BELOW, ABOVE = ("errors", "stages", "typing", "version"), ("__init__", "__main__")
 HEIGHT = {name: height for height, names in enumerate((BELOW, *((f,) for f in FOLDERS), ABOVE)) for name in names}
 
 # The only doors to other packages.
@@ -165,11 +165,13 @@ def test_information_knows_numpy_and_itself_alone(module: str) -> None:
     }
     for name in imports(module):
         top = name.partition(".")[0]
-        assert top in standard | {"numpy"} or within(name, "onnxmi.information"), f"{module} imports {name}"
+        known = top in standard | {"numpy"} or any(within(name, own) for own in ("onnxmi.information", "onnxmi.typing"))
+        assert known, f"{module} imports {name}"
 
 
-def test_errors_import_nothing_of_the_package() -> None:
-    assert own_imports("onnxmi.errors") == set()
+@pytest.mark.parametrize("name", BELOW)
+def test_what_everything_may_import_imports_nothing_of_the_package(name: str) -> None:
+    assert own_imports(f"onnxmi.{name}") == set()
 
 
 @pytest.mark.parametrize("module", [m for m in SOURCES if within(m, "onnxmi.verification")])

@@ -29,9 +29,9 @@ from onnxmi.pruning.search import meet, price
 from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_study, study_of
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import measure
-from onnxmi.statistics.capture import silent
 from onnxmi.transforms.analysis import as_calibration
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import silent
 
 SHARES = (0.7, 0.5, 0.34, 0.25)
 CUTS = 20

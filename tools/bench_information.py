@@ -28,8 +28,9 @@ from onnxmi.pruning.collect import capture_options, sensitivities_of
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import carry_out, choose, measure_study, study_of
 from onnxmi.runtime.session import open_session
-from onnxmi.statistics.capture import capture, silent
+from onnxmi.statistics.capture import capture
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.typing import silent
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+from onnxmi.typing import Bools, Ints
+
+Indices = Ints
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def coordinates(term: Term, atom: int) -> Indices:
     return result
 
 
-def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | None = None) -> NDArray[np.bool_]:
+def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | None = None) -> Bools:
     """Which flat positions of the term stay.
 
     Parameters
@@ -135,7 +136,7 @@ def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | Non
     (size,) or (rows, size) bool
         Two-dimensional where a ragged atom of the term depends on `context`.
     """
-    mask: NDArray[np.bool_] = np.ones(term.size, dtype=bool)
+    mask: Bools = np.ones(term.size, dtype=bool)
     for atom in dict.fromkeys(atoms(term)):
         kept = keeping.get(atom.id)
         if kept is not None:
@@ -143,7 +144,7 @@ def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | Non
     return mask
 
 
-def _atom_mask(term: Term, atom: Dim, kept: Kept, context: Mapping[int, Indices]) -> NDArray[np.bool_]:
+def _atom_mask(term: Term, atom: Dim, kept: Kept, context: Mapping[int, Indices]) -> Bools:
     place = coordinates(term, atom.id)
     if kept.over is None:
         stays = np.zeros(atom.size + 1, dtype=bool)  # the last entry stands for -1: positions without the atom stay

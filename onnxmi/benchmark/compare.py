@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,8 +17,8 @@ from onnxmi.runtime.profile import OperatorTime, operator_times
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure
 from onnxmi.stages import stage
+from onnxmi.typing import Progress, silent
 
-Advance = Callable[[str, int, int], None]
 PRECISION = 0.01  # intervals narrower than this share to both sides are good enough
 
 
@@ -124,12 +124,8 @@ class Bench:
     notes: tuple[str, ...]
 
 
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Show nothing."""
-
-
 @stage("bench")
-def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: Advance = silent) -> Bench:
+def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: Progress = silent) -> Bench:
     """Measure models side by side.
 
     Parameters

@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.graph.cost_model import CostModel
+from onnxmi.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Counts = dict[int, int]
 
 ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes

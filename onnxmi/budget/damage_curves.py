@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import atoms
 from onnxmi.errors import ModelError
@@ -25,12 +24,9 @@ from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Advance
 from onnxmi.selection.top_down import Ranking
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.prune_channels import rewrite
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Floats, Ints, Progress, silent
 
 UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
 ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it

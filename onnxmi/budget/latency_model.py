@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping, Kept
 from onnxmi.budget.size_grid import block_of_processor
@@ -24,11 +23,9 @@ from onnxmi.operators.layouts import CONVOLUTIONS
 from onnxmi.operators.macs import node_macs
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import measure
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import Floats, Ints, Progress, silent
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Shapes = Mapping[str, tuple[int, ...]]
 Draw = dict[int, int]
 """Layer id -> units that stay."""

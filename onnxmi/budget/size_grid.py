@@ -7,15 +7,13 @@ from math import ceil, gcd
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Kept
 from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.model import Model
 from onnxmi.transforms.empty_branches import removable
-
-Ints = NDArray[np.int64]
+from onnxmi.typing import Ints
 
 STEPS = 32  # sizes to choose from, at most
 LANES = 8  # widths of products are best multiples of it

@@ -19,8 +19,8 @@ from onnxmi.data.padding import Padding
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Graph, TensorInfo
 from onnxmi.stages import stage
+from onnxmi.typing import Array, Bools, Floats, Ints
 
-Array = NDArray[Any]
 LABELS = "labels"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
 GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
@@ -63,15 +63,15 @@ class Calibration:
         prints = [_fingerprint(self.arrays[name][sample] for name in names) for sample in range(self.count)]
         return np.array(prints, dtype=np.uint64)
 
-    def feed(self, samples: NDArray[np.int64]) -> dict[str, Array]:
+    def feed(self, samples: Ints) -> dict[str, Array]:
         """Inputs for the given samples."""
         return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
 
-    def one_run(self, samples: NDArray[np.int64], most: int = 1) -> dict[str, Array]:
+    def one_run(self, samples: Ints, most: int = 1) -> dict[str, Array]:
         """Inputs for a small run: at most `most` of the samples, or a full batch where the graph fixes its size."""
         return self.feed(samples[:most] if self.step is None else np.resize(samples, self.step))
 
-    def batches(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+    def batches(self, samples: Ints, size: int) -> Iterator[tuple[Ints, dict[str, Array]]]:
         """Yield (samples, inputs) pairs; a graph with a fixed batch gets full ones, the last padded by repetition.
 
         The yielded samples may be fewer than the inputs' first size then: only the first ones count.
@@ -82,7 +82,7 @@ class Calibration:
             padded = chosen if self.step is None else np.resize(chosen, step)
             yield chosen, self.feed(padded)
 
-    def packed(self, samples: NDArray[np.int64], size: int) -> Iterator[tuple[NDArray[np.int64], dict[str, Array]]]:
+    def packed(self, samples: Ints, size: int) -> Iterator[tuple[Ints, dict[str, Array]]]:
         """Yield batches as `batches` does, where padding is known the shortest samples first and without it."""
         if self.padding is None:
             yield from self.batches(samples, size)
@@ -99,7 +99,7 @@ def _fingerprint(arrays: Iterable[Any]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def chances(prints: NDArray[np.uint64], seed: int) -> NDArray[np.float64]:
+def chances(prints: NDArray[np.uint64], seed: int) -> Floats:
     """Turn fingerprints into numbers in [0, 1), even and independent for each seed."""
     mixed = scramble(prints + np.uint64(GOLDEN * (seed + 1) % 2**64))
     return np.asarray(np.ldexp((mixed >> np.uint64(11)).astype(np.float64), -53), dtype=np.float64)
@@ -180,8 +180,8 @@ def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> 
     return cast
 
 
-def _finite(array: Array) -> NDArray[np.bool_]:
-    finite: NDArray[np.bool_] = np.isfinite(array)
+def _finite(array: Array) -> Bools:
+    finite: Bools = np.isfinite(array)
     return finite
 
 

@@ -15,14 +15,13 @@ import zipfile
 from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.errors import DataError
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 Refusal = Callable[[str], DataError]
 
 LARGE = 1 << 28  # bytes; what unpacks to less does no harm

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Ints, Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +23,7 @@ class Padding:
     """
 
     names: frozenset[str]
-    lengths: NDArray[np.int64]
+    lengths: Ints
 
     @staticmethod
     def of(mask: Array, names: frozenset[str]) -> Padding:

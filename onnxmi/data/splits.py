@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration, chances
-
-Samples = NDArray[np.int64]
+from onnxmi.typing import Samples
 
 HELD_BACK = 1 / 8  # share of the samples that nothing is fitted to: the reported agreement is measured on them
 HELD_BACK_TO_SEARCH = 1 / 4  # where a loss decides what is made: half of them decide, the other half is reported on

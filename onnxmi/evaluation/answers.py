@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.counting import counted_rows
 from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.outputs.view import Answers, Meaning, View
 from onnxmi.runtime.session import Session, open_session
-
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Ints, Samples
 
 
 def collect_answers(
@@ -84,7 +80,7 @@ def stacked(arrays: Sequence[Array]) -> Array | None:
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else None
 
 
-def batches_of(view: View, answers: Answers) -> Iterator[tuple[NDArray[np.int64], Array]]:
+def batches_of(view: View, answers: Answers) -> Iterator[tuple[Ints, Array]]:
     """Put a view's arrays together again: (samples, tensor) pairs, those of one shape in one tensor.
 
     A view without a sample axis comes a sample at a time.

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration
-from onnxmi.evaluation.counting import Bools, counted_rows
+from onnxmi.evaluation.counting import counted_rows
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.model import Model
 from onnxmi.outputs.view import Meaning, View
 from onnxmi.runtime.session import open_session
-
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Bools, Samples
 
 
 def make_yardstick(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError, UsageError
@@ -29,8 +27,7 @@ from onnxmi.outputs.override import parse_override
 from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Answers, Kind, Meaning, View
 from onnxmi.runtime.probe import probe
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 @dataclass(frozen=True)

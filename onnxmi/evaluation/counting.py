@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.outputs.view import View
-
-Array = NDArray[Any]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Bools, Floats
 
 
 def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable[Array]) -> Bools | None:

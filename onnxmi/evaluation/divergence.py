@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.outputs.view import Link
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Floats, Ints
 
 
 def probabilities(link: Link, logits: Floats) -> Floats:

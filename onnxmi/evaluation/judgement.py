@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
@@ -17,8 +15,8 @@ from onnxmi.evaluation.panel import Panel
 from onnxmi.evaluation.unpadded import without_padding
 from onnxmi.evaluation.yardstick import Damage
 from onnxmi.outputs.view import Answers
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 NORMAL = 1.96  # standard errors that hold 95 % to both sides
 
 

@@ -14,15 +14,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.loss import Loss
 from onnxmi.evaluation.meters import Reading
 from onnxmi.information import intervals
+from onnxmi.typing import Array, Floats
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 Score = Callable[[Array, Array, Array | None], Any]
 """(dense model's outputs, outputs, labels) -> one number a sample, or one for all of them."""
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.answers import batches_of
 from onnxmi.evaluation.counting import row_shares
 from onnxmi.evaluation.panel import Panel
 from onnxmi.outputs.view import Answers, View, column_rows
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 def mean_offsets(panel: Panel, proto: onnx.ModelProto) -> dict[str, Floats]:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.answers import collect_answers, compare_answers, stacked
 from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.outputs.view import Answers, Meaning
-
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Samples
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.judgement import Judgement
 from onnxmi.evaluation.panel import Panel
 from onnxmi.runtime.session import open_session
-
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Samples
 
 
 @dataclass(frozen=True)

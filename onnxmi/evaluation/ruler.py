@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.calibrate import counted_of
-from onnxmi.evaluation.counting import Bools
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.model import Model
 from onnxmi.runtime.session import Feeds, open_session
-
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Bools, Samples
 
 
 @dataclass(frozen=True, eq=False)

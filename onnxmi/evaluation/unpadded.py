@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.counting import counted_rows
 from onnxmi.outputs.view import Answers, Meaning, View, column_rows
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 def without_padding(meaning: Meaning, masks: Sequence[Array], *models: Answers) -> tuple[Meaning, tuple[Answers, ...]]:

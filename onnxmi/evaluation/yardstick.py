@@ -13,18 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.divergence import class_divergences, divergences, entropies, fisher_root, probabilities
 from onnxmi.outputs.view import View, column_rows
+from onnxmi.typing import Array, Floats, Ints
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 Values = Mapping[str, Array]
 
 STILL = 1e-8  # share of a column's mean square below which its variance is rounding

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.benchmark.compare import sample_macs, silent
+from onnxmi.benchmark.compare import sample_macs
 from onnxmi.benchmark.inputs import bench_inputs
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration, load_calibration
@@ -27,8 +27,8 @@ from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure
 from onnxmi.stages import stage
+from onnxmi.typing import Progress, silent
 
-Advance = Callable[[str, int, int], None]
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
 
 
@@ -121,7 +121,7 @@ class Report:
 
 
 @stage("gate")
-def check(path: str | Path, options: CheckOptions, advance: Advance = silent) -> Report:
+def check(path: str | Path, options: CheckOptions, advance: Progress = silent) -> Report:
     """Check a model file.
 
     Returns

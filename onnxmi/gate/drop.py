@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from numpy.typing import NDArray
-
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.answers import stacked
 from onnxmi.evaluation.comparison import Comparison
@@ -14,8 +10,7 @@ from onnxmi.evaluation.loss import Loss
 from onnxmi.evaluation.metrics import Metric
 from onnxmi.gate.limits import Measured
 from onnxmi.runtime.timing import Interval
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 def drop(compared: Comparison, bound: float, metric: str | None = None, labels: Array | None = None) -> Measured:

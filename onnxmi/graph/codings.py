@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Ints
+
 Read = Callable[[str], Array]
 """Name of a stored tensor -> its values."""
 Staying = Callable[[int], Ints]

@@ -13,9 +13,10 @@ from onnxmi.axes.terms import atoms
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Graph
 from onnxmi.model.external_data import byte_size
-from onnxmi.operators.macs import Shape, Shapes, node_macs
+from onnxmi.operators.macs import Shapes, node_macs
 from onnxmi.runtime.probe import run_shapes
 from onnxmi.runtime.session import Feeds
+from onnxmi.typing import Shape
 
 
 @dataclass(frozen=True)

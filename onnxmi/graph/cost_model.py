@@ -14,15 +14,14 @@ from math import prod
 from operator import add, mul
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Dim, Sum, Term, atoms, stretch
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Graph, Node
 from onnxmi.operators.macs import RESULT, Axis, Shapes, work_of
+from onnxmi.typing import Floats, Ints
 
-Floats = NDArray[np.float64]
-Size = int | NDArray[np.int64]
+Size = int | Ints
 Counts = Mapping[int, Size]
 """Layer id -> units that stay (of each part); several at once for one layer, as an array. An absent one is whole."""
 
@@ -90,7 +89,7 @@ class CostModel:
         """Cost of the whole model."""
         return self.fixed + float(sum(piece.at(counts) for piece in self.pieces))
 
-    def of_layer(self, layer: int, sizes: NDArray[np.int64], counts: Counts) -> Floats:
+    def of_layer(self, layer: int, sizes: Ints, counts: Counts) -> Floats:
         """(n,) cost of what depends on one layer, for each of its sizes, the others as in `counts`."""
         trial = {**counts, layer: sizes}
         return sum((piece.at(trial) for piece in self._by_layer.get(layer, ())), start=np.zeros(len(sizes)))

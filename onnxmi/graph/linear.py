@@ -13,7 +13,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping, Product, Term, coordinates, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
@@ -25,11 +24,7 @@ from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.einsum import letters_of
 from onnxmi.operators.layouts import ADDERS, Lens, View, lenses_of
 from onnxmi.stages import stage
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from onnxmi.typing import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

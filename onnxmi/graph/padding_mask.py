@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, atoms
 from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
+from onnxmi.typing import Array, Bools
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Mask:
     name: str
     transposed: bool = False
 
-    def flat(self, array: NDArray[Any]) -> NDArray[np.bool_]:
+    def flat(self, array: Array) -> Bools:
         """Whether each row counts."""
         return np.asarray((array.T if self.transposed else array).reshape(-1) != 0)
 

@@ -14,14 +14,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.graph.codings import Affine, Coding, Staying, everything
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.subgraph import Pieces
 from onnxmi.runtime.session import open_session
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 Use = tuple[int, int]
 
 _SEEN_THROUGH = frozenset({("", "Identity"), ("", "Cast")})

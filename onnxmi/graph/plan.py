@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping, Kept
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.typing import Floats, Ints
 from onnxmi.version import __version__
 
 SCHEMA = 1
@@ -42,8 +42,8 @@ class Choice:
     layer: str
     kind: str
     size: int
-    kept: NDArray[np.int64]
-    gains: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    kept: Ints
+    gains: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def count(self) -> int:
@@ -124,7 +124,7 @@ def _check_choice(choice: Choice, layer: Layer) -> None:
         raise PlanError(f"{where} lists units twice or out of order")
 
 
-def _check_removal(kept: NDArray[np.int64], layer: Layer, where: str) -> None:
+def _check_removal(kept: Ints, layer: Layer, where: str) -> None:
     """Check that a layer may go whole; whether its branch can go with it, `onnxmi.transforms.empty_branches` knows."""
     if kept.ndim != 1:
         raise PlanError(f"{where} keeps nothing of each part: to remove it, `kept` has to be an empty list")
@@ -187,7 +187,7 @@ def _parse_choice(entry: Mapping[str, Any]) -> Choice:
     return Choice(name, str(entry.get("kind", "")), size, _indices(entry["kept"], name), gains)
 
 
-def _indices(value: Any, name: str) -> NDArray[np.int64]:
+def _indices(value: Any, name: str) -> Ints:
     """Kept indices of a layer, or of each of its parts (all the same number)."""
     parts = value if isinstance(value, list) and value and all(isinstance(part, list) for part in value) else [value]
     if not all(isinstance(part, list) and all(type(i) is int for i in part) for part in parts):

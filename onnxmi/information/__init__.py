@@ -3,13 +3,12 @@
 Measure with `MomentAccumulator`, score with `joint` (or the baselines of `unit_scores`), repair with `fit_missing`.
 """
 
-from onnxmi.information.arrays import NotFiniteError
 from onnxmi.information.class_means import ClassMeans
 from onnxmi.information.folds import fit_in_folds
 from onnxmi.information.gauss_newton import Sensitivity
 from onnxmi.information.greedy import Selection, View, joint
 from onnxmi.information.histogram import JointHistogram, quantile_edges
-from onnxmi.information.moments import MomentAccumulator, Moments
+from onnxmi.information.moments import MomentAccumulator, Moments, NotFiniteError
 from onnxmi.information.mutual_information import discrete, pairwise_gaussian
 from onnxmi.information.residual import Missing
 from onnxmi.information.ridge import RIDGES, Repair, fit_missing, regress_cross

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats
+from onnxmi.typing import Floats
 
 DEAD = 1e-24
 """A feature is dead when its variance is at most this share of the largest one (1e-12 in standard deviations).

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.information.arrays import AnyFloats, Floats, Ints
 from onnxmi.information.cholesky import live
 from onnxmi.information.moments import Moments
+from onnxmi.typing import Array, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class ClassMeans:
     sums: Floats
 
     @classmethod
-    def of(cls, rows: AnyFloats, labels: Ints) -> ClassMeans:
+    def of(cls, rows: Array, labels: Ints) -> ClassMeans:
         """Sum rows (..., N, K) by their labels (N,); a negative label is none."""
         known = labels >= 0
         count = np.bincount(labels[known]).astype(np.float64)

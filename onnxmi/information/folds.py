@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats
 from onnxmi.information.residual import Missing
 from onnxmi.information.ridge import RIDGES, Repair, regress_cross
+from onnxmi.typing import Floats
 
 STANDARD_ERRORS = 2.0  # what an excess has to be of its own standard error to count
 

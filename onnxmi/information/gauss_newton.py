@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats, Ints
+from onnxmi.typing import Floats, Ints
 
 _NEGLIGIBLE = 1e-6
 """Share of the largest eigenvalue below which a direction is one that the outputs do not mind."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxmi.information.arrays import Floats, Ints
 from onnxmi.information.cholesky import DEAD, factor, forward, live, root
 from onnxmi.information.sweep import Sweep
 from onnxmi.information.view import View
+from onnxmi.typing import Bools, Floats, Ints
 
 RIDGE = 1e-9
 """Independent noise on every feature, as a share of its variance, which makes the covariance definite.
@@ -71,7 +70,7 @@ class Channel:
         self._prior = self._sweep(_given(prior, fixed), slots)
         self._after = self._sweep(_given(after, fixed), slots)
 
-    def gains(self, candidates: NDArray[np.bool_]) -> Floats:
+    def gains(self, candidates: Bools) -> Floats:
         """(n_units,) weighted nats that each candidate adds; 0 for what is explained already and for non-candidates."""
         spent = self._prior.variances() <= _SPENT * self._ridge
         where = np.flatnonzero(candidates & (self._real & ~spent).any(axis=1))
@@ -142,7 +141,7 @@ def _root(inner: Floats) -> Floats:
     return root(system)
 
 
-def _given(matrix: Floats, fixed: NDArray[np.bool_]) -> Floats:
+def _given(matrix: Floats, fixed: Bools) -> Floats:
     """Covariance of the other features given the ``fixed`` ones: their Schur complement."""
     if not fixed.any():
         return matrix

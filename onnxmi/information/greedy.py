@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats, Ints
 from onnxmi.information.gaussian_channel import Channel
 from onnxmi.information.view import Allowance, Selection, View
+from onnxmi.typing import Floats, Ints
 
 __all__ = ["Selection", "View", "joint"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.information.arrays import AnyFloats, Floats
 from onnxmi.information.mutual_information import discrete
+from onnxmi.typing import Array, Floats, Ints
 
 _ROWS = 2048
 """Rows counted by one product: far below the 2**24 up to which float32 counts exactly."""
@@ -15,7 +15,7 @@ _CELLS = 1 << 24
 """Cells of one product (64 MiB of float32), which bounds the temporary."""
 
 
-def quantile_edges(rows: AnyFloats, bins: int) -> AnyFloats:
+def quantile_edges(rows: Array, bins: int) -> Array:
     """Inner edges that cut each feature into ``bins`` bins of nearly equal count.
 
     An edge is an observed value and closes its bin: bin i holds ``edges[i - 1] < x <= edges[i]``. A value that fills
@@ -50,13 +50,13 @@ def quantile_edges(rows: AnyFloats, bins: int) -> AnyFloats:
 class JointHistogram:
     """Joint counts of every pair of a feature of x and a feature of y, on fixed edges."""
 
-    def __init__(self, edges_x: AnyFloats, edges_y: AnyFloats) -> None:
+    def __init__(self, edges_x: Array, edges_y: Array) -> None:
         """``edges_x`` (K, bins_x - 1) and ``edges_y`` (M, bins_y - 1) as from `quantile_edges`."""
         self.edges_x, self.edges_y = edges_x, edges_y
         (features, cuts_x), (targets, cuts_y) = edges_x.shape, edges_y.shape
-        self.counts: NDArray[np.int64] = np.zeros((features, cuts_x + 1, targets, cuts_y + 1), dtype=np.int64)
+        self.counts: Ints = np.zeros((features, cuts_x + 1, targets, cuts_y + 1), dtype=np.int64)
 
-    def update(self, x: AnyFloats, y: AnyFloats) -> None:
+    def update(self, x: Array, y: Array) -> None:
         """Count rows x (N, K) with rows y (N, M). Raises ValueError if the shapes do not fit."""
         if x.shape != (y.shape[0], self.edges_x.shape[0]) or y.shape != (x.shape[0], self.edges_y.shape[0]):
             raise ValueError(f"rows of shapes {x.shape} and {y.shape} do not fit counts of shape {self.counts.shape}")
@@ -92,7 +92,7 @@ class JointHistogram:
             target += product.reshape(target.shape).astype(np.int64)
 
 
-def _one_hot(rows: AnyFloats, edges: AnyFloats) -> NDArray[np.float32]:
+def _one_hot(rows: Array, edges: Array) -> NDArray[np.float32]:
     """(n, K, bins) float32 indicators of the bin of each value: what is past one edge and not past the next."""
     past = np.ones((*rows.shape, edges.shape[1] + 2), dtype=np.bool_)
     past[..., 1:-1] = rows[..., None] > edges

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
+
 Span = tuple[float, float]
 Combine = Callable[[Floats, Floats], Floats]
 """((samples, parts), (draws, samples) how often each sample is drawn) -> (draws,) the figure of each draw."""

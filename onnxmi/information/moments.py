@@ -7,7 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import AnyFloats, Floats, NotFiniteError
+from onnxmi.typing import Array, Floats
+
+
+class NotFiniteError(ValueError):
+    """Rows hold NaN or infinity, or their squares do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +117,13 @@ class MomentAccumulator:
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}, expected 1 or more")
         self._chunk = chunk
-        self._waiting: AnyFloats | None = None
+        self._waiting: Array | None = None
         self._filled = 0
         self._count = 0
         self._mean: Floats | None = None
         self._scatter: Floats | None = None
 
-    def update(self, rows: AnyFloats) -> None:
+    def update(self, rows: Array) -> None:
         """Add rows (..., N, K) of any real type; N may be 0. They are copied.
 
         Raises ValueError if the group axes or K differ from those of earlier rows; and, here or when the chunk is full
@@ -147,7 +151,7 @@ class MomentAccumulator:
         self._flush(self._mean, self._scatter)
         return Moments(self._count, self._mean.copy(), self._scatter.copy())
 
-    def _sums(self, rows: AnyFloats) -> tuple[Floats, Floats]:
+    def _sums(self, rows: Array) -> tuple[Floats, Floats]:
         shape = (*rows.shape[:-2], rows.shape[-1])
         if self._mean is None or self._scatter is None:
             self._mean, self._scatter = np.zeros(shape), np.zeros((*shape, shape[-1]))
@@ -161,7 +165,7 @@ class MomentAccumulator:
             filled, self._filled = self._filled, 0
             self._absorb(self._waiting[..., :filled, :], mean, scatter)
 
-    def _absorb(self, rows: AnyFloats, mean: Floats, scatter: Floats) -> None:
+    def _absorb(self, rows: Array, mean: Floats, scatter: Floats) -> None:
         """Take in a chunk, which is overwritten."""
         fresh = rows.shape[-2]
         centred, centre, slip = _centre(rows)
@@ -175,7 +179,7 @@ class MomentAccumulator:
         self._count = total
 
 
-def _as_float(rows: AnyFloats) -> AnyFloats:
+def _as_float(rows: Array) -> Array:
     """Rows as float32 (from float16 and float32) or float64 (from anything else)."""
     rows = np.asarray(rows)
     if rows.ndim < 2:
@@ -183,7 +187,7 @@ def _as_float(rows: AnyFloats) -> AnyFloats:
     return rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64, copy=False)
 
 
-def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
+def _centre(rows: Array) -> tuple[Array, Floats, Floats]:
     """Rows less about their mean (..., n, K), in place; what was taken off and the mean of what is left (..., K).
 
     The first row is taken off first, so that a constant feature becomes exactly 0, and then the mean of what is left:
@@ -201,7 +205,7 @@ def _centre(rows: AnyFloats) -> tuple[AnyFloats, Floats, Floats]:
     return rows, first + rest, (ones @ rows)[..., 0, :].astype(np.float64)
 
 
-def _gram(centred: AnyFloats) -> AnyFloats:
+def _gram(centred: Array) -> Array:
     """(..., K, K) sum of outer products of rows (..., n, K), in their type unless it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         gram = np.matmul(centred.swapaxes(-1, -2), centred)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import Floats
 from onnxmi.information.cholesky import live
+from onnxmi.typing import Floats
 
 _DETERMINED = 1e-12
 """The least ``1 - rho**2`` believed: information that is infinite in theory is reported as 13.8 nats a direction."""

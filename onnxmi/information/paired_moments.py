@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.information.arrays import AnyFloats, Floats
+from onnxmi.typing import Array, Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class PairMoments:
     yy: Floats
 
     @staticmethod
-    def of(x: AnyFloats, y: AnyFloats) -> PairMoments:
+    def of(x: Array, y: Array) -> PairMoments:
         """Measure rows x and y, both (N, C) with N of 1 or more."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)

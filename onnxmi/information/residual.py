@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxmi.information.arrays import Floats, Ints
 from onnxmi.information.moments import Moments
+from onnxmi.typing import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

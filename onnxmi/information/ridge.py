@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats, NotFiniteError
 from onnxmi.information.cholesky import backward, forward, root, shifted
+from onnxmi.information.moments import NotFiniteError
 from onnxmi.information.residual import Missing
+from onnxmi.typing import Floats
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
 """Relative ridges tried by `fit_missing`; infinity is the plain cut with its mean put right."""

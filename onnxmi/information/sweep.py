@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.information.arrays import Floats
 from onnxmi.information.cholesky import factor, forward, root
+from onnxmi.typing import Floats
 
 _PENDING = 64
 """Factor rows collected before they are subtracted from the whole matrix in one product.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.information.arrays import Floats, Ints
 from onnxmi.information.view import Allowance, Selection
+from onnxmi.typing import Floats, Ints
 
 
 def wanda(second_moment_diagonal: Floats, weights: Floats, units: Ints, n_units: int) -> Floats:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onnxmi.information.arrays import Floats, Ints
+from onnxmi.typing import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,7 @@ class Allowance:
             raise ValueError("parts and quota go together")
         if parts is not None and quota is not None:
             _check_parts(parts, quota, n_units, keep)
-        self.open: NDArray[np.bool_] = np.full(n_units, keep > 0 and quota != 0)
+        self.open: Bools = np.full(n_units, keep > 0 and quota != 0)
         self._parts = np.zeros(n_units, dtype=np.int64) if parts is None else parts
         self._left = dict.fromkeys(np.unique(self._parts).tolist(), keep if quota is None else quota)
 

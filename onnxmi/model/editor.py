@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
 from onnxmi.model.mapped import Scratch, is_lean
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

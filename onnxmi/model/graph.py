@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.model.mapped import values
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
 OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
 _RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})

@@ -20,13 +20,11 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import Message
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.errors import DataError
 from onnxmi.model.temporary import TemporaryFolder
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 BULK = 2**20  # tensors of fewer bytes stay in the message
 LEAN = 2**27  # models of fewer bytes stay whole: copies of them are cheap

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.model.graph import Graph
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 class Pieces:

@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnxmi.errors import ModelError
 from onnxmi.model.external_data import INLINE, graphs, tensors, without
 from onnxmi.model.mapped import is_away, stored_size, values
+from onnxmi.typing import Array
 
 # What onnxruntime's own CPU builds and exporters for them use.
 DOMAINS = frozenset(
@@ -221,12 +221,12 @@ def _unusable(tensor: TensorProto) -> str | None:
     return None
 
 
-def _has_nan(array: NDArray[Any]) -> bool:
+def _has_nan(array: Array) -> bool:
     if array.dtype.kind in "iubOSU":
         return False
     flat = array.reshape(-1)
     return any(bool(np.isnan(block).any()) for block in _blocks(flat))
 
 
-def _blocks(flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _blocks(flat: Array) -> Iterator[Array]:
     return (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))

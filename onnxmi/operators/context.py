@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.typing import NDArray
-
 from onnxmi.axes.unify import Solver
 from onnxmi.model import Graph, Node
 from onnxmi.runtime.probe import Probe
+from onnxmi.typing import Array
 
 Terms = tuple[int, ...]
 Rule = Callable[["Site"], None]
@@ -67,7 +66,7 @@ class Site:
         """Terms of an input, None where it is absent or unknown."""
         return self.ins[position] if position < len(self.ins) else None
 
-    def value(self, position: int) -> NDArray[Any] | None:
+    def value(self, position: int) -> Array | None:
         """Concrete value of a small integer input, stored or seen in the probe."""
         if position >= len(self.node.inputs) or not self.node.inputs[position]:
             return None

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Product, Term
 from onnxmi.model import Node
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Ints
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.model import Node
 from onnxmi.operators.einsum import Letters, letters_of
 from onnxmi.operators.patches import Window, count, gather, window
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Ints
 
 MICROSOFT = "com.microsoft"
 

@@ -13,8 +13,8 @@ from functools import partial
 from math import prod
 
 from onnxmi.model import Node
+from onnxmi.typing import Shape
 
-Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 MICROSOFT = "com.microsoft"

@@ -9,10 +9,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Bools, Ints
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Window:
     places: tuple[int, ...]
     transposed: bool = False
 
-    def sources(self, axis: int, place: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    def sources(self, axis: int, place: Ints) -> tuple[Ints, Bools]:
         """Input position for each kernel entry along one axis, (rows, kernel), and whether there is one."""
         steps = np.arange(self.kernel[axis]) * self.dilations[axis]
         if self.transposed:
@@ -51,7 +49,7 @@ class Window:
         return at, (at >= 0) & (at < self.size[axis])
 
     @cached_property
-    def tables(self) -> tuple[tuple[Ints, NDArray[np.bool_]], ...]:
+    def tables(self) -> tuple[tuple[Ints, Bools], ...]:
         """For each axis and every place on it: `sources`, with a position to read where there is none."""
         found = (self.sources(axis, np.arange(places)) for axis, places in enumerate(self.places))
         return tuple((np.where(within, at, 0), within) for at, within in found)

@@ -10,9 +10,10 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Graph
 from onnxmi.outputs.columns import Axes, ColumnFinder, axes_by_shape
 from onnxmi.outputs.kinds import Facts
-from onnxmi.outputs.sample_axis import Shape, sample_axis
+from onnxmi.outputs.sample_axis import sample_axis
 from onnxmi.outputs.trace import Leaf
 from onnxmi.runtime.probe import Probe
+from onnxmi.typing import Shape
 
 _MATRIX = 2
 

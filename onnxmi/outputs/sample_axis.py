@@ -12,8 +12,8 @@ from onnxmi.errors import ModelError
 from onnxmi.model import Model
 from onnxmi.runtime.probe import Probe
 from onnxmi.runtime.session import Feeds, as_numpy, open_session
+from onnxmi.typing import Shape
 
-Shape = tuple[int, ...]
 FEW, MORE = 1, 3  # samples of the two runs; `onnxmi.data.batching` makes sure that a model runs on both
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from onnxmi.typing import Array
+
 Kind = Literal["classes", "values", "map", "sequence", "detections", "embedding", "signal", "state"]
 Link = Literal["identity", "sigmoid", "softmax"]
 

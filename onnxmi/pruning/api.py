@@ -34,11 +34,11 @@ from onnxmi.runtime.threads import limited
 from onnxmi.runtime.timing import Latency
 from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.top_down import unscored
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model, find_meaning
 from onnxmi.transforms.empty_branches import find_branches
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"

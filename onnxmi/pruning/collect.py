@@ -25,21 +25,12 @@ from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.runtime.threads import limited
 from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.targets import consumes
-from onnxmi.statistics.capture import (
-    PATCHES,
-    PATCHES_PER_FEATURE,
-    ROWS,
-    ROWS_PER_FEATURE,
-    CaptureOptions,
-    Progress,
-    capture,
-    silent,
-)
+from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_PER_FEATURE, CaptureOptions, capture
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
-from onnxmi.statistics.row_sampling import Samples
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.statistics.statistics_file import Measurement, load_measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.typing import Progress, Samples, silent
 
 
 def collect(

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.budget.latency_model import PROBES, Draw, LatencyModel, draw_sizes, fit_times, kinds_of_work, time_draws
 from onnxmi.errors import DataError
@@ -22,9 +21,8 @@ from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import Study
 from onnxmi.runtime.session import version
-from onnxmi.statistics.capture import Progress, silent
+from onnxmi.typing import Ints, Progress, silent
 
-Ints = NDArray[np.int64]
 Times = tuple[float, list[float]]
 
 FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept

@@ -18,7 +18,7 @@ from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.pruning.search import Found, Prices
 from onnxmi.pruning.session import SPELLED, Candidate, Study, carry_out, choose
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
+from onnxmi.typing import Progress, silent
 
 SCREENED = 6  # trials with the one-pass repair
 TRIED = 6  # trials with the full one

@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.calibrate import make_yardstick
 from onnxmi.evaluation.panel import Panel
@@ -20,8 +17,7 @@ from onnxmi.outputs.reach import unseen_layers
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.transforms.analysis import Analysis, find_meaning
-
-Samples = NDArray[np.int64]
+from onnxmi.typing import Samples
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.budget.allocate import Limit, Menu, allocate, largest, smallest
 from onnxmi.budget.damage_curves import price_layers
@@ -23,12 +21,10 @@ from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
 from onnxmi.selection.top_down import rank_channels
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.transforms.empty_branches import removable
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import Progress, Samples, silent
 
-Ints = NDArray[np.int64]
-Samples = NDArray[np.int64]
 Counts = dict[int, int]
 
 PRICED = 128  # samples that prices are measured on, where each has one answer

@@ -9,7 +9,6 @@ from operator import attrgetter
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping
 from onnxmi.budget.goals import Kind
@@ -33,17 +32,15 @@ from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure
 from onnxmi.selection.top_down import SelectOptions, select_channels
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyse, as_calibration
 from onnxmi.transforms.factorize_embedding import with_split_tables
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import Floats, Progress, Samples, silent
 from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require
 
 CHECKED = 8  # samples that the rewrite is checked on
 ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
-
-Samples = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +131,7 @@ class Study:
         few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
         return self.outputs.panel(fit[few])
 
-    def offsets(self, proto: onnx.ModelProto) -> dict[str, NDArray[np.float64]]:
+    def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""
         return mean_offsets(self.fitted, proto)
 

@@ -14,7 +14,7 @@ from onnxmi.pruning.search import Prices
 from onnxmi.pruning.session import Study, carry_out, choose
 from onnxmi.runtime.timing import Latency
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
+from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import check_result, require
 
 LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's

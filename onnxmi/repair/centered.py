@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping
 from onnxmi.graph.linear import Linear
@@ -14,8 +13,7 @@ from onnxmi.model import Model
 from onnxmi.repair.epilogue import result_of
 from onnxmi.repair.solution import Repaired
 from onnxmi.transforms.prune_channels import Replacement
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 def centered(

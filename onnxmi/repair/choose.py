@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping
 from onnxmi.data.calibration import Calibration
@@ -20,11 +18,12 @@ from onnxmi.repair.centered import centered
 from onnxmi.repair.one_pass import repair_at_once
 from onnxmi.repair.solution import Repaired
 from onnxmi.repair.stepwise import repair_stepwise
-from onnxmi.statistics.capture import CaptureOptions, Progress, silent
+from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import Floats, Progress, silent
 
-Offsets = Mapping[str, NDArray[np.float64]]
+Offsets = Mapping[str, Floats]
 
 
 def repair(

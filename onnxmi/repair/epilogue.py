@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.layouts import ADDERS
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration, chances
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
@@ -14,10 +12,7 @@ from onnxmi.repair.epilogue import Tail
 from onnxmi.repair.operator_cut import Frame, inverse
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.relu_aware import RectifiedRows
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Floats, Samples
 
 JUDGES = -1  # the part of the samples that nothing is fitted to; those fitted to are parts 0, 1, ...
 FOLDS = 4  # parts that the samples to fit to are divided into, where few others judge

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping, is_cut, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
@@ -18,9 +17,7 @@ from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model, Node
 from onnxmi.repair.solution import RepairNote
 from onnxmi.transforms.prune_channels import VectorReplacement
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Floats, Ints
 
 # (domain, operator) -> operands of the scale and of the shift (None: it has none).
 _PARAMETERS: Mapping[tuple[str, str], tuple[int, int | None]] = {

@@ -14,10 +14,10 @@ from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.empty_branches import Branches, find_branches
 from onnxmi.transforms.prune_channels import Replacement
+from onnxmi.typing import Progress, silent
 
 UNSEEN = "no sample got as far as this operator"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
@@ -16,10 +14,7 @@ from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, w
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution
 from onnxmi.transforms.prune_channels import Replacement, sliced_shape
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Floats, Ints
 
 SMALL_SCALE = 1e-3  # a channel that is scaled down this far after the operator cannot correct anything
 

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.repair.operator_cut import Frame
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.solution import Solution
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 def settle(frame: Frame, solved: Sequence[Solution], regressions: Sequence[Regression]) -> list[Solution]:

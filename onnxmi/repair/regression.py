@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.information import RIDGES, Missing, Repair, fit_in_folds, fit_missing
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.information import regress_cross
+from onnxmi.typing import Bools, Floats
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
 ROUNDS = 8
@@ -40,7 +40,7 @@ class RectifiedRows:
     inputs: Rows
     targets: Rows
     threshold: Rows
-    upward: NDArray[np.bool_]
+    upward: Bools
 
     def nearest(self, results: Rows) -> Rows:
         """Return what has the same rectified value as the targets and lies nearest to the given results."""

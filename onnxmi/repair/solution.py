@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.graph.linear import Linear
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping
 from onnxmi.data.calibration import Calibration
@@ -35,14 +33,11 @@ from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.runtime.stepper import Advance
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import CaptureOptions, Progress, rows_wanted, silent
+from onnxmi.statistics.capture import CaptureOptions, rows_wanted
 from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.transforms.empty_branches import find_branches
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, rewrite, slice_array
-
-Floats = NDArray[np.float64]
-Array = NDArray[Any]
-Samples = NDArray[np.int64]
+from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
 WIDEST = 12_288  # inputs and outputs of an operator: their moments have the square of it, 1.2 GB, several times over
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
-from onnxmi.statistics.capture import Progress as Advance
-from onnxmi.statistics.capture import silent
+from onnxmi.typing import Progress, silent
 
 _LEVEL: ContextVar[int] = ContextVar("level", default=0)
 
@@ -28,7 +28,7 @@ def verbosity(level: int) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Advance]:
+def progress_bars() -> Iterator[Progress]:
     """Yield what the pipeline calls while it works; the bars vanish at the end."""
     if _LEVEL.get() > 0:
         yield _lines()
@@ -36,7 +36,7 @@ def progress_bars() -> Iterator[Advance]:
     if _LEVEL.get() < 0 or not sys.stderr.isatty():
         yield silent
         return
-    bars = Progress(
+    bars = Bars(
         TextColumn("{task.description:>8}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
@@ -55,7 +55,7 @@ def progress_bars() -> Iterator[Advance]:
         yield advance
 
 
-def _lines() -> Advance:
+def _lines() -> Progress:
     """Return what prints a line when a stage begins."""
     begun: set[str] = set()
     start = time.monotonic()

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.errors import ModelError
 from onnxmi.model import Model, TensorInfo
 from onnxmi.runtime.session import Feeds, as_numpy, open_session
 from onnxmi.stages import stage
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 MOST = 1 << 30  # bytes of a made-up input
 SMALL = 4096  # integer tensors up to this size are remembered with their values: they are shape arithmetic
 

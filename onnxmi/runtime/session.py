@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from onnxmi.errors import ModelError
 from onnxmi.model.editor import with_outputs
 from onnxmi.model.external_data import bare_bytes, openable
 from onnxmi.model.mapped import ROOT, is_lean
 from onnxmi.model.temporary import TemporaryFolder
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
 _ERRORS_ONLY = 3  # onnxruntime's severity scale: 3 is ERROR; its warnings speak of optimisations nobody asked about

@@ -7,15 +7,12 @@ pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.model.subgraph import Pieces
 from onnxmi.runtime.session import Feeds, open_session
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 
 class Advance:

@@ -17,13 +17,12 @@ from itertools import count
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.errors import UsageError
 from onnxmi.runtime.session import Feeds, Session, open_session
+from onnxmi.typing import Floats
 
 Clock = Callable[[], int]
-Floats = NDArray[np.float64]
 
 CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter_ns, "cpu": time.thread_time_ns}
 """`cpu` counts the calling thread's time only: with one thread, on a noisy machine."""

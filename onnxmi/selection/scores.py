@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.information import Selection, View, joint, pairwise, pairwise_gaussian, top, variance, wanda
 from onnxmi.selection.targets import Consumer
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Floats, Ints
 
 # Of the noise on the targets, in their mean variances. On what the outputs feel it is as strong as the signal: little
 # of that is worth knowing exactly. Chosen on samples held back (DESIGN.md).

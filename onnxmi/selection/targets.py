@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Keeping, atoms
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
@@ -24,10 +23,7 @@ from onnxmi.model import Model
 from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
 from onnxmi.statistics.shared_inputs import Source, find_sources
 from onnxmi.statistics.statistics import Statistics
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from onnxmi.typing import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Keeping, Kept, atoms, coordinates
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
@@ -18,10 +17,8 @@ from onnxmi.model import Model
 from onnxmi.selection.scores import SCORERS, UNMEASURED, Candidates
 from onnxmi.selection.targets import Consumers
 from onnxmi.stages import stage
-from onnxmi.statistics.capture import Progress, silent
 from onnxmi.statistics.statistics import Statistics
-
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats, Ints, Progress, silent
 
 TARGETS = ("outputs", "labels")
 
@@ -186,7 +183,7 @@ def unscored(
     return tuple(layer for layer in layers if not consumers.measured(layer))
 
 
-def _kept(layer: Layer, selection: Selection) -> NDArray[np.int64]:
+def _kept(layer: Layer, selection: Selection) -> Ints:
     if layer.over is None or not selection.kept.size:
         return selection.kept
     return (selection.kept % layer.size).reshape(layer.parts, -1)
@@ -220,7 +217,7 @@ def _energy_of_units(energy: Floats, axes: Axes, axis: int, layer: Layer) -> Flo
     return np.bincount(owners[valid], weights=energy[valid], minlength=layer.units).astype(np.float64)
 
 
-def _along(axes: Axes, axis: int, atom: int) -> NDArray[np.int64]:
+def _along(axes: Axes, axis: int, atom: int) -> Ints:
     shape = [1] * len(axes)
     shape[axis] = -1
     return coordinates(axes[axis], atom).reshape(shape)

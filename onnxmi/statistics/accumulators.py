@@ -6,10 +6,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.errors import ModelError
 from onnxmi.graph.linear import feature_rows, row_count, weights_of
@@ -18,9 +16,7 @@ from onnxmi.model import Model
 from onnxmi.statistics.attention_scores import ScoreProduct
 from onnxmi.statistics.row_sampling import Batch, Drawer, Places
 from onnxmi.statistics.shared_inputs import Source
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Floats
 
 HISTOGRAM_ROWS = 8_192
 BINS = 8

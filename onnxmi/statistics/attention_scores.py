@@ -16,10 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
@@ -27,9 +25,7 @@ from onnxmi.graph.padding_mask import sizes
 from onnxmi.information import Moments
 from onnxmi.model import Graph, Node
 from onnxmi.statistics.row_sampling import Batch
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Bools, Ints
 
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Cast", "Identity", "Max", "Min", "Clip"})
 
@@ -91,7 +87,7 @@ class ScoreProduct:
         outer = coordinates(self.group, layer.over)[:, None]
         return np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1)
 
-    def kept_groups(self, keeping: Keeping) -> NDArray[np.bool_]:
+    def kept_groups(self, keeping: Keeping) -> Bools:
         """Which groups stay, (groups,)."""
         return kept_mask(self.group, keeping)
 

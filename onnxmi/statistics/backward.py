@@ -20,9 +20,10 @@ from onnxmi.operators.gradients.ort_fused import ACTIVATIONS, FUSED, activation_
 from onnxmi.operators.gradients.reducing import REDUCING
 from onnxmi.operators.gradients.resizing import is_known, resize
 from onnxmi.operators.gradients.shaping import SHAPING
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, NoGradientError, Rule
+from onnxmi.operators.gradients.vjp import Call, Gradients, NoGradientError, Rule
 from onnxmi.operators.layouts import MICROSOFT
 from onnxmi.stages import stage
+from onnxmi.typing import Array
 
 RULES: Mapping[str, Rule] = {
     **CONTRACTING,

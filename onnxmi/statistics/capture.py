@@ -7,7 +7,7 @@ lean model is rather run once, layer by layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -24,11 +24,10 @@ from onnxmi.runtime.stepper import Advance
 from onnxmi.stages import stage
 from onnxmi.statistics.accumulators import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.statistics.attention_scores import find_score_products
-from onnxmi.statistics.row_sampling import Batch, Drawer, Samples
+from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.statistics.shared_inputs import find_sources, top_sources
 from onnxmi.statistics.statistics import Statistics
-
-Progress = Callable[[str, int, int], None]
+from onnxmi.typing import Progress, Samples, silent
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
 ROWS, ROWS_PER_FEATURE = 16_384, 12
@@ -37,10 +36,6 @@ PATCHES, PATCHES_PER_FEATURE = 3_072, 3  # of convolutions: cheap to run, dear t
 PATCHES_PER_IMAGE = 16  # so that of many images only some are looked into; all run, where other operators want rows
 _IMAGES = 0x1A6E  # the draw of images is none of the other draws
 _ENTRY = 4  # bytes of most activations
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration, chances
 from onnxmi.evaluation.counting import row_shares
@@ -30,11 +28,9 @@ from onnxmi.operators.gradients.vjp import NoGradientError
 from onnxmi.runtime.session import Session, open_session
 from onnxmi.stages import stage
 from onnxmi.statistics.backward import PRODUCTS, Backward
-from onnxmi.statistics.capture import CaptureOptions, Progress, silent
-from onnxmi.statistics.row_sampling import Batch, Samples
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.statistics.capture import CaptureOptions
+from onnxmi.statistics.row_sampling import Batch
+from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
 SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
 LARGE = 2**27  # stored numbers

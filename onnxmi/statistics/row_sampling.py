@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from onnxmi.data.calibration import GOLDEN, Calibration, chances, scramble
 from onnxmi.graph.linear import Linear, row_count
 from onnxmi.graph.padding_mask import Mask
+from onnxmi.typing import Array, Floats, Ints, Samples
 
-Samples = NDArray[np.int64]
-Places = NDArray[np.int64]
+Places = Ints
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,21 @@ class Batch:
         Their classes.
     """
 
-    feeds: Mapping[str, NDArray[Any]]
+    feeds: Mapping[str, Array]
     count: int
     fed: int
     prints: NDArray[np.uint64]
-    labels: NDArray[np.int64] | None = None
-    _hashes: dict[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+    labels: Ints | None = None
+    _hashes: dict[tuple[int, int], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, NDArray[Any]]) -> Batch:
+    def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, Array]) -> Batch:
         """Describe a batch that `Calibration.batches` yielded."""
         fed = next(int(array.shape[0]) for name, array in feeds.items() if name not in calibration.whole)
         labels = None if calibration.labels is None else calibration.labels[chosen]
         return Batch(feeds, len(chosen), fed, calibration.fingerprints[chosen], labels)
 
-    def hashes(self, positions: int, seed: int) -> NDArray[np.float64]:
+    def hashes(self, positions: int, seed: int) -> Floats:
         """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""
         if (positions, seed) not in self._hashes:
             steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(GOLDEN)
@@ -76,7 +75,7 @@ class Drawer:
         self._unpadded: dict[str, int] = {}
 
     def draw(
-        self, linear: Linear, activation: NDArray[Any], batch: Batch, mask: Mask | None, wanted: int, nodes: int = 1
+        self, linear: Linear, activation: Array, batch: Batch, mask: Mask | None, wanted: int, nodes: int = 1
     ) -> Places:
         """Draw rows of one batch, without padding.
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from onnxmi.errors import StatisticsError
 from onnxmi.graph.linear import Linear
 from onnxmi.information import ClassMeans, Moments, Sensitivity
+from onnxmi.typing import Floats
 
 Measured = TypeVar("Measured")
 
@@ -47,7 +45,7 @@ class Statistics:
     samples: int
     scores: Mapping[str, Moments] = field(default_factory=dict)
     classes: Mapping[str, ClassMeans] = field(default_factory=dict)
-    binned: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    binned: Mapping[str, Floats] = field(default_factory=dict)
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
 
     def saw(self, key: str) -> bool:

@@ -21,9 +21,10 @@ from onnxmi.errors import StatisticsError
 from onnxmi.information import ClassMeans, Moments, Sensitivity
 from onnxmi.model.save import write_atomically
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.typing import Array, Floats
 from onnxmi.version import __version__
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Array]
 
 SCHEMA = 1
 _HEADER, _PRINTS = "header", "samples"
@@ -107,7 +108,7 @@ class Measurement:
             "sets": {name: _set_header(statistics) for name, statistics in sets.items()},
         }
         text = json.dumps(header, ensure_ascii=False).encode()
-        arrays: list[tuple[str, NDArray[Any]]] = [
+        arrays: list[tuple[str, Array]] = [
             (_HEADER, np.frombuffer(text, dtype=np.uint8)),
             (_PRINTS, self.prints),
         ]
@@ -126,7 +127,7 @@ def _set_header(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _arrays(statistics: Statistics) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays(statistics: Statistics) -> Iterator[tuple[str, Array]]:
     for kind, found in (("sources", statistics.sources), ("scores", statistics.scores)):
         for number, moments in enumerate(found.values()):
             yield f"{kind}/{number}/mean", moments.mean
@@ -202,7 +203,7 @@ def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arr
     )
 
 
-def _floats(arrays: Arrays, name: str) -> NDArray[np.float64]:
+def _floats(arrays: Arrays, name: str) -> Floats:
     array = arrays[name]
     if array.dtype != np.float64 or not np.isfinite(array).all():
         raise StatisticsError(f"has values at {name!r} that are not finite numbers")

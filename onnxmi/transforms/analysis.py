@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration, check_calibration, load_calibration
 from onnxmi.graph.channel_graph import ChannelGraph
@@ -22,9 +20,10 @@ from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
 from onnxmi.transforms.hoist_gather import Unread, without_unread
+from onnxmi.typing import Array
 
 ModelLike = Model | onnx.ModelProto | str | Path
-CalibrationLike = Calibration | Mapping[str, NDArray[Any]] | str | Path
+CalibrationLike = Calibration | Mapping[str, Array] | str | Path
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Keeping, kept_size
 from onnxmi.errors import PlanError
@@ -20,8 +18,7 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, find_linears, seen_dtype
 from onnxmi.graph.parameters import Bias, Parameter
 from onnxmi.model import Model, Node
-
-Array = NDArray[Any]
+from onnxmi.typing import Array
 
 _NAMES = (
     "Abs Add Cast Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul Neg Relu Selu Sigmoid "

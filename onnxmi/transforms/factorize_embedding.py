@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from onnxmi.data.calibration import Calibration
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.editor import Editor
-
-Samples = NDArray[np.int64]
+from onnxmi.typing import Floats, Ints, Samples
 
 TALL = 4  # times as many rows as columns: below, a table has positions or kinds of token, and little to save
 UNSEEN = 0.5  # added to every count: the estimate of Krichevsky and Trofimov (1981) for words that were not seen
@@ -66,7 +65,7 @@ def word_tables(graph: Graph) -> Iterator[WordTable]:
             yield WordTable(node, name, ids)
 
 
-def document_counts(ids: NDArray[np.integer], words: int) -> NDArray[np.int64]:
+def document_counts(ids: NDArray[np.integer], words: int) -> Ints:
     """In how many samples each word occurs, (words,); a negative id counts from the end."""
     found = [np.unique(sample[(sample >= -words) & (sample < words)] % words) for sample in ids]
     return np.bincount(np.concatenate([np.zeros(0, dtype=np.int64), *found]), minlength=words)
@@ -90,7 +89,7 @@ def _is_split(graph: Graph, node: Node) -> bool:
     return all(user.op == "MatMul" and user.inputs[1] in graph.folded and operand == 0 for user, operand in uses)
 
 
-def _split(graph: Graph, table: WordTable, counts: NDArray[np.int64], editor: Editor) -> None:
+def _split(graph: Graph, table: WordTable, counts: Ints, editor: Editor) -> None:
     rows = graph.constant(table.name)
     axes = principal_axes(rows, counts + UNSEEN).astype(rows.dtype)
     editor.set_constant(table.name, np.asarray(rows @ axes))
@@ -98,7 +97,7 @@ def _split(graph: Graph, table: WordTable, counts: NDArray[np.int64], editor: Ed
     editor.add_after(table.node.index, "MatMul", axes.T.copy(), f"{table.node.label}/axes-{told}")
 
 
-def principal_axes(rows: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+def principal_axes(rows: NDArray[np.floating], weights: NDArray[np.floating]) -> Floats:
     """Eigenvectors (D, D) of the weighted second moments of rows (V, D), the largest first; each sign is settled."""
     moments = np.zeros((rows.shape[1], rows.shape[1]))
     for start in range(0, len(rows), BLOCK):

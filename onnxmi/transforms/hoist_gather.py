@@ -20,9 +20,9 @@ from onnxmi.operators.rules.broadcasting import elementwise
 from onnxmi.operators.rules.elementwise import RULES, first_operand
 from onnxmi.runtime.probe import Probe
 from onnxmi.stages import stage
+from onnxmi.typing import Shape
 from onnxmi.verification.checks import check_same
 
-Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 Carried = tuple[tuple[int, int], ...]  # operands that have the axis, and where
 Flow = Callable[[Node, int, Shapes], "Carried | None"]

@@ -14,7 +14,6 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import InvariantError
@@ -22,9 +21,10 @@ from onnxmi.graph.channel_graph import ChannelGraph, SizeOperand, Use
 from onnxmi.graph.linear import Linear, new_bias
 from onnxmi.graph.parameters import computing
 from onnxmi.model import Model
-from onnxmi.model.editor import Array, Editor
+from onnxmi.model.editor import Editor
 from onnxmi.stages import stage
 from onnxmi.transforms.empty_branches import Branches, constant_value, find_branches
+from onnxmi.typing import Array, Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Replacement:
 
     linear: Linear
     weights: Array | None
-    shift: NDArray[np.float64]
+    shift: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnxmi.axes.terms import Axes, Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import CheckError, ModelError
@@ -21,12 +20,11 @@ from onnxmi.outputs.unwritten import comparable, find_unwritten
 from onnxmi.runtime.probe import Probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.stages import stage
+from onnxmi.typing import Bools
 from onnxmi.verification.agreement import Comparison, Difference
 from onnxmi.verification.discontinuities import find_decisions
 from onnxmi.verification.masked_normalization import KNOWN, Renormalised
 from onnxmi.verification.masked_reference import Mask, with_masks
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,16 @@ def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) ->
             yield Mask(node.outputs[0], contraction.operand, axes_mask(axes, keeping), dtype, zero)
 
 
-def axes_mask(axes: Axes, keeping: Keeping) -> NDArray[np.bool_]:
+def axes_mask(axes: Axes, keeping: Keeping) -> Bools:
     """Which entries of a tensor stay, with size one on the axes that do not matter."""
-    factors: NDArray[np.bool_] = np.ones((1,) * len(axes), dtype=bool)
+    factors: Bools = np.ones((1,) * len(axes), dtype=bool)
     for axis, term in enumerate(axes):
         if is_cut(term, keeping):
             factors = factors & _axis_mask(axes, axis, keeping)
     return factors
 
 
-def _axis_mask(axes: Axes, axis: int, keeping: Keeping) -> NDArray[np.bool_]:
+def _axis_mask(axes: Axes, axis: int, keeping: Keeping) -> Bools:
     """What stays of one axis: one factor for what depends on it alone, and one for each axis that says which parts."""
     here = {atom.id for atom in atoms(axes[axis])}
     overs = {atom: keeping[atom].over for atom in here & keeping.keys()}

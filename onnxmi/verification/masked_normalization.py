@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
+
+from onnxmi.typing import Bools
 
 AXES_ARE_INPUTS = 18  # opset from which ReduceMean reads its axes
 
@@ -26,7 +27,7 @@ class Renormalised:
 
     result: str
     axes: tuple[int, ...]
-    factors: NDArray[np.bool_]
+    factors: Bools
     share: float
     dtype: np.dtype[Any]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from onnxmi.typing import Bools
 from onnxmi.verification.masked_normalization import Renormalised, spell_out
 
 
@@ -29,7 +29,7 @@ class Mask:
 
     result: str
     operand: int
-    factors: NDArray[np.bool_]
+    factors: Bools
     dtype: np.dtype[Any]
     zero: str | None = None
 

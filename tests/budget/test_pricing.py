@@ -16,8 +16,8 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import measure_study, study_of
 from onnxmi.runtime.session import open_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
-from onnxmi.statistics.capture import silent
 from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.typing import silent
 
 
 def test_between_the_sizes_damage_falls_geometrically() -> None:

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from onnxmi.pruning.session import Study
+from onnxmi.typing import silent
 
 
 def test_the_schedule_starts_at_nothing_rises_fast_and_ends_early() -> None:
@@ -195,7 +196,6 @@ def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(stu
     from trials.zeroing import share_of_zeros, with_values
 
     from onnxmi.pruning.session import measure_study
-    from onnxmi.statistics.capture import silent
 
     study = replace(study, measured=measure_study(study, None, True, silent))
     x = study.data.feed(study.deal.fit)

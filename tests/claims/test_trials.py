@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnxmi.pruning.session import Study
+from onnxmi.typing import silent
 
 
 def test_sparsity_is_the_share_of_the_matrices_that_goes(study: Study) -> None:
@@ -41,7 +42,6 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Stu
     from onnxmi.model import Graph
     from onnxmi.pruning.search import plain
     from onnxmi.pruning.session import measure_study
-    from onnxmi.statistics.capture import silent
 
     measured = replace(study, measured=measure_study(study, None, True, silent))
     measured = with_options(measured, repair=False)
@@ -122,7 +122,6 @@ def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(study: St
     from trials.zeroing import by_matrix, share_of_zeros, wanda, with_values
 
     from onnxmi.pruning.session import measure_study
-    from onnxmi.statistics.capture import silent
 
     study = replace(study, measured=measure_study(study, None, True, silent))
     counts = uniform_at(study, 0.6)

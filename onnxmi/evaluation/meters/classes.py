@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.divergence import divergences, probabilities
 from onnxmi.evaluation.meters.meter import (
@@ -22,10 +20,7 @@ from onnxmi.evaluation.meters.meter import (
 )
 from onnxmi.evaluation.meters.ranks import area_under_curve, rank_correlation
 from onnxmi.outputs.view import Answers, Link
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Bools, Floats, Ints
 
 ONE_SIDED = 0.98  # share of the commonest answer from which a constant answer loses no more than two points
 FEW = 5  # answers of another class, below which nothing can be counted
@@ -157,7 +152,7 @@ def _accuracy(subject: Subject, original: Answers, cut: Answers, labels: Array |
     return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64), lost, gained, own=False)
 
 
-def _right(reader: Reader, rows: Floats, label: Ints) -> NDArray[np.bool_]:
+def _right(reader: Reader, rows: Floats, label: Ints) -> Bools:
     if len(label) == len(rows) and rows.shape[1] > 1:
         return _among(rows, label, 1)
     return np.asarray(reader.answers(rows) == label)
@@ -192,7 +187,7 @@ def _best(subject: Subject, original: Answers, cut: Answers, labels: Array | Non
     return Contributions(*parts, lost, None if own else gained, own)
 
 
-def _among(rows: Floats, wanted: Ints, most: int) -> NDArray[np.bool_]:
+def _among(rows: Floats, wanted: Ints, most: int) -> Bools:
     known = (wanted >= 0) & (wanted < rows.shape[1])
     at = np.where(known, wanted, 0)
     entry = rows[np.arange(len(rows)), at][:, None]

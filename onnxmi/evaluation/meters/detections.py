@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.layouts import Boxes, Layout, arrays_of, find_layout
 from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, ratio
 from onnxmi.outputs.view import Answers
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Floats
 
 SCORES = (0.25, 0.1, 0.05, 0.01)  # least scores of a box, the first that finds some
 FEWEST = 5  # boxes, below which a lower score is tried

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.divergence import probabilities
 from onnxmi.outputs.view import Answers
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Floats, Ints
 
 NEARLY_ALL = 0.98  # share of boxes whose second corner lies beyond the first where they are corners
 
@@ -34,7 +30,7 @@ class Boxes:
 
     corners: Floats
     scores: Floats
-    classes: NDArray[np.int64]
+    classes: Ints
 
     def take(self, chosen: Array) -> Boxes:
         """Return some of them."""

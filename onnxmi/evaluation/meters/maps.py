@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.classes import AGREEMENT, CERTAIN, KL, Reader, reader_of
 from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, mean_of_classes, ratio, row_pairs, rows_of
 from onnxmi.evaluation.meters.numbers import EXPLAINED
 from onnxmi.outputs.view import Answers
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Bools, Floats, Ints
 
 THRESHOLDS = (0.5, 0.3)  # probabilities from which a cell is active
 FEWEST = 10  # active cells, below which overlaps say nothing
@@ -45,7 +41,7 @@ def _chances(subject: Subject, original: Answers, cut: Answers) -> list[tuple[Fl
     ]
 
 
-def _active(first: Floats, second: Floats, at: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _active(first: Floats, second: Floats, at: float) -> tuple[Bools, Bools]:
     return first > at, second > at
 
 
@@ -61,7 +57,7 @@ def _class_overlap(subject: Subject, original: Answers, cut: Answers, _labels: A
     return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64))
 
 
-def common_classes(subject: Subject, original: Answers, reader: Reader) -> NDArray[np.int64]:
+def common_classes(subject: Subject, original: Answers, reader: Reader) -> Ints:
     """Return the classes that the original gives to more than a few cells."""
     answers = np.concatenate([reader.answers(rows) for rows in rows_of(subject.view, original)])
     counts = np.bincount(answers[answers >= 0])

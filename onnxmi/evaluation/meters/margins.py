@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.classes import reader_of
 from onnxmi.evaluation.meters.meter import Subject, row_pairs
 from onnxmi.evaluation.meters.sequences import find_blank
 from onnxmi.outputs.view import Answers
-
-Floats = NDArray[np.float64]
-Array = NDArray[Any]
+from onnxmi.typing import Floats
 
 NEAREST = 0.25  # share of the answers, by margin, whose errors count
 

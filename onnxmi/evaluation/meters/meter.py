@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.loss import Loss, Unit
 from onnxmi.information import intervals
 from onnxmi.information.intervals import Combine, Span
 from onnxmi.outputs.view import Answers, Kind, View, column_rows
+from onnxmi.typing import Array, Floats
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 Rule = Literal["share", "mean", "resampled"]
 
 

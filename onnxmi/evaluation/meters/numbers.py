@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, average, row_pairs, rows_of
 from onnxmi.outputs.view import Answers
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
+from onnxmi.typing import Array, Bools, Floats
 
 STILL = 1e-8  # share of a column's mean square below which its variance is rounding
 WORST = 64  # columns among which a resample's worst is looked for
@@ -81,7 +76,7 @@ def _even(subject: Subject, original: Answers, cut: Answers, _labels: Array | No
     return Contributions(np.ones((len(now), 1)), np.array(now)[:, None])
 
 
-def _moving(subject: Subject, original: Answers) -> tuple[Floats, NDArray[np.bool_]]:
+def _moving(subject: Subject, original: Answers) -> tuple[Floats, Bools]:
     """Return each column's mean over all rows, and which columns move by more than rounding."""
     total = sum(rows.sum(0) for rows in rows_of(subject.view, original))
     count = sum(len(rows) for rows in rows_of(subject.view, original))

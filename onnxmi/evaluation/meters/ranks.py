@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from onnxmi.typing import Floats, Ints
 
 
 def rank_correlation(parts: Floats, draws: Floats) -> Floats:
@@ -55,7 +54,7 @@ def _mid_ranks(scores: Floats, draws: Floats) -> Floats:
     return np.asarray((weights.cumsum(1) - weights / 2)[:, group])
 
 
-def _tied(scores: Floats, weights: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def _tied(scores: Floats, weights: Floats) -> tuple[Floats, Ints]:
     """Return weights summed over equal scores, (draws, groups) in rising order, and each sample's group."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, scores[order][1:] != scores[order][:-1]])

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.classes import KL, meters_of_classes, reader_of
 from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, ratio, row_pairs, rows_of
 from onnxmi.outputs.view import Answers
-
-Array = NDArray[Any]
-Ints = NDArray[np.int64]
+from onnxmi.typing import Array, Ints
 
 ALPHABET = 20  # classes from which on a sequence is read as text: letters and a blank
 PAUSES = 0.2  # share of positions that are blank where it is

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from onnxmi.evaluation.meters.classes import (
     ACCURACY,
@@ -35,8 +32,8 @@ from onnxmi.evaluation.meters.meter import Meter, Subject, rows_of
 from onnxmi.evaluation.meters.numbers import COSINE, EXPLAINED, NEIGHBOR_ORDER, R2, SNR, WORST_R2, meters_of_embeddings
 from onnxmi.evaluation.meters.sequences import CHARACTERS, LINES, meters_of_sequences
 from onnxmi.outputs.view import Answers, Kind, Meaning, View
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 Choice = Callable[[Subject, Answers, Array | None], tuple[Meter, ...]]
 
 _TOP = re.compile(r"top-?([1-9][0-9]*)")

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, NoGradientError
+from onnxmi.operators.gradients.vjp import Call, Gradients, NoGradientError
+from onnxmi.typing import Array
 
 _TOLERANCE = 1e-3  # relative, of what came out: another kind of mask or scale is far off
 _FILLED = -10_000.0  # what onnxruntime adds to scores of masked keys

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from onnxmi.model import Node
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, Rule, folded_to
+from onnxmi.operators.gradients.vjp import Call, Gradients, Rule, folded_to
 from onnxmi.operators.gradients.windows import Windows
+from onnxmi.typing import Array
 
 
 def turned(matrix: Array) -> Array:

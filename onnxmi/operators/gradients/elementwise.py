@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, Rule, folded_to
+from onnxmi.operators.gradients.vjp import Call, Gradients, Rule, folded_to
+from onnxmi.typing import Array
 
 Settings = Mapping[str, Any]
 Slope = Callable[[Array, Array, Settings], Array]

@@ -12,7 +12,8 @@ from onnxmi.operators.gradients.attention import fused_attention, group_query_at
 from onnxmi.operators.gradients.contracting import CONTRACTING, factors, flips_of, operands
 from onnxmi.operators.gradients.elementwise import SLOPES, Slope, tanh_gelu_slope
 from onnxmi.operators.gradients.reducing import standardised
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, Rule, folded_to
+from onnxmi.operators.gradients.vjp import Call, Gradients, Rule, folded_to
+from onnxmi.typing import Array
 
 # Activations whose slope can be told from what came out: that of x Phi(x) cannot.
 _BY_RESULT = ("Relu", "Sigmoid", "Tanh")

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, Rule
+from onnxmi.operators.gradients.vjp import Call, Gradients, Rule
+from onnxmi.typing import Array
 
 
 def _axes(call: Call) -> tuple[int, ...]:

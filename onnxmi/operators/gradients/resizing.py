@@ -8,7 +8,8 @@ from math import isclose
 import numpy as np
 
 from onnxmi.model import Node
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients
+from onnxmi.operators.gradients.vjp import Call, Gradients
+from onnxmi.typing import Array
 
 Coordinates = Callable[[Array, int, int, float], Array]
 

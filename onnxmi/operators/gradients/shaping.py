@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Array, Call, Gradients, Rule, folded_to
+from onnxmi.operators.gradients.vjp import Call, Gradients, Rule, folded_to
+from onnxmi.typing import Array
 
 
 def _reshaped(call: Call) -> Gradients:

@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxmi.model import Node
+from onnxmi.typing import Array
 
-Array = NDArray[Any]
 Gradients = Sequence[Array | None]
 
 

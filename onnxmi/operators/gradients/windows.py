@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Array, Call
+from onnxmi.operators.gradients.vjp import Call
 from onnxmi.operators.patches import window
+from onnxmi.typing import Array
 
 Index = tuple[Any, ...]
 

@@ -1,0 +1,23 @@
+"""What signatures in every folder speak of: arrays, shapes, and the function that is told of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Shape = tuple[int, ...]
+Samples = NDArray[np.int64]
+"""Indices of samples in a calibration file."""
+Progress = Callable[[str, int, int], None]
+"""(stage, steps done, steps in all)"""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
