@@ -37,7 +37,7 @@ FOLDERS = (
     "cli",
 )
 # The modules of the root: those that everything may import, and those that nothing in the package imports.
-BELOW, ABOVE = ("errors", "stages", "typing", "version"), ("__init__", "__main__")
+BELOW, ABOVE = ("errors", "typing", "version"), ("__init__", "__main__")
 HEIGHT = {name: height for height, names in enumerate((BELOW, *((f,) for f in FOLDERS), ABOVE)) for name in names}
 
 # The only doors to other packages.

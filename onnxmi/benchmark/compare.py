@@ -9,14 +9,13 @@ from pathlib import Path
 
 from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
 from onnxmi.data.calibration import Calibration, load_calibration
-from onnxmi.errors import UsageError
+from onnxmi.errors import UsageError, stage
 from onnxmi.graph.cost import cost, parameters
 from onnxmi.model import Model, load
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.profile import OperatorTime, operator_times
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure
-from onnxmi.stages import stage
 from onnxmi.typing import Progress, silent
 
 PRECISION = 0.01  # intervals narrower than this share to both sides are good enough

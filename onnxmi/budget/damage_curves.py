@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from onnxmi.axes.terms import atoms
-from onnxmi.errors import ModelError
+from onnxmi.errors import ModelError, stage
 from onnxmi.evaluation.ruler import Ruler
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
@@ -23,7 +23,6 @@ from onnxmi.repair import repair_at_once
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Advance
 from onnxmi.selection.top_down import Ranking
-from onnxmi.stages import stage
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.prune_channels import rewrite
 from onnxmi.typing import Floats, Ints, Progress, silent

@@ -19,10 +19,9 @@ import numpy as np
 
 from onnxmi.cli.failures import DEBUG, command_line
 from onnxmi.cli.targets import check_target
-from onnxmi.errors import UsageError
+from onnxmi.errors import UsageError, stages_of
 from onnxmi.model.save import write_together
 from onnxmi.model.structure import structure_at
-from onnxmi.stages import stages_of
 from onnxmi.version import versions
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes

@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 import click
 
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
-from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError
+from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError, place_of
 from onnxmi.reporting import text
-from onnxmi.stages import place_of
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 

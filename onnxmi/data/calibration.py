@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from onnxmi.data.npz import read_archive
 from onnxmi.data.padding import Padding
-from onnxmi.errors import CalibrationError
+from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, TensorInfo
-from onnxmi.stages import stage
 from onnxmi.typing import Array, Bools, Floats, Ints
 
 LABELS = "labels"

@@ -14,7 +14,7 @@ from onnxmi.benchmark.compare import sample_macs
 from onnxmi.benchmark.inputs import bench_inputs
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration, load_calibration
-from onnxmi.errors import ModelError, UsageError
+from onnxmi.errors import ModelError, UsageError, stage
 from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
 from onnxmi.evaluation.judgement import Asked
 from onnxmi.evaluation.meters import find_meter
@@ -26,7 +26,6 @@ from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure
-from onnxmi.stages import stage
 from onnxmi.typing import Progress, silent
 
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnxmi.axes.unify import Solver
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import (
     ChannelGraph,
     Contraction,
@@ -17,7 +18,6 @@ from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.context import Declarations, Rule, Site, Terms
 from onnxmi.operators.rules import RULES
 from onnxmi.runtime.probe import Probe
-from onnxmi.stages import stage
 
 
 @stage("axes")

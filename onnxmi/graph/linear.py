@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from onnxmi.axes.terms import Keeping, Product, Term, coordinates, kept_mask
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.codings import Affine, Staying
 from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
@@ -23,7 +24,6 @@ from onnxmi.graph.quantization import read_quantised
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.einsum import letters_of
 from onnxmi.operators.layouts import ADDERS, Lens, View, lenses_of
-from onnxmi.stages import stage
 from onnxmi.typing import Array, Bools, Floats, Ints
 
 

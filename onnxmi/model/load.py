@@ -13,13 +13,12 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from onnxmi.errors import DataError, ModelError
+from onnxmi.errors import DataError, ModelError, stage
 from onnxmi.model.external_data import bare_bytes, blocks, byte_size, encoded, graphs, openable, split, tensors
 from onnxmi.model.external_place import find_places
 from onnxmi.model.graph import Graph
 from onnxmi.model.mapped import Scratch, is_large, leave, may_stay
 from onnxmi.model.validate import is_text, require_sound
-from onnxmi.stages import stage
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
 

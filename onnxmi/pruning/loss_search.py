@@ -12,12 +12,11 @@ from math import exp, inf, log, sqrt
 
 from onnxmi.budget.allocate import Limit, allocate, largest
 from onnxmi.budget.goals import Goal, Kind, Trial
-from onnxmi.errors import CheckError, ModelError, NothingToPruneError
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.pruning.search import Found, Prices
 from onnxmi.pruning.session import SPELLED, Candidate, Study, carry_out, choose
-from onnxmi.stages import stage
 from onnxmi.typing import Progress, silent
 
 SCREENED = 6  # trials with the one-pass repair

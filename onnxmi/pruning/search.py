@@ -13,14 +13,13 @@ from onnxmi.budget.damage_curves import price_layers
 from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.budget.latency_model import plain_cut
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
-from onnxmi.errors import CheckError, ModelError, NothingToPruneError
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.ruler import Ruler
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
 from onnxmi.selection.top_down import rank_channels
-from onnxmi.stages import stage
 from onnxmi.transforms.empty_branches import removable
 from onnxmi.transforms.prune_channels import rewrite
 from onnxmi.typing import Progress, Samples, silent

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.goals import Kind
+from onnxmi.errors import stage
 from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.graph.cost import Cost
 from onnxmi.pruning.search import Prices
 from onnxmi.pruning.session import Study, carry_out, choose
 from onnxmi.runtime.timing import Latency
-from onnxmi.stages import stage
 from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import check_result, require
 

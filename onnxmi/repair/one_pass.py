@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxmi.axes.terms import Keeping
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.information import RIDGES, Missing
@@ -13,7 +14,6 @@ from onnxmi.repair.operator_cut import Frame
 from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
-from onnxmi.stages import stage
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.empty_branches import Branches, find_branches
 from onnxmi.transforms.prune_channels import Replacement

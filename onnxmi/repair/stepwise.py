@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxmi.axes.terms import Keeping
 from onnxmi.data.calibration import Calibration
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.dataflow import Flow
 from onnxmi.graph.linear import Linear, columns_of, new_bias, staying_of
@@ -32,7 +33,6 @@ from onnxmi.repair.regression import Regression
 from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.runtime.stepper import Advance
-from onnxmi.stages import stage
 from onnxmi.statistics.capture import CaptureOptions, rows_wanted
 from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.transforms.empty_branches import find_branches

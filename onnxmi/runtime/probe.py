@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxmi.errors import ModelError
+from onnxmi.errors import ModelError, stage
 from onnxmi.model import Model, TensorInfo
 from onnxmi.runtime.session import Feeds, as_numpy, open_session
-from onnxmi.stages import stage
 from onnxmi.typing import Array
 
 MOST = 1 << 30  # bytes of a made-up input

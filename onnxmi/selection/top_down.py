@@ -9,6 +9,7 @@ from functools import partial, reduce
 import numpy as np
 
 from onnxmi.axes.terms import Axes, Keeping, Kept, atoms, coordinates
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.graph.linear import Linear
 from onnxmi.graph.plan import Choice
@@ -16,7 +17,6 @@ from onnxmi.information import Selection
 from onnxmi.model import Model
 from onnxmi.selection.scores import SCORERS, UNMEASURED, Candidates
 from onnxmi.selection.targets import Consumers
-from onnxmi.stages import stage
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.typing import Floats, Ints, Progress, silent
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxmi.errors import stage
 from onnxmi.model import Graph, Node
 from onnxmi.operators.gradients.attention import attention
 from onnxmi.operators.gradients.contracting import CONTRACTING, every_letter_comes_back
@@ -22,7 +23,6 @@ from onnxmi.operators.gradients.resizing import is_known, resize
 from onnxmi.operators.gradients.shaping import SHAPING
 from onnxmi.operators.gradients.vjp import Call, Gradients, NoGradientError, Rule
 from onnxmi.operators.layouts import MICROSOFT
-from onnxmi.stages import stage
 from onnxmi.typing import Array
 
 RULES: Mapping[str, Rule] = {

@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from onnxmi.data.calibration import Calibration, chances
+from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.graph.padding_mask import mask_inputs, padding_masks
@@ -21,7 +22,6 @@ from onnxmi.model import Model
 from onnxmi.model.mapped import is_lean
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Advance
-from onnxmi.stages import stage
 from onnxmi.statistics.accumulators import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.statistics.attention_scores import find_score_products
 from onnxmi.statistics.row_sampling import Batch, Drawer

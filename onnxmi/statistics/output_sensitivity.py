@@ -18,6 +18,7 @@ from math import prod
 import numpy as np
 
 from onnxmi.data.calibration import Calibration, chances
+from onnxmi.errors import stage
 from onnxmi.evaluation.counting import row_shares
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
@@ -26,7 +27,6 @@ from onnxmi.model import Graph, Model
 from onnxmi.operators.gradients.ort_fused import before_activation
 from onnxmi.operators.gradients.vjp import NoGradientError
 from onnxmi.runtime.session import Session, open_session
-from onnxmi.stages import stage
 from onnxmi.statistics.backward import PRODUCTS, Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx
 
+from onnxmi.errors import stage
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.editor import Editor
 from onnxmi.operators.rules.broadcasting import elementwise
 from onnxmi.operators.rules.elementwise import RULES, first_operand
 from onnxmi.runtime.probe import Probe
-from onnxmi.stages import stage
 from onnxmi.typing import Shape
 from onnxmi.verification.checks import check_same
 

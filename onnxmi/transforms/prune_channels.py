@@ -16,13 +16,12 @@ import numpy as np
 import onnx
 
 from onnxmi.axes.terms import Axes, Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
-from onnxmi.errors import InvariantError
+from onnxmi.errors import InvariantError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, SizeOperand, Use
 from onnxmi.graph.linear import Linear, new_bias
 from onnxmi.graph.parameters import computing
 from onnxmi.model import Model
 from onnxmi.model.editor import Editor
-from onnxmi.stages import stage
 from onnxmi.transforms.empty_branches import Branches, constant_value, find_branches
 from onnxmi.typing import Array, Floats
 

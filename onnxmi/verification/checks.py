@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from onnxmi.axes.terms import Axes, Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
-from onnxmi.errors import CheckError, ModelError
+from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, Normalisation
 from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Model, Node
@@ -19,7 +19,6 @@ from onnxmi.model.load import complaint
 from onnxmi.outputs.unwritten import comparable, find_unwritten
 from onnxmi.runtime.probe import Probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.stages import stage
 from onnxmi.typing import Bools
 from onnxmi.verification.agreement import Comparison, Difference
 from onnxmi.verification.discontinuities import find_decisions

@@ -11,11 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxmi.budget import damage_curves
-from onnxmi.errors import InvariantError
+from onnxmi.errors import InvariantError, Stage, place_of, stage, stages_of
 from onnxmi.graph import infer as inference
 from onnxmi.model.structure import structure_of
 from onnxmi.repair import stepwise
-from onnxmi.stages import Stage, place_of, stage, stages_of
 
 RUN = ("prune", "model.onnx", "calib.npz")
 
