@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from threadpoolctl import threadpool_info
 
-from onnxmi.runtime.threads import limited
+from onnxmi.runtime.session import limited
 
 
 def blas_threads() -> list[int]:

@@ -30,7 +30,7 @@ from onnxmi.pruning.search import Found, meet, price
 from onnxmi.pruning.session import Study, carry_out, choose, measure_study, require_costs, study_of
 from onnxmi.pruning.sweep import Curve, Point, trade_off
 from onnxmi.repair import RepairNote
-from onnxmi.runtime.threads import limited
+from onnxmi.runtime.session import limited
 from onnxmi.runtime.timing import Latency
 from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.top_down import unscored

@@ -22,7 +22,7 @@ from onnxmi.information import Sensitivity
 from onnxmi.model import Model
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.runtime.threads import limited
+from onnxmi.runtime.session import limited
 from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.targets import consumes
 from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_PER_FEATURE, CaptureOptions, capture

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy  # noqa: F401  its libraries have to be loaded to be found
 import numpy as np
 import onnx
 import onnxruntime
+from threadpoolctl import ThreadpoolController
 
 from onnxmi.errors import ModelError
 from onnxmi.model.editor import with_outputs
@@ -164,3 +166,19 @@ def version() -> str:
 def as_numpy(values: Mapping[str, Any]) -> dict[str, Array]:
     """Keep the results that are plain arrays (sequences, maps and missing optionals are left out)."""
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+_LIBRARIES = ThreadpoolController()
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Let numpy's linear algebra use so many threads within the block; 0 leaves it its choice.
+
+    On a busy machine its threads and onnxruntime's wait for each other: a run can take ten times as long.
+    """
+    if not threads:
+        yield
+        return
+    with _LIBRARIES.limit(limits=threads, user_api="blas"):
+        yield
