@@ -1,6 +1,6 @@
-"""The exception tree: every failure a user can cause or meet is one of these, each with its exit code.
+"""The exception tree, each failure with its exit code; and which stage of the work an exception comes from.
 
-This module imports nothing of onnxmi, so that every other module can raise from it.
+This module imports nothing of onnxmi, so that every other module can raise from it and say where it is.
 """
 
 from __future__ import annotations

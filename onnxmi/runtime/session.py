@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy  # noqa: F401  its libraries have to be loaded to be found
 import numpy as np
 import onnx
 import onnxruntime
@@ -26,8 +25,7 @@ from onnxmi.typing import Array
 
 Feeds = Mapping[str, Array]
 
-_ERRORS_ONLY = 3  # onnxruntime's severity scale: 3 is ERROR; its warnings speak of optimisations nobody asked about
-_FATAL_ONLY = 4
+_FATAL_ONLY = 4  # onnxruntime's severity scale: its warnings speak of optimizations nobody asked about
 _ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\d+ [^()]+\(.*?\)( const)? (?=[A-Z]))?")
 
 
@@ -168,7 +166,7 @@ def as_numpy(values: Mapping[str, Any]) -> dict[str, Array]:
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
-_LIBRARIES = ThreadpoolController()
+_LIBRARIES = ThreadpoolController()  # of what is loaded by now: numpy, above
 
 
 @contextmanager
