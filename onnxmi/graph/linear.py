@@ -17,10 +17,9 @@ import numpy as np
 from onnxmi.axes.terms import Keeping, Product, Term, coordinates, kept_mask
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.codings import Affine, Staying
 from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
 from onnxmi.graph.parameters import Bias, Parameter, Use, computing, find_parameter, known_value, readers
-from onnxmi.graph.quantization import read_quantised
+from onnxmi.graph.quantization import Affine, Staying, read_quantised
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.einsum import letters_of
 from onnxmi.operators.layouts import ADDERS, Lens, View, lenses_of

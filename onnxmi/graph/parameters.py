@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.graph.codings import Affine, Coding, Staying, everything
+from onnxmi.graph.quantization import Affine, Coding, Staying, everything
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.subgraph import Pieces
 from onnxmi.runtime.session import open_session

@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.codings import Staying
 from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
+from onnxmi.graph.quantization import Staying
 from onnxmi.model import Model
 from onnxmi.repair.solution import Solution
 from onnxmi.transforms.prune_channels import Replacement, sliced_shape
