@@ -22,7 +22,7 @@ import onnxmi
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.latency_model import draw_sizes, plain_cut
 from onnxmi.budget.size_grid import candidate_sizes, uniform
-from onnxmi.graph.packing import packed
+from onnxmi.graph.padding_mask import packed
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.search import meet, price

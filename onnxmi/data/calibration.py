@@ -44,7 +44,7 @@ class Calibration:
     notes : tuple of str
         Casts and other things done that the user should know.
     padding : Padding or None
-        What may be left out of the batches; see `onnxmi.graph.packing`.
+        What may be left out of the batches; see `onnxmi.graph.padding_mask`.
     """
 
     arrays: Mapping[str, Array]

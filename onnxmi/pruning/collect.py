@@ -16,8 +16,7 @@ from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear
-from onnxmi.graph.packing import packed
-from onnxmi.graph.padding_mask import mask_inputs
+from onnxmi.graph.padding_mask import mask_inputs, packed
 from onnxmi.information import Sensitivity
 from onnxmi.model import Model
 from onnxmi.pruning.options import PruneOptions

@@ -22,7 +22,7 @@ from onnxmi.evaluation.panel import Panel
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers
-from onnxmi.graph.packing import packed
+from onnxmi.graph.padding_mask import packed
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured

@@ -7,7 +7,7 @@ import pytest
 
 import onnxmi
 from onnxmi.data.padding import Padding
-from onnxmi.graph.packing import packed
+from onnxmi.graph.padding_mask import packed
 from tests.support.build import Build
 
 LENGTHS = np.array([3, 11, 1, 5, 2, 3, 4])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxmi.data.calibration import Calibration, load_calibration
 from onnxmi.evaluation.quality import compare
-from onnxmi.graph.packing import packed
+from onnxmi.graph.padding_mask import packed
 from onnxmi.model import Model, load
 from onnxmi.pruning.collect import measure_statistics
 from onnxmi.pruning.options import PruneOptions
