@@ -17,7 +17,7 @@ import onnx
 from onnxmi.errors import stage
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.editor import Editor
-from onnxmi.operators.rules.broadcasting import elementwise
+from onnxmi.operators.rules.apply_signature import elementwise
 from onnxmi.operators.rules.elementwise import RULES, first_operand
 from onnxmi.runtime.probe import Probe
 from onnxmi.typing import Shape

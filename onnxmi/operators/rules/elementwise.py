@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxmi.operators.context import Rule, Site
-from onnxmi.operators.rules.broadcasting import broadcast, elementwise
+from onnxmi.operators.rules.apply_signature import broadcast, elementwise
 
 _UNARY = """
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxmi.operators.context import Rule, Site
-from onnxmi.operators.rules.broadcasting import broadcast
+from onnxmi.operators.rules.apply_signature import broadcast
 
 
 def _filled(site: Site) -> None:

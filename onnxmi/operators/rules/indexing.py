@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxmi.operators.context import Rule, Site, Terms
-from onnxmi.operators.rules.broadcasting import broadcast
+from onnxmi.operators.rules.apply_signature import broadcast
 
 _LOOKS_UP = "looks positions up in it"
 

@@ -6,8 +6,7 @@ One that divides by the mean or the variance of an axis is another function when
 from __future__ import annotations
 
 from onnxmi.operators.context import Rule, Site, Terms
-from onnxmi.operators.rules.apply_signature import SignatureRule
-from onnxmi.operators.rules.broadcasting import broadcast
+from onnxmi.operators.rules.apply_signature import SignatureRule, broadcast
 
 _BATCH_NORM = SignatureRule("n c *s, c, c, c, c -> n c *s, c?, c?, c?, c?")
 _TRAINED_BATCH_NORM = SignatureRule("n c *s, c, c, c, c -> n c *s, c?, c?, c?, c?", normalises=("n", "*s"))

@@ -7,8 +7,7 @@ from the data (DynamicQuantizeLinear), the range always includes 0, so that mask
 from __future__ import annotations
 
 from onnxmi.operators.context import Rule, Site, Terms
-from onnxmi.operators.rules.apply_signature import SignatureRule
-from onnxmi.operators.rules.broadcasting import broadcast
+from onnxmi.operators.rules.apply_signature import SignatureRule, broadcast
 
 _SLIDES = {"*s": "slides over it", "*t": "slides over it"}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from onnxmi.operators.context import Rule, Site, Terms
-from onnxmi.operators.rules.broadcasting import broadcast
+from onnxmi.operators.rules.apply_signature import broadcast
 
 
 def _reduced_axes(site: Site, operand: Terms) -> tuple[int, ...]:
