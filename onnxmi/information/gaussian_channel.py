@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.information.cholesky import DEAD, factor, forward, live, root
-from onnxmi.information.sweep import Sweep
+from onnxmi.information.cholesky import DEAD, Sweep, factor, forward, live, root
 from onnxmi.information.view import View
 from onnxmi.typing import Bools, Floats, Ints
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from onnxmi.information.cholesky import backward, factor, forward, live
-from onnxmi.information.sweep import Sweep, log_determinants
+from onnxmi.information.cholesky import Sweep, backward, factor, forward, live, log_determinants
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, 65, 151])

@@ -71,11 +71,11 @@ def test_the_sweep_equals_the_definition(name, noise):
 def test_the_sweep_is_the_same_however_many_rows_are_pending(monkeypatch):
     view = view_of(12, range(101), 29)
     few = joint([view], 101, 97)
-    monkeypatch.setattr("onnxmi.information.sweep._PENDING", 7)
+    monkeypatch.setattr("onnxmi.information.cholesky._PENDING", 7)
     many = joint([view], 101, 97)
     np.testing.assert_array_equal(few.order, many.order)
     np.testing.assert_allclose(few.gains, many.gains, rtol=1e-6)
-    monkeypatch.setattr("onnxmi.information.sweep._PENDING", 2)
+    monkeypatch.setattr("onnxmi.information.cholesky._PENDING", 2)
     blocks = view_of(13, np.repeat(np.arange(23), 5), 11)
     few = joint([blocks], 23, 23)
     np.testing.assert_allclose(few.curve[-1], direct(blocks, few.order, 0.01), rtol=1e-6)
