@@ -20,9 +20,8 @@ from onnxmi.gate.check import check as check_model
 from onnxmi.gate.config import read_config
 from onnxmi.gate.limits import LIMITS, RULE, Unit, read_quantity
 from onnxmi.model.save import write_atomically
-from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, show_check
+from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, junit_xml, show_check
 from onnxmi.reporting.json_data import to_json
-from onnxmi.reporting.junit import junit_xml
 from onnxmi.reporting.progress import progress_bars
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from onnxmi.gate.check import Report
 from onnxmi.gate.limits import Verdict
-from onnxmi.reporting.gate import check_markdown, github_annotations
-from onnxmi.reporting.junit import junit_xml
+from onnxmi.reporting.gate import check_markdown, github_annotations, junit_xml
 
 MARKS = ("pass", "warn", "FAIL")
 HOSTILE = "a|b`c\x1b[31m<d>_e_\nf%,:.onnx"
