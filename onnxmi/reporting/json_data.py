@@ -10,13 +10,55 @@ from dataclasses import asdict
 from typing import Any, TypedDict
 
 from onnxmi.budget.goals import option
+from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.cost import hanging
 from onnxmi.operators.macs import node_macs
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.api import Analysis, Curve, Point, Result
-from onnxmi.reporting.outputs_json import outputs_data
 from onnxmi.version import versions
+
+
+def outputs_data(result: Result) -> list[dict[str, Any]]:
+    """Return the same as plain data; damage 0 is equal, 1 is as bad as a constant."""
+    parts = {part.view.name: part for part in result.damage.parts}
+    return [
+        {
+            "name": name,
+            **(_part_data(parts[name]) if name in parts else {}),
+            "metrics": [_reading_data(reading) for reading in result.readings.get(name, ())],
+        }
+        for name in dict.fromkeys((*parts, *result.readings))
+    ]
+
+
+def _part_data(part: Part) -> dict[str, Any]:
+    view = part.view
+    return {
+        "output": view.output,
+        "tensor": view.tensor,
+        "kind": view.kind,
+        "why": view.why,
+        "damage": part.error,
+        "worst_column": part.column,
+        "worst_column_damage": part.worst,
+    }
+
+
+def _reading_data(reading: Reading) -> dict[str, Any]:
+    loss = reading.loss
+    return {
+        "metric": reading.metric,
+        "before": reading.was,
+        "after": reading.now,
+        "lost": loss.value,
+        "interval": [loss.low, loss.high],
+        "samples": loss.n,
+        "answers_lost": loss.flips_lost,
+        "answers_gained": loss.flips_gained,
+        "unit": loss.unit,
+    }
 
 
 class LayerRow(TypedDict):

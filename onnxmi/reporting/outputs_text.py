@@ -1,4 +1,4 @@
-"""What a result's outputs lost, as lines for people. `onnxmi.reporting.outputs_json` has the same for machines."""
+"""What a result's outputs lost, as lines for people. `onnxmi.reporting.json_data` has the same for machines."""
 
 from __future__ import annotations
 
