@@ -2,7 +2,7 @@
 
 from onnxmi.repair.choose import repair
 from onnxmi.repair.one_pass import repair_at_once
-from onnxmi.repair.solution import Repaired, RepairNote
+from onnxmi.repair.regression import Repaired, RepairNote
 from onnxmi.repair.stepwise import StepOptions, repair_stepwise
 
 __all__ = ["RepairNote", "Repaired", "StepOptions", "repair", "repair_at_once", "repair_stepwise"]

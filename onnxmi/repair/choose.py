@@ -16,7 +16,7 @@ from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.centered import centered
 from onnxmi.repair.one_pass import repair_at_once
-from onnxmi.repair.solution import Repaired
+from onnxmi.repair.regression import Repaired
 from onnxmi.repair.stepwise import repair_stepwise
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.statistics import Statistics

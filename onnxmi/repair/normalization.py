@@ -15,7 +15,7 @@ from onnxmi.axes.terms import Keeping, is_cut, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model, Node
-from onnxmi.repair.solution import RepairNote
+from onnxmi.repair.regression import RepairNote
 from onnxmi.transforms.prune_channels import VectorReplacement
 from onnxmi.typing import Floats, Ints
 

@@ -12,8 +12,7 @@ from onnxmi.information import RIDGES, Missing
 from onnxmi.model import Model
 from onnxmi.repair.operator_cut import Frame
 from onnxmi.repair.quantized import settle
-from onnxmi.repair.regression import Regression
-from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
+from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.empty_branches import Branches, find_branches
 from onnxmi.transforms.prune_channels import Replacement

@@ -12,7 +12,7 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
 from onnxmi.graph.quantization import Staying
 from onnxmi.model import Model
-from onnxmi.repair.solution import Solution
+from onnxmi.repair.regression import Solution
 from onnxmi.transforms.prune_channels import Replacement, sliced_shape
 from onnxmi.typing import Array, Floats, Ints
 

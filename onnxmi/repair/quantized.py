@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnxmi.repair.operator_cut import Frame
-from onnxmi.repair.regression import Regression
-from onnxmi.repair.solution import Solution
+from onnxmi.repair.regression import Regression, Solution
 from onnxmi.typing import Floats
 
 

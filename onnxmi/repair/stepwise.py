@@ -29,9 +29,8 @@ from onnxmi.repair.measured import JUDGES, Measured, parts_of
 from onnxmi.repair.normalization import Affine, find_affines, solve_affine
 from onnxmi.repair.operator_cut import Frame, remaining_rows
 from onnxmi.repair.quantized import settle
-from onnxmi.repair.regression import Regression
+from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.relu_aware import refine
-from onnxmi.repair.solution import Repaired, RepairNote, Solution, note_of
 from onnxmi.runtime.stepper import Advance
 from onnxmi.statistics.capture import CaptureOptions, rows_wanted
 from onnxmi.statistics.row_sampling import Batch, Drawer

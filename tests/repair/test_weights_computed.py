@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from onnxmi.graph.linear import Linear, find_linears, weights_of
 from onnxmi.repair import StepOptions, repair_at_once
 from onnxmi.repair.quantized import settle
-from onnxmi.repair.solution import Solution
+from onnxmi.repair.regression import Solution
 from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.transforms.prune_channels import Replacement, rewrite
 from tests.repair.conftest import Bench
