@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.describe import describe
@@ -188,3 +190,33 @@ def _seen_from(name: str, near: str) -> str:
     path, other = name.split("/"), near.split("/")
     common = next((i for i, (a, b) in enumerate(zip(path[:-1], other, strict=False)) if a != b), len(path) - 1)
     return f".../{'/'.join(path[common:])}" if any(path[:common]) else name
+
+
+SHOWN = 3  # metrics of an output that the terminal shows
+
+
+def show_outputs(console: Console, result: Result) -> None:
+    """Print of every output what it is, how much of it is lost, and what it loses of the metrics that fit it."""
+    if result.quality is None:
+        return
+    lines = [Text("Outputs *", style="bold")]
+    for part in result.damage.parts:
+        lines.append(plain(f"  {part.view.name} ({part.view.kind}): {_damage(part)}"))
+        lines.extend(plain(f"    {_reading(one)}") for one in result.readings.get(part.view.name, ())[:SHOWN])
+    names = {part.view.name for part in result.damage.parts}
+    for name, readings in result.readings.items():
+        if name not in names:
+            lines.append(plain(f"  {name} together"))
+            lines.extend(plain(f"    {_reading(one)}") for one in readings[:SHOWN])
+    for line in lines:
+        console.print(line)
+    console.print(f"* on {result.quality.samples} samples that nothing was fitted to or chosen on\n", highlight=False)
+
+
+def _damage(part: Part) -> str:
+    worst = "" if part.column is None else f", {part.worst:.2%} of its worst column ({part.column})"
+    return f"{part.error:.2%} of what it says is lost{worst}"
+
+
+def _reading(reading: Reading) -> str:
+    return f"{reading.metric} {reading.was:.4f} -> {reading.now:.4f}: {reading.loss.text}"
