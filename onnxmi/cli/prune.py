@@ -34,7 +34,7 @@ from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, contents, data_path, write_together
 from onnxmi.pruning import api
-from onnxmi.reporting import budget_text, html, outputs_text, text
+from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import result_data, to_json
 from onnxmi.reporting.progress import progress_bars
 
@@ -135,8 +135,8 @@ def _as_json(result: api.Result, target: Path, plan_target: Path, files: Mapping
 
 
 def _show(result: api.Result, files: Iterable[Path]) -> None:
-    budget_text.show_budget(console := Console(), result)
-    outputs_text.show_outputs(console, result)
+    text.show_budget(console := Console(), result)
+    text.show_outputs(console, result)
     text.show_result(console, result)
     for path in files:
         console.print(text.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)

@@ -36,7 +36,7 @@ from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
 from onnxmi.pruning import api
-from onnxmi.reporting import budget_text, html, text
+from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
 from onnxmi.reporting.progress import progress_bars
 
@@ -126,7 +126,7 @@ def sweep(
     if as_json:
         print_data(data)
         return
-    budget_text.show_curve(Console(), curve)
+    text.show_curve(Console(), curve)
     for path in files:
         click.echo(text.printable(f"wrote {path}"))
 

@@ -1,4 +1,4 @@
-"""Padding masks: the inputs that say which positions count, and which operators run over just these positions."""
+"""Padding masks: which input says what counts, which operators run over that, and whether the rest can be left out."""
 
 from __future__ import annotations
 

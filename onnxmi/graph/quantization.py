@@ -1,4 +1,4 @@
-"""What the integers of a quantised operator stand for, read off its operands and what follows it."""
+"""What integers stand for: those of a weight, by scales and zero points, and those of a quantized operator."""
 
 from __future__ import annotations
 

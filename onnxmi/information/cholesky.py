@@ -1,4 +1,4 @@
-"""Positive definite matrices with numpy alone: live variances, jittered factors, triangular solves.
+"""Positive definite matrices with numpy alone: live variances, jittered factors, triangular solves, conditioning.
 
 numpy has no triangular solver, so `forward` and `backward` recurse on halves: all but the leaves is matrix product.
 """

@@ -1,4 +1,4 @@
-"""The regression of one group of a linear operator: what its inputs have to make up for."""
+"""The regression of one group of a linear operator: what its inputs have to make up for, and what it settled on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate found: a table for people, plain data, Markdown for a job's page, and annotations."""
+"""What a gate found: a table for people, plain data, Markdown for a job's page, annotations, JUnit."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from onnxmi.reporting.json_data import LayerRow, layer_rows
 from onnxmi.runtime.timing import Latency
 
 SHOWN = 12  # entries of a long list that the terminal shows; --json has all
+METRICS_SHOWN = 3  # of an output
 
 
 def printable(text: str) -> str:
@@ -193,9 +194,6 @@ def _seen_from(name: str, near: str) -> str:
     return f".../{'/'.join(path[common:])}" if any(path[:common]) else name
 
 
-SHOWN = 3  # metrics of an output that the terminal shows
-
-
 def show_outputs(console: Console, result: Result) -> None:
     """Print of every output what it is, how much of it is lost, and what it loses of the metrics that fit it."""
     if result.quality is None:
@@ -203,12 +201,12 @@ def show_outputs(console: Console, result: Result) -> None:
     lines = [Text("Outputs *", style="bold")]
     for part in result.damage.parts:
         lines.append(plain(f"  {part.view.name} ({part.view.kind}): {_damage(part)}"))
-        lines.extend(plain(f"    {_reading(one)}") for one in result.readings.get(part.view.name, ())[:SHOWN])
+        lines.extend(plain(f"    {_reading(one)}") for one in result.readings.get(part.view.name, ())[:METRICS_SHOWN])
     names = {part.view.name for part in result.damage.parts}
     for name, readings in result.readings.items():
         if name not in names:
             lines.append(plain(f"  {name} together"))
-            lines.extend(plain(f"    {_reading(one)}") for one in readings[:SHOWN])
+            lines.extend(plain(f"    {_reading(one)}") for one in readings[:METRICS_SHOWN])
     for line in lines:
         console.print(line)
     console.print(f"* on {result.quality.samples} samples that nothing was fitted to or chosen on\n", highlight=False)
