@@ -1,4 +1,4 @@
-"""Running a signature: one line of einsum spelling becomes unifications and declarations; broadcasting in numpy's way."""
+"""Running a signature, one line of einsum spelling, as unifications and declarations; broadcasting in numpy's way."""
 
 from __future__ import annotations
 
