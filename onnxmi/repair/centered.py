@@ -11,7 +11,7 @@ from onnxmi.axes.terms import Keeping
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair.epilogue import result_of
-from onnxmi.repair.solution import Repaired
+from onnxmi.repair.regression import Repaired
 from onnxmi.transforms.prune_channels import Replacement
 from onnxmi.typing import Floats
 
