@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit, read_quantity
+from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import KINDS
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.override import FORM
@@ -68,15 +69,24 @@ def kinds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> t
     return tuple(filter(None, (kind.strip() for kind in (value or "").split(","))))
 
 
-def byte_count(_ctx: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """Read a size such as 4GB."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) *([KMGT]?)(I?)B?", value.strip().upper())
-    size = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " ") if found else 0.0
-    if size < 1:
-        raise click.BadParameter(f"{value!r} is not a size such as 500MB or 4GB")
-    return int(size)
+class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only
+    """A number with a unit."""
+
+    name = "quantity"
+
+    def __init__(self, unit: Unit, *, positive: bool = False) -> None:
+        self.unit = unit
+        self.positive = positive
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a quantity such as 12MB."""
+        try:
+            quantity = read_quantity(value, self.unit)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        if self.positive and not quantity > 0:
+            self.fail(f"{value!r}: wanted: a {self.unit.noun} above 0", param, ctx)
+        return quantity
 
 
 MASK = click.option(
@@ -85,38 +95,35 @@ MASK = click.option(
 MEMORY = click.option(
     "--memory",
     metavar="SIZE",
-    callback=byte_count,
+    type=Quantity(BYTES),
     help="What statistics may take at a time, such as 4GB; more passes where they need more [default: no limit].",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 
 
-def milliseconds(_ctx: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    """Read a time such as 5ms or 0.2s; a bare number is in milliseconds."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?) *(us|ms|s|)", value.strip().lower())
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not a time such as 5ms")
-    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "": 1.0, "s": 1e3}[found[2]]
-
-
 _BUDGETS = (
-    click.option("--keep", type=float, metavar="R", help="Share of every layer's units that stays, all layers alike."),
-    click.option("--max-size", metavar="SIZE", callback=byte_count, help="Largest file, such as 10MB."),
-    click.option("--params", type=float, metavar="R", help="Share of the parameters that stays, at most."),
-    click.option("--macs", type=float, metavar="R", help="Share of the multiply-accumulates that stays, at most."),
-    click.option("--speedup", type=float, metavar="X", help="Times as fast, at least, measured on this machine."),
+    click.option(
+        "--keep", type=Quantity(SHARE), metavar="R", help="Share of every layer's units that stays, all layers alike."
+    ),
+    click.option("--max-size", metavar="SIZE", type=Quantity(BYTES), help="Largest file, such as 10MB."),
+    click.option("--params", type=Quantity(SHARE), metavar="R", help="Share of the parameters that stays, at most."),
+    click.option(
+        "--macs", type=Quantity(SHARE), metavar="R", help="Share of the multiply-accumulates that stays, at most."
+    ),
+    click.option(
+        "--speedup", type=Quantity(FACTOR), metavar="X", help="Times as fast, at least, measured on this machine."
+    ),
     click.option(
         "--latency",
+        "--max-latency",
         "max_latency",
         metavar="TIME",
-        callback=milliseconds,
+        type=Quantity(MILLISECONDS),
         help="Time of a run, such as 5ms, at most, measured on this machine.",
     ),
     click.option(
         "--max-drop",
-        type=float,
+        type=Quantity(POINTS),
         metavar="D",
         help="Points of the metric lost, at most [default: 0.01 without a budget].",
     ),

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from onnxmi.benchmark.compare import BenchOptions
 from onnxmi.benchmark.compare import bench as measure_models
-from onnxmi.cli.arguments import CLOCK, JSON
+from onnxmi.budget.units import SECONDS
+from onnxmi.cli.arguments import CLOCK, JSON, Quantity
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
@@ -56,7 +57,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Quantity(SECONDS, positive=True),
     default=5.0,
     metavar="S",
     show_default=True,

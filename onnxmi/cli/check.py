@@ -10,7 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS
+from onnxmi.budget.units import SECONDS
+from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
@@ -18,27 +19,11 @@ from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
 from onnxmi.gate.check import check as check_model
 from onnxmi.gate.config import read_config
-from onnxmi.gate.limits import LIMITS, RULE, Unit, read_quantity
+from onnxmi.gate.limits import LIMITS, RULE
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, junit_xml, show_check
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.progress import progress_bars
-
-
-class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only
-    """A number with a unit."""
-
-    name = "quantity"
-
-    def __init__(self, unit: Unit) -> None:
-        self.unit = unit
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a quantity such as 12MB."""
-        try:
-            return read_quantity(value, self.unit)
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -103,7 +88,7 @@ def _spelling(parameter: click.Parameter) -> str:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Quantity(SECONDS, positive=True),
     default=20.0,
     metavar="S",
     show_default=True,

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from onnxmi.budget.goals import Kind
+from onnxmi.budget.units import SHARE, read_quantity
 from onnxmi.cli.arguments import (
     ALIGN,
     BATCH,
@@ -46,8 +47,8 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        shares = tuple(float(entry) for entry in value.split(","))
-    except ValueError as error:
+        shares = tuple(read_quantity(entry, SHARE) for entry in value.split(","))
+    except UsageError as error:
         raise click.BadParameter(f"{value!r} is not a list of shares such as 0.7,0.5,0.3") from error
     if not all(0.0 < share < 1.0 for share in shares):
         raise click.BadParameter(f"{value!r}: every share has to be between 0 and 1")

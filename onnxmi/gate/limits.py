@@ -1,13 +1,12 @@
-"""What a model must not exceed: limits, the units they are given in, and the rule by which they are judged."""
+"""What a model must not exceed: limits, and the rule by which they are judged."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from onnxmi.errors import UsageError
+from onnxmi.budget.units import BYTES, COUNT, FACTOR, MILLISECONDS, POINTS, SHARE, Unit
 from onnxmi.runtime.timing import Interval
 
 RULE = (
@@ -16,67 +15,6 @@ RULE = (
     "with --strict a failure."
 )
 """The rule, in words."""
-
-
-# -- units ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit: how quantities are spelled, and how they are shown.
-
-    Attributes
-    ----------
-    factors : mapping of str to float
-        Suffix, in lower case, -> what it multiplies with; "" for a bare number.
-    example : str
-        For error messages and help.
-    show : callable(float) -> str
-        A quantity for people.
-    decimals : int
-        Of the ends of an interval.
-    """
-
-    factors: Mapping[str, float]
-    example: str
-    show: Callable[[float], str]
-    decimals: int = 0
-
-
-def _bytes(size: float) -> str:
-    return f"{size / 1e6:,.2f} MB" if abs(size) >= 1e6 else f"{size / 1e3:,.1f} kB"
-
-
-def _count(number: float) -> str:
-    return f"{number / 1e6:,.2f} M" if abs(number) >= 1e6 else f"{number:,.0f}"
-
-
-_THOUSANDS = {letter: 1000.0**power for power, letter in enumerate(("", "k", "m", "g", "t"))}
-_POWERS = {f"{letter}i": 1024.0**power for power, letter in enumerate(("", "k", "m", "g", "t")) if letter}
-
-BYTES = Unit({f"{letters}{b}": by for letters, by in (_THOUSANDS | _POWERS).items() for b in ("", "b")}, "12MB", _bytes)
-COUNT = Unit(_THOUSANDS, "300M", _count)
-MILLISECONDS = Unit({"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3}, "8ms", lambda time: f"{time:.3f} ms", 3)
-RATIO = Unit({"": 1.0, "x": 1.0, "%": 0.01}, "1.5", lambda ratio: f"{ratio:.3f}", 3)
-SHARE = replace(RATIO, example="0.6")
-POINTS = Unit({"": 1.0, "%": 0.01}, "0.01", lambda points: f"{points:.4f}", 4)
-
-
-def read_quantity(text: str | float, unit: Unit) -> float:
-    """Read a quantity such as 12MB.
-
-    Raises
-    ------
-    UsageError
-        If it is none in this unit.
-    """
-    found = re.fullmatch(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)\s*([a-z%]*)\s*", str(text).lower())
-    if found is None or found[2] not in unit.factors:
-        raise UsageError(f"{text!r} is not a quantity such as {unit.example}")
-    return float(found[1]) * unit.factors[found[2]]
-
-
-# -- limits -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -111,7 +49,7 @@ LIMITS: Mapping[str, Limit] = {
     "max-memory": Limit("What loading and running adds to a process, at its peak", BYTES),
     "max-latency": Limit("Median time of a run", MILLISECONDS, noisy=True),
     "max-p95": Limit("95th percentile of the time of a run", MILLISECONDS, noisy=True),
-    "min-speedup": Limit("How many times faster than the baseline", RATIO, True, True, ("baseline",)),
+    "min-speedup": Limit("How many times faster than the baseline", FACTOR, True, True, ("baseline",)),
     "max-drop": Limit(
         "Loss against the baseline, in points of the metric", POINTS, noisy=True, needs=("baseline", "data")
     ),

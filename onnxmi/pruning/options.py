@@ -5,8 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from onnxmi.budget.fields import (
+    Count,
+    Flag,
+    MaybeText,
+    Names,
+    Number,
+    OptionField,
+    Size,
+    Text,
+    count,
+    flag,
+    maybe_text,
+    names,
+    quantity,
+    size,
+    text,
+)
 from onnxmi.budget.goals import Budget
 from onnxmi.budget.size_grid import parse_alignment
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
 from onnxmi.selection.scores import SCORERS
@@ -66,35 +84,35 @@ class PruneOptions:
         Return a result whose outputs are lost.
     """
 
-    keep: float | None = None
-    max_size: int | None = None
-    params: float | None = None
-    macs: float | None = None
-    speedup: float | None = None
-    max_latency: float | None = None
-    max_drop: float | None = None
-    best_effort: bool = False
-    metric: str | None = None
-    align: str = "auto"
-    batch: int = 1
-    score: str = "joint"
-    estimator: str = "gaussian"
-    repair: bool = True
-    cut: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    seed: int = 0
-    threads: int = 0
-    batch_size: int = 32
-    mask: str | None = None
-    memory: int | None = None
-    target: str = "outputs"
-    sensitivity: bool = True
-    latency: bool = True
-    outputs: tuple[str, ...] = ()
-    ignore_outputs: tuple[str, ...] = ()
-    few_samples: bool = False
-    force: bool = False
+    keep: Number = quantity(SHARE)
+    max_size: Size = size(BYTES)
+    params: Number = quantity(SHARE)
+    macs: Number = quantity(SHARE)
+    speedup: Number = quantity(FACTOR)
+    max_latency: Number = quantity(MILLISECONDS)
+    max_drop: Number = quantity(POINTS)
+    best_effort: Flag = flag(False)
+    metric: MaybeText = maybe_text()
+    align: OptionField[str, str | int] = OptionField(str, "auto")
+    batch: Count = count(1)
+    score: Text = text("joint")
+    estimator: Text = text("gaussian")
+    repair: Flag = flag(True)
+    cut: Names = names(",")
+    skip: Names = names()
+    only: Names = names()
+    seed: Count = count(0)
+    threads: Count = count(0)
+    batch_size: Count = count(32)
+    mask: MaybeText = maybe_text()
+    memory: Size = size(BYTES)
+    target: Text = text("outputs")
+    sensitivity: Flag = flag(True)
+    latency: Flag = flag(True)
+    outputs: Names = names()
+    ignore_outputs: Names = names()
+    few_samples: Flag = flag(False)
+    force: Flag = flag(False)
 
     @property
     def budget(self) -> Budget:
@@ -122,6 +140,8 @@ class PruneOptions:
             raise UsageError(f"no score {self.score!r} with estimator {self.estimator!r}; there are: {known}")
         if self.batch_size < 1 or self.batch < 1 or self.threads < 0 or self.seed < 0:
             raise UsageError("batch and batch size must be 1 or more, threads and seed 0 or more")
+        if self.memory is not None and self.memory < 1:
+            raise UsageError(f"--memory {self.memory}: wanted: a size such as {BYTES.example}")
         if self.target not in TARGETS:
             raise UsageError(f"no target {self.target!r}; there are: {', '.join(TARGETS)}")
         _ = self.overrides

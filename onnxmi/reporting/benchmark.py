@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxmi.benchmark.compare import Bench, Row, Setting
+from onnxmi.budget.units import size_text
 from onnxmi.reporting.text import printable
 from onnxmi.runtime.profile import OperatorTime
 
@@ -54,14 +55,9 @@ def _subjects(bench: Bench) -> Table:
     table = _table("Models", "model", "file size", "parameters", "MACs a sample", *(["peak memory"] if memory else []))
     for number, (subject, row) in enumerate(zip(bench.subjects, first, strict=True), 1):
         name = f"{number} {subject.name}" if many else subject.name
-        cells = [byte_text(subject.size), f"{subject.parameters:,}", f"{row.macs:,}"]
-        table.add_row(_plain(name), *cells, *([] if row.memory is None else [byte_text(row.memory)]))
+        cells = [size_text(subject.size), f"{subject.parameters:,}", f"{row.macs:,}"]
+        table.add_row(_plain(name), *cells, *([] if row.memory is None else [size_text(row.memory)]))
     return table
-
-
-def byte_text(size: float) -> str:
-    """Return a number of bytes for people."""
-    return f"{size / 1e6:,.2f} MB" if abs(size) >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def setting_text(setting: Setting) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxmi.budget.goals import Goal, option
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit, size_text, speed_text, time_text
 from onnxmi.evaluation.meters import Reading
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import Layer
@@ -20,7 +21,6 @@ from onnxmi.outputs.describe import describe
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.api import Analysis, Curve, Result
 from onnxmi.reporting.json_data import LayerRow, layer_rows
-from onnxmi.runtime.timing import Latency
 
 SHOWN = 12  # entries of a long list that the terminal shows; --json has all
 METRICS_SHOWN = 3  # of an output
@@ -65,7 +65,11 @@ def _summary(result: Result) -> Table:
     _add_counts(table, "MACs a sample", before.macs, after.macs)
     if result.latency is not None:
         was, now = result.latency
-        table.add_row("latency, one sample", _ms(was), _ms(now), _speed(now.speedup_over(was)))
+        table.add_row(
+            "latency, one sample",
+            *(time_text(time.median, time.spread) for time in (was, now)),
+            speed_text(now.speedup_over(was)),
+        )
     return table
 
 
@@ -75,19 +79,6 @@ def _add_counts(table: Table, name: str, before: int, after: int) -> None:
 
 def _ratio(before: int, after: int) -> str:
     return f"x {after / before:.2f}" if before else ""
-
-
-def size_text(size: int) -> str:
-    """Spell a number of bytes."""
-    return f"{size / 1e6:,.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
-def _ms(latency: Latency) -> str:
-    return f"{latency.median:.3f} ± {latency.spread:.3f} ms"
-
-
-def _speed(speedup: float) -> str:
-    return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"
 
 
 # -- the layers -------------------------------------------------------------------------------------------------------
@@ -221,17 +212,13 @@ def _reading(reading: Reading) -> str:
     return f"{reading.metric} {reading.was:.4f} -> {reading.now:.4f}: {reading.loss.text}"
 
 
-def _points(value: float) -> str:
-    return f"{value:.4f}"
-
-
-_UNITS: Mapping[str, Callable[[float], str]] = {
-    "max_size": lambda value: size_text(round(value)),
-    "params": lambda value: f"x {value:.3f}",
-    "macs": lambda value: f"x {value:.3f}",
-    "speedup": lambda value: f"{value:.2f}x",
-    "max_latency": lambda value: f"{value:.3f} ms",
-    "max_drop": _points,
+_UNITS: Mapping[str, Unit] = {
+    "max_size": BYTES,
+    "params": SHARE,
+    "macs": SHARE,
+    "speedup": FACTOR,
+    "max_latency": MILLISECONDS,
+    "max_drop": POINTS,
 }
 
 
@@ -253,7 +240,7 @@ def show_budget(console: Console, result: Result) -> None:
 def _goals(result: Result) -> RenderableType:
     table = number_table("Budget", "", "asked", "reached", "")
     for goal in result.goals:
-        shown = _UNITS[goal.name]
+        shown = _UNITS[goal.name].show
         name = f"{option(goal.name)} ({printable(result.metric)}) *" if goal.name == "max_drop" else option(goal.name)
         table.add_row(name, _bound(goal) + shown(goal.asked), shown(goal.reached), _verdict(goal))
     return table
@@ -284,21 +271,17 @@ def show_curve(console: Console, curve: Curve) -> None:
     table = number_table("Trade-off", *columns)
     table.columns[0].no_wrap = True
     dense = curve.dense
-    table.add_row("dense", size_text(dense.size), "x 1.00", "", "", _points(curve.dense_value), "")
+    table.add_row("dense", size_text(dense.size), "x 1.00", "", "", POINTS.show(curve.dense_value), "")
     for point in curve.points:
         table.add_row(
             f"x {point.share:.2f}",
             size_text(point.cost.size),
             f"x {point.cost.macs / max(dense.macs, 1):.2f}",
-            _milliseconds(point.now),
-            f"{point.speedup:.2f}x",
-            _points(point.value),
-            _points(point.drop) + ("" if point.error is None else f" ± {point.error:.3f}"),
+            time_text(point.now.median),
+            FACTOR.show(point.speedup),
+            POINTS.show(point.value),
+            POINTS.show(point.drop) + ("" if point.error is None else f" ± {point.error:.3f}"),
         )
     console.print(Group(table, Text(f"* on {curve.samples} calibration samples that nothing was fitted to\n")))
     for share in curve.skipped:
         console.print(Text(f"note: x {share:.2f} of {curve.by} is less than the layers can be cut to"))
-
-
-def _milliseconds(latency: Latency) -> str:
-    return f"{latency.median:.3f} ms"

@@ -141,7 +141,7 @@ def test_a_file_says_what_the_command_line_does_not(place):
         (2, "[check]\nmetric = ['a']", "metric is neither"),
         (2, "[check]\noutput = [1]", "output is neither"),
         (2, "[check]\nmax-size = [1]", "max-size is neither text nor a number"),
-        (2, "[check]\nmax-size = '8ms'", "'8ms' is not a quantity"),
+        (2, "[check]\nmax-size = '8ms'", "'8ms' is not a size"),
         (2, "[check]\n", "nothing is asked of the model"),
     ],
 )

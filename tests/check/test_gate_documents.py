@@ -47,7 +47,7 @@ def test_the_pytest_example_runs(project):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_model.py"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert "1 failed, 4 passed" in done.stdout
-    assert "asked at least 1.500, measured" in done.stdout
+    assert "asked at least 1.50x, measured" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from onnxmi.budget.units import count_text, size_text, speed_text, time_text
+
 NOTHING = "\N{EN DASH}"  # where a number is missing
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
+_MILLIONS = 1e7  # counts below are printed in full
+_PRINTED = {"bytes": size_text, "count": lambda count: f"{count:,.0f}", "ms": time_text}
 
 
 def amount(value: float | None, unit: str) -> str:
     """A count (M for millions), a number of bytes or a time in ms."""
     if value is None:
         return NOTHING
-    if unit == "bytes":
-        return f"{value / 1e6:,.2f}{_SPACE}MB" if value >= 1e6 else f"{value / 1e3:,.1f}{_SPACE}kB"
-    if unit == "count" and value >= 1e7:
-        return f"{value / 1e6:,.2f}{_SPACE}M"
-    return f"{value:,.0f}" if unit == "count" else f"{value:,.3f}{_SPACE}ms"
+    show = count_text if unit == "count" and value >= _MILLIONS else _PRINTED[unit]
+    return show(value).replace(" ", _SPACE)
 
 
 def percent(share: float | None) -> str:
@@ -40,7 +41,7 @@ def speed(speedup: float | None) -> str:
     """How many times as fast, or as slow."""
     if speedup is None or speedup <= 0:
         return NOTHING
-    return f"{speedup:.2f}{_TIMES} faster" if speedup >= 1 else f"{1 / speedup:.2f}{_TIMES} slower"
+    return speed_text(speedup).replace("x", _TIMES)
 
 
 def points(change: float) -> str:
