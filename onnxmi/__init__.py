@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnxmi.errors import OnnxmiError
     from onnxmi.graph.plan import Plan, load_plan
     from onnxmi.model import Model, load, save
-    from onnxmi.pruning.api import Analysis, PruneOptions, Result, analyse, apply, collect, prune, sweep
+    from onnxmi.pruning.api import Analysis, PruneOptions, Result, analyse, analyze, apply, collect, prune, sweep
     from onnxmi.statistics.statistics_file import Measurement, load_measurement, save_measurement
     from onnxmi.version import __version__
 
@@ -28,6 +28,7 @@ __all__ = [
     "Result",
     "__version__",
     "analyse",
+    "analyze",
     "apply",
     "check_calibration",
     "collect",
@@ -54,6 +55,7 @@ _HOMES = {
     "Result": "onnxmi.pruning.api",
     "__version__": "onnxmi.version",
     "analyse": "onnxmi.pruning.api",
+    "analyze": "onnxmi.pruning.api",
     "apply": "onnxmi.pruning.api",
     "check_calibration": "onnxmi.data.calibration",
     "collect": "onnxmi.pruning.api",

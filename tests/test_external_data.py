@@ -17,7 +17,7 @@ from test_model_files import no_space
 import onnxmi
 from onnxmi.errors import DataError, ModelError
 from onnxmi.model import Model, external_data, load, save
-from onnxmi.model.load import complaint
+from onnxmi.model.load import checker_error
 from onnxmi.model.save import write_together
 from onnxmi.runtime.session import open_session
 
@@ -30,7 +30,7 @@ def large(monkeypatch, tmp_path, mlp):
     """A model above a lowered limit, its temporary files in a folder of their own."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(external_data, "LIMIT", 8000)
+    monkeypatch.setattr(external_data, "MAX_MESSAGE_BYTES", 8000)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     return mlp(SIZES)
 
@@ -91,7 +91,7 @@ def test_a_split_changes_nothing_else(large):
     large.graph.doc_string = "text"
     large.graph.initializer[0].doc_string = "more"
     before = large.SerializeToString(deterministic=True)
-    bare, placed = external_data.split(large, "data")
+    bare, placed = external_data.split_tensors(large, "data")
     assert large.SerializeToString(deterministic=True) == before
     for (_, tensor), stored in zip(placed, [t for t in bare.graph.initializer if t.external_data], strict=True):
         stored.CopyFrom(tensor)
@@ -104,15 +104,17 @@ def test_what_is_too_large_without_its_initializers_is_refused():
             raise external_data.EncodeError("Failed to serialize proto")
 
     with pytest.raises(ModelError, match="even without its initializers"):
-        external_data.bare_bytes(TooLarge())
+        external_data.skeleton_bytes(TooLarge())
 
 
 def test_the_estimate_does_not_mind_what_is_no_tensor(large):
-    assert external_data.payload(large) == sum(len(tensor.raw_data) for tensor in large.graph.initializer)
+    assert external_data.estimated_tensor_bytes(large) == sum(
+        len(tensor.raw_data) for tensor in large.graph.initializer
+    )
     large.graph.initializer.add(name="unknown", data_type=99, dims=[1 << 40], raw_data=b"1234")
     large.graph.initializer.add(name="undefined", dims=[1 << 40], raw_data=b"1234")
     large.graph.initializer.add(name="text", data_type=onnx.TensorProto.STRING, dims=[1 << 40])
-    assert external_data.payload(large) < 20_000
+    assert external_data.estimated_tensor_bytes(large) < 20_000
 
 
 def test_size_and_digest_of_a_model_without_a_file(large, monkeypatch):
@@ -159,9 +161,9 @@ def test_weights_are_copied_only_where_time_is_taken(large, monkeypatch, spin):
 
 
 def test_the_checker_answers_above_the_limit(large, tmp_path):
-    assert complaint(large) is None
+    assert checker_error(large) is None
     large.graph.node[0].op_type = "NoSuchOperator"
-    assert "NoSuchOperator" in complaint(large)
+    assert "NoSuchOperator" in checker_error(large)
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -172,7 +174,7 @@ def test_a_model_that_is_refused_leaves_no_temporary_files(large, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize("use", [open_session, complaint])
+@pytest.mark.parametrize("use", [open_session, checker_error])
 def test_no_room_for_temporary_files(large, tmp_path, monkeypatch, use):
     monkeypatch.setattr(external_data, "_write", no_space)
     with pytest.raises(DataError, match=r"^/.*temporary file cannot be written: No space"):
@@ -223,7 +225,7 @@ def test_the_cost_counts_external_data(place):
 
 def test_a_model_above_the_limit_is_cut_from_end_to_end(place, monkeypatch):
     place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "plain.onnx")
-    monkeypatch.setattr(external_data, "LIMIT", 2000)
+    monkeypatch.setattr(external_data, "MAX_MESSAGE_BYTES", 2000)
     place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "-o", "large.onnx")
     assert load(place.folder / "large.onnx").proto == load(place.folder / "plain.onnx").proto
 

@@ -28,9 +28,9 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.search import meet, price
 from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_study, study_of
 from onnxmi.runtime.session import open_session
-from onnxmi.runtime.timing import measure
+from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.analysis import as_calibration
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import silent
 
 SHARES = (0.7, 0.5, 0.34, 0.25)
@@ -86,7 +86,7 @@ def share_of_units(study: Study, macs: float) -> float:
     low, high = 0.02, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        cut = rewrite(study.model, study.analysis.graph, plain_cut(study.layers, uniform(study.layers, middle)))
+        cut = prune_channels(study.model, study.analysis.graph, plain_cut(study.layers, uniform(study.layers, middle)))
         low, high = (low, middle) if study.cost(cut).macs > macs * whole else (middle, high)
     return low
 
@@ -138,7 +138,7 @@ def layers(folder: Path, only: tuple[str, ...], shares: str) -> None:
         )
         whole = study.cost(study.source.proto).macs
         for said, made in compared(study, [float(share) for share in shares.split(",")]):
-            was, now = measure((study.source.proto, made.proto), study.timed_feeds, threads=1, clock="cpu")
+            was, now = measure_latency((study.source.proto, made.proto), study.timed_feeds, threads=1, clock="cpu")
             left = study.cost(made.proto).macs / whole
             cells = rows_of_worth(study, made.proto, folder, name)
             print(f"| {said} | {left:.3f} | {now.speedup_over(was):.2f} | {cells} |", flush=True)
@@ -166,7 +166,7 @@ def speed(folder: Path, only: tuple[str, ...], factors: str, batch: str) -> None
             for factor in map(float, factors.split(",")):
                 asked = replace(here, options=replace(here.options, speedup=factor, best_effort=True))
                 found = meet(asked, prices)
-                was, now = measure(
+                was, now = measure_latency(
                     (study.source.proto, found.candidate.proto),
                     here.timed_feeds,
                     threads=1,
@@ -198,8 +198,8 @@ def times(folder: Path, only: tuple[str, ...], batch: int, plot: Path | None) ->
         predicted = latency_model(study, sizes)
         pairs = []
         for draw in draw_sizes(sizes, CUTS, seed=12345):
-            cut = rewrite(study.model, graph, plain_cut(study.layers, draw))
-            was, now = measure(
+            cut = prune_channels(study.model, graph, plain_cut(study.layers, draw))
+            was, now = measure_latency(
                 (study.model.proto, cut), study.timed_feeds, threads=1, runs=60, seconds=6.0, clock="cpu"
             )
             pairs.append((predicted.cost.total(draw) / predicted.cost.total({}), 1.0 / now.speedup_over(was)))

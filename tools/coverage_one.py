@@ -103,7 +103,7 @@ def _keeping(layers: Any, seed: int) -> dict[int, Any]:
 def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
     from onnxmi.graph.cost import cost, parameters
     from onnxmi.model import Graph
-    from onnxmi.transforms.prune_channels import rewrite
+    from onnxmi.transforms.prune_channels import prune_channels
     from onnxmi.verification.checks import check_equivalence, check_result, check_shapes
 
     if not graph.layers:
@@ -113,11 +113,11 @@ def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
     exact = _keeping([layer for layer in graph.layers if layer.grade == "exact"], seed)
     checks = []
     if exact:
-        cut = rewrite(model, graph, exact)
+        cut = prune_channels(model, graph, exact)
         checks.append(check_equivalence(model, graph, seen, exact, cut, feeds))
         checks.append(check_shapes(graph, seen, exact, cut, seen.feeds))
     everything = _keeping(graph.layers, seed)
-    cut = rewrite(model, graph, everything)
+    cut = prune_channels(model, graph, everything)
     if len(everything) > len(exact):
         checks.append(check_equivalence(model, graph, seen, everything, cut, feeds))
         checks.append(check_shapes(graph, seen, everything, cut, seen.feeds))

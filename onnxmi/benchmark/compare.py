@@ -15,7 +15,7 @@ from onnxmi.model import Model, load
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.profile import OperatorTime, operator_times
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure
+from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure_latency
 from onnxmi.typing import Progress, silent
 
 PRECISION = 0.01  # intervals narrower than this share to both sides are good enough
@@ -185,7 +185,7 @@ def _rows(
     feeds: Sequence[Feeds],
     options: BenchOptions,
 ) -> Iterator[Row]:
-    timed = measure(
+    timed = measure_latency(
         [model.proto for model in models],
         feeds,
         threads=at.threads,

@@ -9,7 +9,7 @@ import numpy as np
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.model import Model
-from onnxmi.runtime.probe import made_up
+from onnxmi.runtime.probe import synthetic_inputs
 from onnxmi.runtime.session import Feeds, open_session
 
 # Sizes for dynamic axes that nobody gave, until one works: tokens of a paragraph, pixels of a classifier, small ones.
@@ -57,7 +57,7 @@ def bench_inputs(model: Model, data: Calibration | None, batch: int | None = Non
         feeds = data.feed(np.resize(np.arange(data.count), samples))
         return feeds if length is None else _shortened(model, feeds, data.whole, length)
     if length is not None or not _has_other_axes(model):
-        return made_up(model.graph.inputs, samples, length or 1)
+        return synthetic_inputs(model.graph.inputs, samples, length or 1)
     return _first_that_runs(model, samples)
 
 
@@ -91,7 +91,7 @@ def _shortened(model: Model, feeds: Feeds, whole: frozenset[str], length: int) -
 def _first_that_runs(model: Model, samples: int) -> Feeds:
     session = open_session(model.proto)
     for length in LENGTHS:
-        feeds = made_up(model.graph.inputs, samples, length)
+        feeds = synthetic_inputs(model.graph.inputs, samples, length)
         try:
             session.run(feeds)
         except ModelError:

@@ -14,17 +14,17 @@ import onnx
 
 from onnxmi.axes.terms import atoms
 from onnxmi.errors import ModelError, stage
-from onnxmi.evaluation.ruler import Ruler
+from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
-from onnxmi.model.subgraph import Pieces
+from onnxmi.model.subgraph import PartialModel
 from onnxmi.repair import repair_at_once
 from onnxmi.runtime.session import open_session
-from onnxmi.runtime.stepper import Advance
+from onnxmi.runtime.stepper import Stepper
 from onnxmi.selection.top_down import Ranking
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
 UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
@@ -62,7 +62,7 @@ def price_layers(
     rankings: Mapping[int, Ranking],
     sizes: Mapping[int, Ints],
     statistics: tuple[Statistics, Statistics | None],
-    ruler: Ruler,
+    ruler: DamageReference,
     threads: int,
     repaired: bool = True,
     progress: Progress = silent,
@@ -82,7 +82,7 @@ def price_layers(
     repaired : bool
         Repair the cut models, as the final one will be.
     """
-    walk = Advance(model.proto, ruler.feeds, threads)
+    walk = Stepper(model.proto, ruler.feeds, threads)
     curves: dict[int, Curve] = {}
     entries = {atom: _entry(model, graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
@@ -96,7 +96,7 @@ def price_layers(
             with stage("price", layer.name):
                 wanted = linears if repaired else ()
                 made = repair_at_once(model, graph, wanted, keeping, *statistics, ONE_RIDGE).replacements
-                damage[number] = _damage(rewrite(model, graph, keeping, made), walk, ruler, threads)
+                damage[number] = _damage(prune_channels(model, graph, keeping, made), walk, ruler, threads)
         curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves
@@ -127,11 +127,11 @@ def _measured_sizes(sizes: Ints) -> Ints:
     return np.array(sorted(nearest | {int(sizes[-1])}), dtype=np.int64)
 
 
-def _damage(proto: onnx.ModelProto, walk: Advance, ruler: Ruler, threads: int) -> float:
+def _damage(proto: onnx.ModelProto, walk: Stepper, ruler: DamageReference, threads: int) -> float:
     """Run what comes after the cut; what was ready before it is the original's."""
     names = [view.tensor for view in ruler.yardstick.views if view.tensor not in walk.made]
-    pieces = Pieces(proto)
-    nodes = pieces.pending(names, given=walk.states[0].keys())
+    pieces = PartialModel(proto)
+    nodes = pieces.nodes_to_run(names, given=walk.states[0].keys())
     try:
         session = open_session(pieces.model(nodes, walk.states[0], set(names)), threads=threads)
         inputs = [value.name for value in session.session.get_inputs()]

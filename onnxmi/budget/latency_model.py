@@ -22,8 +22,8 @@ from onnxmi.model import Model, Node
 from onnxmi.operators.layouts import CONVOLUTIONS
 from onnxmi.operators.macs import node_macs
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.timing import measure
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.runtime.timing import measure_latency
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -96,9 +96,9 @@ def time_draws(
     shares: list[float] = []
     whole: list[float] = []
     for done, draw in enumerate(draws):
-        cut = rewrite(model, graph, plain_cut(layers, draw))
+        cut = prune_channels(model, graph, plain_cut(layers, draw))
         clock = "cpu" if threads == 1 else "wall"
-        was, now = measure((model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
+        was, now = measure_latency((model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
         shares.append(1.0 / now.speedup_over(was))
         whole.append(was.median)
         progress("time", done + 1, len(draws))

@@ -12,7 +12,7 @@ from onnxmi.axes.terms import Kept
 from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.model import Model
-from onnxmi.transforms.empty_branches import removable
+from onnxmi.transforms.empty_branches import is_removable
 from onnxmi.typing import Ints
 
 STEPS = 32  # sizes to choose from, at most
@@ -74,7 +74,7 @@ def candidate_sizes(model: Model, graph: ChannelGraph, layer: Layer, alignment: 
     sizes = {layer.size, *_multiples(layer, unit), *_multiples(layer, unit, layer.units // STEPS)}
     if alignment is None and layer.kind == "channels":
         sizes.update(_multiples(layer, QUARTER, below=block_of_processor()))
-    if layer.grade == "exact" and removable(model, graph, {layer.id: Kept(np.zeros(0, dtype=np.int64))}):
+    if layer.grade == "exact" and is_removable(model, graph, {layer.id: Kept(np.zeros(0, dtype=np.int64))}):
         sizes.add(0)
     return np.array(sorted(sizes), dtype=np.int64)
 

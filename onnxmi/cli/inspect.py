@@ -24,7 +24,7 @@ def inspect(model: Path, outputs: tuple[str, ...], ignore_outputs: tuple[str, ..
     """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean."""
     options = api.PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs)
     overrides = options.overrides
-    analysis = api.analyse(model)
+    analysis = api.analyze(model)
     meaning = api.find_meaning(analysis, None, overrides, ignore_outputs)
     if as_json:
         print_data(to_json(graph_data(analysis, meaning)))

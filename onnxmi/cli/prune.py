@@ -32,7 +32,7 @@ from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
-from onnxmi.model.save import Content, contents, data_path, write_together
+from onnxmi.model.save import Content, data_path, files_of, write_together
 from onnxmi.pruning import api
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import result_data, to_json
@@ -114,7 +114,7 @@ def prune(
             raise
         write_unchanged(source, target, plan_target, str(error), as_json)
         return
-    files = contents(result.proto, target, bool(source.externals))
+    files = files_of(result.proto, target, bool(source.externals))
     if plan is None or plan.resolve() != plan_target.resolve():  # a plan there says so already, perhaps by hand
         files[plan_target] = result.plan.to_json().encode()
     found = _as_json(result, target, plan_target, files) if as_json or page is not None else ""

@@ -9,7 +9,7 @@ import click
 from onnxmi.cli.verbosity import print_data
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
-from onnxmi.model.save import Content, contents, write_together
+from onnxmi.model.save import Content, files_of, write_together
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 
@@ -23,7 +23,7 @@ def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str,
     if source.path is not None and not source.externals:
         files = {target: source.path.read_bytes()}
     else:
-        files = contents(source.proto, target, bool(source.externals))
+        files = files_of(source.proto, target, bool(source.externals))
     files[plan_target] = Plan(source.digest, (), {}).to_json().encode()
     write_together(files)
     if as_json:

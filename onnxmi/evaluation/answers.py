@@ -32,7 +32,7 @@ def collect_answers(
     ModelError
         If the model does not run, or lacks a tensor that is compared.
     """
-    session = open_session(proto, taps=answered(proto, meaning), threads=threads)
+    session = open_session(proto, taps=compared_tensors(proto, meaning), threads=threads)
     axes = {view.tensor: view.sample_axis for view in meaning.views}
     places = {int(sample): place for place, sample in enumerate(samples)}
     runs: dict[str, dict[int, Array]] = {name: {} for name in session.outputs}
@@ -44,7 +44,7 @@ def collect_answers(
     return Answers(len(samples), whole)
 
 
-def answered(proto: onnx.ModelProto, meaning: Meaning) -> list[str]:
+def compared_tensors(proto: onnx.ModelProto, meaning: Meaning) -> list[str]:
     """Return the tensors that a model is run for: what is compared, and the graph outputs that are plain arrays."""
     arrays = (value.name for value in proto.graph.output if value.type.HasField("tensor_type"))
     return list(dict.fromkeys((*meaning.tensors, *arrays)))
@@ -75,7 +75,7 @@ def _divided(value: Array, axis: int | None, fed: int) -> Iterator[Array]:
         yield value
 
 
-def stacked(arrays: Sequence[Array]) -> Array | None:
+def stack_samples(arrays: Sequence[Array]) -> Array | None:
     """Return the samples' arrays as one, samples first; None where their shapes differ."""
     return np.stack(arrays) if len({array.shape for array in arrays}) == 1 else None
 

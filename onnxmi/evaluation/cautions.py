@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import Judgement
-from onnxmi.evaluation.meters.meter import rows_of
-from onnxmi.evaluation.panel import Panel
+from onnxmi.evaluation.output_metrics.output_metric import rows_of
 
 
-def cautions(panel: Panel, judgement: Judgement, drop: float | None) -> list[str]:
+def cautions(panel: EvaluationSet, judgement: Judgement, drop: float | None) -> list[str]:
     """Return notes for the user.
 
     Parameters
@@ -23,7 +23,7 @@ def cautions(panel: Panel, judgement: Judgement, drop: float | None) -> list[str
     return [*_missing_classes(panel), *undecided]
 
 
-def _missing_classes(panel: Panel) -> Iterator[str]:
+def _missing_classes(panel: EvaluationSet) -> Iterator[str]:
     """Say where every sample that is held back has the same answer."""
     for view in panel.meaning.views:
         count = len(panel.reference.values.get(view.tensor, ()))

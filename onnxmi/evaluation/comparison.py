@@ -12,9 +12,17 @@ from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.evaluation.answers import batches_of, collect_answers, compare_answers
 from onnxmi.evaluation.damage_limits import loss_text, lost
-from onnxmi.evaluation.judgement import readings_of
+from onnxmi.evaluation.judgement import metric_values
 from onnxmi.evaluation.loss import Loss
-from onnxmi.evaluation.meters import ExpectedFlips, Reading, Subject, expected_flips, find_meter, fits, subjects
+from onnxmi.evaluation.output_metrics import (
+    ComparedOutput,
+    ExpectedFlips,
+    MetricValue,
+    compared_outputs,
+    expected_flips,
+    find_output_metric,
+    fits,
+)
 from onnxmi.evaluation.unpadded import without_padding
 from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.graph.infer import infer
@@ -48,7 +56,7 @@ class OutputLoss:
 
     name: str
     kind: Kind
-    readings: tuple[Reading, ...]
+    readings: tuple[MetricValue, ...]
     expected: ExpectedFlips | None = None
 
     @property
@@ -111,7 +119,7 @@ def compare_models(
     data : Calibration
         Samples, all of which are used.
     metric : str, optional
-        A metric of `onnxmi.evaluation.meters`, for all outputs that it fits; else each has its own.
+        A metric of `onnxmi.evaluation.output_metrics`, for all outputs that it fits; else each has its own.
     overrides, ignore : sequence of str
         What the outputs mean, where it is not as inferred, and those to leave out.
     batch_size, threads : int
@@ -135,15 +143,15 @@ def compare_models(
     padding = [data.arrays[name] for name in masks if name not in data.whole]
     damage = compare_answers(yardstick, reference, made, padding)
     plain, (first, second) = without_padding(pair.meaning, padding, reference, made)
-    meter = None if metric is None else find_meter(metric)
+    meter = None if metric is None else find_output_metric(metric)
 
-    def output_loss(subject: Subject) -> OutputLoss:
-        readings = readings_of(subject, meter, first, second, data.labels)
+    def output_loss(subject: ComparedOutput) -> OutputLoss:
+        readings = metric_values(subject, meter, first, second, data.labels)
         return OutputLoss(subject.name, subject.kind, readings, expected_flips(subject, first, second))
 
     found = [
         output_loss(subject)
-        for subject in subjects(plain, first, data.labels)
+        for subject in compared_outputs(plain, first, data.labels)
         if meter is None or fits(meter, subject, first, data.labels)
     ]
     if meter is not None and not found:

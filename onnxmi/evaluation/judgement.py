@@ -9,9 +9,18 @@ from dataclasses import dataclass
 import onnx
 
 from onnxmi.errors import UsageError
-from onnxmi.evaluation.meters import Meter, Reading, Subject, find_meter, fits, meters_for, subjects, take
+from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.metrics import Metric, find_metric
-from onnxmi.evaluation.panel import Panel
+from onnxmi.evaluation.output_metrics import (
+    ComparedOutput,
+    MetricValue,
+    OutputMetric,
+    compared_outputs,
+    find_output_metric,
+    fits,
+    measure_metric,
+    metrics_for,
+)
 from onnxmi.evaluation.unpadded import without_padding
 from onnxmi.evaluation.yardstick import Damage
 from onnxmi.outputs.view import Answers
@@ -36,10 +45,10 @@ class Judgement:
 
     answers: Answers
     damage: Damage
-    readings: Mapping[str, tuple[Reading, ...]]
+    readings: Mapping[str, tuple[MetricValue, ...]]
 
     @property
-    def decisive(self) -> Reading:
+    def decisive(self) -> MetricValue:
         """The first metric of the output that loses most."""
         firsts = [found[0] for found in self.readings.values()]
         return max(firsts, key=lambda reading: math.inf if math.isnan(reading.loss.value) else reading.loss.value)
@@ -66,7 +75,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedMetric:
     """The metric that a user asked for, if any.
 
     Attributes
@@ -77,11 +86,11 @@ class Asked:
         One of the first output alone.
     """
 
-    meter: Meter | None = None
+    meter: OutputMetric | None = None
     metric: Metric | None = None
 
     @staticmethod
-    def of(name: str | None, has_labels: bool) -> Asked:
+    def of(name: str | None, has_labels: bool) -> RequestedMetric:
         """Find a metric by its name.
 
         Raises
@@ -90,16 +99,16 @@ class Asked:
             If there is none, or it needs labels and there are none.
         """
         if name is None:
-            return Asked()
-        meter = find_meter(name)
+            return RequestedMetric()
+        meter = find_output_metric(name)
         if meter is None:
-            return Asked(metric=find_metric(name, has_labels))
+            return RequestedMetric(metric=find_metric(name, has_labels))
         if meter.labels and not has_labels:
             raise UsageError(f"metric {meter.name}: needs labels, and the samples have none")
-        return Asked(meter)
+        return RequestedMetric(meter)
 
 
-def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto, *, every: bool = False) -> Judgement:
+def judge(panel: EvaluationSet, asked: RequestedMetric, proto: onnx.ModelProto, *, every: bool = False) -> Judgement:
     """Run a model on a panel and compare it with the original; see `judge_answers`.
 
     Raises
@@ -112,7 +121,7 @@ def judge(panel: Panel, asked: Asked, proto: onnx.ModelProto, *, every: bool = F
     return judge_answers(panel, asked, panel.answers(proto), every=every)
 
 
-def judge_answers(panel: Panel, asked: Asked, answers: Answers, *, every: bool = False) -> Judgement:
+def judge_answers(panel: EvaluationSet, asked: RequestedMetric, answers: Answers, *, every: bool = False) -> Judgement:
     """Compare answers with the original's.
 
     Parameters
@@ -126,33 +135,35 @@ def judge_answers(panel: Panel, asked: Asked, answers: Answers, *, every: bool =
     return Judgement(answers, panel.damage(answers), readings)
 
 
-def _by_kind(panel: Panel, wanted: Meter | None, answers: Answers, every: bool) -> dict[str, tuple[Reading, ...]]:
+def _by_kind(
+    panel: EvaluationSet, wanted: OutputMetric | None, answers: Answers, every: bool
+) -> dict[str, tuple[MetricValue, ...]]:
     labels = panel.labels
     meaning, (first, second) = without_padding(panel.meaning, panel.padding, panel.reference, answers)
-    told = subjects(meaning, first, labels)
+    told = compared_outputs(meaning, first, labels)
     told = tuple(subject for subject in told if subject.kind != "state") or told
     fitting = [subject for subject in told if wanted is None or fits(wanted, subject, first, labels)]
     if not fitting:
         raise UsageError(f"metric {wanted.name if wanted else ''}: fits none of the outputs")
-    return {subject.name: readings_of(subject, wanted, first, second, labels, every=every) for subject in fitting}
+    return {subject.name: metric_values(subject, wanted, first, second, labels, every=every) for subject in fitting}
 
 
-def readings_of(
-    subject: Subject,
-    wanted: Meter | None,
+def metric_values(
+    subject: ComparedOutput,
+    wanted: OutputMetric | None,
     original: Answers,
     made: Answers,
     labels: Array | None,
     *,
     every: bool = True,
-) -> tuple[Reading, ...]:
+) -> tuple[MetricValue, ...]:
     """Take the metrics of an output, the one that decides first: what was asked for, else the first that fits."""
-    own = {meter.name: meter for meter in meters_for(subject, original, labels)}
+    own = {meter.name: meter for meter in metrics_for(subject, original, labels)}
     meters = list((own if wanted is None else {wanted.name: wanted, **own}).values())
-    return tuple(take(meter, subject, original, made, labels) for meter in (meters if every else meters[:1]))
+    return tuple(measure_metric(meter, subject, original, made, labels) for meter in (meters if every else meters[:1]))
 
 
-def _of_first(panel: Panel, asked: Asked, answers: Answers) -> dict[str, tuple[Reading, ...]]:
+def _of_first(panel: EvaluationSet, asked: RequestedMetric, answers: Answers) -> dict[str, tuple[MetricValue, ...]]:
     assert asked.metric is not None
     reference, made = panel.first_output(panel.reference), panel.first_output(answers)
     if reference is None or made is None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.loss import Loss
-from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.information import intervals
 from onnxmi.typing import Array, Floats
 
@@ -72,7 +72,7 @@ class Metric:
         """Return (samples,) what each sample loses; None for a metric that is no mean over samples."""
         return self._lost(reference, outputs, labels) if self.paired else None
 
-    def reading(self, reference: Array, outputs: Array, labels: Array | None = None) -> Reading:
+    def reading(self, reference: Array, outputs: Array, labels: Array | None = None) -> MetricValue:
         """Return the metric of both models, and the loss with its interval where it is a mean over samples."""
         lost = self.differences(reference, outputs, labels)
         span = None
@@ -81,7 +81,7 @@ class Metric:
         low, high = (-math.inf, math.inf) if span is None else span
         loss = Loss(self.drop(reference, outputs, labels), low, high, len(reference), None, None, self.name)
         was, now = self.value(reference, reference, labels), self.value(reference, outputs, labels)
-        return Reading(self.name, was, now, loss)
+        return MetricValue(self.name, was, now, loss)
 
     def _lost(self, reference: Array, outputs: Array, labels: Array | None) -> Floats:
         was, now = self._scores(reference, reference, labels), self._scores(reference, outputs, labels)

@@ -7,12 +7,12 @@ import onnx
 
 from onnxmi.evaluation.answers import batches_of
 from onnxmi.evaluation.counting import row_shares
-from onnxmi.evaluation.panel import Panel
+from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.outputs.view import Answers, View, column_rows
 from onnxmi.typing import Floats
 
 
-def mean_offsets(panel: Panel, proto: onnx.ModelProto) -> dict[str, Floats]:
+def mean_offsets(panel: EvaluationSet, proto: onnx.ModelProto) -> dict[str, Floats]:
     """Return what to add to the compared tensors of a model so that their columns' means are the original's.
 
     A mean of few samples is shrunk by the share of it that their spread explains (James and Stein 1961, each column by
@@ -38,7 +38,7 @@ def mean_offsets(panel: Panel, proto: onnx.ModelProto) -> dict[str, Floats]:
     }
 
 
-def _by_sample(panel: Panel, view: View, made: Answers) -> Floats | None:
+def _by_sample(panel: EvaluationSet, view: View, made: Answers) -> Floats | None:
     """Return each sample's mean error, (samples, columns): the original's answer less the model's."""
     means: list[Floats] = []
     others, axis = made.values.get(view.tensor), view.sample_axis

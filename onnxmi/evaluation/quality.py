@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 
 from onnxmi.data.calibration import Calibration
+from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import Judgement
-from onnxmi.evaluation.panel import Panel
 from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array, Samples
 
@@ -40,7 +40,7 @@ class Quality:
     original_accuracy: float | None
 
 
-def quality_of(panel: Panel, judgement: Judgement) -> Quality:
+def quality_of(panel: EvaluationSet, judgement: Judgement) -> Quality:
     """Return what a judgement found, in figures for people."""
     reference, made = panel.first_output(panel.reference), panel.first_output(judgement.answers)
     count, error = len(panel.samples), float(np.sqrt(judgement.damage.total))

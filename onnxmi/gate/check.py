@@ -16,8 +16,8 @@ from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration, load_calibration
 from onnxmi.errors import ModelError, UsageError, stage
 from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
-from onnxmi.evaluation.judgement import Asked
-from onnxmi.evaluation.meters import find_meter
+from onnxmi.evaluation.judgement import RequestedMetric
+from onnxmi.evaluation.output_metrics import find_output_metric
 from onnxmi.gate.drop import drop
 from onnxmi.gate.interface import interface_changes
 from onnxmi.gate.limits import LIMITS, Measured, Verdict, judge
@@ -25,7 +25,7 @@ from onnxmi.model import Model, load
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure
+from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure_latency
 from onnxmi.typing import Progress, silent
 
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
@@ -44,8 +44,8 @@ class CheckOptions:
     data : Path or None
         Evaluation samples, with `labels` where there are any.
     metric : str or None
-        A metric of `onnxmi.evaluation.meters`, for every output that it fits; or one of `onnxmi.evaluation.metrics`,
-        for the first. None for that of each output's kind.
+        A metric of `onnxmi.evaluation.output_metrics` for every output that it fits, or one of
+        `onnxmi.evaluation.metrics` for the first output. None for the metric of each output's kind.
     outputs : tuple of str
         What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
     ignore_outputs : tuple of str
@@ -141,7 +141,7 @@ def check(path: str | Path, options: CheckOptions, advance: Progress = silent) -
     data = None if options.data is None else load_calibration(options.data, (old or model).graph)
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
-        Asked.of(options.metric, has_labels)  # what is wrong with it is said before the long work
+        RequestedMetric.of(options.metric, has_labels)  # what is wrong with it is said before the long work
     subject = _Subject(model, old, data, options)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
@@ -182,7 +182,7 @@ class _Subject:
     def timed(self) -> tuple[Latency, ...]:
         """Of the baseline, if there is one, and of the model."""
         options = self.options
-        return measure(
+        return measure_latency(
             [model.proto for model in (self.old, self.model) if model is not None],
             self.feeds,
             threads=options.threads,
@@ -204,7 +204,7 @@ class _Subject:
             self.old,
             self.model,
             self.samples,
-            metric=options.metric if options.metric is not None and find_meter(options.metric) else None,
+            metric=options.metric if options.metric is not None and find_output_metric(options.metric) else None,
             overrides=options.outputs,
             ignore=options.ignore_outputs,
             batch_size=options.batch_size,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from onnxmi.errors import UsageError
-from onnxmi.evaluation.answers import stacked
+from onnxmi.evaluation.answers import stack_samples
 from onnxmi.evaluation.comparison import Comparison
-from onnxmi.evaluation.judgement import Asked
+from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.loss import Loss
 from onnxmi.evaluation.metrics import Metric
 from onnxmi.gate.limits import Measured
@@ -19,7 +19,7 @@ def drop(compared: Comparison, bound: float, metric: str | None = None, labels: 
     Parameters
     ----------
     compared : Comparison
-        With the metric, where it is one of `onnxmi.evaluation.meters`.
+        With the metric, where it is one of `onnxmi.evaluation.output_metrics`.
     bound : float
         The limit, in points.
     metric : str, optional
@@ -32,7 +32,7 @@ def drop(compared: Comparison, bound: float, metric: str | None = None, labels: 
     UsageError
         If there is nothing to compare, or the metric does not fit.
     """
-    asked = Asked.of(metric, labels is not None)
+    asked = RequestedMetric.of(metric, labels is not None)
     if asked.metric is not None:
         return _first_output(compared, asked.metric, bound, labels)
     worst = compared.worst(bound)
@@ -46,7 +46,7 @@ def _first_output(compared: Comparison, metric: Metric, bound: float, labels: Ar
     """Measure a metric that knows no kinds, on the first output that is no state."""
     parts = sorted(compared.damage.parts, key=lambda part: part.view.kind == "state")
     name = parts[0].view.output
-    reference, made = (stacked(answers.values.get(name, ())) for answers in (compared.reference, compared.made))
+    reference, made = (stack_samples(answers.values.get(name, ())) for answers in (compared.reference, compared.made))
     if reference is None or made is None:
         raise UsageError(f"metric {metric.name}: output {name!r} has another size in each sample")
     reading = metric.reading(reference, made, labels)

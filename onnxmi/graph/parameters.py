@@ -17,7 +17,7 @@ import numpy as np
 
 from onnxmi.graph.quantization import Affine, Coding, Staying, everything
 from onnxmi.model import Graph, Model, Node
-from onnxmi.model.subgraph import Pieces
+from onnxmi.model.subgraph import PartialModel
 from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array
 
@@ -172,6 +172,6 @@ def known_value(model: Model, name: str) -> Array:
     """Return a tensor that depends on stored tensors alone (do not write into it)."""
     if model.graph.is_constant(name):
         return model.graph.constant(name)
-    pieces = Pieces(model.proto)
-    piece = pieces.model(pieces.pending([name]), {}, {name})
+    pieces = PartialModel(model.proto)
+    piece = pieces.model(pieces.nodes_to_run([name]), {}, {name})
     return open_session(piece, threads=1, optimise=False).run({})[name]

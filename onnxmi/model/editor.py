@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
-from onnxmi.model.mapped import Scratch, is_lean
+from onnxmi.model.mapped import SpillFile, is_memory_mapped
 from onnxmi.typing import Array
 
 
@@ -29,9 +29,9 @@ def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProt
 class Editor:
     """A copy of a model under change. Nodes are addressed by their index in the original until `finish`."""
 
-    def __init__(self, proto: onnx.ModelProto, scratch: Scratch | None = None) -> None:
-        """Copy a model; `scratch` takes the large tensors of one that is lean."""
-        self._stored = scratch.tensor if scratch is not None and is_lean(proto) else _in_message
+    def __init__(self, proto: onnx.ModelProto, scratch: SpillFile | None = None) -> None:
+        """Copy a model; `spill_file` takes the large tensors of one that is lean."""
+        self._stored = scratch.tensor if scratch is not None and is_memory_mapped(proto) else _in_message
         self._proto = onnx.ModelProto()
         self._proto.CopyFrom(proto)
         graph = self._proto.graph
@@ -152,7 +152,7 @@ class Editor:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def restate_shape(self, name: str, sizes: Sequence[int | None]) -> None:
+    def set_shape(self, name: str, sizes: Sequence[int | None]) -> None:
         """Set the changed dimensions in what the file says of a tensor's shape."""
         value = self._infos.get(name)
         if value is None or not value.type.tensor_type.HasField("shape"):

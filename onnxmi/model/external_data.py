@@ -13,42 +13,51 @@ from google.protobuf.message import EncodeError
 from onnx.external_data_helper import set_external_data
 
 from onnxmi.errors import DataError, ModelError
-from onnxmi.model.mapped import ALIGNMENT, copy_fields, estimate, is_away, is_lean, stored_bytes, stored_size, whole
+from onnxmi.model.mapped import (
+    ALIGNMENT,
+    copy_fields,
+    estimated_bytes,
+    is_external,
+    is_memory_mapped,
+    raw_bytes,
+    raw_size,
+    with_values_inside,
+)
 from onnxmi.model.temporary import TemporaryFolder
 
 PROTOBUF_LIMIT = 2**31 - 1
-LIMIT = PROTOBUF_LIMIT - 2**24  # models above this are split; the margin is for readers that add to a model
-INLINE = 1024  # tensors of fewer bytes stay in the model file: shape inference reads some of them there
+MAX_MESSAGE_BYTES = PROTOBUF_LIMIT - 2**24  # models above this are split; the margin is for readers that add to a model
+MIN_SPLIT_BYTES = 1024  # tensors of fewer bytes stay in the model file: shape inference reads some of them there
 
 _Placed = list[tuple[int, onnx.TensorProto]]
 
 
-def encoded(proto: onnx.ModelProto) -> bytes | None:
+def serialized(proto: onnx.ModelProto) -> bytes | None:
     """Return the bytes of a model, the same for the same content; None if it has to be split."""
-    if payload(proto) > LIMIT:
+    if estimated_tensor_bytes(proto) > MAX_MESSAGE_BYTES:
         return None
     try:
-        data = bytes(whole(proto).SerializeToString(deterministic=True))
+        data = bytes(with_values_inside(proto).SerializeToString(deterministic=True))
     except EncodeError:
         return None
-    return data if len(data) <= LIMIT else None
+    return data if len(data) <= MAX_MESSAGE_BYTES else None
 
 
 def byte_size(proto: onnx.ModelProto) -> int:
     """Return the size of a model with its tensors; protobuf itself cannot tell it over 2 GiB."""
-    if payload(proto) <= LIMIT and not is_lean(proto):
+    if estimated_tensor_bytes(proto) <= MAX_MESSAGE_BYTES and not is_memory_mapped(proto):
         return int(proto.ByteSize())
-    bare, placed = split(proto, "data")
-    return int(bare.ByteSize()) + sum(stored_size(tensor) for _, tensor in placed)
+    bare, placed = split_tensors(proto, "data")
+    return int(bare.ByteSize()) + sum(raw_size(tensor) for _, tensor in placed)
 
 
-def payload(proto: onnx.ModelProto) -> int:
+def estimated_tensor_bytes(proto: onnx.ModelProto) -> int:
     """Estimate how many bytes of initializers could be taken out of a model, without looking at them (a copy each)."""
-    held = (tensor for tensor in proto.graph.initializer if tensor.HasField("raw_data") or is_away(tensor))
-    return sum(map(estimate, held))
+    held = (tensor for tensor in proto.graph.initializer if tensor.HasField("raw_data") or is_external(tensor))
+    return sum(map(estimated_bytes, held))
 
 
-def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Placed]:
+def split_tensors(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Placed]:
     """Take the stored tensors out of a model.
 
     Parameters
@@ -69,9 +78,9 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
     placed: _Placed = []
     end = 0
     for tensor in proto.graph.initializer:
-        size = stored_size(tensor)
+        size = raw_size(tensor)
         copy = bare.graph.initializer.add()
-        if size < INLINE:
+        if size < MIN_SPLIT_BYTES:
             copy.CopyFrom(tensor)
             continue
         offset = -(-end // ALIGNMENT) * ALIGNMENT
@@ -84,7 +93,7 @@ def split(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProto, _Plac
     return bare, placed
 
 
-def without(
+def without_initializers(
     proto: onnx.ModelProto, unwanted: Callable[[onnx.TensorProto], bool]
 ) -> tuple[onnx.ModelProto, list[onnx.TensorProto]]:
     """Copy a model without some of its initializers, which are never copied; return it and those."""
@@ -105,7 +114,7 @@ def _without_initializers(proto: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def bare_bytes(bare: onnx.ModelProto) -> bytes:
+def skeleton_bytes(bare: onnx.ModelProto) -> bytes:
     """Return the bytes of what is left of a model without its tensors.
 
     Raises
@@ -119,18 +128,18 @@ def bare_bytes(bare: onnx.ModelProto) -> bytes:
         raise ModelError("the model exceeds protobuf's 2 GiB limit even without its initializers") from error
 
 
-def blocks(placed: Sequence[tuple[int, onnx.TensorProto]]) -> Iterator[Any]:
+def data_blocks(placed: Sequence[tuple[int, onnx.TensorProto]]) -> Iterator[Any]:
     """Yield the content of the data file, a tensor at a time: bytes, or mapped arrays of bytes."""
     end = 0
     for offset, tensor in placed:
-        data = stored_bytes(tensor)
+        data = raw_bytes(tensor)
         yield bytes(offset - end)
         yield data
         end = offset + len(data)
 
 
 @contextmanager
-def openable(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | str]:
+def bytes_or_path(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | str]:
     """Give what other libraries open a model from: its bytes, or a path where it has to be split.
 
     The path is in a temporary folder (of `TMPDIR`), removed at the end: by then a session has mapped or read the data.
@@ -141,34 +150,34 @@ def openable(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | st
     DataError
         If there is no room for the temporary files.
     """
-    data = None if is_lean(proto) else encoded(proto)
+    data = None if is_memory_mapped(proto) else serialized(proto)
     if data is not None:
         yield data
         return
     with TemporaryFolder() as folder:
-        bare, placed = split(proto, "data")
+        bare, placed = split_tensors(proto, "data")
         model = Path(folder, "model.onnx")
         try:
-            _write(model, [bare_bytes(bare)])
-            _write(Path(folder, "data"), [] if empty else blocks(placed))
-            os.truncate(Path(folder, "data"), max((o + stored_size(tensor) for o, tensor in placed), default=0))
+            _write(model, [skeleton_bytes(bare)])
+            _write(Path(folder, "data"), [] if empty else data_blocks(placed))
+            os.truncate(Path(folder, "data"), max((o + raw_size(tensor) for o, tensor in placed), default=0))
         except OSError as error:
             raise DataError(f"{folder}: a temporary file cannot be written: {error.strerror}") from error
         yield str(model)
 
 
-def graphs(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+def nested_graphs(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
     """Yield a graph or function and every graph in it."""
     yield message
     for node in message.node:
         for attribute in node.attribute:
             for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from graphs(inner)
+                yield from nested_graphs(inner)
 
 
-def tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+def stored_tensors(message: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor a graph or function stores, those of attributes, sparse ones and inner graphs included."""
-    for graph in graphs(message):
+    for graph in nested_graphs(message):
         sparse: list[onnx.SparseTensorProto] = []
         if isinstance(graph, onnx.GraphProto):
             yield from graph.initializer

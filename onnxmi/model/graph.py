@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxmi.model.mapped import values
+from onnxmi.model.mapped import tensor_values
 from onnxmi.typing import Array
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -121,7 +121,7 @@ class Graph:
     def constant(self, name: str) -> Array:
         """Return the value of a stored tensor (do not write into it)."""
         stored = self._constants[name]
-        return values(stored) if isinstance(stored, onnx.TensorProto) else np.asarray(stored)
+        return tensor_values(stored) if isinstance(stored, onnx.TensorProto) else np.asarray(stored)
 
     def constant_dtype(self, name: str) -> np.dtype[Any]:
         """Return the type of a stored tensor, without reading it."""

@@ -14,11 +14,20 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from onnxmi.errors import DataError, ModelError, stage
-from onnxmi.model.external_data import bare_bytes, blocks, byte_size, encoded, graphs, openable, split, tensors
-from onnxmi.model.external_place import find_places
+from onnxmi.model.external_data import (
+    byte_size,
+    bytes_or_path,
+    data_blocks,
+    nested_graphs,
+    serialized,
+    skeleton_bytes,
+    split_tensors,
+    stored_tensors,
+)
+from onnxmi.model.external_location import find_locations
 from onnxmi.model.graph import Graph
-from onnxmi.model.mapped import Scratch, is_large, leave, may_stay
-from onnxmi.model.validate import is_text, require_sound
+from onnxmi.model.mapped import SpillFile, can_be_mapped, is_worth_mapping, map_in_place
+from onnxmi.model.validate import is_text, validate_model
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
 
@@ -39,7 +48,7 @@ class Model:
         Where it was read from.
     externals : tuple of Path
         The files that its external data was read from.
-    scratch : Scratch
+    spill_file : Scratch
         Holds the large tensors of a large model and of what is made of it, as long as this object lives.
     """
 
@@ -48,7 +57,7 @@ class Model:
     size: int
     path: Path | None = None
     externals: tuple[Path, ...] = ()
-    scratch: Scratch = field(default_factory=Scratch, repr=False)
+    spill_file: SpillFile = field(default_factory=SpillFile, repr=False)
 
     @cached_property
     def graph(self) -> Graph:
@@ -56,29 +65,29 @@ class Model:
         return Graph(self.proto)
 
     @cached_property
-    def checker_complaint(self) -> str | None:
+    def checker_error(self) -> str | None:
         """First line of what the strict ONNX checker objects to, or None where it passes."""
-        return complaint(self.proto)
+        return checker_error(self.proto)
 
     @staticmethod
     def of(proto: onnx.ModelProto) -> Model:
-        """Wrap a proto that has no file. Raises ModelError; see `require_sound`."""
-        scratch, whole = Scratch(), inlined(proto)
-        require_sound(whole)
-        data = encoded(proto)
+        """Wrap a proto that has no file. Raises ModelError; see `validate_model`."""
+        scratch, whole = SpillFile(), inline_functions(proto)
+        validate_model(whole)
+        data = serialized(proto)
         if data is not None:
-            return Model(scratch.lean(whole), hashlib.sha256(data).hexdigest(), len(data), scratch=scratch)
-        bare, placed = split(proto, "data")
-        digest = hashlib.sha256(bare_bytes(bare))
-        for block in blocks(placed):
+            return Model(scratch.memory_mapped(whole), hashlib.sha256(data).hexdigest(), len(data), spill_file=scratch)
+        bare, placed = split_tensors(proto, "data")
+        digest = hashlib.sha256(skeleton_bytes(bare))
+        for block in data_blocks(placed):
             digest.update(block)
-        return Model(scratch.lean(whole), digest.hexdigest(), byte_size(proto), scratch=scratch)
+        return Model(scratch.memory_mapped(whole), digest.hexdigest(), byte_size(proto), spill_file=scratch)
 
 
-def complaint(proto: onnx.ModelProto) -> str | None:
+def checker_error(proto: onnx.ModelProto) -> str | None:
     """Return the first line of the strict checker's objection to a model, or None."""
     try:
-        with openable(proto, empty=True) as source:
+        with bytes_or_path(proto, empty=True) as source:
             onnx.checker.check_model(source, full_check=True)
     except DataError:  # no room for temporary files
         raise
@@ -87,7 +96,7 @@ def complaint(proto: onnx.ModelProto) -> str | None:
     return None
 
 
-def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+def inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with the functions it defines put in place of their calls.
 
     Raises
@@ -97,7 +106,7 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not proto.functions:
         return proto
-    if _written_out(proto) > _MOST_NODES:
+    if _count_inlined_operators(proto) > _MOST_NODES:
         raise ModelError(f"its functions call each other so often that they make more than {_MOST_NODES:,} operators")
     try:
         return onnx.inliner.inline_local_functions(proto)
@@ -105,13 +114,13 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"the model's own functions cannot be put in place: {_one_line(error)}") from error
 
 
-def _written_out(proto: onnx.ModelProto) -> int:
+def _count_inlined_operators(proto: onnx.ModelProto) -> int:
     """Count the operators of a model with its functions put in place. Raises ModelError where they call in a circle."""
     bodies: dict[tuple[str, str], onnx.FunctionProto] = {(f.domain, f.name): f for f in proto.functions}
     counts: dict[tuple[str, str], int | None] = {}
 
     def count(body: onnx.GraphProto | onnx.FunctionProto) -> int:
-        calls = [(node.domain, node.op_type) for graph in graphs(body) for node in graph.node]
+        calls = [(node.domain, node.op_type) for graph in nested_graphs(body) for node in graph.node]
         return sum(known(call) if call in bodies else 1 for call in calls)
 
     def known(call: tuple[str, str]) -> int:
@@ -139,23 +148,23 @@ def load(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     proto = _parse(path, _read(path))
     try:
-        proto = inlined(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
-        externals = _take_in(proto, path.parent)
-        require_sound(proto)
+        proto = inline_functions(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
+        externals = _load_external_data(proto, path.parent)
+        validate_model(proto)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    files, scratch = [path, *externals], Scratch()
+    files, scratch = [path, *externals], SpillFile()
     size = sum(file.stat().st_size for file in files)
-    return Model(scratch.lean(proto), _digest(files), size, path, tuple(externals), scratch)
+    return Model(scratch.memory_mapped(proto), _digest(files), size, path, tuple(externals), scratch)
 
 
-def _take_in(proto: onnx.ModelProto, folder: Path) -> list[Path]:
+def _load_external_data(proto: onnx.ModelProto, folder: Path) -> list[Path]:
     """Load external data, but leave the large initializers of a large model where they are; return the files."""
-    large, initializers = is_large(proto), len(proto.graph.initializer)
-    places = find_places(tensors(proto.graph), folder)
+    large, initializers = is_worth_mapping(proto), len(proto.graph.initializer)
+    places = find_locations(stored_tensors(proto.graph), folder)
     for number, place in places.items():  # initializers come first
-        if large and number < initializers and may_stay(place.tensor, folder):
-            leave(place.tensor, folder)
+        if large and number < initializers and can_be_mapped(place.tensor, folder):
+            map_in_place(place.tensor, folder)
             continue
         try:
             place.tensor.raw_data = place.read()

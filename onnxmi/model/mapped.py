@@ -1,9 +1,8 @@
-"""Lean models: ModelProtos whose large initializers stay in files and are mapped into memory where they are read.
+"""Memory-mapped models: ModelProtos whose large initializers stay in files and are mapped where they are read.
 
-A copy of a lean model costs what its nodes cost, its sessions share the pages of one file, and protobuf's limit does
-not matter. A tensor left in a file refers to it as ONNX's external data does, but by its path from the root of the file
-system instead of from the model's folder: lean models are for this process alone; `whole` makes one that can be given
-away.
+Copying such a model copies its nodes only. Its sessions share the pages of one file, and protobuf's limit of 2 GiB does
+not matter. A tensor refers to its file as ONNX's external data does, but by an absolute path instead of one relative to
+the model. Such a model is for this process alone; `with_values_inside` makes one that can be given away.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from onnxmi.errors import DataError
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.typing import Array
 
-BULK = 2**20  # tensors of fewer bytes stay in the message
-LEAN = 2**27  # models of fewer bytes stay whole: copies of them are cheap
+MIN_EXTERNAL_BYTES = 2**20  # tensors of fewer bytes stay in the message
+MIN_MAPPED_BYTES = 2**27  # models of fewer bytes stay whole: copies of them are cheap
 ALIGNMENT = 4096  # of a tensor's place in a file, so that readers can map it into memory
 ROOT = Path(os.sep)  # what paths of lean models start from
 
@@ -39,17 +38,17 @@ _MAPPABLE = frozenset(
 )
 
 
-def is_away(tensor: onnx.TensorProto) -> bool:
+def is_external(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor's values are in a file."""
     return bool(tensor.data_location == _T.EXTERNAL)
 
 
-def is_lean(proto: onnx.ModelProto) -> bool:
+def is_memory_mapped(proto: onnx.ModelProto) -> bool:
     """Whether initializers of a model are in files."""
-    return any(map(is_away, proto.graph.initializer))
+    return any(map(is_external, proto.graph.initializer))
 
 
-def estimate(tensor: onnx.TensorProto) -> int:
+def estimated_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes that a tensor's type and shape make, without looking at them (a copy); 0 for unknown types."""
     try:
         return int(prod(tensor.dims)) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -57,53 +56,53 @@ def estimate(tensor: onnx.TensorProto) -> int:
         return 0
 
 
-def is_large(proto: onnx.ModelProto) -> bool:
+def is_worth_mapping(proto: onnx.ModelProto) -> bool:
     """Whether a model is made lean."""
-    return sum(map(estimate, proto.graph.initializer)) >= LEAN
+    return sum(map(estimated_bytes, proto.graph.initializer)) >= MIN_MAPPED_BYTES
 
 
-def values(tensor: onnx.TensorProto) -> Array:
+def tensor_values(tensor: onnx.TensorProto) -> Array:
     """Return a tensor's values; those in a file are mapped, and read where they are used."""
-    if not is_away(tensor):
+    if not is_external(tensor):
         return numpy_helper.to_array(tensor)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return np.asarray(stored_bytes(tensor)).view(dtype).reshape(tuple(tensor.dims))
+    return np.asarray(raw_bytes(tensor)).view(dtype).reshape(tuple(tensor.dims))
 
 
-def stored_bytes(tensor: onnx.TensorProto) -> Any:
+def raw_bytes(tensor: onnx.TensorProto) -> Any:
     """Return a tensor's raw data: bytes, or a mapped array of bytes."""
-    if not is_away(tensor):
+    if not is_external(tensor):
         return tensor.raw_data
     path, offset, length = _place(tensor, ROOT)
     return np.memmap(path, np.uint8, "r", offset, (length,))
 
 
-def stored_size(tensor: onnx.TensorProto) -> int:
+def raw_size(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's raw data."""
-    if not is_away(tensor):
+    if not is_external(tensor):
         return len(tensor.raw_data)
     return _place(tensor, ROOT)[2]
 
 
-def may_stay(tensor: onnx.TensorProto, folder: Path) -> bool:
+def can_be_mapped(tensor: onnx.TensorProto, folder: Path) -> bool:
     """Whether external data of a model in a folder can be mapped as it lies there: large, complete and aligned."""
     path, offset, length = _place(tensor, folder)
-    size = estimate(tensor)
+    size = estimated_bytes(tensor)
     fits = 0 <= offset <= path.stat().st_size - size and length == size
-    return _is_bulk(tensor.data_type, size) and fits and offset % 64 == 0 and _is_text(path)
+    return _is_large_tensor(tensor.data_type, size) and fits and offset % 64 == 0 and _is_text(path)
 
 
-def leave(tensor: onnx.TensorProto, folder: Path) -> None:
+def map_in_place(tensor: onnx.TensorProto, folder: Path) -> None:
     """Leave external data of a model in a folder where it is."""
     path, offset, _ = _place(tensor, folder)
-    _refer(tensor, path, offset)
+    _refer_to_file(tensor, path, offset)
 
 
 def _place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int, int]:
     """File, offset and length of external data."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = folder / entries["location"]
-    return path, int(entries.get("offset", 0)), int(entries.get("length", estimate(tensor)))
+    return path, int(entries.get("offset", 0)), int(entries.get("length", estimated_bytes(tensor)))
 
 
 def _is_text(path: Path) -> bool:
@@ -115,24 +114,28 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _refer(tensor: onnx.TensorProto, path: Path, offset: int) -> None:
+def _refer_to_file(tensor: onnx.TensorProto, path: Path, offset: int) -> None:
     """Let a tensor refer to values in a file."""
     tensor.ClearField("raw_data")
     del tensor.external_data[:]
     tensor.data_location = _T.EXTERNAL
-    entries = ("location", str(path.resolve().relative_to(ROOT))), ("offset", offset), ("length", estimate(tensor))
+    entries = (
+        ("location", str(path.resolve().relative_to(ROOT))),
+        ("offset", offset),
+        ("length", estimated_bytes(tensor)),
+    )
     for key, value in entries:
         tensor.external_data.add(key=key, value=str(value))
 
 
-def whole(proto: onnx.ModelProto) -> onnx.ModelProto:
+def with_values_inside(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with all its values in it: itself if it has them."""
-    if not is_lean(proto):
+    if not is_memory_mapped(proto):
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    for tensor in filter(is_away, copy.graph.initializer):
-        tensor.raw_data = bytes(stored_bytes(tensor))
+    for tensor in filter(is_external, copy.graph.initializer):
+        tensor.raw_data = bytes(raw_bytes(tensor))
         del tensor.external_data[:]
         tensor.ClearField("data_location")
     return copy
@@ -151,7 +154,7 @@ def copy_fields(source: Message, target: Message, left_out: str) -> None:
             setattr(target, field.name, value)
 
 
-class Scratch:
+class SpillFile:
     """A temporary file for the tensors of lean models; each is stored once. It goes with this object."""
 
     def __init__(self) -> None:
@@ -163,14 +166,14 @@ class Scratch:
         """Return a tensor of these values, left in the file if it is large."""
         tensor = onnx.TensorProto(name=name, dims=value.shape)
         tensor.data_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-        if not _is_bulk(tensor.data_type, value.nbytes):
+        if not _is_large_tensor(tensor.data_type, value.nbytes):
             return numpy_helper.from_array(value, name)
-        _refer(tensor, *self._put(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
+        _refer_to_file(tensor, *self._put(np.ascontiguousarray(value).reshape(-1).view(np.uint8)))
         return tensor
 
-    def lean(self, proto: onnx.ModelProto) -> onnx.ModelProto:
+    def memory_mapped(self, proto: onnx.ModelProto) -> onnx.ModelProto:
         """Return a copy of a model with its large initializers in the file; the model itself where it is small."""
-        if not is_large(proto):
+        if not is_worth_mapping(proto):
             return proto
         copy = onnx.ModelProto()
         copy_fields(proto, copy, "graph")
@@ -181,11 +184,11 @@ class Scratch:
 
     def _add(self, tensor: onnx.TensorProto, to: Any) -> None:
         made = to.add()
-        if not tensor.HasField("raw_data") or not _is_bulk(tensor.data_type, estimate(tensor)):
+        if not tensor.HasField("raw_data") or not _is_large_tensor(tensor.data_type, estimated_bytes(tensor)):
             made.CopyFrom(tensor)
             return
         copy_fields(tensor, made, "raw_data")
-        _refer(made, *self._put(np.frombuffer(tensor.raw_data, np.uint8)))
+        _refer_to_file(made, *self._put(np.frombuffer(tensor.raw_data, np.uint8)))
 
     def _put(self, content: Array) -> tuple[Path, int]:
         """Store bytes; return the file and their place in it."""
@@ -218,5 +221,5 @@ def write(path: Path, content: Iterable[Any], offset: int = 0) -> None:
         stream.writelines(content)
 
 
-def _is_bulk(data_type: int, size: int) -> bool:
-    return data_type in _MAPPABLE and size >= BULK and sys.byteorder == "little" and os.name == "posix"
+def _is_large_tensor(data_type: int, size: int) -> bool:
+    return data_type in _MAPPABLE and size >= MIN_EXTERNAL_BYTES and sys.byteorder == "little" and os.name == "posix"

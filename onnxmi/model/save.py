@@ -11,14 +11,14 @@ from typing import IO
 import onnx
 
 from onnxmi.errors import DataError
-from onnxmi.model.external_data import bare_bytes, blocks, encoded, split
+from onnxmi.model.external_data import data_blocks, serialized, skeleton_bytes, split_tensors
 from onnxmi.model.temporary import TemporaryFolder, exclusive
 
 Content = bytes | Iterable[bytes] | Callable[[IO[bytes]], None]
 """What a file holds: all of it, piece by piece, or what a function writes into the open file."""
 
 
-def contents(proto: onnx.ModelProto, path: Path, external: bool = False) -> dict[Path, Content]:
+def files_of(proto: onnx.ModelProto, path: Path, external: bool = False) -> dict[Path, Content]:
     """Return the files that a model is written as, for `write_together`.
 
     One file; or, if it is too large for that or external data is asked for, a data file `NAME.onnx.data` and the model
@@ -32,15 +32,15 @@ def contents(proto: onnx.ModelProto, path: Path, external: bool = False) -> dict
     DataError
         If one of two files would be written through a link.
     """
-    whole = encoded(proto)
+    whole = serialized(proto)
     if whole is not None and not external:
         return {path: whole}
     data = data_path(path)
-    bare, placed = split(proto, data.name)
+    bare, placed = split_tensors(proto, data.name)
     if not placed:
-        return {path: whole or bare_bytes(bare)}
+        return {path: whole or skeleton_bytes(bare)}
     refuse_links(path, data)
-    return {data: blocks(placed), path: bare_bytes(bare)}
+    return {data: data_blocks(placed), path: skeleton_bytes(bare)}
 
 
 def data_path(path: Path) -> Path:
@@ -57,7 +57,7 @@ def refuse_links(*paths: Path) -> None:
 
 def save(proto: onnx.ModelProto, path: str | os.PathLike[str], *, external: bool = False) -> int:
     """Write a model atomically, with external data if it is asked for or too large; return the bytes written."""
-    files = contents(proto, Path(path), external)
+    files = files_of(proto, Path(path), external)
     write_together(files)
     return sum(file.stat().st_size for file in files)
 
@@ -87,7 +87,7 @@ def write_together(files: Mapping[Path, Content]) -> None:
         folders: dict[str, _Folder] = {}
         ready: list[tuple[Path, str, str]] = []
         for path, data in files.items():
-            with _explained(path):
+            with _as_data_error(path):
                 target = os.path.realpath(path)  # what a link points to is replaced, not the link
                 parent = os.path.dirname(target)
                 if parent not in folders:
@@ -95,12 +95,12 @@ def write_together(files: Mapping[Path, Content]) -> None:
                     cleanup.enter_context(folders[parent])
                 ready.append((path, folders[parent].write(data), target))
         with ExitStack() as undo, _one_at_a_time(folders):
-            with _explained(next(iter(files))):
-                _make_way([target for _, _, target in ready], folders, undo)
+            with _as_data_error(next(iter(files))):
+                _move_old_files_away([target for _, _, target in ready], folders, undo)
             for path, temporary, target in ready:
                 if len(ready) > 1:
-                    undo.callback(_put_back, target, folders[os.path.dirname(target)].second_name(target))
-                with _explained(path):
+                    undo.callback(_restore, target, folders[os.path.dirname(target)].second_name(target))
+                with _as_data_error(path):
                     os.replace(temporary, target)
             undo.pop_all()
 
@@ -138,13 +138,13 @@ class _Folder(TemporaryFolder):
         return os.path.join(self.name, f"{self._files}.tmp")
 
 
-def _make_way(targets: Sequence[str], folders: Mapping[str, _Folder], undo: ExitStack) -> None:
+def _move_old_files_away(targets: Sequence[str], folders: Mapping[str, _Folder], undo: ExitStack) -> None:
     """Move away, last first, what would not fit what comes before it: a model to its data, a plan to its model."""
     for index in reversed(range(1, len(targets))):
         target = targets[index]
         if os.path.isfile(target) and any(map(os.path.lexists, targets[:index])):
             kept = folders[os.path.dirname(target)].free_path()
-            undo.callback(_put_back, target, kept)
+            undo.callback(_restore, target, kept)
             os.rename(target, kept)
 
 
@@ -157,7 +157,7 @@ def _one_at_a_time(folders: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def _put_back(target: str, kept: str | None) -> None:
+def _restore(target: str, kept: str | None) -> None:
     with suppress(OSError):
         if kept is None:
             os.unlink(target)
@@ -166,7 +166,7 @@ def _put_back(target: str, kept: str | None) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _as_data_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

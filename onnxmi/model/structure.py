@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-LONGEST = 16  # numbers of a list attribute that are shown; kernel shapes and pads are shorter
+MAX_LIST_LENGTH = 16  # numbers of a list attribute that are shown; kernel shapes and pads are shorter
 
 
 def structure_at(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _attribute(attribute: AttributeProto, stored: bool) -> Any:
     if kind in ("FLOATS", "INTS", "STRINGS"):
         values = list(helper.get_attribute_value(attribute))
         shown = (
-            kind == "INTS" and len(values) <= LONGEST and not stored
+            kind == "INTS" and len(values) <= MAX_LIST_LENGTH and not stored
         )  # others are learned: trees, support vectors, words
         return values if shown else {"type": kind.lower(), "shape": [len(values)]}
     return {"type": kind.lower()}

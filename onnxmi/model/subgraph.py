@@ -12,7 +12,7 @@ from onnxmi.model.graph import Graph
 from onnxmi.typing import Array
 
 
-class Pieces:
+class PartialModel:
     """A model that is run piece by piece: the nodes a tensor still needs, and a model of just these."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
@@ -31,7 +31,7 @@ class Pieces:
         """Return the name of an input of the node that makes a tensor."""
         return self._graph.producers[result].inputs[operand]
 
-    def pending(self, tensors: Sequence[str], given: Container[str] = ()) -> tuple[int, ...]:
+    def nodes_to_run(self, tensors: Sequence[str], given: Container[str] = ()) -> tuple[int, ...]:
         """Nodes that have not run yet and that the tensors depend on, in order; what is given depends on nothing."""
         wanted, found = list(tensors), set[int]()
         while wanted:
@@ -43,7 +43,7 @@ class Pieces:
                 wanted.extend((*node.inputs, *node.captures))
         return tuple(sorted(found))
 
-    def mark_run(self, nodes: Sequence[int]) -> None:
+    def mark_as_run(self, nodes: Sequence[int]) -> None:
         """Note that nodes have run."""
         self._done.update(nodes)
 
@@ -64,7 +64,7 @@ class Pieces:
         Parameters
         ----------
         nodes : sequence of int
-            As from `pending`.
+            As from `nodes_to_run`.
         given : mapping of tensor name to array
             Tensors that are at hand; those that the nodes read become inputs.
         wanted : set of str

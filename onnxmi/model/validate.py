@@ -18,12 +18,12 @@ from google.protobuf.message import Message
 from onnx import TensorProto, helper
 
 from onnxmi.errors import ModelError
-from onnxmi.model.external_data import INLINE, graphs, tensors, without
-from onnxmi.model.mapped import is_away, stored_size, values
+from onnxmi.model.external_data import MIN_SPLIT_BYTES, nested_graphs, stored_tensors, without_initializers
+from onnxmi.model.mapped import is_external, raw_size, tensor_values
 from onnxmi.typing import Array
 
 # What onnxruntime's own CPU builds and exporters for them use.
-DOMAINS = frozenset(
+KNOWN_DOMAINS = frozenset(
     {
         "",
         "ai.onnx",
@@ -42,7 +42,7 @@ _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _BLOCK = 1 << 22  # values looked at together
 
 
-def require_sound(proto: onnx.ModelProto) -> None:
+def validate_model(proto: onnx.ModelProto) -> None:
     """Refuse a model that is damaged or that nothing here can run.
 
     Parameters
@@ -58,8 +58,8 @@ def require_sound(proto: onnx.ModelProto) -> None:
     _check_versions(proto)
     _check_types(proto)
     _check_operators(proto)
-    for tensor in tensors(proto.graph):
-        objection = _objection(tensor)
+    for tensor in stored_tensors(proto.graph):
+        objection = _problem(tensor)
         if objection:
             raise ModelError(f"stored tensor {tensor.name!r} {objection}")
     _check_structure(proto)
@@ -103,7 +103,7 @@ def byte_count(tensor: TensorProto) -> int:
     ModelError
         If its type or its dimensions are unusable.
     """
-    objection = _unusable(tensor)
+    objection = _bad_values(tensor)
     if objection:
         raise ModelError(f"stored tensor {tensor.name!r} {objection}")
     bits = _BITS.get(TensorProto.DataType.Name(tensor.data_type))
@@ -129,9 +129,9 @@ def _check_types(proto: onnx.ModelProto) -> None:
 
 
 def _check_operators(proto: onnx.ModelProto) -> None:
-    for graph in graphs(proto.graph):
+    for graph in nested_graphs(proto.graph):
         for node in graph.node:
-            if node.domain not in DOMAINS:
+            if node.domain not in KNOWN_DOMAINS:
                 raise ModelError(
                     f"operator {node.op_type!r} belongs to the custom domain {node.domain!r}; "
                     "no libraries of custom operators are loaded"
@@ -166,7 +166,9 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
     Operators that onnxruntime's fusions put into the standard domain, or take from a later operator set, are no
     business of the checker's: onnxruntime knows them.
     """
-    bare, large = without(proto, lambda tensor: is_away(tensor) or prod(tensor.dims) >= INLINE)
+    bare, large = without_initializers(
+        proto, lambda tensor: is_external(tensor) or prod(tensor.dims) >= MIN_SPLIT_BYTES
+    )
     for value in (*bare.graph.input, *bare.graph.output):
         if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
             value.type.tensor_type.shape.SetInParent()  # exporters leave it out, and onnxruntime infers it
@@ -176,12 +178,12 @@ def _skeleton(proto: onnx.ModelProto) -> onnx.ModelProto:
             continue
         bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     version = max((entry.version for entry in bare.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    for graph in graphs(bare.graph):
+    for graph in nested_graphs(bare.graph):
         for node in graph.node:
             if version and node.domain in ("", "ai.onnx") and not _has_schema(node.op_type, version):
                 node.domain = _FOREIGN
     imported = {entry.domain for entry in bare.opset_import}
-    used = {node.domain for graph in graphs(bare.graph) for node in graph.node} - {"", "ai.onnx"}
+    used = {node.domain for graph in nested_graphs(bare.graph) for node in graph.node} - {"", "ai.onnx"}
     bare.opset_import.extend(helper.make_opsetid(domain, 1) for domain in sorted(used - imported))
     return bare
 
@@ -194,16 +196,16 @@ def _has_schema(operator: str, version: int) -> bool:
     return True
 
 
-def _objection(tensor: TensorProto) -> str | None:
+def _problem(tensor: TensorProto) -> str | None:
     """Return what is wrong with a stored tensor."""
-    objection = _unusable(tensor)
+    objection = _bad_values(tensor)
     if objection:
         return objection
-    if tensor.HasField("raw_data") and stored_size(tensor) != byte_count(tensor):
+    if tensor.HasField("raw_data") and raw_size(tensor) != byte_count(tensor):
         shape = list(tensor.dims)
-        return f"has {stored_size(tensor):,} bytes; its shape {shape} takes {byte_count(tensor):,}"
+        return f"has {raw_size(tensor):,} bytes; its shape {shape} takes {byte_count(tensor):,}"
     try:
-        array = values(tensor)
+        array = tensor_values(tensor)
     except Exception as error:  # ValueError, TypeError, OverflowError: numpy's words for too few or odd values
         return f"cannot be read: {' '.join(str(error).split())[:200]}"
     if array.size > 1 and _has_nan(array):  # a single one may be meant
@@ -211,7 +213,7 @@ def _objection(tensor: TensorProto) -> str | None:
     return None
 
 
-def _unusable(tensor: TensorProto) -> str | None:
+def _bad_values(tensor: TensorProto) -> str | None:
     if tensor.HasField("segment"):
         return "is stored in segments, which nothing reads"
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:

@@ -105,7 +105,7 @@ def gather(activation: Array, seen: Window, places: Ints) -> Array:
     ----------
     activation : (samples, channels, *size) array
         The input.
-    seen : Window
+    probe : Window
         For its size.
     places : (rows,) int64
         Flat indices into (samples, *seen.places).

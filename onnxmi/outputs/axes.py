@@ -24,7 +24,7 @@ class AxisFinder:
 
     Attributes
     ----------
-    seen : Probe
+    probe : Probe
         Shapes on made-up inputs.
     channels : ChannelGraph
         What axes are made of.
@@ -40,7 +40,7 @@ class AxisFinder:
         What the file says of the outputs' axes.
     """
 
-    seen: Probe
+    probe: Probe
     channels: ChannelGraph
     columns: ColumnFinder
     runs: Sequence[Mapping[str, Shape]]
@@ -68,8 +68,8 @@ class AxisFinder:
         """Return what is known of a tensor, and its axis of samples."""
         shapes = [run[leaf.tensor] for run in self.runs if leaf.tensor in run]
         samples = sample_axis(shapes, self.counts) if len(shapes) == len(self.counts) else None
-        shape = shapes[0] if shapes else self.seen.shapes[leaf.tensor]
-        free = self._free(leaf.tensor, [*shapes, self.seen.shapes[leaf.tensor]])
+        shape = shapes[0] if shapes else self.probe.shapes[leaf.tensor]
+        free = self._free(leaf.tensor, [*shapes, self.probe.shapes[leaf.tensor]])
         if samples is not None:
             free.discard(samples)
         declared = {axis for axis in range(len(shape)) if self._is_declared_free(output, leaf.tensor, axis)}
@@ -81,8 +81,8 @@ class AxisFinder:
 
     def _mirrors(self, output: str) -> bool:
         """Whether an output has the very shape of an input of floats, as a reconstruction has."""
-        shapes = {tuple(feed.shape) for feed in self.seen.feeds.values() if feed.dtype.kind == "f"}
-        return self.seen.shapes.get(output) in shapes
+        shapes = {tuple(feed.shape) for feed in self.probe.feeds.values() if feed.dtype.kind == "f"}
+        return self.probe.shapes.get(output) in shapes
 
     def _free(self, tensor: str, shapes: Sequence[Shape]) -> set[int]:
         """Axes without a fixed size: of different sizes in different runs, or of an input's axis without one."""
@@ -98,7 +98,7 @@ class AxisFinder:
     def _is_declared_free(self, output: str, tensor: str, axis: int) -> bool:
         """Whether the file gives the axis no size, where the tensor has the very shape of the output."""
         dims = self.declared[output]
-        same = self.seen.shapes.get(output) == self.seen.shapes[tensor]
+        same = self.probe.shapes.get(output) == self.probe.shapes[tensor]
         return same and axis < len(dims) and not isinstance(dims[axis], int)
 
     def _columns(self, leaf: Leaf, free: set[int], declared: set[int], samples: int | None) -> Axes:
@@ -107,7 +107,7 @@ class AxisFinder:
             return leaf.axes
         taken = free if samples is None else {*free, samples}
         made = tuple(axis for axis in self.columns(leaf.tensor) if axis not in taken)
-        rank = len(self.seen.shapes[leaf.tensor])
+        rank = len(self.probe.shapes[leaf.tensor])
         # Exporters often name the axis of classes: of two axes the second has columns unless it is seen to vary.
         # An axis that an input has, too, holds places: nothing was summed over it, and no weights made it.
         taken = taken | set(self.columns.mixed(leaf.tensor)) | self._tied(leaf.tensor, self.fed_atoms)

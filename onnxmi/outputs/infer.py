@@ -11,12 +11,12 @@ from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Model, TensorInfo
 from onnxmi.outputs.axes import AxisFinder
 from onnxmi.outputs.columns import ColumnFinder
-from onnxmi.outputs.kinds import Facts, Verdict, detector_roles, kind_of
-from onnxmi.outputs.override import Override, check_ignored, overruled
+from onnxmi.outputs.kinds import Facts, InferredKind, detector_roles, infer_kind
+from onnxmi.outputs.override import Override, apply_overrides, check_ignored
 from onnxmi.outputs.sample_axis import Runs, shapes_of
-from onnxmi.outputs.states import STATES, fed_back
+from onnxmi.outputs.states import STATES, find_states
 from onnxmi.outputs.trace import Leaf, Tracer
-from onnxmi.outputs.unwritten import find_unwritten
+from onnxmi.outputs.uninitialized import find_uninitialized
 from onnxmi.outputs.view import DISMISSED, Meaning, View
 from onnxmi.runtime.probe import Probe
 
@@ -34,7 +34,7 @@ def infer_meaning(
 
     Parameters
     ----------
-    model, seen, graph : Model, Probe, ChannelGraph
+    model, probe, graph : Model, Probe, ChannelGraph
         The model, what a run of it showed, and its axes.
     runs : Runs
         Inputs with different numbers of samples, such as `Runs.of(calibration)`.
@@ -51,14 +51,14 @@ def infer_meaning(
         If an output that the user speaks of is not there.
     """
     check_ignored(ignore, [info.name for info in model.graph.outputs])
-    drafts, ignored = _found(model, seen, graph, frozenset(ignore))
+    drafts, ignored = _compared_leaves(model, seen, graph, frozenset(ignore))
     shapes = shapes_of(model, [draft.leaf.tensor for draft in drafts], runs, threads)
     finder = AxisFinder.of(model.graph, seen, graph, shapes, runs.counts)
     placed = [_Placed(*finder.find(draft.output, draft.leaf)) for draft in drafts]
     if len(runs.counts) == 1 and runs.counts[0] > 1:
-        placed, ignored = _told_apart(placed, ignored)
+        placed, ignored = _with_sample_axis(placed, ignored)
     meaning = Meaning(_views(model, placed), ignored)
-    return overruled(meaning, overrides, {one.facts.leaf.tensor: one.facts.shape for one in placed})
+    return apply_overrides(meaning, overrides, {one.facts.leaf.tensor: one.facts.shape for one in placed})
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class _Placed:
     samples: int | None
 
 
-def _told_apart(placed: list[_Placed], ignored: dict[str, str]) -> tuple[list[_Placed], dict[str, str]]:
+def _with_sample_axis(placed: list[_Placed], ignored: dict[str, str]) -> tuple[list[_Placed], dict[str, str]]:
     """Leave out what has no axis of samples where several have to be run together."""
     kept = [one for one in placed if one.samples is not None]
     outputs = {one.facts.output for one in kept}
@@ -85,13 +85,13 @@ def _told_apart(placed: list[_Placed], ignored: dict[str, str]) -> tuple[list[_P
     return kept, ignored | dict.fromkeys(lost, "one tensor for all samples of a batch whose size is fixed")
 
 
-def _found(
+def _compared_leaves(
     model: Model, seen: Probe, graph: ChannelGraph, ignore: frozenset[str]
 ) -> tuple[list[_Draft], dict[str, str]]:
     """Trace all outputs; a tensor is compared once, by what the output that says most of it does with it."""
     flow = Flow.of(model.graph)
     tracer = Tracer(model.graph, seen, flow, ColumnFinder.of(model.graph, graph))
-    states = fed_back(model.graph, seen)
+    states = find_states(model.graph, seen)
     drafts: dict[str, _Draft] = {}
     ignored: dict[str, str] = {}
     for info in model.graph.outputs:
@@ -119,7 +119,7 @@ def _stands_for(info: TensorInfo, tracer: Tracer, states: Mapping[str, str]) -> 
         return (), "an input that is passed through"
     if name not in tracer.flow.learned:
         return (), "computed without weights: no cut changes it"
-    if name in find_unwritten(graph):
+    if name in find_uninitialized(graph):
         return (), "holds memory that its operator leaves unwritten"
     if name in states:
         if not tracer.is_comparable(name):
@@ -163,11 +163,11 @@ def _views(model: Model, placed: Sequence[_Placed]) -> tuple[View, ...]:
     names = _names([one.facts for one in placed])
     states = sum(one.facts.leaf.role == "state" for one in placed)
     return tuple(
-        _view(name, one, kind_of(model.graph, one.facts), states) for name, one in zip(names, placed, strict=True)
+        _view(name, one, infer_kind(model.graph, one.facts), states) for name, one in zip(names, placed, strict=True)
     )
 
 
-def _view(name: str, one: _Placed, verdict: Verdict, states: int) -> View:
+def _view(name: str, one: _Placed, verdict: InferredKind, states: int) -> View:
     facts, leaf = one.facts, one.facts.leaf
     return View(
         name=name,

@@ -70,7 +70,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class InferredKind:
     """A kind, why, and whether that is a guess."""
 
     kind: Kind
@@ -78,93 +78,93 @@ class Verdict:
     tentative: bool = False
 
 
-Rule = Callable[[Graph, Facts], Verdict | None]
+Rule = Callable[[Graph, Facts], InferredKind | None]
 
 
-def kind_of(graph: Graph, facts: Facts) -> Verdict:
+def infer_kind(graph: Graph, facts: Facts) -> InferredKind:
     """Return the verdict of the first rule that has one."""
     return next(verdict for rule in _RULES if (verdict := rule(graph, facts)) is not None)
 
 
-def _by_role(_graph: Graph, facts: Facts) -> Verdict | None:
+def _by_role(_graph: Graph, facts: Facts) -> InferredKind | None:
     role = facts.leaf.role
     if role == "state":
-        return Verdict("state")
-    return Verdict("detections", role) if role in DETECTS else None
+        return InferredKind("state")
+    return InferredKind("detections", role) if role in DETECTS else None
 
 
-def _by_link(_graph: Graph, facts: Facts) -> Verdict | None:
+def _by_link(_graph: Graph, facts: Facts) -> InferredKind | None:
     """Probabilities: of a sample, of the positions of a sequence, or of those of an image."""
     if facts.leaf.link == "identity" and facts.leaf.role != "classes":
         return None
     if facts.leaf.link == "softmax" and facts.free.intersection(facts.columns):
-        return Verdict("values", "shares of a number of places that is not fixed")
+        return InferredKind("values", "shares of a number of places that is not fixed")
     kinds: tuple[Kind, ...] = ("classes", "sequence", "map")
-    return Verdict(kinds[min(len(facts.positions), 2)])
+    return InferredKind(kinds[min(len(facts.positions), 2)])
 
 
-def _vector(graph: Graph, facts: Facts) -> Verdict | None:
+def _vector(graph: Graph, facts: Facts) -> InferredKind | None:
     """Numbers of a sample as a whole."""
     if facts.positions:
         return None
     if facts.width < 2:
-        return Verdict("values")
+        return InferredKind("values")
     if facts.mirrors:
-        return Verdict("values", "as many as an input has")
-    if why := _normalised(graph, facts.leaf.tensor):
-        return Verdict("embedding", why)
+        return InferredKind("values", "as many as an input has")
+    if why := _unit_length(graph, facts.leaf.tensor):
+        return InferredKind("embedding", why)
     if _EMBEDS.search(facts.output) and not _SCORES.search(facts.output):
-        return Verdict("embedding", "by its name", tentative=True)
+        return InferredKind("embedding", "by its name", tentative=True)
     if facts.width > WIDE and (why := _pooled(graph, facts.leaf.tensor)):
-        return Verdict("embedding", why, tentative=True)
-    return Verdict("classes", "no softmax: taken for classes if its numbers look like logits", tentative=True)
+        return InferredKind("embedding", why, tentative=True)
+    return InferredKind("classes", "no softmax: taken for classes if its numbers look like logits", tentative=True)
 
 
-def _series(graph: Graph, facts: Facts) -> Verdict | None:
+def _series(graph: Graph, facts: Facts) -> InferredKind | None:
     """Numbers at the positions of one axis."""
     if len(facts.positions) != 1:
         return None
     if facts.width < 2:
         return _single(graph, facts)
     if _made_by(graph, facts.leaf.tensor, _NORMS, frozenset()) is not None:
-        return Verdict("embedding", "after a normalization")
+        return InferredKind("embedding", "after a normalization")
     named = _SCORES.search(facts.output)
     if named or facts.width >= VOCABULARY:
         why = "by its name" if named else f"{facts.width:,} columns"
-        return Verdict("sequence", f"no softmax: taken for logits ({why})", tentative=True)
+        return InferredKind("sequence", f"no softmax: taken for logits ({why})", tentative=True)
     if _EMBEDS.search(facts.output):
-        return Verdict("embedding", "by its name")
+        return InferredKind("embedding", "by its name")
     return None
 
 
-def _single(graph: Graph, facts: Facts) -> Verdict:
+def _single(graph: Graph, facts: Facts) -> InferredKind:
     """One column along one axis: a signal if it is long or comes from a convolution along it."""
     made = _made_by(graph, facts.leaf.tensor, _LINEAR, frozenset())
     windows = made is not None and made.op in ("Conv", "ConvTranspose") and _slides_along_one_axis(graph, made)
     if facts.shape[facts.positions[0]] >= LONG or windows:
-        return Verdict("signal", "one column along one axis")
-    return Verdict("values")
+        return InferredKind("signal", "one column along one axis")
+    return InferredKind("values")
 
 
 def _slides_along_one_axis(graph: Graph, node: Node) -> bool:
     return graph.is_constant(node.operand(1)) and len(graph.constant_shape(node.operand(1))) == _SERIES
 
 
-def _dense(_graph: Graph, facts: Facts) -> Verdict | None:
+def _dense(_graph: Graph, facts: Facts) -> InferredKind | None:
     """Numbers at the places of an image."""
     if len(facts.positions) > 1 and len(facts.shape) >= _IMAGE:
-        return Verdict("map", f"{len(facts.positions)} axes of places")
+        return InferredKind("map", f"{len(facts.positions)} axes of places")
     return None
 
 
-def _rest(_graph: Graph, _facts: Facts) -> Verdict:
-    return Verdict("values")
+def _rest(_graph: Graph, _facts: Facts) -> InferredKind:
+    return InferredKind("values")
 
 
 _RULES: tuple[Rule, ...] = (_by_role, _by_link, _vector, _series, _dense, _rest)
 
 
-def paired(facts: Sequence[Facts]) -> dict[int, str]:
+def pair_detector_tensors(facts: Sequence[Facts]) -> dict[int, str]:
     """Find boxes and scores of one detector among compared tensors: four columns beside others at the same places.
 
     Returns
@@ -189,7 +189,7 @@ def paired(facts: Sequence[Facts]) -> dict[int, str]:
 
 def detector_roles(facts: Sequence[Facts]) -> list[str]:
     """Return the role of each compared tensor, where those of one detector are known together."""
-    pairs = paired(facts)
+    pairs = pair_detector_tensors(facts)
     roles = [pairs.get(place, one.leaf.role) for place, one in enumerate(facts)]
     detectors = {one.output for one, role in zip(facts, roles, strict=True) if role in DETECTS}
     return [role or (DETECTS[-1] if one.output in detectors else "") for one, role in zip(facts, roles, strict=True)]
@@ -222,7 +222,7 @@ _PICKING = frozenset({"Gather", "Slice", "Split", "Concat", "QuantizeLinear", "D
 _PASSED = _RESHAPING | _PICKING | {"Add", "Sub", "Mul", "Div", "Tanh", "Clip"}
 
 
-def _normalised(graph: Graph, tensor: str) -> str:
+def _unit_length(graph: Graph, tensor: str) -> str:
     """Say so if rows are divided by their length."""
     node = _made_by(graph, tensor, frozenset({"Div", "LpNormalization"}), frozenset())
     if node is None:

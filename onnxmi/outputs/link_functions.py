@@ -20,7 +20,7 @@ _REPEATS = frozenset({"Expand", "Reshape", "Unsqueeze", "Identity", "Cast", "Max
 
 
 @dataclass(frozen=True)
-class Linked:
+class LinkFunction:
     """A function of logits.
 
     Attributes
@@ -41,14 +41,14 @@ class Linked:
     axes: Axes | None = None
 
 
-def find_link(graph: Graph, seen: Probe, node: Node) -> Linked | None:
+def find_link_function(graph: Graph, seen: Probe, node: Node) -> LinkFunction | None:
     """Return the function that a node applies to logits; None where it is none."""
     link = LINKS.get(node.op)
     if link == "softmax":
-        return Linked(node.op, link, node.operand(0), _softmax_axes(graph, seen, node))
+        return LinkFunction(node.op, link, node.operand(0), _softmax_axes(graph, seen, node))
     if link is not None:
-        return Linked(node.op, link, node.operand(0))
-    return _written_out_softmax(graph, seen, node) or _written_out_sigmoid(graph, node)
+        return LinkFunction(node.op, link, node.operand(0))
+    return _decomposed_softmax(graph, seen, node) or _decomposed_sigmoid(graph, node)
 
 
 def _softmax_axes(graph: Graph, seen: Probe, node: Node) -> Axes:
@@ -58,7 +58,7 @@ def _softmax_axes(graph: Graph, seen: Probe, node: Node) -> Axes:
     return tuple(range(axis, rank)) if flattens else (axis,)
 
 
-def _written_out_softmax(graph: Graph, seen: Probe, node: Node) -> Linked | None:
+def _decomposed_softmax(graph: Graph, seen: Probe, node: Node) -> LinkFunction | None:
     """exp(x - max(x)) / sum(exp(x - max(x))), with or without the maximum."""
     above = graph.producers.get(node.operand(0))
     if node.op != "Div" or above is None or above.op != "Exp":
@@ -73,10 +73,10 @@ def _written_out_softmax(graph: Graph, seen: Probe, node: Node) -> Linked | None
         most = _behind(graph, shift.operand(1), "ReduceMax")
         if most is not None and most.operand(0) == shift.operand(0):
             argument = shift.operand(0)
-    return Linked("softmax", "softmax", argument, axes) if axes else None
+    return LinkFunction("softmax", "softmax", argument, axes) if axes else None
 
 
-def _written_out_sigmoid(graph: Graph, node: Node) -> Linked | None:
+def _decomposed_sigmoid(graph: Graph, node: Node) -> LinkFunction | None:
     """1 / (1 + exp(-x))."""
     if node.op == "Div" and _is_one(graph, node.operand(0)):
         below = graph.producers.get(node.operand(1))
@@ -89,7 +89,9 @@ def _written_out_sigmoid(graph: Graph, node: Node) -> Linked | None:
     makers = [graph.producers.get(name) for name in below.inputs]
     power = next((maker for maker in makers if maker is not None and maker.op == "Exp"), None)
     negated = graph.producers.get(power.operand(0)) if power is not None else None
-    return Linked("sigmoid", "sigmoid", negated.operand(0)) if negated is not None and negated.op == "Neg" else None
+    return (
+        LinkFunction("sigmoid", "sigmoid", negated.operand(0)) if negated is not None and negated.op == "Neg" else None
+    )
 
 
 def _behind(graph: Graph, name: str, wanted: str) -> Node | None:

@@ -79,7 +79,7 @@ def check_ignored(names: Iterable[str], outputs: Sequence[str]) -> None:
         raise UsageError("all outputs are ignored: nothing is left to compare")
 
 
-def overruled(meaning: Meaning, overrides: Sequence[Override], shapes: Mapping[str, tuple[int, ...]]) -> Meaning:
+def apply_overrides(meaning: Meaning, overrides: Sequence[Override], shapes: Mapping[str, tuple[int, ...]]) -> Meaning:
     """Return a meaning as users correct it.
 
     Parameters
@@ -101,7 +101,7 @@ def overruled(meaning: Meaning, overrides: Sequence[Override], shapes: Mapping[s
         for place in meant:
             view = views[place]
             share = view.weight / total if total else 1.0 / len(meant)
-            views[place] = _overruled(view, override, share, shapes[view.tensor])
+            views[place] = _apply_override(view, override, share, shapes[view.tensor])
     return replace(meaning, views=tuple(views))
 
 
@@ -111,7 +111,7 @@ def _unknown(meaning: Meaning, name: str) -> str:
     return f"no output {name!r}; there are {', '.join(view.name for view in meaning.views)}"
 
 
-def _overruled(view: View, override: Override, share: float, shape: tuple[int, ...]) -> View:
+def _apply_override(view: View, override: Override, share: float, shape: tuple[int, ...]) -> View:
     rank = len(shape)
     axes = view.axes
     if override.axis is not None:

@@ -42,7 +42,7 @@ class Runs:
         return Runs(feeds, [FEW, MORE])
 
     @staticmethod
-    def made_up(model: Model, seen: Probe) -> Runs:
+    def synthetic(model: Model, seen: Probe) -> Runs:
         """Take what the model was probed with: once as it is, once with samples that are left out or repeated."""
         free = {
             info.name: [axis for axis, dim in enumerate(info.dims or ()) if not isinstance(dim, int) or dim <= 0]

@@ -22,7 +22,7 @@ _STATEFUL = frozenset({"state", "states", "hidden", "cell", "cache", "cached", "
 _CACHED = re.compile(r"(^|[._/])(present|past)([._/]|_key|$)")
 
 
-def fed_back(graph: Graph, seen: Probe) -> Mapping[str, str]:
+def find_states(graph: Graph, seen: Probe) -> Mapping[str, str]:
     """Find the outputs that are states.
 
     Returns

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Node
-from onnxmi.outputs.link_functions import find_link, named_axes
+from onnxmi.outputs.link_functions import find_link_function, named_axes
 from onnxmi.outputs.view import Link
 from onnxmi.runtime.probe import Probe
 
@@ -63,7 +63,7 @@ class Tracer:
     ----------
     graph : Graph
         The model's.
-    seen : Probe
+    probe : Probe
         Types and shapes.
     flow : Flow
         What depends on weights, and whose size does.
@@ -74,15 +74,15 @@ class Tracer:
     """
 
     graph: Graph
-    seen: Probe
+    probe: Probe
     flow: Flow
     columns: Callable[[str], Axes]
     known: dict[str, Leaves] = field(default_factory=dict)
 
     def is_float(self, name: str) -> bool:
         """Whether a tensor is a plain array of floats."""
-        dtype = self.seen.dtypes.get(name)
-        return name in self.seen.shapes and dtype is not None and dtype.kind in "fV"
+        dtype = self.probe.dtypes.get(name)
+        return name in self.probe.shapes and dtype is not None and dtype.kind in "fV"
 
     def leaves(self, name: str) -> tuple[Leaf, ...]:
         """Return what stands for a graph output, in order."""
@@ -133,14 +133,14 @@ class Tracer:
         """What an ArgMax decides on are logits of classes along its axis."""
         read = node.operand(0)
         axis = int(node.attributes.get("axis", -1 if node.op == "Hardmax" else 0))
-        leaves = self._operand(read, axis % self.rank(read) if read in self.seen.shapes else None)
+        leaves = self._operand(read, axis % self.rank(read) if read in self.probe.shapes else None)
         return tuple(_decided(leaf) for leaf in leaves) if len(leaves) == 1 else leaves
 
     def of_topk(self, node: Node) -> Leaves:
         """A TopK decides, too, but often over all positions together."""
         read = node.operand(0)
         axis = int(node.attributes.get("axis", -1))
-        return self._operand(read, axis % self.rank(read) if read in self.seen.shapes else None)
+        return self._operand(read, axis % self.rank(read) if read in self.probe.shapes else None)
 
     def of_zipmap(self, node: Node) -> Leaves:
         """A ZipMap names the columns of its argument."""
@@ -159,7 +159,7 @@ class Tracer:
         node = self.graph.producers.get(inner)
         if node is None:
             return (Leaf(name, axes=_one(axis)),)
-        linked = find_link(self.graph, self.seen, node)
+        linked = find_link_function(self.graph, self.probe, node)
         if linked is not None and linked.argument in self.flow.learned:
             axes = linked.axes or _one(inner_axis)
             return (Leaf(linked.argument, linked.link, axes, maker=linked.name, why=f"before the {linked.name}"),)
@@ -219,7 +219,7 @@ class Tracer:
 
     def rank(self, name: str) -> int:
         """Number of axes of a tensor."""
-        return len(self.seen.shapes[name])
+        return len(self.probe.shapes[name])
 
 
 def _same(_tracer: Tracer, _node: Node, axis: int) -> int | None:
@@ -236,7 +236,7 @@ def _before_transpose(tracer: Tracer, node: Node, axis: int) -> int | None:
 
 
 def _before_unsqueeze(tracer: Tracer, node: Node, axis: int) -> int | None:
-    added = named_axes(tracer.graph, tracer.seen, node, tracer.rank(node.outputs[0]))
+    added = named_axes(tracer.graph, tracer.probe, node, tracer.rank(node.outputs[0]))
     if added is None or axis in added:
         return None
     return axis - sum(one < axis for one in added)
@@ -244,8 +244,8 @@ def _before_unsqueeze(tracer: Tracer, node: Node, axis: int) -> int | None:
 
 def _before_squeeze(tracer: Tracer, node: Node, axis: int) -> int | None:
     rank = tracer.rank(node.operand(0))
-    shape = tracer.seen.shapes[node.operand(0)]
-    removed = named_axes(tracer.graph, tracer.seen, node, rank) or tuple(
+    shape = tracer.probe.shapes[node.operand(0)]
+    removed = named_axes(tracer.graph, tracer.probe, node, rank) or tuple(
         place for place, size in enumerate(shape) if size == 1
     )
     return [place for place in range(rank) if place not in removed][axis]

@@ -14,14 +14,14 @@ from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
 from onnxmi.evaluation.cautions import cautions
 from onnxmi.evaluation.judgement import Judgement, judge
-from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.evaluation.yardstick import Damage
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan, load_plan
 from onnxmi.model import Model
-from onnxmi.model.mapped import whole
+from onnxmi.model.mapped import with_values_inside
 from onnxmi.pruning.collect import asked_about, collect, given_statistics, measured_notes
 from onnxmi.pruning.floor import require_outputs, require_samples
 from onnxmi.pruning.loss_search import SEARCHED, smallest_within
@@ -35,11 +35,11 @@ from onnxmi.runtime.timing import Latency
 from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import Measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_model, find_meaning
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, analyze, as_model, find_meaning
 from onnxmi.transforms.empty_branches import find_branches
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, silent
-from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require
+from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require_passed
 
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
 
@@ -98,7 +98,7 @@ class Result:
     goals: tuple[Goal, ...] = ()
     trials: tuple[Trial, ...] = ()
     metric: str = ""
-    readings: Mapping[str, tuple[Reading, ...]] = field(default_factory=dict)
+    readings: Mapping[str, tuple[MetricValue, ...]] = field(default_factory=dict)
 
     @property
     def by_default(self) -> bool:
@@ -287,7 +287,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     options, held = study.options, study.deal.held
     source, result = study.source, found.candidate.proto
     checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
-    require(checks)
+    require_passed(checks)
     judgement = judge(study.held, study.metric, result, every=True)
     if not options.force:
         require_outputs(study, found, judgement.damage)
@@ -296,7 +296,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
     return Result(
-        proto=whole(result),  # what it refers to goes with the source
+        proto=with_values_inside(result),  # what it refers to goes with the source
         plan=found.candidate.plan,
         analysis=study.analysis,
         left_out=study.left_out if selected else (),
@@ -319,7 +319,7 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
 def _notes(study: Study, found: Found, judgement: Judgement, selected: bool) -> Iterator[str]:
     """Say what the user should know of the samples, the search and the result."""
     yield from study.data.notes
-    yield from study.analysis.unread.notes
+    yield from study.analysis.unused_positions.notes
     yield from measured_notes(study.measured, study.data, study.deal)
     if selected:
         yield from _scored_notes(study)
@@ -361,20 +361,20 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     PlanError
         If the plan is for another model or does not fit.
     """
-    analysis = analyse(model)
+    analysis = analyze(model)
     chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
-    cut = rewrite(analysis.model, analysis.graph, keeping)
-    feeds = [analysis.seen.feeds]
+    cut = prune_channels(analysis.model, analysis.graph, keeping)
+    feeds = [analysis.probe.feeds]
     checks = [
-        check_equivalence(analysis.model, analysis.graph, analysis.seen, keeping, cut, feeds),
-        check_shapes(analysis.graph, analysis.seen, keeping, cut, analysis.seen.feeds),
+        check_equivalence(analysis.model, analysis.graph, analysis.probe, keeping, cut, feeds),
+        check_shapes(analysis.graph, analysis.probe, keeping, cut, analysis.probe.feeds),
         *check_result(analysis.source, cut, feeds),
     ]
     if analysis.model is not analysis.source:
-        checks.append(check_same(analysis.source, analysis.model, analysis.seen, feeds))
-    require(checks)
-    return whole(cut), tuple(checks)
+        checks.append(check_same(analysis.source, analysis.model, analysis.probe, feeds))
+    require_passed(checks)
+    return with_values_inside(cut), tuple(checks)
 
 
 __all__ = [
@@ -385,6 +385,7 @@ __all__ = [
     "PruneOptions",
     "Result",
     "analyse",
+    "analyze",
     "apply",
     "collect",
     "find_meaning",

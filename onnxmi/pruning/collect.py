@@ -28,7 +28,7 @@ from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_P
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.statistics.statistics_file import Measurement, load_measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, as_calibration, as_model
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyze, as_calibration, as_model
 from onnxmi.typing import Progress, Samples, silent
 
 
@@ -43,7 +43,7 @@ def collect(
     options.check()
     source = as_model(model)
     data = batched(source, as_calibration(calibration, source), options.threads)
-    analysis = analyse(source, data.one_run(np.arange(data.count), 3))
+    analysis = analyze(source, data.one_run(np.arange(data.count), 3))
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
         deal = deal_samples(data, options.seed)

@@ -8,12 +8,12 @@ from functools import cached_property
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.calibrate import make_yardstick
-from onnxmi.evaluation.panel import Panel
+from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.padding_mask import mask_inputs
+from onnxmi.outputs.compared_layers import layers_not_compared
 from onnxmi.outputs.override import parse_override
-from onnxmi.outputs.reach import unseen_layers
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.transforms.analysis import Analysis, find_meaning
@@ -59,12 +59,12 @@ class OutputMeasure:
         how = self.options.batch_size, self.options.threads
         return make_yardstick(self.analysis.model, self.meaning, self.data, self.fit, self.masks, *how)
 
-    def panel(self, samples: Samples) -> Panel:
+    def panel(self, samples: Samples) -> EvaluationSet:
         """Return samples to judge models on."""
         original, how = self.analysis.model.proto, (self.options.batch_size, self.options.threads)
-        return Panel(original, self.meaning, self.yardstick, self.data, samples, self.masks, *how)
+        return EvaluationSet(original, self.meaning, self.yardstick, self.data, samples, self.masks, *how)
 
     def told(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
         """Return the layers that something compared depends on: what others lose, nothing would tell."""
-        unseen = set(unseen_layers(self.analysis.model.graph, self.analysis.graph, self.meaning))
+        unseen = set(layers_not_compared(self.analysis.model.graph, self.analysis.graph, self.meaning))
         return tuple(layer for layer in layers if layer not in unseen)

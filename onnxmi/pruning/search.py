@@ -14,14 +14,14 @@ from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.budget.latency_model import plain_cut
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
-from onnxmi.evaluation.ruler import Ruler
+from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
 from onnxmi.selection.top_down import rank_channels
-from onnxmi.transforms.empty_branches import removable
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.empty_branches import is_removable
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, Samples, silent
 
 Counts = dict[int, int]
@@ -91,14 +91,16 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     model, graph = found.model, found.graph
     alignment = parse_alignment(options.align)
     sizes = {layer.id: candidate_sizes(model, graph, layer, alignment) for layer in study.layers}
-    if not removable(model, graph, plain_cut(study.layers, {layer: int(found[0]) for layer, found in sizes.items()})):
+    if not is_removable(
+        model, graph, plain_cut(study.layers, {layer: int(found[0]) for layer, found in sizes.items()})
+    ):
         sizes = {layer: found[found > 0] for layer, found in sizes.items()}  # each could go, but not all of them
     statistics = study.measured.fit, study.measured.judge
     settings = select_options(options)
     rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
     outputs = study.outputs
     batches = study.data.packed(_priced(study), options.batch_size)
-    ruler = Ruler.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
+    ruler = DamageReference.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
     curves = price_layers(
         model, graph, found.linears, rankings, sizes, statistics, ruler, options.threads, options.repair, progress
     )
@@ -237,7 +239,7 @@ def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
 
 def plain(study: Study, counts: Counts) -> onnx.ModelProto:
     """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
-    return rewrite(study.model, study.analysis.graph, plain_cut(study.layers, counts))
+    return prune_channels(study.model, study.analysis.graph, plain_cut(study.layers, counts))
 
 
 def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:

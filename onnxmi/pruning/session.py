@@ -16,9 +16,9 @@ from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
 from onnxmi.errors import UsageError
-from onnxmi.evaluation.judgement import Asked
+from onnxmi.evaluation.evaluation_set import EvaluationSet
+from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.offsets import mean_offsets
-from onnxmi.evaluation.panel import Panel
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers
@@ -30,14 +30,14 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.timing import Latency, measure
+from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from onnxmi.statistics.statistics_file import Measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyse, as_calibration
-from onnxmi.transforms.factorize_embedding import with_split_tables
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyze, as_calibration
+from onnxmi.transforms.factorize_embedding import factorize_embeddings
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Progress, Samples, silent
-from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require
+from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require_passed
 
 CHECKED = 8  # samples that the rewrite is checked on
 ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
@@ -82,7 +82,7 @@ class Study:
     unseen : tuple of Layer
         Those of the latter that no compared output tells about.
     measured : Measurement
-        Statistics; empty until `measure`.
+        Statistics; empty until `measure_latency`.
     options : PruneOptions
         Of the run.
     outputs : OutputMeasure
@@ -110,22 +110,22 @@ class Study:
         return self.analysis.model
 
     @cached_property
-    def judges(self) -> Panel:
+    def judges(self) -> EvaluationSet:
         """The samples that repairs are chosen on."""
         return self.outputs.panel(self.deal.judges)
 
     @cached_property
-    def validates(self) -> Panel:
+    def validates(self) -> EvaluationSet:
         """The samples that a search chooses on."""
         return self.outputs.panel(self.deal.validates)
 
     @cached_property
-    def held(self) -> Panel:
+    def held(self) -> EvaluationSet:
         """The samples that the result is reported on."""
         return self.outputs.panel(self.deal.held)
 
     @cached_property
-    def fitted(self) -> Panel:
+    def fitted(self) -> EvaluationSet:
         """Samples that repairs are fitted to, no more than tell means apart."""
         fit = self.deal.fit
         few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
@@ -140,9 +140,9 @@ class Study:
         return self.judges.damage(self.judges.answers(proto)).total
 
     @cached_property
-    def metric(self) -> Asked:
+    def metric(self) -> RequestedMetric:
         """The metric that the user asked for, if any."""
-        return Asked.of(self.options.metric, self.data.labels is not None)
+        return RequestedMetric.of(self.options.metric, self.data.labels is not None)
 
     @cached_property
     def dense_cost(self) -> Cost:
@@ -159,7 +159,7 @@ class Study:
         """That what is cut is the source; the same for every cut."""
         if self.model is self.source:
             return ()
-        return (check_same(self.source, self.model, self.analysis.seen, self.some_feeds(self.deal.fit)),)
+        return (check_same(self.source, self.model, self.analysis.probe, self.some_feeds(self.deal.fit)),)
 
     @cached_property
     def timed_feeds(self) -> Feeds:
@@ -172,7 +172,7 @@ class Study:
         """Time the source and another model in turn; one thread by its own time, which others move less."""
         threads = self.options.threads
         protos = self.source.proto, proto
-        was, now = measure(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
+        was, now = measure_latency(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
         return was, now
 
     def cost(self, proto: onnx.ModelProto) -> Cost:
@@ -202,8 +202,8 @@ def study_of(
     data = batched(model, as_calibration(calibration, model), options.threads)
     looked_at = model
     if split_tables:  # whatever is held back, along axes of samples that never are: a plan's indices count along them
-        looked_at = with_split_tables(model, data, deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
-    analysis = analyse(looked_at, data.one_run(np.arange(data.count), 3), model)
+        looked_at = factorize_embeddings(model, data, deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
+    analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model)
     layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     deal = deal_samples(data, options.seed, held_back)
@@ -304,18 +304,18 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
     elif options.repair:
         statistics = study.measured.fit, study.measured.judge
         repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)
-    made = rewrite(found.model, found.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    made = prune_channels(found.model, found.graph, keeping, repaired.replacements) if repaired.replacements else cut
     return Candidate(made, plan, tuple(checks), repaired.notes)
 
 
 def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
     found = study.analysis
-    cut = rewrite(found.model, found.graph, keeping)
+    cut = prune_channels(found.model, found.graph, keeping)
     feeds = study.some_feeds(study.deal.fit)
     checks = [
-        check_equivalence(found.model, found.graph, found.seen, keeping, cut, feeds),
-        check_shapes(found.graph, found.seen, keeping, cut, found.seen.feeds),
+        check_equivalence(found.model, found.graph, found.probe, keeping, cut, feeds),
+        check_shapes(found.graph, found.probe, keeping, cut, found.probe.feeds),
     ]
     checks.extend(study.source_checks)
-    require(checks)
+    require_passed(checks)
     return cut, checks

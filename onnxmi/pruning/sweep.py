@@ -15,7 +15,7 @@ from onnxmi.pruning.search import Prices
 from onnxmi.pruning.session import Study, carry_out, choose
 from onnxmi.runtime.timing import Latency
 from onnxmi.typing import Progress, silent
-from onnxmi.verification.checks import check_result, require
+from onnxmi.verification.checks import check_result, require_passed
 
 LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's
 
@@ -120,7 +120,7 @@ def trade_off(
 
 def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
     candidate = carry_out(study, choose(study, counts))
-    require(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
+    require_passed(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
     was, now = study.time(candidate.proto)
     judgement = judge(study.held, study.metric, candidate.proto)
     return Point(

@@ -20,7 +20,7 @@ from onnxmi.repair.regression import Repaired
 from onnxmi.repair.stepwise import repair_stepwise
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Progress, silent
 
 Offsets = Mapping[str, Floats]
@@ -68,7 +68,7 @@ def repair(
 
     def error(candidate: Repaired) -> float:
         try:
-            return damage(rewrite(model, graph, keeping, candidate.replacements))
+            return damage(prune_channels(model, graph, keeping, candidate.replacements))
         except ModelError:  # what does not run is no candidate
             return float("inf")
 
@@ -84,7 +84,7 @@ def _centered(
     offsets: Callable[[onnx.ModelProto], Offsets],
 ) -> Repaired:
     try:
-        found = offsets(rewrite(model, graph, keeping, candidate.replacements))
+        found = offsets(prune_channels(model, graph, keeping, candidate.replacements))
     except ModelError:
         return candidate
     return centered(model, linears, keeping, candidate, found)

@@ -31,11 +31,11 @@ from onnxmi.repair.operator_cut import Frame, remaining_rows
 from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.relu_aware import refine
-from onnxmi.runtime.stepper import Advance
+from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import CaptureOptions, rows_wanted
 from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.transforms.empty_branches import find_branches
-from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, rewrite, slice_array
+from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, prune_channels, slice_array
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
 WIDEST = 12_288  # inputs and outputs of an operator: their moments have the square of it, 1.2 GB, several times over
@@ -156,10 +156,10 @@ class _Walk:
             for chosen, feeds in calibration.packed(samples, options.batch_size):
                 self._batches.append((Batch.of(calibration, chosen, feeds), part))
         plain = [_plain(model, graph, linear, keeping) for linear in order]
-        working = rewrite(model, graph, keeping, [*plain, *taken])
+        working = prune_channels(model, graph, keeping, [*plain, *taken])
         inputs = [batch.feeds for batch, _ in self._batches]
-        self._original = Advance(model.proto, inputs, options.threads)
-        self._cut = Advance(working, inputs, options.threads)
+        self._original = Stepper(model.proto, inputs, options.threads)
+        self._cut = Stepper(working, inputs, options.threads)
 
     def normalise(self, affine: Affine) -> tuple[tuple[VectorReplacement, ...], RepairNote]:
         """Advance past one normalisation and refit its scale and shift."""
@@ -204,7 +204,7 @@ class _Walk:
             return tail
         if tail.stream in self._absent:
             return tail.bare()
-        before = self._original.pieces.pending([tail.stream])
+        before = self._original.pieces.nodes_to_run([tail.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
         return tail.bare() if blocked or not self._steps.feedback else tail
 

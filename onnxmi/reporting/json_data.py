@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, TypedDict
 
 from onnxmi.budget.goals import option
-from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.cost import hanging
@@ -46,7 +46,7 @@ def _part_data(part: Part) -> dict[str, Any]:
     }
 
 
-def _reading_data(reading: Reading) -> dict[str, Any]:
+def _reading_data(reading: MetricValue) -> dict[str, Any]:
     loss = reading.loss
     return {
         "metric": reading.metric,
@@ -185,8 +185,8 @@ def graph_data(analysis: Analysis, meaning: Meaning) -> dict[str, Any]:
     """Return the channel graph and what the outputs mean."""
     return {
         "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
-        "probed_with": {name: list(array.shape) for name, array in analysis.seen.feeds.items()},
-        "unread": list(analysis.unread.notes),
+        "probed_with": {name: list(array.shape) for name, array in analysis.probe.feeds.items()},
+        "unread": list(analysis.unused_positions.notes),
         "layers": layer_rows(analysis),
         "frozen": _frozen_data(analysis.graph),
         "outputs": meaning_data(meaning),
@@ -201,8 +201,8 @@ def meaning_data(meaning: Meaning) -> dict[str, Any]:
 def layer_rows(analysis: Analysis) -> list[LayerRow]:
     """One row a layer, in graph order."""
     nodes = analysis.model.graph.nodes
-    weight = hanging(analysis.model.graph, analysis.graph, analysis.seen.shapes)
-    total = sum(node_macs(node, analysis.seen.shapes) for node in nodes)
+    weight = hanging(analysis.model.graph, analysis.graph, analysis.probe.shapes)
+    total = sum(node_macs(node, analysis.probe.shapes) for node in nodes)
     return [
         {
             "name": layer.name,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from onnxmi.budget.goals import Goal, option
 from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit, size_text, speed_text, time_text
-from onnxmi.evaluation.meters import Reading
+from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
@@ -159,7 +159,7 @@ def show_graph(console: Console, analysis: Analysis, meaning: Meaning) -> None:
     for line in describe(meaning):
         console.print(plain(f"  {line}"))
     console.print()
-    for note in analysis.unread.notes:
+    for note in analysis.unused_positions.notes:
         console.print(plain(f"note: {note}"))
 
 
@@ -208,7 +208,7 @@ def _damage(part: Part) -> str:
     return f"{part.error:.2%} of what it says is lost{worst}"
 
 
-def _reading(reading: Reading) -> str:
+def _reading(reading: MetricValue) -> str:
     return f"{reading.metric} {reading.was:.4f} -> {reading.now:.4f}: {reading.loss.text}"
 
 

@@ -96,7 +96,7 @@ def _attempts(inputs: tuple[TensorInfo, ...], feeds: Feeds | None) -> Iterator[F
     made = all(info.dims is not None and info.dtype is not None for info in inputs)
     for batch, others in _SIZES if made else ():
         sizes = _assign(inputs, batch, others)
-        yield {info.name: _make(info, sizes) for info in inputs}
+        yield {info.name: _synthetic_input(info, sizes) for info in inputs}
         if not sizes:  # nothing is dynamic: other sizes would make the same inputs
             break
     if feeds is not None:
@@ -137,7 +137,7 @@ def _size(dim: int | str | None, axis: int, sizes: Mapping[str, int]) -> int:
     return sum(int(part) if part.isdigit() else sizes.get(part, 1) for part in _terms(symbol))
 
 
-def made_up(inputs: tuple[TensorInfo, ...], batch: int, others: int) -> dict[str, Array]:
+def synthetic_inputs(inputs: tuple[TensorInfo, ...], batch: int, others: int) -> dict[str, Array]:
     """Make inputs of one batch, whose other dynamic axes all have one size.
 
     Raises
@@ -149,10 +149,10 @@ def made_up(inputs: tuple[TensorInfo, ...], batch: int, others: int) -> dict[str
         if info.dims is None or info.dtype is None:
             raise ModelError(f"input {info.name!r} has no type and shape to make inputs from")
     sizes = _assign(inputs, batch, (others,))
-    return {info.name: _make(info, sizes) for info in inputs}
+    return {info.name: _synthetic_input(info, sizes) for info in inputs}
 
 
-def _make(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
+def _synthetic_input(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
     """Make an input: small normal numbers, or ones for integers and booleans (valid ids, nothing masked)."""
     assert info.dims is not None
     assert info.dtype is not None
@@ -168,10 +168,10 @@ def _make(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
 
 def run_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor that a node makes when the model runs on given inputs."""
-    return {name: shape for name, (_, shape) in run_seen(proto, feeds).items()}
+    return {name: shape for name, (_, shape) in run_types(proto, feeds).items()}
 
 
-def run_seen(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+def run_types(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the type and shape of every tensor that a node makes when the model runs on given inputs."""
     names = [out for node in proto.graph.node for out in node.output if out]
     session = open_session(proto, taps=list(dict.fromkeys(names)), optimise=False)

@@ -38,10 +38,10 @@ class OperatorTime:
 
 def operator_times(proto: onnx.ModelProto, feeds: Feeds, threads: int) -> tuple[OperatorTime, ...]:
     """Profile a model; the longest operators come first. Each node counts with the median of its runs."""
-    return summed(profile(proto, feeds, threads=threads, runs=RUNS + WARM_UP), WARM_UP)
+    return sum_by_operator(profile(proto, feeds, threads=threads, runs=RUNS + WARM_UP), WARM_UP)
 
 
-def summed(events: Sequence[Mapping[str, Any]], warm_up: int) -> tuple[OperatorTime, ...]:
+def sum_by_operator(events: Sequence[Mapping[str, Any]], warm_up: int) -> tuple[OperatorTime, ...]:
     """Add up the events of a profile by operator, without each node's first runs."""
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:

@@ -18,8 +18,8 @@ from threadpoolctl import ThreadpoolController
 
 from onnxmi.errors import ModelError
 from onnxmi.model.editor import with_outputs
-from onnxmi.model.external_data import bare_bytes, openable
-from onnxmi.model.mapped import ROOT, is_lean
+from onnxmi.model.external_data import bytes_or_path, skeleton_bytes
+from onnxmi.model.mapped import ROOT, is_memory_mapped
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.typing import Array
 
@@ -134,11 +134,11 @@ def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOpt
 
 
 def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], spin: bool) -> Session:
-    lean = is_lean(proto)
+    lean = is_memory_mapped(proto)
     if lean:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))
     # What is mapped from a temporary file stays readable when that is removed.
-    with nullcontext(bare_bytes(proto)) if lean else openable(proto) as source:
+    with nullcontext(skeleton_bytes(proto)) if lean else bytes_or_path(proto) as source:
         if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
             options.add_session_config_entry("session.disable_prepacking", "1")
         return Session(_session(source, options), names)

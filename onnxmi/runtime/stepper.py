@@ -10,21 +10,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 
-from onnxmi.model.subgraph import Pieces
+from onnxmi.model.subgraph import PartialModel
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.typing import Array
 
 
-class Advance:
+class Stepper:
     """A model with its live tensors for every batch."""
 
     def __init__(self, proto: onnx.ModelProto, batches: Sequence[Feeds], threads: int = 0) -> None:
-        self._pieces = Pieces(proto)
+        self._pieces = PartialModel(proto)
         self._states: list[dict[str, Array]] = [dict(feeds) for feeds in batches]
         self._threads = threads
 
     @property
-    def pieces(self) -> Pieces:
+    def pieces(self) -> PartialModel:
         """The model's nodes and weights; change a weight before the step that reads it."""
         return self._pieces
 
@@ -49,8 +49,8 @@ class Advance:
 
         A tensor that no later node reads is dropped once its batch has been yielded.
         """
-        nodes = self._pieces.pending(tensors)
-        self._pieces.mark_run(nodes)
+        nodes = self._pieces.nodes_to_run(tensors)
+        self._pieces.mark_as_run(nodes)
         live = self._pieces.live_after()
         if not nodes:
             yield from self._states

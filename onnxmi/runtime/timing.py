@@ -139,7 +139,7 @@ def _ranks(total: int, quantile: float) -> tuple[int, int]:
     return int(np.flatnonzero(below <= rest).max()), int(np.flatnonzero(above <= rest).min())
 
 
-def measure(
+def measure_latency(
     protos: Sequence[onnx.ModelProto],
     feeds: Feeds | Sequence[Feeds],
     *,

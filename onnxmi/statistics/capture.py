@@ -19,9 +19,9 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.graph.padding_mask import mask_inputs, padding_masks
 from onnxmi.model import Model
-from onnxmi.model.mapped import is_lean
+from onnxmi.model.mapped import is_memory_mapped
 from onnxmi.runtime.session import open_session
-from onnxmi.runtime.stepper import Advance
+from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.accumulators import Gauge, Histograms, ScoreGauge, SourceGauge
 from onnxmi.statistics.attention_scores import find_score_products
 from onnxmi.statistics.row_sampling import Batch, Drawer
@@ -98,7 +98,7 @@ def capture(
     wanted = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
     parts = _parts(calibration, sets, -(-wanted // PATCHES_PER_IMAGE), options.seed)
     gauges = _gauges(model, graph, linears, calibration, parts, images, options)
-    lean = is_lean(model.proto)
+    lean = is_memory_mapped(model.proto)
     memory = LEAN_MEMORY if options.memory is None and lean else options.memory
     passes = [[gauges[i] for i in indices] for indices in plan_passes([gauge.bytes for gauge in gauges], memory)]
     batches = list(_batches(calibration, parts, options.batch_size)) if lean and len(passes) > 1 else []
@@ -158,7 +158,7 @@ def _in_stages(
     """
     if any(len(set(gauge.taps)) > 1 for gauge in gauges if isinstance(gauge, SourceGauge)):
         return False
-    advance = Advance(model.proto, [batch.feeds for _, batch, _ in batches], threads)
+    advance = Stepper(model.proto, [batch.feeds for _, batch, _ in batches], threads)
     for done, gauge in enumerate(gauges):
         held = advance.to(gauge.taps)
         for place, ((number, batch, images), values) in enumerate(zip(batches, held, strict=True)):

@@ -19,7 +19,7 @@ from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
-from onnxmi.transforms.hoist_gather import Unread, without_unread
+from onnxmi.transforms.hoist_gather import UnusedPositions, hoist_position_gather
 from onnxmi.typing import Array
 
 ModelLike = Model | onnx.ModelProto | str | Path
@@ -36,25 +36,25 @@ class Analysis:
         The model as it was given.
     model : Model
         What is looked at and cut: the source, without positions that nothing reads.
-    seen : Probe
+    probe : Probe
         What a run of it showed.
     graph : ChannelGraph
         Its channel graph.
     linears : tuple of Linear
         Its linear operators.
-    unread : Unread
+    unused_positions : Unread
         Which positions are left out.
     """
 
     source: Model
     model: Model
-    seen: Probe
+    probe: Probe
     graph: ChannelGraph
     linears: tuple[Linear, ...]
-    unread: Unread = field(default_factory=Unread)
+    unused_positions: UnusedPositions = field(default_factory=UnusedPositions)
 
 
-def analyse(model: ModelLike, feeds: Feeds | None = None, source: Model | None = None) -> Analysis:
+def analyze(model: ModelLike, feeds: Feeds | None = None, source: Model | None = None) -> Analysis:
     """Load a model and find out what can be cut.
 
     Parameters
@@ -73,11 +73,14 @@ def analyse(model: ModelLike, feeds: Feeds | None = None, source: Model | None =
     """
     whole = as_model(model)
     seen = probe(whole, feeds)
-    read, unread = without_unread(whole, seen)
+    read, unread = hoist_position_gather(whole, seen)
     if read is not whole:
         seen = probe(read, seen.feeds)
     graph = infer(read, seen)
     return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
+
+
+analyse = analyze  # the name that it had before; it goes on working
 
 
 def find_meaning(
@@ -107,8 +110,8 @@ def find_meaning(
     UsageError
         If an output that the user speaks of is not there.
     """
-    model, seen = analysis.model, analysis.seen
-    runs = Runs.made_up(model, seen) if data is None else Runs.of(data)
+    model, seen = analysis.model, analysis.probe
+    runs = Runs.synthetic(model, seen) if data is None else Runs.of(data)
     return infer_meaning(model, seen, analysis.graph, runs, overrides, ignore, threads)
 
 

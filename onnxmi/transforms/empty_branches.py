@@ -103,7 +103,7 @@ def find_branches(model: Model, graph: ChannelGraph, keeping: Keeping) -> Branch
     return finder.find()
 
 
-def removable(model: Model, graph: ChannelGraph, keeping: Keeping) -> bool:
+def is_removable(model: Model, graph: ChannelGraph, keeping: Keeping) -> bool:
     """Whether `find_branches` has nothing against it."""
     try:
         find_branches(model, graph, keeping)

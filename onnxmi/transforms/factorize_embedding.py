@@ -24,7 +24,7 @@ BLOCK = 8192  # rows of a table that are read at a time
 
 
 @dataclass(frozen=True)
-class WordTable:
+class EmbeddingTable:
     """A stored table that nothing but one Gather reads: `ids` is the graph input that says which rows."""
 
     node: Node
@@ -32,7 +32,7 @@ class WordTable:
     ids: str
 
 
-def with_split_tables(model: Model, data: Calibration, samples: Samples) -> Model:
+def factorize_embeddings(model: Model, data: Calibration, samples: Samples) -> Model:
     """Return the model with every table of words looked up along its principal axes; itself where there is none.
 
     The axes are the eigenvectors of E^T diag(n + 1/2) E, where n is in how many of the samples a word occurs: that
@@ -43,17 +43,17 @@ def with_split_tables(model: Model, data: Calibration, samples: Samples) -> Mode
     samples : (n,) int64
         Samples to count words in.
     """
-    tables = list(word_tables(model.graph))
+    tables = list(find_embedding_tables(model.graph))
     if not tables:
         return model
-    editor = Editor(model.proto, model.scratch)
+    editor = Editor(model.proto, model.spill_file)
     for table in tables:
         counts = document_counts(data.arrays[table.ids][samples], model.graph.constant_shape(table.name)[0])
-        _split(model.graph, table, counts, editor)
+        _factorize(model.graph, table, counts, editor)
     return replace(model, proto=editor.finish())
 
 
-def word_tables(graph: Graph) -> Iterator[WordTable]:
+def find_embedding_tables(graph: Graph) -> Iterator[EmbeddingTable]:
     """Find the tables that can be split: read by one Gather, and by ids that are fed."""
     fed = {info.name for info in graph.inputs}
     for node in graph.nodes:
@@ -61,8 +61,8 @@ def word_tables(graph: Graph) -> Iterator[WordTable]:
             continue
         name, ids = node.inputs[0], _source(graph, node.inputs[1])
         alone = graph.is_constant(name) and len(graph.consumers[name]) == 1 and ids in fed
-        if alone and _is_tall(graph, name) and not _is_split(graph, node):
-            yield WordTable(node, name, ids)
+        if alone and _is_tall(graph, name) and not _is_factorizable(graph, node):
+            yield EmbeddingTable(node, name, ids)
 
 
 def document_counts(ids: NDArray[np.integer], words: int) -> Ints:
@@ -83,13 +83,13 @@ def _is_tall(graph: Graph, name: str) -> bool:
     return len(shape) == 2 and shape[0] >= TALL * shape[1] > TALL and graph.constant_dtype(name).kind == "f"
 
 
-def _is_split(graph: Graph, node: Node) -> bool:
+def _is_factorizable(graph: Graph, node: Node) -> bool:
     """Whether all that is done with the rows is to multiply them with stored weights."""
     uses = graph.consumers.get(node.outputs[0], ())
     return all(user.op == "MatMul" and user.inputs[1] in graph.folded and operand == 0 for user, operand in uses)
 
 
-def _split(graph: Graph, table: WordTable, counts: Ints, editor: Editor) -> None:
+def _factorize(graph: Graph, table: EmbeddingTable, counts: Ints, editor: Editor) -> None:
     rows = graph.constant(table.name)
     axes = principal_axes(rows, counts + UNSEEN).astype(rows.dtype)
     editor.set_constant(table.name, np.asarray(rows @ axes))

@@ -31,7 +31,7 @@ EITHER_END = (0, -1)  # positions that are there, and the same one, where an axi
 
 
 @dataclass(frozen=True)
-class Reader:
+class PositionReader:
     """A node that reads one position of an axis: `node` is a Gather with a stored index."""
 
     node: Node
@@ -40,7 +40,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnusedPositions:
     """What need be worked out for one position only.
 
     Attributes
@@ -51,7 +51,7 @@ class Unread:
         Nodes to be run on it alone, with the operands that have the axis.
     """
 
-    readers: tuple[Reader, ...] = ()
+    readers: tuple[PositionReader, ...] = ()
     inside: Mapping[int, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
 
     @property
@@ -63,16 +63,16 @@ class Unread:
 
 
 @stage("unused positions")
-def without_unread(model: Model, seen: Probe) -> tuple[Model, Unread]:
+def hoist_position_gather(model: Model, seen: Probe) -> tuple[Model, UnusedPositions]:
     """Return the model with no position worked out that nothing reads; the model itself where there is none."""
-    unread = find_unread(model.graph, seen.shapes)
-    if not pays(model.graph, unread):
-        return model, Unread()
-    narrowed = replace(model, proto=_narrowed(model, unread))
-    return (narrowed, unread) if check_same(model, narrowed, seen, ()).passed else (model, Unread())
+    unread = find_unused_positions(model.graph, seen.shapes)
+    if not saves_work(model.graph, unread):
+        return model, UnusedPositions()
+    narrowed = replace(model, proto=_hoisted(model, unread))
+    return (narrowed, unread) if check_same(model, narrowed, seen, ()).passed else (model, UnusedPositions())
 
 
-def find_unread(graph: Graph, shapes: Shapes) -> Unread:
+def find_unused_positions(graph: Graph, shapes: Shapes) -> UnusedPositions:
     """Go up from what reads single positions, for as long as everything in between treats positions alike."""
     asked: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     inside: dict[int, tuple[tuple[int, int, int], ...]] = {}
@@ -83,7 +83,7 @@ def find_unread(graph: Graph, shapes: Shapes) -> Unread:
             readers.append(reader)
             asked[node.inputs[0]].append((reader.axis, reader.position))
             continue
-        wanted = {_wanted(graph, name, asked) for name in node.outputs if name in graph.consumers}
+        wanted = {_position_read(graph, name, asked) for name in node.outputs if name in graph.consumers}
         only = wanted.pop() if len(wanted) == 1 else None
         if only is None or not graph.exposed.isdisjoint(node.outputs):
             continue
@@ -96,26 +96,26 @@ def find_unread(graph: Graph, shapes: Shapes) -> Unread:
         for operand, at in carried:
             asked[node.inputs[operand]].append((at, position))
     made = {name for index in inside for name in graph.nodes[index].outputs}
-    return Unread(tuple(reader for reader in readers if reader.node.inputs[0] in made), inside)
+    return UnusedPositions(tuple(reader for reader in readers if reader.node.inputs[0] in made), inside)
 
 
-def _wanted(graph: Graph, name: str, asked: Mapping[str, list[tuple[int, int]]]) -> tuple[int, int] | None:
+def _position_read(graph: Graph, name: str, asked: Mapping[str, list[tuple[int, int]]]) -> tuple[int, int] | None:
     """The axis and the one position that everything that reads a tensor wants; None where something wants more."""
     requests = asked.get(name, [])
     return requests[0] if len(set(requests)) == 1 and len(requests) == len(graph.consumers.get(name, ())) else None
 
 
-def _reader(graph: Graph, node: Node, shapes: Shapes) -> Reader | None:
+def _reader(graph: Graph, node: Node, shapes: Shapes) -> PositionReader | None:
     if (node.domain, node.op) != ("", "Gather") or not graph.is_constant(node.inputs[1]):
         return None
     index, shape = graph.constant(node.inputs[1]), shapes.get(node.inputs[0], ())
     axis = int(node.attributes.get("axis", 0)) % max(len(shape), 1)
     if index.size != 1 or int(index.flat[0]) not in EITHER_END or not shape or shape[axis] == 1:
         return None
-    return Reader(node, axis, int(index.flat[0]))
+    return PositionReader(node, axis, int(index.flat[0]))
 
 
-def pays(graph: Graph, unread: Unread) -> bool:
+def saves_work(graph: Graph, unread: UnusedPositions) -> bool:
     """Whether there is a product with stored weights; moving a Gather over less is not worth a node."""
     nodes = [graph.nodes[index] for index in unread.inside]
     return any(node.op in _PRODUCTS and node.inputs[1] in graph.folded for node in nodes)
@@ -157,7 +157,7 @@ def _gemm(node: Node, axis: int, shapes: Shapes) -> Carried | None:
     return ((0, 0), *_aligned(node, axis, shapes, range(2, len(node.inputs))))
 
 
-def _normalisation(node: Node, axis: int, shapes: Shapes) -> Carried | None:
+def _normalization(node: Node, axis: int, shapes: Shapes) -> Carried | None:
     """Axes before the normalised ones; mean and deviation are other results, of other shapes."""
     rank = len(shapes[node.outputs[0]])
     if axis >= int(node.attributes.get("axis", -1)) % rank or any(node.outputs[1:]):
@@ -165,7 +165,7 @@ def _normalisation(node: Node, axis: int, shapes: Shapes) -> Carried | None:
     return tuple(_aligned(node, axis, shapes, range(len(node.inputs))))
 
 
-def _skip_normalisation(node: Node, axis: int, shapes: Shapes) -> Carried | None:
+def _skip_normalization(node: Node, axis: int, shapes: Shapes) -> Carried | None:
     """Over the last axis; the sum is another result, of the same shape."""
     rank = len(shapes[node.outputs[0]])
     return tuple(_aligned(node, axis, shapes, range(len(node.inputs)))) if axis < rank - 1 else None
@@ -195,9 +195,9 @@ FLOWS: dict[tuple[str, str], Flow] = {
     **{key: _first for key, rule in RULES.items() if rule is first_operand},
     **{("", op): _reduction for op in _REDUCTIONS.split()},
     **{("", op): _softmax for op in ("Softmax", "LogSoftmax")},
-    **{("", op): _normalisation for op in ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")},
+    **{("", op): _normalization for op in ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")},
     **{
-        ("com.microsoft", op): _skip_normalisation
+        ("com.microsoft", op): _skip_normalization
         for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
     },
     ("", "MatMul"): _matmul,
@@ -209,8 +209,8 @@ FLOWS: dict[tuple[str, str], Flow] = {
 # -- the rewrite ------------------------------------------------------------------------------------------------------
 
 
-def _narrowed(model: Model, unread: Unread) -> onnx.ModelProto:
-    graph, editor = model.graph, Editor(model.proto, model.scratch)
+def _hoisted(model: Model, unread: UnusedPositions) -> onnx.ModelProto:
+    graph, editor = model.graph, Editor(model.proto, model.spill_file)
     made = {name for index in unread.inside for name in graph.nodes[index].outputs if name}
     taken: dict[tuple[str, int, int], str] = {}
     for index in sorted(unread.inside):

@@ -55,7 +55,7 @@ class VectorReplacement:
 
 
 @stage("cut")
-def rewrite(
+def prune_channels(
     model: Model,
     graph: ChannelGraph,
     keeping: Keeping,
@@ -81,16 +81,16 @@ def rewrite(
     PlanError
         If nothing is kept of a layer that something cannot do without.
     """
-    editor = Editor(model.proto, model.scratch)
+    editor = Editor(model.proto, model.spill_file)
     branches = _without_computing(model, find_branches(model, graph, keeping), replacements)
     _remove_branches(model, graph, keeping, branches, replacements, editor)
     graph = branches.without(graph) if branches.removed else graph
     _slice_stored(model, graph, keeping, editor)
     _slice_shared_vectors(model, graph, keeping, editor)
-    _restate_attributes(graph, keeping, editor)
-    _restate_operands(model, graph, keeping, editor)
-    _hide_cut_from_shape_arithmetic(model, graph, keeping, editor)
-    _restate_value_info(graph, keeping, editor)
+    _update_size_attributes(graph, keeping, editor)
+    _update_size_operands(model, graph, keeping, editor)
+    _keep_original_sizes_in_shape_arithmetic(model, graph, keeping, editor)
+    _update_value_info(graph, keeping, editor)
     for replacement in replacements:
         if isinstance(replacement, VectorReplacement):
             name = model.graph.nodes[replacement.node].inputs[replacement.operand]
@@ -111,7 +111,7 @@ def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
     index: list[Indices] = []
     for axis, term in enumerate(axes):
         if axis in outer:
-            index.append(_ragged_index(axes, axis, outer[axis], keeping))
+            index.append(_per_group_index(axes, axis, outer[axis], keeping))
             continue
         kept = np.flatnonzero(kept_mask(term, keeping))
         index.append(kept.reshape(tuple(-1 if i == axis else 1 for i in range(len(axes)))))
@@ -186,7 +186,7 @@ def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, list[int]]:
     return {axis: sorted(outer) for axis, outer in found.items()}
 
 
-def _ragged_index(axes: Axes, axis: int, outer: Sequence[int], keeping: Keeping) -> Indices:
+def _per_group_index(axes: Axes, axis: int, outer: Sequence[int], keeping: Keeping) -> Indices:
     """Kept positions of an axis for every kept row of the outer axes, shaped to broadcast over the array."""
     rows = [np.flatnonzero(kept_mask(axes[other], keeping)) for other in outer]
     context = {
@@ -229,11 +229,11 @@ def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, e
                 variants[key] = editor.add_initializer(name, whole[kept]) if stays or variants else name
                 if variants[key] == name:
                     editor.set_constant(name, whole[kept])
-                    editor.restate_shape(name, [len(kept)])
+                    editor.set_shape(name, [len(kept)])
             editor.set_input(node, operand, variants[key])
 
 
-def _restate_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+def _update_size_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for stated in graph.size_attributes:
         if is_cut(stated.term, keeping):
             editor.set_size_attribute(stated.node, stated.attribute, stated.entry, kept_size(stated.term, keeping))
@@ -242,13 +242,13 @@ def _restate_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -
             editor.add_attribute(pinned.node, pinned.attribute, pinned.value)
 
 
-def _restate_operands(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+def _update_size_operands(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for stated in graph.size_operands:
         if not any(is_cut(term, keeping) for term in stated.terms):
             continue
         name = model.graph.nodes[stated.node].inputs[stated.operand]
         if stated.literal:
-            value = np.array(_restated(stated, keeping), dtype=stated.dtype)
+            value = np.array(_updated_sizes(stated, keeping), dtype=stated.dtype)
             editor.set_input(stated.node, stated.operand, editor.add_initializer(name, value))
         else:
             ratios = [
@@ -258,7 +258,7 @@ def _restate_operands(model: Model, graph: ChannelGraph, keeping: Keeping, edito
             editor.set_input(stated.node, stated.operand, editor.scale(name, ratios, stated.dtype, before=stated.node))
 
 
-def _restated(stated: SizeOperand, keeping: Keeping) -> list[int]:
+def _updated_sizes(stated: SizeOperand, keeping: Keeping) -> list[int]:
     """New entries: a size that was spelled out is spelled anew; 1 (broadcast), -1 and 0 keep their meaning.
 
     A Slice may state a size as a negative position, counted from the end.
@@ -273,7 +273,9 @@ def _ratio(term: Term, keeping: Keeping) -> Fraction:
     return Fraction(kept_size(term, keeping), term.size)
 
 
-def _hide_cut_from_shape_arithmetic(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+def _keep_original_sizes_in_shape_arithmetic(
+    model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor
+) -> None:
     for reader in graph.shape_readers:
         node = model.graph.nodes[reader]
         axes = graph.read(reader, 0, node.inputs[0])
@@ -288,7 +290,7 @@ def _hide_cut_from_shape_arithmetic(model: Model, graph: ChannelGraph, keeping: 
             editor.scale_output(reader, node.outputs[0], ratios)
 
 
-def _restate_value_info(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
+def _update_value_info(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for name, axes in graph.axes.items():
         if any(is_cut(term, keeping) for term in axes):
-            editor.restate_shape(name, [kept_size(term, keeping) if is_cut(term, keeping) else None for term in axes])
+            editor.set_shape(name, [kept_size(term, keeping) if is_cut(term, keeping) else None for term in axes])

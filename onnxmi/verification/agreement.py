@@ -16,9 +16,9 @@ import onnx
 
 from onnxmi.errors import ModelError
 from onnxmi.model import Graph
-from onnxmi.runtime.probe import Probe, run_seen
+from onnxmi.runtime.probe import Probe, run_types
 from onnxmi.runtime.session import Feeds, Session, open_session
-from onnxmi.verification.unrounded import Seen, Unrounded, rounds, without_rounding
+from onnxmi.verification.unrounded import TensorType, Unrounded, rounds_activations, without_rounding
 
 # Largest difference relative to the largest output: rounding in another order.
 TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
@@ -43,12 +43,12 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ModelPair:
     """Two models that ought to give the same.
 
     Attributes
     ----------
-    wanted, got : onnx.ModelProto
+    expected, actual : onnx.ModelProto
         The reference and the other.
     probe : Probe
         Of the model that they come from: its types, and inputs that both run on.
@@ -56,38 +56,38 @@ class Comparison:
         Inputs to compare on; the first of them that the reference runs on count.
     """
 
-    wanted: onnx.ModelProto
-    got: onnx.ModelProto
+    expected: onnx.ModelProto
+    actual: onnx.ModelProto
     probe: Probe
     feeds: Sequence[Sequence[Feeds]]
 
     def of(self, names: Sequence[str]) -> Difference | None:
         """Compare some tensors; None if the reference runs on no inputs."""
         floor = max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(self.probe.dtypes.values())), default=0.0)
-        if not rounds(Graph(self.wanted)):
-            return _compare(self.wanted, self.got, names, self.feeds, floor)
-        real = [_unrounded(proto, self.probe.feeds) for proto in (self.wanted, self.got)]
+        if not rounds_activations(Graph(self.expected)):
+            return _compare(self.expected, self.actual, names, self.feeds, floor)
+        real = [_unrounded(proto, self.probe.feeds) for proto in (self.expected, self.actual)]
         wanted, got = real
         if wanted is None or got is None:
-            return _compare(self.wanted, self.got, names, self.feeds, max(floor, STEPS))
+            return _compare(self.expected, self.actual, names, self.feeds, max(floor, STEPS))
         exact = wanted.complete and got.complete
         found = _compare(wanted.proto, got.proto, names, self.feeds, floor if exact else max(floor, STEPS))
         if found is None or not found.passed:
             return found
-        effect = _compare(self.wanted, wanted.proto, names, self.feeds, STEPS, wanted.real)
+        effect = _compare(self.expected, wanted.proto, names, self.feeds, STEPS, wanted.real)
         assert effect is not None  # it has just been run
         limit = max(floor, STEPS, AGAIN * effect.error)
-        rounded = _compare(self.wanted, self.got, names, self.feeds, limit, wanted.real)
+        rounded = _compare(self.expected, self.actual, names, self.feeds, limit, wanted.real)
         return rounded if rounded is not None and not rounded.passed else found
 
 
 def _unrounded(proto: onnx.ModelProto, feeds: Feeds) -> Unrounded | None:
     """Take the rounding out of a model; None where that cannot be done or run."""
     try:
-        seen = {name: Seen(dtype, shape) for name, (dtype, shape) in run_seen(proto, feeds).items()}
-        seen |= {name: Seen(value.dtype, value.shape) for name, value in feeds.items()}
+        seen = {name: TensorType(dtype, shape) for name, (dtype, shape) in run_types(proto, feeds).items()}
+        seen |= {name: TensorType(value.dtype, value.shape) for name, value in feeds.items()}
         graph = Graph(proto)
-        seen |= {name: Seen(graph.constant_dtype(name), graph.constant_shape(name)) for name in graph.constants}
+        seen |= {name: TensorType(graph.constant_dtype(name), graph.constant_shape(name)) for name in graph.constants}
         found = without_rounding(proto, seen)
         if found is not None:
             open_session(found.proto, optimise=False).run(feeds)

@@ -15,15 +15,15 @@ from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, Normalisation
 from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Model, Node
-from onnxmi.model.load import complaint
-from onnxmi.outputs.unwritten import comparable, find_unwritten
+from onnxmi.model.load import checker_error
+from onnxmi.outputs.uninitialized import comparable, find_uninitialized
 from onnxmi.runtime.probe import Probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.typing import Bools
-from onnxmi.verification.agreement import Comparison, Difference
-from onnxmi.verification.discontinuities import find_decisions
-from onnxmi.verification.masked_normalization import KNOWN, Renormalised
-from onnxmi.verification.masked_reference import Mask, with_masks
+from onnxmi.verification.agreement import Difference, ModelPair
+from onnxmi.verification.discontinuities import find_discontinuities
+from onnxmi.verification.masked_normalization import KNOWN, MaskedNormalization
+from onnxmi.verification.masked_reference import Mask, with_masked_inputs
 
 
 @dataclass(frozen=True)
@@ -41,34 +41,36 @@ def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Ke
     Normalisations over cut channels are spelled out so that they leave these out.
     """
     masks = list(_masks(model, graph, probe, keeping))
-    return with_masks(model.proto, masks, _renormalised(model, graph, probe, keeping))
+    return with_masked_inputs(model.proto, masks, _masked_normalizations(model, graph, probe, keeping))
 
 
-def _normalising(graph: ChannelGraph, keeping: Keeping) -> list[Normalisation]:
+def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Normalisation]:
     return [found for found in graph.normalisations if any(is_cut(term, keeping) for term in found.terms)]
 
 
-def _unspelled(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:
+def _not_decomposable(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:
     """Nodes that normalise over cut channels in a way that the oracle cannot spell out."""
-    nodes = [(found, model.graph.nodes[found.node]) for found in _normalising(graph, keeping)]
-    return [node.label for found, node in nodes if not _spelled(model, node) or not found.axes]
+    nodes = [(found, model.graph.nodes[found.node]) for found in _normalizations_over_cut(graph, keeping)]
+    return [node.label for found, node in nodes if not _is_decomposable(model, node) or not found.axes]
 
 
-def _spelled(model: Model, node: Node) -> bool:
+def _is_decomposable(model: Model, node: Node) -> bool:
     """Whether the oracle can spell a normalisation out; not one whose mean and deviation are read, too."""
     outputs = {info.name for info in model.graph.outputs}
     told = any(name in model.graph.consumers or name in outputs for name in node.outputs[1:] if name)
     return node.op in KNOWN and not (told and node.op in ("LayerNormalization", "BatchNormalization"))
 
 
-def _renormalised(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> Iterable[Renormalised]:
-    for found in _normalising(graph, keeping):
+def _masked_normalizations(
+    model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping
+) -> Iterable[MaskedNormalization]:
+    for found in _normalizations_over_cut(graph, keeping):
         node = model.graph.nodes[found.node]
         axes = graph.read(found.node, 0, node.inputs[0])
-        if _spelled(model, node) and axes is not None:
+        if _is_decomposable(model, node) and axes is not None:
             share = prod(kept_size(axes[axis], keeping) / axes[axis].size for axis in found.axes)
             dtype = probe.dtypes.get(node.inputs[0]) or model.graph.constant_dtype(node.inputs[0])
-            yield Renormalised(node.outputs[0], found.axes, axes_mask(axes, keeping), share, dtype)
+            yield MaskedNormalization(node.outputs[0], found.axes, axes_mask(axes, keeping), share, dtype)
 
 
 def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> Iterable[Mask]:
@@ -123,15 +125,15 @@ def check_equivalence(
 ) -> Check:
     """Compare the unrepaired cut model with the masked original on real samples, without onnxruntime's optimizer."""
     name = "equals the original with the cut channels zeroed"
-    unspelled = _unspelled(model, graph, keeping)
+    unspelled = _not_decomposable(model, graph, keeping)
     if unspelled:
         return Check(name, True, f"not applicable: {unspelled[0]} normalises over what is cut")
     masked = masked_original(model, graph, probe, keeping)
     compared = comparable(model.graph, [info.name for info in model.graph.outputs])
-    models = Comparison(masked, cut, probe, [feeds, [probe.feeds]])
+    models = ModelPair(masked, cut, probe, [feeds, [probe.feeds]])
     found = models.of(compared)
     if found is not None and not found.passed:
-        before, taken = _around_decisions(model, graph, keeping, compared)
+        before, taken = _before_discontinuities(model, graph, keeping, compared)
         decided = models.of(taken) if before and taken else None
         if decided is not None and not decided.passed:  # on the last bit of what is decided on
             found = models.of(before)
@@ -142,7 +144,7 @@ def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]
     """Compare a model with the source it was made from, on real samples or, without any, on the probe's."""
     name = "equals the source before anything is cut"
     outputs = comparable(source.graph, [info.name for info in source.graph.outputs])
-    found = Comparison(source.proto, model.proto, probe, [feeds or [probe.feeds]]).of(outputs)
+    found = ModelPair(source.proto, model.proto, probe, [feeds or [probe.feeds]]).of(outputs)
     return _check(name, found, "the source runs on no sample")
 
 
@@ -150,22 +152,22 @@ def _check(name: str, found: Difference | None, unrunnable: str) -> Check:
     return Check(name, False, unrunnable) if found is None else Check(name, found.passed, str(found))
 
 
-def _around_decisions(
+def _before_discontinuities(
     model: Model, graph: ChannelGraph, keeping: Keeping, outputs: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What can be compared where rounding decided on the outputs, and what is decided.
 
     The first are the outputs that do not depend on it, and what is decided on; none where rounding decides nothing.
     """
-    decisions = find_decisions(model.graph)
+    decisions = find_discontinuities(model.graph)
     grounds, taken = (
         [name for name in names if not any(is_cut(term, keeping) for term in graph.axes.get(name, ()))]
-        for names in (decisions.grounds, decisions.taken)
+        for names in (decisions.inputs, decisions.nodes)
     )
-    if not grounds or not any(name in decisions.outcome for name in outputs):
+    if not grounds or not any(name in decisions.dependents for name in outputs):
         return (), ()
     made = [name for name in grounds if name in model.graph.producers]
-    whole = dict.fromkeys([*(name for name in outputs if name not in decisions.outcome), *made])
+    whole = dict.fromkeys([*(name for name in outputs if name not in decisions.dependents), *made])
     return tuple(whole), tuple(taken)
 
 
@@ -177,7 +179,7 @@ def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.
     removed, what was computed from it may be a constant that broadcasts to that shape.
     """
     seen = run_shapes(cut, feeds)
-    undecided = _undecided(Graph(cut))
+    undecided = _with_data_dependent_size(Graph(cut))
     constant = Graph(cut).folded if any(kept.count == 0 for kept in keeping.values()) else frozenset()
     wrong = [
         f"{name} {seen[name]}"
@@ -188,9 +190,9 @@ def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.
     return Check("every tensor has the predicted shape", not wrong, detail)
 
 
-def _undecided(graph: Graph) -> frozenset[str]:
+def _with_data_dependent_size(graph: Graph) -> frozenset[str]:
     """Tensors whose sizes two models that agree need not share: values, or their rounding, decide on them."""
-    return find_decisions(graph).outcome | Flow.of(graph).varying
+    return find_discontinuities(graph).dependents | Flow.of(graph).varying
 
 
 def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, only_cut: bool) -> bool:
@@ -208,14 +210,14 @@ def check_result(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds])
 
 def _check_structure(source: Model, result: onnx.ModelProto) -> Check:
     name = "passes the ONNX checker"
-    if source.checker_complaint is not None:
-        return Check(name, True, f"not applicable: the source fails it ({source.checker_complaint[:120]})")
-    objection = complaint(result)
+    if source.checker_error is not None:
+        return Check(name, True, f"not applicable: the source fails it ({source.checker_error[:120]})")
+    objection = checker_error(result)
     return Check(name, objection is None, objection or "strict, with shape inference")
 
 
 def _check_interface(source: Model, result: onnx.ModelProto) -> Check:
-    same = [list(map(_wire, a)) == list(map(_wire, b)) for a, b in _interfaces(source.proto, result)]
+    same = [list(map(_value_type, a)) == list(map(_value_type, b)) for a, b in _interfaces(source.proto, result)]
     return Check("inputs and outputs are unchanged", all(same), "names, types and shapes")
 
 
@@ -225,13 +227,13 @@ def _interfaces(a: onnx.ModelProto, b: onnx.ModelProto) -> list[tuple[Any, Any]]
     return [(inputs[0], inputs[1]), (a.graph.output, b.graph.output)]
 
 
-def _wire(value: onnx.ValueInfoProto) -> bytes:
+def _value_type(value: onnx.ValueInfoProto) -> bytes:
     return bytes(value.SerializeToString(deterministic=True))
 
 
 def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) -> Check:
     name = "runs under onnxruntime"
-    undecided, unwritten = _undecided(source.graph), find_unwritten(source.graph)
+    undecided, unwritten = _with_data_dependent_size(source.graph), find_uninitialized(source.graph)
     try:
         before, after = open_session(source.proto), open_session(result)
         for feed in feeds:
@@ -262,7 +264,7 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, np.ndarray) or value.dtype.kind != "f" or bool(np.isfinite(value).all())
 
 
-def require(checks: Iterable[Check]) -> None:
+def require_passed(checks: Iterable[Check]) -> None:
     """Raise CheckError naming every check that failed."""
     failed = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     if failed:

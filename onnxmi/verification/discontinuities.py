@@ -14,25 +14,25 @@ _DECIDES = frozenset({"NonMaxSuppression", "NonZero", "TopK", "ArgMax", "ArgMin"
 
 
 @dataclass(frozen=True)
-class Decisions:
+class Discontinuities:
     """What the model decides on, and what depends on the outcome.
 
     Attributes
     ----------
-    grounds : tuple of str
+    inputs : tuple of str
         Tensors that are decided on, and do not depend on another decision.
-    taken : tuple of str
+    nodes : tuple of str
         What is decided on these grounds: where two models agree on it, rounding is no excuse.
-    outcome : frozenset of str
+    dependents : frozenset of str
         Tensors that depend on a decision, in their values and even their shapes.
     """
 
-    grounds: tuple[str, ...]
-    taken: tuple[str, ...]
-    outcome: frozenset[str]
+    inputs: tuple[str, ...]
+    nodes: tuple[str, ...]
+    dependents: frozenset[str]
 
 
-def find_decisions(graph: Graph) -> Decisions:
+def find_discontinuities(graph: Graph) -> Discontinuities:
     """Find the operators that decide on numbers that the model computes."""
     outcome, grounds, taken = set[str](), dict[str, None](), list[str]()
     for node in graph.nodes:
@@ -44,4 +44,4 @@ def find_decisions(graph: Graph) -> Decisions:
                 taken += filter(None, node.outputs)
         if decides or any(name in outcome for name in read):
             outcome.update(name for name in node.outputs if name and name not in graph.folded)
-    return Decisions(tuple(grounds), tuple(taken), frozenset(outcome))
+    return Discontinuities(tuple(grounds), tuple(taken), frozenset(outcome))

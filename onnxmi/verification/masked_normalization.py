@@ -19,7 +19,7 @@ AXES_ARE_INPUTS = 18  # opset from which ReduceMean reads its axes
 
 
 @dataclass(frozen=True, eq=False)
-class Renormalised:
+class MaskedNormalization:
     """A node that normalises over `axes` of its input, some channels of which are masked.
 
     `result` names the node by its first output; `share` is the share of the positions on the axes that stay.
@@ -55,7 +55,7 @@ class _Writer:
             found = self.op("ReduceMean", x, axes=list(axes), keepdims=1)
         return self.op("Mul", found, self.constant(1.0 / share))
 
-    def normalised(self, x: Any, what: Renormalised, epsilon: float, centred: bool) -> gs.Variable:
+    def normalized(self, x: Any, what: MaskedNormalization, epsilon: float, centred: bool) -> gs.Variable:
         """Subtract the mean, and divide by the root of the mean square, of what is kept."""
         factors = self.constant(what.factors)
         x = self.op("Mul", x, factors)
@@ -75,29 +75,29 @@ def _operand(node: gs.Node, position: int) -> Any:
     return node.inputs[position] if position < len(node.inputs) and node.inputs[position].name else None
 
 
-def _layer_norm(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Variable]:
+def _layer_norm(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Variable]:
     centred = node.op == "LayerNormalization"
-    made = write.normalised(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred)
+    made = write.normalized(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred)
     return [write.scaled(made, _operand(node, 1), _operand(node, 2))]
 
 
-def _skip_layer_norm(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Variable]:
+def _skip_layer_norm(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Variable]:
     centred = node.op == "SkipLayerNormalization"
     bias = _operand(node, 4 if centred else 3)
     total = write.scaled(write.op("Add", node.inputs[0], node.inputs[1]), None, bias)
-    made = write.normalised(total, what, node.attrs.get("epsilon", 1e-12), centred)
+    made = write.normalized(total, what, node.attrs.get("epsilon", 1e-12), centred)
     return [write.scaled(made, _operand(node, 2), _operand(node, 3) if centred else None), total]
 
 
-def _over_space(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Variable]:
+def _over_space(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Variable]:
     """InstanceNormalization, and BatchNormalization in training mode: parameters lie on axis 1."""
-    made = write.normalised(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred=True)
+    made = write.normalized(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred=True)
     shape = [-1] + [1] * (what.factors.ndim - 2)
     scale, shift = (write.op("Reshape", node.inputs[i], write.constant(shape, np.int64)) for i in (1, 2))
     return [write.scaled(made, scale, shift)]
 
 
-_SPELLED_OUT: dict[str, Callable[[_Writer, gs.Node, Renormalised], list[gs.Variable]]] = {
+_SPELLED_OUT: dict[str, Callable[[_Writer, gs.Node, MaskedNormalization], list[gs.Variable]]] = {
     **dict.fromkeys(("LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"), _layer_norm),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _skip_layer_norm),
     **dict.fromkeys(("InstanceNormalization", "BatchNormalization"), _over_space),
@@ -105,18 +105,18 @@ _SPELLED_OUT: dict[str, Callable[[_Writer, gs.Node, Renormalised], list[gs.Varia
 KNOWN = frozenset({"ReduceMean", *_SPELLED_OUT})
 
 
-def spell_out(graph: gs.Graph, changes: Iterable[Renormalised]) -> dict[int, list[gs.Node]]:
+def decompose_normalizations(graph: gs.Graph, changes: Iterable[MaskedNormalization]) -> dict[int, list[gs.Node]]:
     """Return, by the identity of a node, the nodes to put in its place so that the masked channels are left out."""
     nodes = {out.name: node for node in graph.nodes for out in node.outputs}
     changed: dict[int, list[gs.Node]] = {}
     for number, what in enumerate(changes):
         node = nodes[what.result]
         write = _Writer(f"onnxmi.renormalised{number}", graph.opset, what.dtype)
-        changed[id(node)] = _mean(write, node, what) if node.op == "ReduceMean" else _spelled_out(write, node, what)
+        changed[id(node)] = _mean(write, node, what) if node.op == "ReduceMean" else _decomposed(write, node, what)
     return changed
 
 
-def _spelled_out(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Node]:
+def _decomposed(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Node]:
     made = _SPELLED_OUT[node.op](write, node, what)
     outs = [node.outputs[0], *node.outputs[3:4]]  # a fused sum is the fourth output; statistics are not made
     node.outputs.clear()
@@ -126,7 +126,7 @@ def _spelled_out(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.N
     return write.nodes
 
 
-def _mean(write: _Writer, node: gs.Node, what: Renormalised) -> list[gs.Node]:
+def _mean(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Node]:
     """Mask what the mean is taken of, and divide by what is kept instead of by all."""
     node.inputs[0] = write.op("Mul", node.inputs[0], write.constant(what.factors))
     out = node.outputs[0]

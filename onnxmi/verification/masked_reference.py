@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnxmi.typing import Bools
-from onnxmi.verification.masked_normalization import Renormalised, spell_out
+from onnxmi.verification.masked_normalization import MaskedNormalization, decompose_normalizations
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,17 @@ class Mask:
     zero: str | None = None
 
 
-def with_masks(
-    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised] = ()
+def with_masked_inputs(
+    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[MaskedNormalization] = ()
 ) -> onnx.ModelProto:
     """Return a copy of the model whose nodes read masked inputs, and whose normalisations leave the masked out."""
     with G_LOGGER.suppress():  # it warns on standard output, which may be data
-        return _with_masks(proto, masks, renormalised)
+        return _masked(proto, masks, renormalised)
 
 
-def _with_masks(proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[Renormalised]) -> onnx.ModelProto:
+def _masked(
+    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[MaskedNormalization]
+) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(proto)  # graphsurgeon's export writes names into the tensors that its import was given
     graph = gs.import_onnx(copied)
@@ -53,7 +55,7 @@ def _with_masks(proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Ite
         made = _integer_mask(mask, number, node) if mask.dtype.kind in "iu" else _mask(mask, number, node)
         before.setdefault(id(node), []).extend(made)
         node.inputs[mask.operand] = made[-1].outputs[0]
-    changed = spell_out(graph, renormalised)
+    changed = decompose_normalizations(graph, renormalised)
     graph.nodes[:] = [
         new for node in graph.nodes for new in (*before.get(id(node), ()), *changed.get(id(node), [node]))
     ]

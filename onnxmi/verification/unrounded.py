@@ -23,7 +23,7 @@ _RANGED = frozenset(np.dtype(kind) for kind in (np.int8, np.uint8, np.int16, np.
 
 
 @dataclass(frozen=True)
-class Seen:
+class TensorType:
     """What is known of a tensor: its type and shape."""
 
     dtype: np.dtype[Any]
@@ -49,19 +49,19 @@ class Unrounded:
     complete: bool
 
 
-def rounds(graph: Graph) -> bool:
+def rounds_activations(graph: Graph) -> bool:
     """Whether any operator of a model rounds activations to integers."""
     return any((node.domain, node.op) in _ROUNDING or _rounds_inside(node) for node in graph.nodes)
 
 
-def without_rounding(proto: onnx.ModelProto, seen: Mapping[str, Seen]) -> Unrounded | None:
+def without_rounding(proto: onnx.ModelProto, seen: Mapping[str, TensorType]) -> Unrounded | None:
     """Spell a model's quantized operators out in real numbers.
 
     Parameters
     ----------
     proto : onnx.ModelProto
         The model; it is not changed.
-    seen : mapping of tensor name to Seen
+    probe : mapping of tensor name to Seen
         All of its tensors that are arrays.
 
     Returns
@@ -101,8 +101,8 @@ class _UnknownMeaningError(Exception):
 class _Writer:
     """Writes the nodes of the model without rounding; `real` names what is a real number instead of an integer."""
 
-    def __init__(self, seen: Mapping[str, Seen]) -> None:
-        self.seen = seen
+    def __init__(self, seen: Mapping[str, TensorType]) -> None:
+        self.probe = seen
         self.nodes: list[NodeProto] = []
         self.real = set[str]()
 
@@ -161,9 +161,9 @@ class _Writer:
         to = helper.make_attribute("to", int(helper.np_dtype_to_tensor_dtype(dtype)))
         return self.op("Cast", name, result=result, attributes=[to])
 
-    def known(self, name: str) -> Seen:
+    def known(self, name: str) -> TensorType:
         """Type and shape in the original."""
-        found = self.seen.get(name)
+        found = self.probe.get(name)
         if found is None:
             raise _UnknownMeaningError
         return found
@@ -245,7 +245,7 @@ def _dequantize(w: _Writer, node: Node, original: NodeProto) -> None:
         w.nodes.append(original)
 
 
-def _dynamically(w: _Writer, node: Node, _original: NodeProto) -> None:
+def _dynamic_quantize(w: _Writer, node: Node, _original: NodeProto) -> None:
     """Scale and zero point as they come; the values are within their range."""
     value, scale, zero = node.outputs
     w.nodes.append(_node(node.op, node.inputs, [f"onnxmi.{value}", scale, f"onnxmi.{zero}"], ()))
@@ -255,7 +255,7 @@ def _dynamically(w: _Writer, node: Node, _original: NodeProto) -> None:
 
 
 @dataclass(frozen=True)
-class _Spelled:
+class _FloatOperator:
     """A float operator on what the integers stand for, and its result scaled to integers again.
 
     Attributes
@@ -309,7 +309,7 @@ def _concat(w: _Writer, node: Node, original: NodeProto) -> None:
     w.stored(w.op("Concat", *parts, attributes=original.attribute), node, 0, 1)
 
 
-def _in_full(w: _Writer, node: Node, original: NodeProto) -> None:
+def _with_float_activations(w: _Writer, node: Node, original: NodeProto) -> None:
     """MatMulNBits may round its activations; at this level of accuracy it does not."""
     kept = [a for a in original.attribute if a.name != "accuracy_level"]
     made = _node(node.op, node.inputs, node.outputs, [*kept, helper.make_attribute("accuracy_level", 1)])
@@ -319,22 +319,22 @@ def _in_full(w: _Writer, node: Node, original: NodeProto) -> None:
 
 _ONE, _TWO = _Part(0, 1, 2), _Part(3, 4, 5)
 _ROWS, _COLUMNS = _Part(0, 1, 2, -2), _Part(3, 4, 5, -1)
-_CONV = _Spelled("Conv", (_ONE, _Part(3, 4, 5, 0)), (6, 7), bias=8)
+_CONV = _FloatOperator("Conv", (_ONE, _Part(3, 4, 5, 0)), (6, 7), bias=8)
 
 _MEANING: Mapping[tuple[str, str], Meaning] = {
     **{(domain, "QuantizeLinear"): _quantize for domain in ("", MICROSOFT)},
     **{(domain, "DequantizeLinear"): _dequantize for domain in ("", MICROSOFT)},
-    ("", "DynamicQuantizeLinear"): _dynamically,
-    ("", "MatMulInteger"): _Spelled("MatMul", (_Part(0, None, 2, -2), _Part(1, None, 3, -1)), whole=True),
-    ("", "ConvInteger"): _Spelled("Conv", (_Part(0, None, 2), _Part(1, None, 3, 0)), whole=True),
+    ("", "DynamicQuantizeLinear"): _dynamic_quantize,
+    ("", "MatMulInteger"): _FloatOperator("MatMul", (_Part(0, None, 2, -2), _Part(1, None, 3, -1)), whole=True),
+    ("", "ConvInteger"): _FloatOperator("Conv", (_Part(0, None, 2), _Part(1, None, 3, 0)), whole=True),
     **{(domain, "QLinearConv"): _CONV for domain in ("", MICROSOFT)},
-    **{(domain, "QLinearMatMul"): _Spelled("MatMul", (_ROWS, _COLUMNS), (6, 7)) for domain in ("", MICROSOFT)},
-    (MICROSOFT, "MatMulIntegerToFloat"): _Spelled("MatMul", (_Part(0, 2, 4, -2), _Part(1, 3, 5, -1)), bias=6),
-    (MICROSOFT, "DynamicQuantizeMatMul"): _Spelled("MatMul", (_Part(0, None, None), _Part(1, 2, 3, -1)), bias=4),
-    (MICROSOFT, "MatMulNBits"): _in_full,
-    **{(MICROSOFT, f"QLinear{op}"): _Spelled(op, (_ONE, _TWO), (6, 7)) for op in ("Add", "Mul")},
+    **{(domain, "QLinearMatMul"): _FloatOperator("MatMul", (_ROWS, _COLUMNS), (6, 7)) for domain in ("", MICROSOFT)},
+    (MICROSOFT, "MatMulIntegerToFloat"): _FloatOperator("MatMul", (_Part(0, 2, 4, -2), _Part(1, 3, 5, -1)), bias=6),
+    (MICROSOFT, "DynamicQuantizeMatMul"): _FloatOperator("MatMul", (_Part(0, None, None), _Part(1, 2, 3, -1)), bias=4),
+    (MICROSOFT, "MatMulNBits"): _with_float_activations,
+    **{(MICROSOFT, f"QLinear{op}"): _FloatOperator(op, (_ONE, _TWO), (6, 7)) for op in ("Add", "Mul")},
     **{
-        (MICROSOFT, f"QLinear{op}"): _Spelled(op, (_ONE,), (3, 4))
+        (MICROSOFT, f"QLinear{op}"): _FloatOperator(op, (_ONE,), (3, 4))
         for op in ("LeakyRelu", "Sigmoid", "AveragePool", "GlobalAveragePool", "Softmax")
     },
     (MICROSOFT, "QLinearConcat"): _concat,

@@ -19,7 +19,7 @@ from onnxmi.data.calibration import check_calibration
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.model import Model
 from onnxmi.runtime.memory import peak_memory
-from onnxmi.runtime.profile import summed
+from onnxmi.runtime.profile import sum_by_operator
 from onnxmi.runtime.timing import Latency
 
 QUICK = ("--threads", "1", "--no-memory", "--no-operators", "--seconds", "0.05")
@@ -30,7 +30,7 @@ QUICK = ("--threads", "1", "--no-memory", "--no-operators", "--seconds", "0.05")
 
 def test_figures_follow_from_the_times(place, monkeypatch):
     times = iter([(2.0, 0.5)] * 2)
-    monkeypatch.setattr(module, "measure", lambda *_, **__: [Latency(np.full(9, t)) for t in next(times)])
+    monkeypatch.setattr(module, "measure_latency", lambda *_, **__: [Latency(np.full(9, t)) for t in next(times)])
     rows = json.loads(place.succeeds("bench", "wide.onnx", "narrow.onnx", "--batch", "1,8", *QUICK, "--json"))["rows"]
     assert [(row["model"], row["batch"]) for row in rows] == [("wide", 1), ("narrow", 1), ("wide", 8), ("narrow", 8)]
     assert rows[3]["median_ms"] == rows[3]["p95_ms"] == 0.5
@@ -47,7 +47,7 @@ def test_every_setting_is_measured_with_what_was_asked(place, monkeypatch):
         asked.append((settings["threads"], settings["clock"], feeds[0]["x"].shape))
         return [Latency(np.ones(5)) for _ in protos]
 
-    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(module, "measure_latency", measure)
     place.succeeds("bench", "wide.onnx", "--threads", "1,2", "--batch", "3,5", "--no-memory", "--no-operators")
     assert asked == [(1, "wall", (3, 6)), (1, "wall", (5, 6)), (2, "wall", (3, 6)), (2, "wall", (5, 6))]
 
@@ -94,7 +94,7 @@ def event(node, operator, microseconds):
 def test_operators_are_summed_over_nodes_without_the_first_runs():
     runs = [[event("a", "MatMul", t), event("b", "MatMul", 2 * t), event("c", "Relu", 500)] for t in (9000, 1000, 3000)]
     events = [{"cat": "Session", "name": "model_run", "dur": 1}, *(e for run in runs for e in run)]
-    first, second = summed(events, warm_up=1)
+    first, second = sum_by_operator(events, warm_up=1)
     assert (first.operator, first.nodes, first.milliseconds) == ("MatMul", 2, pytest.approx(2 + 4))
     assert (second.operator, second.nodes, second.milliseconds) == ("Relu", 1, pytest.approx(0.5))
     assert (first.heavy, second.heavy) == (True, False)
@@ -102,7 +102,7 @@ def test_operators_are_summed_over_nodes_without_the_first_runs():
 
 def test_a_loop_counts_with_what_its_body_does():
     run = [event("body", "MatMul", 1000), event("body", "MatMul", 1000), event("x", "Add", 10), event("y", "Mul", 10)]
-    found = {entry.operator: entry for entry in summed([*run, event("loop", "Loop", 2100)] * 4, warm_up=1)}
+    found = {entry.operator: entry for entry in sum_by_operator([*run, event("loop", "Loop", 2100)] * 4, warm_up=1)}
     assert "Loop" not in found
     assert found["MatMul"].milliseconds == pytest.approx(2.0)
 

@@ -11,12 +11,12 @@ import pytest
 import onnxmi
 from onnxmi.budget.damage_curves import Curve, price_layers
 from onnxmi.budget.size_grid import candidate_sizes
-from onnxmi.evaluation.ruler import Ruler
+from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import measure_study, study_of
 from onnxmi.runtime.session import open_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import silent
 
 
@@ -41,7 +41,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     rankings = rank_channels(model, graph, linears, measured.fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(model, graph, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.deal.fit[:41], 32))
-    ruler = Ruler.of(model, study.outputs.yardstick, batches, (), 1)
+    ruler = DamageReference.of(model, study.outputs.yardstick, batches, (), 1)
     curves = price_layers(model, graph, linears, rankings, sizes, (measured.fit, None), ruler, 1, repaired=False)
     whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread
     for layer in study.layers:
@@ -50,7 +50,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
         assert curve.damage[-1] == 0.0
         assert (np.diff(curve.damage) <= 0.0).all()
         largest = int(curve.sizes[-2])  # below others the largest damage so far may stand
-        cut = run(rewrite(model, graph, {layer.id: rankings[layer.id].kept(largest)}), ruler.feeds)
+        cut = run(prune_channels(model, graph, {layer.id: rankings[layer.id].kept(largest)}), ruler.feeds)
         assert curve.damage[-2] == pytest.approx((np.square(cut - whole) / spread).mean(), rel=1e-3)
 
 

@@ -40,7 +40,7 @@ class Place:
     def takes(self, old: np.ndarray, new: np.ndarray) -> None:
         """Let the baseline and the model take known times, ms."""
         times = [Latency(np.asarray(times, dtype=float)) for times in (old, new)]
-        self._monkeypatch.setattr(check_module, "measure", lambda protos, *_, **__: times[-len(protos) :])
+        self._monkeypatch.setattr(check_module, "measure_latency", lambda protos, *_, **__: times[-len(protos) :])
 
 
 def widened(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:

@@ -87,7 +87,7 @@ def test_both_models_are_timed_together_on_the_same_inputs(place, monkeypatch):
         asked.append((args, settings))
         return Latency(STEADY), Latency(STEADY)
 
-    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(module, "measure_latency", measure)
     found(
         place, *AGAINST, "--min-speedup", "1", "--max-latency", "20", "--threads", "1", "--batch", "3", "--clock", "cpu"
     )

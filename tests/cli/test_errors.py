@@ -140,7 +140,7 @@ def test_a_check_that_fails(place, monkeypatch):
     def refuse(_checks):
         raise CheckError("the result was not written because a check failed: it is wrong")
 
-    monkeypatch.setattr(api, "require", refuse)
+    monkeypatch.setattr(api, "require_passed", refuse)
     assert "it is wrong" in place.fails(1, *PRUNE)
 
 

@@ -6,7 +6,7 @@ from support.oracle import Case, cut_all
 
 from onnxmi.model import Model
 from onnxmi.verification.checks import check_equivalence, check_shapes
-from onnxmi.verification.discontinuities import find_decisions
+from onnxmi.verification.discontinuities import find_discontinuities
 
 
 def ranked() -> Case:
@@ -22,7 +22,7 @@ def ranked() -> Case:
 
 def test_a_choice_is_compared_by_its_grounds() -> None:
     case = ranked()
-    found = find_decisions(case.model.graph)
+    found = find_discontinuities(case.model.graph)
     assert found.grounds == (case.model.graph.nodes[-2].inputs[0],)
     assert set(found.outcome) == {*case.model.graph.nodes[-2].outputs, *case.model.graph.nodes[-1].outputs}
     keeping = cut_all(case)

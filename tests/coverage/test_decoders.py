@@ -10,7 +10,7 @@ import pytest
 from support.build import Build
 from support.oracle import Case, assert_exact, cut_all, random_plan, run
 
-from onnxmi.outputs.unwritten import find_unwritten
+from onnxmi.outputs.uninitialized import find_uninitialized
 from onnxmi.verification.checks import check_equivalence, check_result
 
 MS, HEADS, KV, SIZE, WIDTH, INNER, VOCAB, WINDOW = "com.microsoft", 4, 2, 16, 24, 40, 31, 4
@@ -106,7 +106,7 @@ def test_slots_of_a_cache_that_nobody_wrote_are_not_compared() -> None:
     """A cache of the size of the window is not filled by a short text; onnxruntime leaves there what it finds."""
     case = Case.of(Decoder(sliding=True).model())
     outputs = [info.name for info in case.model.graph.outputs]
-    assert find_unwritten(case.model.graph) == set(outputs[1:3])
+    assert find_uninitialized(case.model.graph) == set(outputs[1:3])
     for seed in range(8):
         keeping = random_plan(case.graph, random.Random(seed))
         cut = case.cut(keeping)

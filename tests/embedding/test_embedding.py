@@ -15,8 +15,13 @@ from onnxmi.model import Model
 from onnxmi.pruning.search import price
 from onnxmi.pruning.session import measure_study, study_of
 from onnxmi.runtime.session import open_session
-from onnxmi.transforms.analysis import analyse, as_calibration
-from onnxmi.transforms.factorize_embedding import document_counts, principal_axes, with_split_tables, word_tables
+from onnxmi.transforms.analysis import analyze, as_calibration
+from onnxmi.transforms.factorize_embedding import (
+    document_counts,
+    factorize_embeddings,
+    find_embedding_tables,
+    principal_axes,
+)
 
 WORDS, WIDTH, INNER, CLASSES = 101, 11, 13, 3
 OPTIONS = PruneOptions(keep=0.5, cut=("embedding", "ffn"), threads=1, latency=False)
@@ -42,7 +47,7 @@ def sentences(count=60, seed=0):
 def split(proto):
     model = Model.of(proto)
     data = as_calibration(sentences(), model)
-    return model, with_split_tables(model, data, np.arange(data.count))
+    return model, factorize_embeddings(model, data, np.arange(data.count))
 
 
 def table_of(proto):
@@ -62,7 +67,7 @@ def table_of(proto):
 )
 def test_a_table_of_words_is_split_and_the_outputs_stay(looked_up, dtype):
     model, made = split(encoder(looked_up, dtype=dtype))
-    assert [layer.size for layer in analyse(made).graph.layers if layer.kind == "embedding"] == [WIDTH]
+    assert [layer.size for layer in analyze(made).graph.layers if layer.kind == "embedding"] == [WIDTH]
     old, new = (next(iter(open_session(m.proto).run(sentences(7)).values())) for m in (model, made))
     assert np.allclose(old, new, rtol=0.0, atol=1e-5 if dtype == np.float32 else 2e-2)
     assert made.digest == model.digest
@@ -118,7 +123,7 @@ def test_axes_are_those_of_the_largest_weighted_moments():
 def test_words_that_no_sample_has_count_a_little():
     model = Model.of(encoder())
     data = as_calibration({"ids": np.zeros((1, 5), dtype=np.int64)}, model)
-    table = with_split_tables(model, data, np.arange(1)).graph.constant("table")
+    table = factorize_embeddings(model, data, np.arange(1)).graph.constant("table")
     moments = (table.T * np.where(np.arange(WORDS) == 0, 1.5, 0.5)) @ table
     assert np.allclose(moments, np.diag(np.diag(moments)), atol=1e-4)
     assert np.all(np.diff(np.diag(moments)) < 0)
@@ -186,4 +191,4 @@ def test_statistics_of_the_whole_table_are_refused(model):
 def test_what_is_not_asked_for_is_not_split(model):
     result = onnxmi.prune(model, sentences(), replace(OPTIONS, cut=()))
     assert table_of(result.proto) == (WORDS, WIDTH)
-    assert not list(word_tables(Model.of(encoder(words=7)).graph))
+    assert not list(find_embedding_tables(Model.of(encoder(words=7)).graph))

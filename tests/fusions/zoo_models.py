@@ -15,8 +15,8 @@ import pytest
 
 from onnxmi.axes.terms import Kept
 from onnxmi.graph.channel_graph import Layer
-from onnxmi.transforms.analysis import Analysis, analyse
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.analysis import Analysis, analyze
+from onnxmi.transforms.prune_channels import prune_channels
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
 
@@ -39,7 +39,7 @@ class Halved:
 
     @cached_property
     def analysis(self) -> Analysis:
-        return analyse(self.path)
+        return analyze(self.path)
 
     @property
     def dense(self) -> onnx.ModelProto:
@@ -51,7 +51,7 @@ class Halved:
         layers = [layer for layer in self.analysis.graph.layers if layer.kind in self.kinds]
         assert layers, f"nothing to cut: {self.analysis.graph.frozen}"
         keeping = {layer.id: _half(layer, rng) for layer in layers}
-        return rewrite(self.analysis.model, self.analysis.graph, keeping)
+        return prune_channels(self.analysis.model, self.analysis.graph, keeping)
 
     def size(self, kind: str) -> int:
         """Size of the first layer of a kind, 0 where there is none."""

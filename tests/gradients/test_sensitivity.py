@@ -21,7 +21,7 @@ from onnxmi.statistics.backward import Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics_file import load_measurement, save_measurement
-from onnxmi.transforms.analysis import analyse, as_calibration
+from onnxmi.transforms.analysis import analyze, as_calibration
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
 
@@ -30,7 +30,7 @@ RNG = np.random.default_rng(3)
 
 
 def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple[str, ...] = ()) -> dict:
-    analysis = analyse(proto)
+    analysis = analyze(proto)
     data = as_calibration(arrays, analysis.model)
     count = len(next(iter(arrays.values())))
     found = measure_sensitivities(
@@ -41,7 +41,7 @@ def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple
 
 
 def yardstick(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple[str, ...] = ()) -> Yardstick:
-    analysis = analyse(proto)
+    analysis = analyze(proto)
     return yardstick_of(analysis, as_calibration(arrays, analysis.model), masks)
 
 
@@ -105,7 +105,7 @@ def test_the_widest_are_left_out_where_all_take_too_much(monkeypatch: pytest.Mon
 
 def test_who_is_left_out_does_not_depend_on_who_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
     proto, _ = two_layers(3)
-    analysis, arrays = analyse(proto), {"x": RNG.normal(size=(11, 7)).astype(np.float32)}
+    analysis, arrays = analyze(proto), {"x": RNG.normal(size=(11, 7)).astype(np.float32)}
     below = [linear.key for linear in analysis.linears if linear.label == "below"]
     ask = partial(
         measure_sensitivities, analysis.model, analysis.linears, as_calibration(arrays, analysis.model),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from onnxmi.evaluation.meters.meter import ratio
+from onnxmi.evaluation.output_metrics.output_metric import ratio
 from onnxmi.information import intervals
 
 

@@ -12,12 +12,12 @@ from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
 from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning, View
-from onnxmi.transforms.analysis import analyse
+from onnxmi.transforms.analysis import analyze
 
 
 def meaning_of(proto: onnx.ModelProto) -> Meaning:
-    found = analyse(proto)
-    return infer_meaning(found.model, found.seen, found.graph, Runs.made_up(found.model, found.seen))
+    found = analyze(proto)
+    return infer_meaning(found.model, found.probe, found.graph, Runs.synthetic(found.model, found.probe))
 
 
 def only(proto: onnx.ModelProto) -> View:

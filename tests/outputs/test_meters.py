@@ -10,9 +10,16 @@ from scipy import stats
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score, roc_auc_score
 
-from onnxmi.evaluation.meters import METERS, Subject, expected_flips, meters_for, subjects, take
-from onnxmi.evaluation.meters.layouts import find_layout
-from onnxmi.evaluation.meters.sequences import decode, edit_distance
+from onnxmi.evaluation.output_metrics import (
+    OUTPUT_METRICS,
+    ComparedOutput,
+    compared_outputs,
+    expected_flips,
+    measure_metric,
+    metrics_for,
+)
+from onnxmi.evaluation.output_metrics.layouts import find_layout
+from onnxmi.evaluation.output_metrics.sequences import decode, edit_distance
 from onnxmi.outputs.view import Answers, Meaning, View
 
 VIEW = View("y", "y", "y", "classes", "softmax", (1,), 0)
@@ -22,7 +29,7 @@ RNG = np.random.default_rng(0)
 def of(kind, array, link="identity", axes=(1,)):
     """An output as a subject, and its answers."""
     view = replace(VIEW, kind=kind, link=link, axes=axes)
-    return Subject("y", kind, (view,)), answers(array)
+    return ComparedOutput("y", kind, (view,)), answers(array)
 
 
 def answers(samples):
@@ -30,7 +37,7 @@ def answers(samples):
 
 
 def read(name, subject, original, cut, labels=None):
-    return take(METERS[name], subject, original, cut, labels)
+    return measure_metric(OUTPUT_METRICS[name], subject, original, cut, labels)
 
 
 def noisy(array, size=1.0, seed=1):
@@ -38,7 +45,7 @@ def noisy(array, size=1.0, seed=1):
 
 
 def names(subject, original, labels=None):
-    return [meter.name for meter in meters_for(subject, original, labels)]
+    return [meter.name for meter in metrics_for(subject, original, labels)]
 
 
 # -- every metric -----------------------------------------------------------------------------------------------------
@@ -85,14 +92,14 @@ CASES = {
     "tags": of("sequence", TAGS, "softmax", (2,)),
 }
 _YOLO = answers(scene())
-CASES["detections"] = (Subject("y", "detections", (replace(VIEW, kind="detections", axes=()),), ("y",)), _YOLO)
+CASES["detections"] = (ComparedOutput("y", "detections", (replace(VIEW, kind="detections", axes=()),), ("y",)), _YOLO)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_original_loses_nothing_against_itself(name):
     subject, original = CASES[name]
-    for meter in meters_for(subject, original):
-        found = take(meter, subject, original, original)
+    for meter in metrics_for(subject, original):
+        found = measure_metric(meter, subject, original, original)
         assert found.loss.value == pytest.approx(0, abs=1e-12)
         assert found.loss.low <= 1e-12
         assert found.was == pytest.approx(found.now)
@@ -105,10 +112,10 @@ def test_the_order_of_samples_changes_nothing(name):
     order = np.random.default_rng(5).permutation(original.count)
     cut = answers([noisy(array, 0.3, seed) for seed, array in enumerate(original.values["y"])])
     shuffled = [answers([side.values["y"][n] for n in order]) for side in (original, cut)]
-    for meter in meters_for(subject, original):
+    for meter in metrics_for(subject, original):
         if meter.name == "neighbor-order":  # ties aside: neighbours are looked for among the first samples
             continue
-        before, after = take(meter, subject, original, cut), take(meter, subject, *shuffled)
+        before, after = measure_metric(meter, subject, original, cut), measure_metric(meter, subject, *shuffled)
         assert after.now == pytest.approx(before.now, rel=1e-9)
         assert after.loss.value == pytest.approx(before.loss.value, rel=1e-9)
 
@@ -116,10 +123,10 @@ def test_the_order_of_samples_changes_nothing(name):
 @pytest.mark.parametrize("name", CASES)
 def test_more_damage_is_more_loss_and_outputs_that_are_no_numbers_lose_all(name):
     subject, original = CASES[name]
-    headline = meters_for(subject, original)[0]
+    headline = metrics_for(subject, original)[0]
     spread = np.std(np.stack(original.values["y"]))
     losses = [
-        take(
+        measure_metric(
             headline,
             subject,
             original,
@@ -128,7 +135,9 @@ def test_more_damage_is_more_loss_and_outputs_that_are_no_numbers_lose_all(name)
         for size in (0.003, 0.1, 3)
     ]
     assert losses[0].loss.value <= losses[1].loss.value < losses[2].loss.value
-    broken = take(headline, subject, original, answers([np.full_like(a, np.nan) for a in original.values["y"]]))
+    broken = measure_metric(
+        headline, subject, original, answers([np.full_like(a, np.nan) for a in original.values["y"]])
+    )
     assert broken.loss.value > 0.4
     assert broken.loss.against(0.05) == "beyond"
 
@@ -229,7 +238,7 @@ def test_a_rare_class_that_is_ruined_is_seen():
     subject, original = CASES["rare class"]
     made = answers(np.stack([5 + np.random.default_rng(9).normal(size=211), np.zeros(211)], 1))
     assert read("agreement", subject, original, made).loss.value == 0
-    loss = take(meters_for(subject, original)[0], subject, original, made).loss
+    loss = measure_metric(metrics_for(subject, original)[0], subject, original, made).loss
     assert loss.against(0.01) == "beyond"
 
 
@@ -334,7 +343,7 @@ def test_an_empty_line_that_is_read_as_text_is_lost():
 def _boxes(outputs, arrays):
     count = len(next(iter(arrays.values())))
     found = Answers(count, {name: tuple(array) for name, array in arrays.items()})
-    return Subject("b", "detections", (replace(VIEW, kind="detections", axes=()),), tuple(outputs)), found
+    return ComparedOutput("b", "detections", (replace(VIEW, kind="detections", axes=()),), tuple(outputs)), found
 
 
 def _layouts():
@@ -408,7 +417,7 @@ def test_outputs_that_are_no_boxes_are_numbers():
     view = replace(VIEW, kind="detections", link="identity")
     meaning = Meaning((view, replace(view, name="z", tensor="z", link="sigmoid")), {})
     values = {"y": tuple(VALUES.astype(np.float32)), "z": tuple(np.zeros((97, 3), np.float32))}
-    assert [subject.kind for subject in subjects(meaning, Answers(97, values))] == ["values", "classes"]
+    assert [subject.kind for subject in compared_outputs(meaning, Answers(97, values))] == ["values", "classes"]
 
 
 def test_the_parts_of_a_detector_are_one_subject():
@@ -417,7 +426,7 @@ def test_the_parts_of_a_detector_are_one_subject():
     ignored = replace(VIEW, name="h", output="h", tensor="h", kind="state", weight=0.0)
     values = {"y": _YOLO.values["y"], "h": tuple(np.zeros((29, 3)))}
     values |= {name: tuple(np.zeros((29, 2))) for name in ("t0", "t1", "z")}
-    found = subjects(Meaning((*parts, head, ignored), {}), Answers(29, values))
+    found = compared_outputs(Meaning((*parts, head, ignored), {}), Answers(29, values))
     assert [(subject.name, subject.kind, len(subject.views)) for subject in found] == [
         ("z", "classes", 1),
         ("y", "detections", 2),

@@ -10,7 +10,7 @@ from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.transforms.analysis import analyse, find_meaning
+from onnxmi.transforms.analysis import analyze, find_meaning
 
 
 def two_heads() -> tuple[onnx.ModelProto, str, str]:
@@ -22,7 +22,7 @@ def two_heads() -> tuple[onnx.ModelProto, str, str]:
 
 
 def meaning_of(proto: onnx.ModelProto, *overrides: str, ignore: tuple[str, ...] = ()) -> Meaning:
-    return find_meaning(analyse(proto), None, [parse_override(text) for text in overrides], ignore)
+    return find_meaning(analyze(proto), None, [parse_override(text) for text in overrides], ignore)
 
 
 @pytest.mark.parametrize(

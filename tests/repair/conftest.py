@@ -15,7 +15,7 @@ from onnxmi.graph.linear import Linear, find_linears
 from onnxmi.model import Model
 from onnxmi.repair import Repaired, StepOptions, repair_stepwise
 from onnxmi.statistics.capture import CaptureOptions
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.oracle import Case
 
 
@@ -63,7 +63,7 @@ class Bench:
 
     def error(self, keeping: Keeping, replacements: Sequence[object] = ()) -> float:
         """Relative error of the output on samples nothing was fitted to."""
-        made = rewrite(self.model, self.graph, keeping, replacements)
+        made = prune_channels(self.model, self.graph, keeping, replacements)
         before, after = (outputs(p, self.data, self.held, 32, 1) for p in (self.model.proto, made))
         return compare(before, after, None, len(self.held)).relative_error
 

@@ -12,7 +12,7 @@ from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.shared_inputs import find_sources
-from onnxmi.transforms.analysis import analyse, as_calibration
+from onnxmi.transforms.analysis import analyze, as_calibration
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
@@ -97,7 +97,7 @@ def test_the_outputs_mind_it_as_they_do_the_same_product() -> None:
     x = {"x": np.random.default_rng(2).normal(size=(29, 5, 7)).astype(np.float32)}
     found = []
     for einsum in (True, False):
-        analysis = analyse(heads(einsum))
+        analysis = analyze(heads(einsum))
         data = as_calibration(x, analysis.model)
         felt = measure_sensitivities(
             analysis.model,

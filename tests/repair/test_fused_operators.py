@@ -15,7 +15,7 @@ from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_cou
 from onnxmi.repair import StepOptions
 from onnxmi.repair.epilogue import find_tail
 from onnxmi.runtime.session import open_session
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case
@@ -110,7 +110,7 @@ def test_a_bias_that_a_later_operator_adds_takes_up_the_repair(name: str, op: st
     """No operator is added for it."""
     scene = bench(model(name))
     keeping = {key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH}
-    repaired = rewrite(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
     assert [n.op_type for n in repaired.graph.node] == [n.op_type for n in scene.model.proto.graph.node]
     assert op in {n.op_type for n in repaired.graph.node}
 

@@ -14,7 +14,7 @@ from onnxmi.graph.linear import feature_rows, find_linears, row_count, weights_o
 from onnxmi.repair import StepOptions, repair
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions, capture
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.oracle import Case
@@ -116,7 +116,7 @@ def test_repair_is_better_than_the_plain_cut_and_stays_in_integers(name: str, be
     made = scene.stepwise(keeping, StepOptions(everywhere=False))
     assert [note.used for note in made.notes] == [True]
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
-    repaired = rewrite(scene.model, scene.graph, keeping, made.replacements)
+    repaired = prune_channels(scene.model, scene.graph, keeping, made.replacements)
     kinds = [
         sorted(str(numpy_helper.to_array(t).dtype) for t in proto.graph.initializer if t.data_type != 1)
         for proto in (scene.proto, repaired)
@@ -205,5 +205,7 @@ def test_weights_of_four_bits(bias: bool, bench: type[Bench]) -> None:
     repaired = scene.stepwise(keeping, StepOptions(everywhere=False))
     assert [note.used for note in repaired.notes] == [True]
     assert scene.error(keeping, repaired.replacements) < 0.8 * scene.error(keeping)
-    tensors = {t.name: t for t in rewrite(scene.model, scene.graph, keeping, repaired.replacements).graph.initializer}
+    tensors = {
+        t.name: t for t in prune_channels(scene.model, scene.graph, keeping, repaired.replacements).graph.initializer
+    }
     assert [tuple(t.dims) for t in tensors.values() if t.data_type == onnx.TensorProto.UINT8] == [(OUT, 3, 8)]

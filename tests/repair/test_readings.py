@@ -11,7 +11,7 @@ from onnxmi.pruning.api import prune
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
-from onnxmi.transforms.analysis import analyse, as_calibration
+from onnxmi.transforms.analysis import analyze, as_calibration
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
@@ -50,7 +50,7 @@ def test_both_axes_of_one_weight_are_measured_as_if_there_were_two_weights(inner
     x = {"x": np.random.default_rng(1).normal(size=(COUNT, 7)).astype(np.float32)}
     found = []
     for tied in (True, False):
-        analysis = analyse(autoencoder(inner, tied))
+        analysis = analyze(autoencoder(inner, tied))
         data, samples = as_calibration(x, analysis.model), np.arange(COUNT)
         options = CaptureOptions(threads=1)
         (statistics,) = capture(analysis.model, analysis.graph, analysis.linears, data, [samples], options)

@@ -13,7 +13,7 @@ from onnxmi.repair import Repaired
 from onnxmi.repair.centered import centered
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.analysis import as_model
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
 
 FEW, FRESH = 13, 211
@@ -57,9 +57,9 @@ def test_means_of_few_samples_help_on_others(make) -> None:
         study = study_of(as_model(proto), {"x": few}, PruneOptions(threads=1))
         found = study.analysis
         keeping = {layer.id: Kept(np.arange(0, layer.size, 2)) for layer in found.graph.layers}
-        plain = rewrite(found.model, found.graph, keeping)
+        plain = prune_channels(found.model, found.graph, keeping)
         repaired = centered(found.model, found.linears, keeping, Repaired(), study.offsets(plain))
-        made = rewrite(found.model, found.graph, keeping, repaired.replacements)
+        made = prune_channels(found.model, found.graph, keeping, repaired.replacements)
         (tensor,) = study.outputs.meaning.tensors
         wanted, before, after = (logits(p, tensor, fresh) for p in (found.model.proto, plain, made))
         ratios.append(np.square(after - wanted).sum() / np.square(before - wanted).sum())

@@ -12,7 +12,7 @@ from onnxmi.data.calibration import check_calibration
 from onnxmi.repair import repair_at_once, repair_stepwise
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions, capture
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
 
 WIDTHS = (17, 23, 29, 31, 37)
@@ -70,7 +70,8 @@ def test_a_deep_network_is_not_made_worse_step_by_step(bench, seed: int) -> None
     once = repair_at_once(*found, keeping, *capture(*found, made.data, [fit, judge], options))
     stepwise = repair_stepwise(*found, keeping, made.data, fit, judge, options, shared=once)
     cuts = [
-        rewrite(*found[:2], keeping, replacements) for replacements in ((), once.replacements, stepwise.replacements)
+        prune_channels(*found[:2], keeping, replacements)
+        for replacements in ((), once.replacements, stepwise.replacements)
     ]
     plain, at_once, stepped = errors(made.model.proto, cuts, fresh)
     assert stepped < 1.5 * min(at_once, plain)

@@ -12,8 +12,8 @@ from support.random_models import random_model
 from onnxmi.axes.terms import Kept
 from onnxmi.repair import stepwise
 from onnxmi.runtime.session import open_session
-from onnxmi.runtime.stepper import Advance
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.runtime.stepper import Stepper
+from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
 
 
@@ -47,23 +47,23 @@ def test_weights_in_constant_nodes_are_repaired_alike(bench) -> None:
 
 
 @pytest.fixture
-def walked(monkeypatch) -> list[Advance]:
+def walked(monkeypatch) -> list[Stepper]:
     """Every pair of models that a walk runs: the original, and the cut one."""
-    found: list[Advance] = []
+    found: list[Stepper] = []
 
-    class Watched(Advance):
+    class Watched(Stepper):
         def __init__(self, *given) -> None:
             super().__init__(*given)
             self.fed = [dict(feeds) for feeds in given[1]]
             found.append(self)
 
-    monkeypatch.setattr(stepwise, "Advance", Watched)
+    monkeypatch.setattr(stepwise, "Stepper", Watched)
     return found
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["initializers", "Constant nodes"])
 @pytest.mark.parametrize("seed", range(12))
-def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Advance], seed: int, held: bool) -> None:
+def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Stepper], seed: int, held: bool) -> None:
     proto = random_model(random.Random(seed))
     made = bench(with_constant_nodes(proto) if held else proto, samples=41)
     made.fit, made.judge = np.arange(29), np.arange(29, 41)
@@ -73,7 +73,7 @@ def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Advance]
         if (kept := np.arange(0, layer.size, 2)).size < layer.size
     }
     repaired = made.stepwise(keeping)
-    session = open_session(rewrite(made.model, made.graph, keeping, repaired.replacements), threads=1)
+    session = open_session(prune_channels(made.model, made.graph, keeping, repaired.replacements), threads=1)
     cut = walked[1]
     for feeds, seen in zip(cut.fed, list(cut.to(session.outputs)), strict=True):
         for name, wanted in session.run(feeds).items():

@@ -24,8 +24,8 @@ from onnxmi.graph.plan import Choice, Plan, load_plan
 from onnxmi.model import Model
 from onnxmi.pruning.session import Study
 from onnxmi.runtime.session import open_session
-from onnxmi.transforms.empty_branches import find_branches, removable
-from onnxmi.transforms.prune_channels import Replacement, rewrite
+from onnxmi.transforms.empty_branches import find_branches, is_removable
+from onnxmi.transforms.prune_channels import Replacement, prune_channels
 from onnxmi.verification.checks import check_shapes
 
 NOTHING = Kept(np.zeros(0, dtype=np.int64))
@@ -177,7 +177,7 @@ def test_random_models() -> None:
         for layer in case.graph.layers:
             keeping = {**random_plan(case.graph, rng), layer.id: NOTHING}
             ragged = any(kept.over == layer.id for kept in keeping.values())
-            if layer.grade != "exact" or ragged or not removable(case.model, case.graph, keeping):
+            if layer.grade != "exact" or ragged or not is_removable(case.model, case.graph, keeping):
                 continue
             removed += 1
             cut, feeds = case.cut(keeping), case.feeds()
@@ -189,18 +189,18 @@ def test_random_models() -> None:
 def test_what_is_not_cut_stays_to_the_byte() -> None:
     case = residual_mlp()
     assert case.cut({}).SerializeToString(deterministic=True) == case.model.proto.SerializeToString(deterministic=True)
-    assert removable(case.model, case.graph, {})
+    assert is_removable(case.model, case.graph, {})
 
 
 # -- what cannot --
 
 
 def refusal(case: Case, keeping: Keeping) -> str:
-    assert not removable(case.model, case.graph, keeping)
+    assert not is_removable(case.model, case.graph, keeping)
     with pytest.raises(PlanError) as caught:
         find_branches(case.model, case.graph, keeping)
     with pytest.raises(PlanError):
-        rewrite(case.model, case.graph, keeping)
+        prune_channels(case.model, case.graph, keeping)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -323,7 +323,7 @@ def test_the_shift_of_a_repair_is_added_to_the_constant() -> None:
     (linear,) = [found for found in find_linears(case.model.graph, case.graph) if found.features == 13]
     shift = np.arange(11.0)
     plain, shifted = (
-        rewrite(case.model, case.graph, keeping, made)
+        prune_channels(case.model, case.graph, keeping, made)
         for made in ((), (Replacement(linear, np.zeros((13, 0)), shift),))
     )
     constants = [numpy_helper.to_array(proto.graph.initializer[-1]) for proto in (plain, shifted)]

@@ -11,7 +11,7 @@ from support.oracle import Case, cut_all
 import onnxmi
 from onnxmi.graph.dataflow import Flow
 from onnxmi.graph.plan import Choice, Plan
-from onnxmi.verification.agreement import Comparison
+from onnxmi.verification.agreement import ModelPair
 from onnxmi.verification.checks import check_equivalence, check_result, check_shapes
 
 
@@ -86,7 +86,7 @@ def test_parts_are_compared_as_numbers(end):
         values = onnx.numpy_helper.to_array(tensor)
         tensor.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(1 + 1e-6), tensor.name))
     case = Case.of(proto)
-    found = Comparison(proto, nearly, case.probe, [[case.feeds()]]).of([proto.graph.output[0].name])
+    found = ModelPair(proto, nearly, case.probe, [[case.feeds()]]).of([proto.graph.output[0].name])
     assert 0 < found.error < 1e-4
     assert found.passed
 

@@ -11,10 +11,10 @@ from support.build import Build
 from support.oracle import Case, cut_all, run
 
 from onnxmi.model import Graph
-from onnxmi.runtime.probe import run_seen
+from onnxmi.runtime.probe import run_types
 from onnxmi.verification.agreement import STEPS
 from onnxmi.verification.checks import check_equivalence
-from onnxmi.verification.unrounded import _ROUNDING, Seen, rounds, without_rounding
+from onnxmi.verification.unrounded import _ROUNDING, TensorType, rounds_activations, without_rounding
 
 MS, IN, HIDDEN, OUT, SIDE = "com.microsoft", 7, 11, 5, 3
 
@@ -168,10 +168,12 @@ def test_every_operator_that_rounds_is_tried() -> None:
 def test_what_is_left_without_rounding_is_the_same_but_for_the_rounding(name: str) -> None:
     case = Case.of(model_of(name))
     feeds, proto, graph = case.feeds(), case.model.proto, case.model.graph
-    assert rounds(graph)
-    seen = {tensor: Seen(*found) for tensor, found in run_seen(proto, feeds).items()}
-    seen |= {tensor: Seen(value.dtype, value.shape) for tensor, value in feeds.items()}
-    seen |= {tensor: Seen(graph.constant_dtype(tensor), graph.constant_shape(tensor)) for tensor in graph.constants}
+    assert rounds_activations(graph)
+    seen = {tensor: TensorType(*found) for tensor, found in run_types(proto, feeds).items()}
+    seen |= {tensor: TensorType(value.dtype, value.shape) for tensor, value in feeds.items()}
+    seen |= {
+        tensor: TensorType(graph.constant_dtype(tensor), graph.constant_shape(tensor)) for tensor in graph.constants
+    }
     found = without_rounding(proto, seen)
     assert found is not None
     assert found.complete

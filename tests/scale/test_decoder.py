@@ -45,8 +45,8 @@ def ids():
 
 @pytest.fixture
 def low(monkeypatch):
-    monkeypatch.setattr(mapped, "LEAN", 10_000)
-    monkeypatch.setattr(mapped, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10_000)
+    monkeypatch.setattr(mapped, "MIN_EXTERNAL_BYTES", 1_000)
     monkeypatch.setattr(capture, "LEAN_MEMORY", 2_000_000)
 
 
@@ -81,8 +81,8 @@ def test_all_of_it_is_understood(path):
 def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monkeypatch, score):
     options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=False, score=score)
     thin = onnxmi.prune(path, ids, options)
-    assert mapped.is_lean(thin.analysis.model.proto)
-    monkeypatch.setattr(mapped, "LEAN", 10**9)
+    assert mapped.is_memory_mapped(thin.analysis.model.proto)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10**9)
     fat = onnxmi.prune(path, ids, options)
     assert thin.plan.choices
     assert thin.proto.SerializeToString(deterministic=True) == fat.proto.SerializeToString(deterministic=True)
@@ -90,6 +90,6 @@ def test_a_decoder_is_cut_to_the_same_bytes_lean_and_whole(path, ids, low, monke
 
 def test_a_lean_decoder_is_repaired(path, ids, low):
     result = onnxmi.prune(path, ids, PruneOptions(keep=0.5, force=True, threads=1, latency=False))
-    assert mapped.is_lean(result.analysis.model.proto)
-    assert not mapped.is_lean(result.proto)
+    assert mapped.is_memory_mapped(result.analysis.model.proto)
+    assert not mapped.is_memory_mapped(result.proto)
     assert any(note.used for note in result.repairs)

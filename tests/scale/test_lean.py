@@ -21,7 +21,7 @@ from onnxmi.errors import DataError, ModelError
 from onnxmi.model import Model, external_data, load, mapped
 from onnxmi.model.editor import Editor
 from onnxmi.model.graph import Graph
-from onnxmi.model.load import complaint
+from onnxmi.model.load import checker_error
 from onnxmi.runtime.session import open_session
 
 SIZES = (6, 64, 50, 4)  # w0 has 1,536 bytes, w1 12,800, w2 800
@@ -33,8 +33,8 @@ def low(monkeypatch, tmp_path):
     """Limits so low that small models are large; temporary files in a folder of their own."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(mapped, "LEAN", 10_000)
-    monkeypatch.setattr(mapped, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10_000)
+    monkeypatch.setattr(mapped, "MIN_EXTERNAL_BYTES", 1_000)
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     return scratch
 
@@ -42,15 +42,15 @@ def low(monkeypatch, tmp_path):
 @pytest.fixture
 def source(tmp_path, mlp, samples):
     """A folder with a model whose weights lie in `weights.bin`, aligned, and with samples."""
-    bare, placed = external_data.split(mlp(SIZES), "weights.bin")
+    bare, placed = external_data.split_tensors(mlp(SIZES), "weights.bin")
     (tmp_path / "model.onnx").write_bytes(bare.SerializeToString())
-    (tmp_path / "weights.bin").write_bytes(b"".join(map(bytes, external_data.blocks(placed))))
+    (tmp_path / "weights.bin").write_bytes(b"".join(map(bytes, external_data.data_blocks(placed))))
     np.savez(tmp_path / "calib.npz", x=samples(), labels=np.arange(40) % 4)
     return tmp_path
 
 
 def away(proto):
-    return [tensor.name for tensor in proto.graph.initializer if mapped.is_away(tensor)]
+    return [tensor.name for tensor in proto.graph.initializer if mapped.is_external(tensor)]
 
 
 def places(proto):
@@ -69,7 +69,7 @@ def test_external_data_stays_where_it_is(low, source, mlp):
     model = load(source / "model.onnx")
     assert away(model.proto) == ["w0", "w1"]
     assert places(model.proto) == {str((source / "weights.bin").resolve())[1:]}
-    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.with_values_inside(model.proto)) == data(mlp(SIZES))
     assert list(low.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_one_file_is_unpacked_into_a_temporary_one(low, tmp_path, mlp):
     model = load(tmp_path / "m.onnx")
     assert away(model.proto) == ["w0", "w1"]
     assert places(model.proto) == {str(next(low.glob("*/tensors")).resolve())[1:]}
-    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.with_values_inside(model.proto)) == data(mlp(SIZES))
 
 
 def test_a_model_in_memory_is_not_changed(low, mlp):
@@ -90,7 +90,7 @@ def test_a_model_in_memory_is_not_changed(low, mlp):
     model = Model.of(proto)
     assert away(model.proto) == ["w0", "w1"]
     assert away(proto) == []
-    assert data(mapped.whole(model.proto)) == data(proto)
+    assert data(mapped.with_values_inside(model.proto)) == data(proto)
     assert data(proto) == data(mlp(SIZES))
 
 
@@ -116,18 +116,18 @@ def test_values_and_types_are_those_of_the_whole(low, source, mlp):
 def test_types_of_whole_bytes_are_mapped(low, dtype):
     dtype = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16) if dtype == "bfloat16" else np.dtype(dtype)
     value = np.arange(-700, 701).reshape(3, 467).astype(dtype)
-    tensor = (scratch := mapped.Scratch()).tensor("t", value)
-    assert mapped.is_away(tensor)
-    assert mapped.values(tensor).dtype == dtype
-    assert mapped.values(tensor).tobytes() == value.tobytes()
+    tensor = (scratch := mapped.SpillFile()).tensor("t", value)
+    assert mapped.is_external(tensor)
+    assert mapped.tensor_values(tensor).dtype == dtype
+    assert mapped.tensor_values(tensor).tobytes() == value.tobytes()
     del scratch
 
 
 def test_half_bytes_stay_in_the_message(low):
     value = np.ones(4_001).astype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4))
-    tensor = mapped.Scratch().tensor("t", value)
-    assert not mapped.is_away(tensor)
-    assert np.array_equal(mapped.values(tensor), value)
+    tensor = mapped.SpillFile().tensor("t", value)
+    assert not mapped.is_external(tensor)
+    assert np.array_equal(mapped.tensor_values(tensor), value)
 
 
 @pytest.mark.parametrize("change", ["shift", "shorten"])
@@ -140,7 +140,7 @@ def test_what_cannot_be_mapped_is_loaded_as_ever(low, source, mlp, change):
         (source / "weights.bin").write_bytes(stored[:4096] + b"\0\0\0" + stored[4096:])
         onnx.save(proto, source / "model.onnx")
         model = load(source / "model.onnx")
-        assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
+        assert data(mapped.with_values_inside(model.proto)) == data(mlp(SIZES))
         assert len(places(model.proto)) == 2  # this one was loaded, and put into a temporary file
         return
     with (source / "weights.bin").open("r+b") as stream:
@@ -156,7 +156,7 @@ def test_a_folder_whose_name_is_no_text(low, source, mlp):
         (source / name).rename(folder / name)
     model = load(folder / "model.onnx")
     assert away(model.proto) == ["w0", "w1"]
-    assert data(mapped.whole(model.proto)) == data(mlp(SIZES))
+    assert data(mapped.with_values_inside(model.proto)) == data(mlp(SIZES))
 
 
 def test_the_package_does_not_need_a_working_directory(tmp_path):
@@ -186,12 +186,12 @@ def test_a_lean_model_runs_without_a_copy_of_its_data(low, source, mlp, samples,
 
 def test_the_checker_is_given_a_hole_instead_of_data(low, source, monkeypatch):
     model = load(source / "model.onnx")
-    monkeypatch.setattr(external_data, "blocks", None)
-    assert complaint(model.proto) is None
+    monkeypatch.setattr(external_data, "data_blocks", None)
+    assert checker_error(model.proto) is None
     broken = onnx.ModelProto()
     broken.CopyFrom(model.proto)
     broken.graph.node[0].op_type = "NoSuchOperator"
-    assert "NoSuchOperator" in complaint(broken)
+    assert "NoSuchOperator" in checker_error(broken)
 
 
 @pytest.mark.parametrize("as_external", [False, True])
@@ -217,7 +217,7 @@ def test_an_edited_tensor_goes_to_the_temporary_file_and_equal_ones_once(low, so
     model, value = load(source / "model.onnx"), np.ones((64, 49), np.float32)
     made = []
     for _ in range(2):
-        editor = Editor(model.proto, model.scratch)
+        editor = Editor(model.proto, model.spill_file)
         editor.set_constant("w1", value)
         editor.set_constant("b1", np.zeros(49, np.float32))
         made.append(editor.finish())
@@ -234,7 +234,7 @@ def test_a_full_disk_is_told(low, source, monkeypatch):
 
     monkeypatch.setattr(mapped, "write", no_space)
     with pytest.raises(DataError, match=r"^/.*temporary file cannot be written: No space"):
-        Editor(model.proto, model.scratch).set_constant("w1", np.ones((64, 49), np.float32))
+        Editor(model.proto, model.spill_file).set_constant("w1", np.ones((64, 49), np.float32))
 
 
 # -- end to end ------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_a_lean_model_is_pruned_to_the_same_bytes(low, source, monkeypatch, repa
     options = PruneOptions(keep=0.5, force=True, threads=1, latency=False, repair=repair)
     thin = onnxmi.prune(source / "model.onnx", source / "calib.npz", options)
     assert away(thin.analysis.model.proto) == ["w0", "w1"]
-    monkeypatch.setattr(mapped, "LEAN", 10**9)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10**9)
     fat = onnxmi.prune(source / "model.onnx", source / "calib.npz", options)
     assert data(thin.proto) == data(fat.proto)
     for one, other in ((thin.before, fat.before), (thin.after, fat.after)):

@@ -30,8 +30,8 @@ def runs(monkeypatch):
 
 @pytest.fixture
 def low(monkeypatch):
-    monkeypatch.setattr(mapped, "LEAN", 10_000)
-    monkeypatch.setattr(mapped, "BULK", 1_000)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10_000)
+    monkeypatch.setattr(mapped, "MIN_EXTERNAL_BYTES", 1_000)
     monkeypatch.setattr(capture, "LEAN_MEMORY", 1_000_000)  # the three layers need 1.6 million
 
 
@@ -63,7 +63,7 @@ def test_each_layer_is_run_once(low, mlp, samples, runs):
     assert len(made) == 5 + 5  # two layers on batches of 8: 32 samples to fit to, 3 to judge by
     assert all(fed == {"x"} and outputs == ("h0.relu",) for fed, outputs in made[:5])
     assert all(fed == {"h0.relu"} and outputs == ("h1.relu",) for fed, outputs in made[5:])
-    assert mapped.is_lean(source.proto)
+    assert mapped.is_memory_mapped(source.proto)
     assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
 
 
@@ -76,7 +76,7 @@ def test_sums_of_finished_layers_wait_in_files(low, mlp, samples):
 def test_otherwise_the_whole_model_is_run(low, mlp, samples, runs, memory, monkeypatch):
     got = collected(mlp(SIZES), samples, memory=memory)
     assert all(fed == {"x"} for fed, _ in runs)
-    monkeypatch.setattr(mapped, "LEAN", 10**9)
+    monkeypatch.setattr(mapped, "MIN_MAPPED_BYTES", 10**9)
     assert_alike(got, collected(mlp(SIZES), samples, memory=10**9))
 
 

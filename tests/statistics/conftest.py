@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxmi.data.calibration import Calibration, check_calibration
 from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.transforms.analysis import Analysis, analyse
+from onnxmi.transforms.analysis import Analysis, analyze
 from tests.support.build import Build
 
 HEADS, DIMS, WIDTH = 3, 5, 11
@@ -66,7 +66,7 @@ class Scene:
 
 
 def scene_of(proto: onnx.ModelProto, arrays: dict[str, NDArray[Any]]) -> Scene:
-    analysis = analyse(proto)
+    analysis = analyze(proto)
     return Scene(analysis, check_calibration(arrays, analysis.model.graph))
 
 

@@ -15,8 +15,8 @@ from onnxmi.graph.infer import infer
 from onnxmi.model import Model
 from onnxmi.runtime.probe import Probe, probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.transforms.hoist_gather import find_unread, pays, without_unread
-from onnxmi.transforms.prune_channels import rewrite
+from onnxmi.transforms.hoist_gather import find_unused_positions, hoist_position_gather, saves_work
+from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.verification.checks import masked_original
 
 TOLERANCE = 1e-5
@@ -34,8 +34,8 @@ class Case:
 
     def read(self) -> Case:
         """The case without positions that nothing reads; fails where leaving them out would change an output."""
-        model, _ = without_unread(self.model, self.probe)
-        worth = pays(self.model.graph, find_unread(self.model.graph, self.probe.shapes))
+        model, _ = hoist_position_gather(self.model, self.probe)
+        worth = saves_work(self.model.graph, find_unused_positions(self.model.graph, self.probe.shapes))
         assert (model is not self.model) == worth, "an output changed with the positions that are left out"
         return Case(model) if worth else self
 
@@ -69,7 +69,7 @@ class Case:
         }
 
     def cut(self, keeping: Keeping) -> onnx.ModelProto:
-        return rewrite(self.model, self.graph, keeping)
+        return prune_channels(self.model, self.graph, keeping)
 
     def masked(self, keeping: Keeping) -> onnx.ModelProto:
         return masked_original(self.model, self.graph, self.probe, keeping)

@@ -11,7 +11,7 @@ from onnx.external_data_helper import set_external_data
 
 from onnxmi import load
 from onnxmi.errors import ModelError
-from onnxmi.model.external_place import Place
+from onnxmi.model.external_location import ExternalLocation
 
 
 @pytest.fixture
@@ -92,7 +92,9 @@ def test_a_folder_below_and_a_link_in_the_folder_are_fine(model):
 
 
 def test_a_file_that_shrinks_while_it_is_read(model, monkeypatch):
-    monkeypatch.setattr(Place, "end", property(lambda _: os.truncate(model.parent / "weights.bin", 100) or 0))
+    monkeypatch.setattr(
+        ExternalLocation, "end", property(lambda _: os.truncate(model.parent / "weights.bin", 100) or 0)
+    )
     with pytest.raises(ModelError, match=r"'weights\.bin' cannot be read: it has become shorter"):
         load(model)
 

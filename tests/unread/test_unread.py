@@ -18,8 +18,8 @@ from onnxmi.model import Model
 from onnxmi.runtime.probe import probe
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms import hoist_gather
-from onnxmi.transforms.analysis import analyse
-from onnxmi.transforms.hoist_gather import find_unread, without_unread
+from onnxmi.transforms.analysis import analyze
+from onnxmi.transforms.hoist_gather import find_unused_positions, hoist_position_gather
 
 WIDTH, INNER, CLASSES = 7, 11, 3
 
@@ -47,7 +47,7 @@ def classifier(before=block, position=0, rest=lambda b, x: [], length="S"):
 
 def narrowed(proto):
     model = Model.of(proto)
-    return model, *without_unread(model, probe(model))
+    return model, *hoist_position_gather(model, probe(model))
 
 
 def products(proto, length=5):
@@ -153,7 +153,7 @@ def test_a_second_axis_of_rows_goes_through_a_gemm():
     b = Build()
     made = b.op("Gather", b.gemm(b.input("N", WIDTH), WIDTH, INNER), b.const(np.array(0)), axis=0)
     model = Model.of(b.proto(made))
-    found, _ = without_unread(model, probe(model))
+    found, _ = hoist_position_gather(model, probe(model))
     x = np.random.default_rng(0).normal(size=(5, WIDTH)).astype(np.float32)
     assert next(iter(open_session(found.proto, taps=["gemm3"]).run({"x": x}).values())).shape == (1, INNER)
     assert np.allclose(*(open_session(proto).run({"x": x})[made] for proto in (model.proto, found.proto)), rtol=1e-5)
@@ -194,7 +194,9 @@ def test_what_more_is_read_of_is_left_alone(case):
     model, made, found = narrowed(classifier(**case))
     assert made is model
     assert found.notes == ()
-    inside = find_unread(model.graph, probe(model).shapes).inside  # whatever a comparison of the outputs would catch
+    inside = find_unused_positions(
+        model.graph, probe(model).shapes
+    ).inside  # whatever a comparison of the outputs would catch
     assert not any(model.graph.nodes[index].op == "MatMul" for index in inside)
 
 
@@ -213,18 +215,18 @@ def test_a_tensor_read_in_a_subgraph_is_left_alone():
     whole = b.op("If", b.const(np.array(True)), then_branch=branches[0], else_branch=branches[1])
     first = b.op("Gather", made, b.const(np.array(0)), axis=1)
     model = Model.of(b.proto(b.gemm(first, WIDTH, CLASSES), whole))
-    assert not find_unread(model.graph, probe(model).shapes).inside
+    assert not find_unused_positions(model.graph, probe(model).shapes).inside
 
 
 def test_an_axis_of_what_was_reduced_is_not_that_of_the_operand():
     b = Build()
     means = b.op("ReduceMean", b.dense(b.input("N", 5, WIDTH), WIDTH, WIDTH), axes=[1], keepdims=0)
     model = Model.of(b.proto(b.op("Gather", means, b.const(np.array(0)), axis=1)))
-    assert not find_unread(model.graph, probe(model).shapes).inside
+    assert not find_unused_positions(model.graph, probe(model).shapes).inside
 
 
 def test_a_rewrite_that_changes_an_output_is_not_taken(monkeypatch):
-    right = hoist_gather._narrowed
+    right = hoist_gather._hoisted
     model = Model.of(classifier())
     seen = probe(model)
 
@@ -233,8 +235,8 @@ def test_a_rewrite_that_changes_an_output_is_not_taken(monkeypatch):
         return right(model, replace(found, inside=last))
 
     seen = replace(seen, feeds={"x": np.random.default_rng(0).normal(size=(2, 5, WIDTH)).astype(np.float32)})
-    monkeypatch.setattr(hoist_gather, "_narrowed", wrong)
-    assert without_unread(model, seen)[0] is model
+    monkeypatch.setattr(hoist_gather, "_hoisted", wrong)
+    assert hoist_position_gather(model, seen)[0] is model
 
 
 # -- pruning on top of it ---------------------------------------------------------------------------------------------
@@ -280,4 +282,4 @@ def test_inspect_says_so(tmp_path, encoder):
     told = CliRunner().invoke(main, ["inspect", str(tmp_path / "m.onnx")]).output
     assert "first reads one position" in " ".join(told.split())
     data = json.loads(CliRunner().invoke(main, ["inspect", str(tmp_path / "m.onnx"), "--json"]).output)
-    assert data["unread"] == list(analyse(encoder).unread.notes)
+    assert data["unread"] == list(analyze(encoder).unused_positions.notes)

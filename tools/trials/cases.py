@@ -21,7 +21,7 @@ from onnxmi.pruning.collect import measure_statistics
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import Study, study_of
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.runtime.timing import RELOAD, Latency, measure
+from onnxmi.runtime.timing import RELOAD, Latency, measure_latency
 from trials.datasets import Samples, stacked, training_set
 
 # What of each model is cut; the kinds that a prune without --cut takes, where nothing is said.
@@ -135,7 +135,7 @@ class Judge:
     def times(self, protos: Sequence[onnx.ModelProto], seconds: float) -> Sequence[Latency]:
         """Times of one sample on one thread, model by model in turn, until they are known to 1 % or the time is up."""
         limits = {"seconds": seconds, "runs": TURNS, "precision": 0.01, "reload": RELOAD}
-        return measure(protos, self.one(), threads=1, clock="cpu", **limits)  # type: ignore[arg-type]
+        return measure_latency(protos, self.one(), threads=1, clock="cpu", **limits)  # type: ignore[arg-type]
 
     def latency(self, proto: onnx.ModelProto, seconds: float = 10.0) -> dict[str, float]:
         """How fast, in turn with the dense model."""

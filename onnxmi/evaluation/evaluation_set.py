@@ -8,14 +8,14 @@ from functools import cached_property
 import onnx
 
 from onnxmi.data.calibration import Calibration
-from onnxmi.evaluation.answers import collect_answers, compare_answers, stacked
+from onnxmi.evaluation.answers import collect_answers, compare_answers, stack_samples
 from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.outputs.view import Answers, Meaning
 from onnxmi.typing import Array, Samples
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class EvaluationSet:
     """Samples to judge models on.
 
     Attributes
@@ -82,4 +82,8 @@ class Panel:
 
     def first_output(self, answers: Answers) -> Array | None:
         """Return the first output, samples first; None where there is none, or its size differs between samples."""
-        return None if self.first is None or self.first not in answers.values else stacked(answers.values[self.first])
+        return (
+            None
+            if self.first is None or self.first not in answers.values
+            else stack_samples(answers.values[self.first])
+        )

@@ -19,7 +19,7 @@ Rule = Literal["share", "mean", "resampled"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class ComparedOutput:
     """What a metric is taken of: a view, or all that make up the detections of a model.
 
     Attributes
@@ -67,7 +67,7 @@ class Contributions:
 
 
 @dataclass(frozen=True)
-class Meter:
+class OutputMetric:
     """A metric of one output.
 
     Attributes
@@ -89,7 +89,7 @@ class Meter:
     """
 
     name: str
-    measure: Callable[[Subject, Answers, Answers, Array | None], Contributions]
+    measure: Callable[[ComparedOutput, Answers, Answers, Array | None], Contributions]
     combine: Combine
     rule: Rule = "share"
     labels: bool = False
@@ -103,7 +103,7 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MetricValue:
     """A metric of two models.
 
     Attributes
@@ -127,9 +127,14 @@ class Reading:
         return f"{self.metric} {self.was:.4f} -> {self.now:.4f}, {self.loss.text}"
 
 
-def take(
-    meter: Meter, subject: Subject, original: Answers, cut: Answers, labels: Array | None = None, seed: int = 0
-) -> Reading:
+def measure_metric(
+    meter: OutputMetric,
+    subject: ComparedOutput,
+    original: Answers,
+    cut: Answers,
+    labels: Array | None = None,
+    seed: int = 0,
+) -> MetricValue:
     """Measure what a cut model loses at one output.
 
     Parameters
@@ -155,10 +160,10 @@ def take(
     span = _span(meter, found, sign, seed) if math.isfinite(lost) else None
     low, high = (-math.inf, math.inf) if span is None else span
     flips = found.lost, found.gained
-    return Reading(meter.name, was, now, Loss(lost, low, high, len(found.now), *flips, meter.name, meter.unit))
+    return MetricValue(meter.name, was, now, Loss(lost, low, high, len(found.now), *flips, meter.name, meter.unit))
 
 
-def _span(meter: Meter, found: Contributions, sign: float, seed: int) -> Span | None:
+def _span(meter: OutputMetric, found: Contributions, sign: float, seed: int) -> Span | None:
     if meter.rule == "share":
         return _own_answers(found.now) if found.own else _paired(found.was, found.now)
     if meter.rule == "mean":

@@ -13,7 +13,7 @@ from onnxmi.typing import Array, Bools, Samples
 
 
 @dataclass(frozen=True, eq=False)
-class Ruler:
+class DamageReference:
     """What batches gave in the original.
 
     Attributes
@@ -36,7 +36,7 @@ class Ruler:
     @staticmethod
     def of(
         model: Model, yardstick: Yardstick, batches: Iterable[tuple[Samples, Feeds]], masks: Sequence[str], threads: int
-    ) -> Ruler:
+    ) -> DamageReference:
         """Run the original on batches as `Calibration.packed` yields them."""
         session = open_session(model.proto, taps=[view.tensor for view in yardstick.views], threads=threads)
         feeds: list[Feeds] = []
@@ -47,7 +47,7 @@ class Ruler:
             feeds.append(inputs)
             wanted.append(values)
             counted.append(counted_of(yardstick.views, values, len(chosen), [inputs[name] for name in masks]))
-        return Ruler(yardstick, tuple(feeds), tuple(wanted), tuple(counted))
+        return DamageReference(yardstick, tuple(feeds), tuple(wanted), tuple(counted))
 
     def damage(self, made: Iterable[Mapping[str, Array]]) -> float:
         """Return the damage of a model that gave these tensors; what it does not give is taken for the original's."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from onnxmi.evaluation.meters.classes import (
+from onnxmi.evaluation.output_metrics.classes import (
     ACCURACY,
     AGREEMENT,
     AUC,
@@ -17,37 +17,45 @@ from onnxmi.evaluation.meters.classes import (
     best_of,
     fitted_labels,
     look_like_logits,
-    meters_of_classes,
+    metrics_of_classes,
 )
-from onnxmi.evaluation.meters.detections import (
+from onnxmi.evaluation.output_metrics.detections import (
     BOX_F1,
     BOX_IOU,
     BOX_PRECISION,
     BOX_RECALL,
     finds_boxes,
-    meters_of_detections,
+    metrics_of_detections,
 )
-from onnxmi.evaluation.meters.maps import CELL_F1, CLASS_IOU, IOU, IOU_LOW, meters_of_maps
-from onnxmi.evaluation.meters.meter import Meter, Subject, rows_of
-from onnxmi.evaluation.meters.numbers import COSINE, EXPLAINED, NEIGHBOR_ORDER, R2, SNR, WORST_R2, meters_of_embeddings
-from onnxmi.evaluation.meters.sequences import CHARACTERS, LINES, meters_of_sequences
+from onnxmi.evaluation.output_metrics.maps import CELL_F1, CLASS_IOU, IOU, IOU_LOW, metrics_of_maps
+from onnxmi.evaluation.output_metrics.numbers import (
+    COSINE,
+    EXPLAINED,
+    NEIGHBOR_ORDER,
+    R2,
+    SNR,
+    WORST_R2,
+    metrics_of_embeddings,
+)
+from onnxmi.evaluation.output_metrics.output_metric import ComparedOutput, OutputMetric, rows_of
+from onnxmi.evaluation.output_metrics.sequences import CHARACTERS, LINES, metrics_of_sequences
 from onnxmi.outputs.view import Answers, Kind, Meaning, View
 from onnxmi.typing import Array
 
-Choice = Callable[[Subject, Answers, Array | None], tuple[Meter, ...]]
+Choice = Callable[[ComparedOutput, Answers, Array | None], tuple[OutputMetric, ...]]
 
 _TOP = re.compile(r"top-?([1-9][0-9]*)")
 _CHOICES: Mapping[Kind, Choice] = {
-    "classes": meters_of_classes,
+    "classes": metrics_of_classes,
     "values": lambda *_: (WORST_R2, R2),
-    "map": meters_of_maps,
-    "sequence": meters_of_sequences,
-    "detections": meters_of_detections,
-    "embedding": meters_of_embeddings,
+    "map": metrics_of_maps,
+    "sequence": metrics_of_sequences,
+    "detections": metrics_of_detections,
+    "embedding": metrics_of_embeddings,
     "signal": lambda *_: (EXPLAINED, SNR),
     "state": lambda *_: (EXPLAINED,),
 }
-METERS: Mapping[str, Meter] = {
+OUTPUT_METRICS: Mapping[str, OutputMetric] = {
     meter.name: meter
     for meter in (
         *(ACCURACY, AGREEMENT, CERTAIN, F1, KL, RANKS, AUC),
@@ -58,7 +66,7 @@ METERS: Mapping[str, Meter] = {
 """All metrics, by name."""
 
 
-def meters_for(subject: Subject, original: Answers, labels: Array | None = None) -> tuple[Meter, ...]:
+def metrics_for(subject: ComparedOutput, original: Answers, labels: Array | None = None) -> tuple[OutputMetric, ...]:
     """Return the metrics that fit an output, by its kind and by what the original answers.
 
     The first one's loss decides whether a model loses more than it may.
@@ -75,16 +83,16 @@ def meters_for(subject: Subject, original: Answers, labels: Array | None = None)
     return _CHOICES[subject.kind](subject, original, labels)
 
 
-def find_meter(name: str) -> Meter | None:
+def find_output_metric(name: str) -> OutputMetric | None:
     """Return a metric by its name, topK for any K among them; None if there is no such metric."""
     plain = name.strip().lower()
     top = _TOP.fullmatch(plain)
-    return best_of(int(top[1])) if top else METERS.get(plain)
+    return best_of(int(top[1])) if top else OUTPUT_METRICS.get(plain)
 
 
-def fits(meter: Meter, subject: Subject, original: Answers, labels: Array | None = None) -> bool:
+def fits(meter: OutputMetric, subject: ComparedOutput, original: Answers, labels: Array | None = None) -> bool:
     """Whether a metric that a user asks for can be taken of an output."""
-    names = {known.name for known in meters_for(subject, original, labels)}
+    names = {known.name for known in metrics_for(subject, original, labels)}
     top = _TOP.fullmatch(meter.name)
     if top is None:
         return meter.name in names
@@ -92,7 +100,7 @@ def fits(meter: Meter, subject: Subject, original: Answers, labels: Array | None
     return AGREEMENT.name in names and int(top[1]) < width
 
 
-def subjects(meaning: Meaning, original: Answers, labels: Array | None = None) -> tuple[Subject, ...]:
+def compared_outputs(meaning: Meaning, original: Answers, labels: Array | None = None) -> tuple[ComparedOutput, ...]:
     """Return what metrics are taken of: every view that has weight; those of detections together.
 
     Detections of which no boxes can be read are taken for what their parts look like. What the graph leaves open,
@@ -106,15 +114,15 @@ def subjects(meaning: Meaning, original: Answers, labels: Array | None = None) -
     boxed = next((names for names in (outputs, (*outputs, *beside)) if group and finds_boxes(original, names)), None)
     found = [subject for view in views if view not in group or boxed is None for subject in _of(view)]
     if boxed is not None:
-        found.append(Subject(", ".join(outputs), "detections", group, boxed))
+        found.append(ComparedOutput(", ".join(outputs), "detections", group, boxed))
     return tuple(found)
 
 
-def _of(view: View) -> Iterator[Subject]:
+def _of(view: View) -> Iterator[ComparedOutput]:
     kind: Kind = view.kind
     if kind == "detections":
         kind = "values" if view.link == "identity" else "classes"
-    yield Subject(view.name, kind, (view,))
+    yield ComparedOutput(view.name, kind, (view,))
 
 
 def _settled(view: View, original: Answers, labels: Array | None) -> View:
@@ -122,7 +130,7 @@ def _settled(view: View, original: Answers, labels: Array | None) -> View:
     single = view.kind == "values" and view.columns == 1
     if view.link != "identity" or not (view.tentative or single):
         return view
-    classes = Subject(view.name, "classes", (replace(view, kind="classes"),))
+    classes = ComparedOutput(view.name, "classes", (replace(view, kind="classes"),))
     if fitted_labels(labels, classes, original) is not None:
         return classes.view
     return replace(view, kind="values") if view.kind == "classes" and not look_like_logits(classes, original) else view

@@ -13,7 +13,7 @@ _PARTLY_WRITTEN: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]] = {
 }
 
 
-def find_unwritten(graph: Graph) -> frozenset[str]:
+def find_uninitialized(graph: Graph) -> frozenset[str]:
     """Return the tensors that hold memory which nobody wrote; what reads them leaves those places out."""
     found = set[str]()
     for node in graph.nodes:
@@ -25,5 +25,5 @@ def find_unwritten(graph: Graph) -> frozenset[str]:
 
 def comparable(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of some outputs that are the same in every run; all of them where none is."""
-    unwritten = find_unwritten(graph)
+    unwritten = find_uninitialized(graph)
     return tuple(name for name in names if name not in unwritten) or tuple(names)

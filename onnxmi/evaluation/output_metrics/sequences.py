@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.evaluation.meters.classes import KL, meters_of_classes, reader_of
-from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, ratio, row_pairs, rows_of
+from onnxmi.evaluation.output_metrics.classes import KL, metrics_of_classes, reader_of
+from onnxmi.evaluation.output_metrics.output_metric import (
+    ComparedOutput,
+    Contributions,
+    OutputMetric,
+    ratio,
+    row_pairs,
+    rows_of,
+)
 from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array, Ints
 
@@ -13,7 +20,7 @@ ALPHABET = 20  # classes from which on a sequence is read as text: letters and a
 PAUSES = 0.2  # share of positions that are blank where it is
 
 
-def find_blank(subject: Subject, original: Answers) -> int | None:
+def find_blank(subject: ComparedOutput, original: Answers) -> int | None:
     """Return the class that stands for no character in a CTC output; None where the positions are tags.
 
     It is the commonest answer, and the first or the last class. Tags have fewer classes than an alphabet.
@@ -45,7 +52,7 @@ def edit_distance(first: Ints, second: Ints) -> int:
     return int(row[-1])
 
 
-def _texts(subject: Subject, original: Answers, cut: Answers) -> list[tuple[Ints, Ints]]:
+def _texts(subject: ComparedOutput, original: Answers, cut: Answers) -> list[tuple[Ints, Ints]]:
     blank, reader = find_blank(subject, original), reader_of(subject, original)
     assert blank is not None
     return [
@@ -54,7 +61,7 @@ def _texts(subject: Subject, original: Answers, cut: Answers) -> list[tuple[Ints
     ]
 
 
-def _characters(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _characters(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """Characters that are read as the original reads them: its length less the edits, which count up to its length."""
     now, edits = [], 0
     for first, second in _texts(subject, original, cut):
@@ -65,18 +72,18 @@ def _characters(subject: Subject, original: Answers, cut: Answers, _labels: Arra
     return Contributions(parts[:, [1, 1]], parts, edits)
 
 
-def _alike(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _alike(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     same = np.array([np.array_equal(first, second) for first, second in _texts(subject, original, cut)], dtype=float)
     parts = np.stack([same, np.ones(len(same))], 1)
     return Contributions(parts[:, [1, 1]], parts, int((1 - same).sum()))
 
 
-CHARACTERS = Meter("characters", _characters, ratio)
-LINES = Meter("read-alike", _alike, ratio)
+CHARACTERS = OutputMetric("characters", _characters, ratio)
+LINES = OutputMetric("read-alike", _alike, ratio)
 
 
-def meters_of_sequences(subject: Subject, original: Answers, labels: Array | None) -> tuple[Meter, ...]:
+def metrics_of_sequences(subject: ComparedOutput, original: Answers, labels: Array | None) -> tuple[OutputMetric, ...]:
     """Return the metrics that fit, the one that decides first."""
     if find_blank(subject, original) is None:
-        return meters_of_classes(subject, original, labels)
+        return metrics_of_classes(subject, original, labels)
     return CHARACTERS, LINES, KL

@@ -15,7 +15,7 @@ from onnxmi.model.validate import byte_count
 
 
 @dataclass(frozen=True)
-class Place:
+class ExternalLocation:
     """Where the values of one stored tensor lie.
 
     Attributes
@@ -48,7 +48,7 @@ class Place:
         return data
 
 
-def find_places(tensors: Iterable[onnx.TensorProto], folder: Path) -> dict[int, Place]:
+def find_locations(tensors: Iterable[onnx.TensorProto], folder: Path) -> dict[int, ExternalLocation]:
     """Return where the tensors that have external data find it, by their number.
 
     Raises
@@ -57,12 +57,12 @@ def find_places(tensors: Iterable[onnx.TensorProto], folder: Path) -> dict[int, 
         If a path leaves the folder (absolute, upwards, or by a link), a file is missing or too short, a place does not
         hold what the tensor's shape takes, or two places overlap without being the same.
     """
-    places = {number: _place(tensor, folder) for number, tensor in enumerate(tensors) if uses_external_data(tensor)}
+    places = {number: _location(tensor, folder) for number, tensor in enumerate(tensors) if uses_external_data(tensor)}
     _refuse_overlaps(places.values())
     return places
 
 
-def _place(tensor: onnx.TensorProto, folder: Path) -> Place:
+def _location(tensor: onnx.TensorProto, folder: Path) -> ExternalLocation:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     file = _file(entries.get("location", ""), folder)
     where = f"stored tensor {tensor.name!r}: external data"
@@ -73,7 +73,7 @@ def _place(tensor: onnx.TensorProto, folder: Path) -> Place:
         raise ModelError(f"{where} has {length:,} bytes; its shape {list(tensor.dims)} takes {wanted:,}")
     if offset + length > size:
         raise ModelError(f"{where} ends at byte {offset + length:,} of {file.name!r}, which has {size:,}")
-    return Place(tensor, file, offset, length)
+    return ExternalLocation(tensor, file, offset, length)
 
 
 def _file(name: str, folder: Path) -> Path:
@@ -93,9 +93,9 @@ def _number(text: str, where: str) -> int:
     return int(text)
 
 
-def _refuse_overlaps(places: Iterable[Place]) -> None:
+def _refuse_overlaps(places: Iterable[ExternalLocation]) -> None:
     """The same place for several tensors is one way to share; a part of another is damage."""
-    before: Place | None = None
+    before: ExternalLocation | None = None
     for place in sorted(places, key=lambda place: (str(place.file), place.offset, -place.length)):
         if before is None or before.file != place.file or before.end <= place.offset:
             before = place if place.length else before

@@ -7,7 +7,7 @@ from onnxmi.model import Graph
 from onnxmi.outputs.view import DISMISSED, Meaning
 
 
-def unseen_layers(graph: Graph, channels: ChannelGraph, meaning: Meaning) -> tuple[Layer, ...]:
+def layers_not_compared(graph: Graph, channels: ChannelGraph, meaning: Meaning) -> tuple[Layer, ...]:
     """Return the layers whose units change something that is not compared, or nothing that is.
 
     Such come after the compared tensors, as the second stage of a detector whose proposals vary in number. No damage

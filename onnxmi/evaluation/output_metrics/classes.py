@@ -8,17 +8,17 @@ from functools import partial
 import numpy as np
 
 from onnxmi.evaluation.divergence import divergences, probabilities
-from onnxmi.evaluation.meters.meter import (
+from onnxmi.evaluation.output_metrics.output_metric import (
+    ComparedOutput,
     Contributions,
-    Meter,
-    Subject,
+    OutputMetric,
     average,
     mean_of_classes,
     ratio,
     row_pairs,
     rows_of,
 )
-from onnxmi.evaluation.meters.ranks import area_under_curve, rank_correlation
+from onnxmi.evaluation.output_metrics.ranks import area_under_curve, rank_correlation
 from onnxmi.outputs.view import Answers, Link
 from onnxmi.typing import Array, Bools, Floats, Ints
 
@@ -35,7 +35,7 @@ _LEAST = 1e-12  # probability that a logarithm is taken of
 
 
 @dataclass(frozen=True)
-class Reader:
+class ColumnReader:
     """How an output's columns are read.
 
     Attributes
@@ -81,27 +81,27 @@ class Reader:
         return np.asarray(top[:, -1] - top[:, -2])
 
 
-def reader_of(subject: Subject, original: Answers) -> Reader:
+def reader_of(subject: ComparedOutput, original: Answers) -> ColumnReader:
     """Find out how an output's columns are read, from its link or else from its values."""
     if subject.view.link == "softmax" and _columns(subject, original) > 1:
-        return Reader("softmax", False)
+        return ColumnReader("softmax", False)
     if subject.view.link != "identity":
-        return Reader("sigmoid", False)
+        return ColumnReader("sigmoid", False)
     inside = all(bool(((rows >= 0) & (rows <= 1 + _ROUNDING)).all()) for rows in rows_of(subject.view, original))
     if _columns(subject, original) == 1:
-        return Reader("sigmoid", inside)
+        return ColumnReader("sigmoid", inside)
     whole = inside and all(
         bool((np.abs(rows.sum(1) - 1) <= max(_ROUNDING * rows.shape[1], 1e-3)).all())
         for rows in rows_of(subject.view, original)
     )
-    return Reader("softmax" if whole or not inside else "sigmoid", inside)
+    return ColumnReader("softmax" if whole or not inside else "sigmoid", inside)
 
 
-def _columns(subject: Subject, original: Answers) -> int:
+def _columns(subject: ComparedOutput, original: Answers) -> int:
     return next((rows.shape[1] for rows in rows_of(subject.view, original)), 0)
 
 
-def look_like_logits(subject: Subject, original: Answers) -> bool:
+def look_like_logits(subject: ComparedOutput, original: Answers) -> bool:
     """Whether numbers may be logits: their columns move alike, round means that do not tell them apart.
 
     The columns of a regression have units of their own, and one of them is nearly always the largest.
@@ -115,7 +115,7 @@ def look_like_logits(subject: Subject, original: Answers) -> bool:
     return alike and between and not one_sided(subject, original)
 
 
-def one_sided(subject: Subject, original: Answers) -> bool:
+def one_sided(subject: ComparedOutput, original: Answers) -> bool:
     """Whether nearly all of the original's answers are alike, so that counting answers says next to nothing."""
     reader = reader_of(subject, original)
     answers = np.concatenate([reader.answers(rows) for rows in rows_of(subject.view, original)])
@@ -123,7 +123,7 @@ def one_sided(subject: Subject, original: Answers) -> bool:
     return len(answers) - int(counts.max()) < max(FEW, (1 - ONE_SIDED) * len(answers))
 
 
-def fitted_labels(labels: Array | None, subject: Subject, original: Answers) -> list[Ints] | None:
+def fitted_labels(labels: Array | None, subject: ComparedOutput, original: Answers) -> list[Ints] | None:
     """Return the labels of each sample's answers; None where there are none, or they are of something else.
 
     There is one label a row, the column that is right, or where columns are decided on each by itself one a cell.
@@ -140,7 +140,7 @@ def fitted_labels(labels: Array | None, subject: Subject, original: Answers) -> 
 # -- answers that are right -------------------------------------------------------------------------------------------
 
 
-def _accuracy(subject: Subject, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
+def _accuracy(subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
     reader, told = reader_of(subject, original), fitted_labels(labels, subject, original)
     assert told is not None
     was, now, lost, gained = [], [], 0, 0
@@ -152,14 +152,14 @@ def _accuracy(subject: Subject, original: Answers, cut: Answers, labels: Array |
     return Contributions(np.array(was, dtype=np.float64), np.array(now, dtype=np.float64), lost, gained, own=False)
 
 
-def _right(reader: Reader, rows: Floats, label: Ints) -> Bools:
+def _right(reader: ColumnReader, rows: Floats, label: Ints) -> Bools:
     if len(label) == len(rows) and rows.shape[1] > 1:
         return _among(rows, label, 1)
     return np.asarray(reader.answers(rows) == label)
 
 
 def _agreement(
-    subject: Subject, original: Answers, cut: Answers, _labels: Array | None, *, weighted: bool
+    subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None, *, weighted: bool
 ) -> Contributions:
     reader = reader_of(subject, original)
     was, now, changed = [], [], 0
@@ -172,7 +172,9 @@ def _agreement(
     return Contributions(np.array(was), np.array(now), changed)
 
 
-def _best(subject: Subject, original: Answers, cut: Answers, labels: Array | None, *, most: int) -> Contributions:
+def _best(
+    subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None, *, most: int
+) -> Contributions:
     """Whether the label, or the original's own choice, is among the largest columns."""
     told = fitted_labels(labels, subject, original)
     was, now, lost, gained = [], [], 0, 0
@@ -195,7 +197,7 @@ def _among(rows: Floats, wanted: Ints, most: int) -> Bools:
     return np.asarray(known & (ahead.sum(1) < most) & ~np.isnan(rows).any(1))
 
 
-def _f1(subject: Subject, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
+def _f1(subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
     """Twice the right answers of each class, and its labels and answers."""
     told = fitted_labels(labels, subject, original)
     assert told is not None
@@ -218,7 +220,7 @@ def _class_counts(label: Ints, rows: Floats, width: int) -> Ints:
 # -- scores -----------------------------------------------------------------------------------------------------------
 
 
-def _divergence(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _divergence(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """KL(original || cut) of each sample, in nats a row."""
     reader = reader_of(subject, original)
     now = [
@@ -228,7 +230,7 @@ def _divergence(subject: Subject, original: Answers, cut: Answers, _labels: Arra
     return Contributions(np.zeros((len(now), 1)), np.array(now)[:, None])
 
 
-def scores(reader: Reader, rows: Floats, top: int | None) -> Floats:
+def scores(reader: ColumnReader, rows: Floats, top: int | None) -> Floats:
     """Return what ranks are compared of: (columns,) logits in the mean over a sample's rows.
 
     With a class `top` that all samples share, it is the logarithm of how much likelier all others are.
@@ -240,7 +242,7 @@ def scores(reader: Reader, rows: Floats, top: int | None) -> Floats:
     return np.asarray((np.logaddexp.reduce(others, axis=1) - logits[:, top]).mean(keepdims=True))
 
 
-def _score_pairs(subject: Subject, original: Answers, cut: Answers) -> tuple[Floats, Floats]:
+def _score_pairs(subject: ComparedOutput, original: Answers, cut: Answers) -> tuple[Floats, Floats]:
     """Return both models' (samples, columns) scores, of the columns that move most."""
     reader, top = reader_of(subject, original), None
     if reader.one_of_many:
@@ -252,12 +254,12 @@ def _score_pairs(subject: Subject, original: Answers, cut: Answers) -> tuple[Flo
     return first[:, most], second[:, most]
 
 
-def _ranks(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _ranks(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     first, second = _score_pairs(subject, original, cut)
     return Contributions(np.hstack([first, first]), np.hstack([first, second]))
 
 
-def _curve(subject: Subject, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
+def _curve(subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None) -> Contributions:
     """Scores against labels of two classes."""
     told = two_classes(labels, subject, original)
     assert told is not None
@@ -268,7 +270,7 @@ def _curve(subject: Subject, original: Answers, cut: Answers, labels: Array | No
     return Contributions(np.stack([first[:, 0], up], 1), np.stack([second[:, 0], up], 1))
 
 
-def two_classes(labels: Array | None, subject: Subject, original: Answers) -> Floats | None:
+def two_classes(labels: Array | None, subject: ComparedOutput, original: Answers) -> Floats | None:
     """Return labels as 0 and 1, one a sample, where they are of two classes and the output has one score for them."""
     told = fitted_labels(labels, subject, original)
     if told is None or any(len(label) != 1 for label in told) or _columns(subject, original) > 2:
@@ -279,21 +281,21 @@ def two_classes(labels: Array | None, subject: Subject, original: Answers) -> Fl
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
-ACCURACY = Meter("accuracy", _accuracy, ratio, labels=True)
-AGREEMENT = Meter("agreement", partial(_agreement, weighted=False), ratio)
-CERTAIN = Meter("certain-agreement", partial(_agreement, weighted=True), ratio)
-KL = Meter("kl", _divergence, average, "mean", unit="nats", higher_is_better=False)
-RANKS = Meter("rank-correlation", _ranks, rank_correlation, "resampled")
-F1 = Meter("f1", _f1, mean_of_classes, "resampled", labels=True)
-AUC = Meter("auc", _curve, area_under_curve, "resampled", labels=True)
+ACCURACY = OutputMetric("accuracy", _accuracy, ratio, labels=True)
+AGREEMENT = OutputMetric("agreement", partial(_agreement, weighted=False), ratio)
+CERTAIN = OutputMetric("certain-agreement", partial(_agreement, weighted=True), ratio)
+KL = OutputMetric("kl", _divergence, average, "mean", unit="nats", higher_is_better=False)
+RANKS = OutputMetric("rank-correlation", _ranks, rank_correlation, "resampled")
+F1 = OutputMetric("f1", _f1, mean_of_classes, "resampled", labels=True)
+AUC = OutputMetric("auc", _curve, area_under_curve, "resampled", labels=True)
 
 
-def best_of(most: int) -> Meter:
+def best_of(most: int) -> OutputMetric:
     """Return whether the right class is among the `most` likeliest."""
-    return Meter(f"top{most}", partial(_best, most=most), ratio)
+    return OutputMetric(f"top{most}", partial(_best, most=most), ratio)
 
 
-def meters_of_classes(subject: Subject, original: Answers, labels: Array | None) -> tuple[Meter, ...]:
+def metrics_of_classes(subject: ComparedOutput, original: Answers, labels: Array | None) -> tuple[OutputMetric, ...]:
     """Return the metrics that fit, the one that decides first.
 
     Where nearly all answers are alike, none can be lost: there the order of the scores decides.

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, average, row_pairs, rows_of
+from onnxmi.evaluation.output_metrics.output_metric import (
+    ComparedOutput,
+    Contributions,
+    OutputMetric,
+    average,
+    row_pairs,
+    rows_of,
+)
 from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array, Bools, Floats
 
@@ -29,7 +36,7 @@ def explained(parts: Floats, draws: Floats) -> Floats:
     return np.asarray((1 - errors / scatter).min(1))
 
 
-def _worst(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _worst(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """Sums of each column that moves, but only of those that are explained worst."""
     mean, moving = _moving(subject, original)
     if not moving.any():
@@ -47,7 +54,7 @@ def _worst(subject: Subject, original: Answers, cut: Answers, _labels: Array | N
     return Contributions(was, now)
 
 
-def _pooled(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _pooled(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """All columns as one, each round its own mean."""
     mean, moving = _moving(subject, original)
     if not moving.any():
@@ -61,7 +68,7 @@ def _pooled(subject: Subject, original: Answers, cut: Answers, _labels: Array | 
     return Contributions(np.stack(was), np.stack(now))
 
 
-def _even(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _even(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """Squared error of each sample over each column's variance, in the mean over columns."""
     mean, moving = _moving(subject, original)
     if not moving.any():
@@ -76,7 +83,7 @@ def _even(subject: Subject, original: Answers, cut: Answers, _labels: Array | No
     return Contributions(np.ones((len(now), 1)), np.array(now)[:, None])
 
 
-def _moving(subject: Subject, original: Answers) -> tuple[Floats, Bools]:
+def _moving(subject: ComparedOutput, original: Answers) -> tuple[Floats, Bools]:
     """Return each column's mean over all rows, and which columns move by more than rounding."""
     total = sum(rows.sum(0) for rows in rows_of(subject.view, original))
     count = sum(len(rows) for rows in rows_of(subject.view, original))
@@ -107,7 +114,7 @@ def noise_ratio(parts: Floats, draws: Floats) -> Floats:
     return np.asarray(np.minimum(10 * np.log10(squares / errors), LOUDEST))
 
 
-def _energies(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _energies(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     now = np.array(
         [
             (np.square(first).sum(), np.square(second - first).sum())
@@ -120,7 +127,7 @@ def _energies(subject: Subject, original: Answers, cut: Answers, _labels: Array 
 # -- embeddings -------------------------------------------------------------------------------------------------------
 
 
-def _cosines(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _cosines(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """Cosine of each sample's rows, both round the original's mean: what all samples share tells nothing."""
     mean, _ = _moving(subject, original)
     now = [
@@ -136,7 +143,7 @@ def _cosine(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.where((first == second).all(1), 1.0, cosine))
 
 
-def _neighbors(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+def _neighbors(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
     """Spearman's correlation, for each sample, of its nearness to the others."""
     mean, _ = _moving(subject, original)
     pairs = list(row_pairs(subject.view, original, cut))
@@ -158,14 +165,16 @@ def _order(first: Floats, second: Floats, number: int) -> float:
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
-WORST_R2 = Meter("worst-r2", _worst, explained, "resampled")
-R2 = Meter("r2", _even, average, "mean")
-EXPLAINED = Meter("explained-variance", _pooled, explained, "resampled")
-SNR = Meter("snr", _energies, noise_ratio, "resampled", unit="dB")
-COSINE = Meter("centered-cosine", _cosines, average, "mean")
-NEIGHBOR_ORDER = Meter("neighbor-order", _neighbors, average, "mean")
+WORST_R2 = OutputMetric("worst-r2", _worst, explained, "resampled")
+R2 = OutputMetric("r2", _even, average, "mean")
+EXPLAINED = OutputMetric("explained-variance", _pooled, explained, "resampled")
+SNR = OutputMetric("snr", _energies, noise_ratio, "resampled", unit="dB")
+COSINE = OutputMetric("centered-cosine", _cosines, average, "mean")
+NEIGHBOR_ORDER = OutputMetric("neighbor-order", _neighbors, average, "mean")
 
 
-def meters_of_embeddings(_subject: Subject, original: Answers, _labels: Array | None) -> tuple[Meter, ...]:
+def metrics_of_embeddings(
+    _subject: ComparedOutput, original: Answers, _labels: Array | None
+) -> tuple[OutputMetric, ...]:
     """Return the metrics of embeddings; of few samples there is no order."""
     return (COSINE, EXPLAINED, NEIGHBOR_ORDER) if original.count > 3 else (COSINE, EXPLAINED)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxmi.evaluation.meters.layouts import Boxes, Layout, arrays_of, find_layout
-from onnxmi.evaluation.meters.meter import Contributions, Meter, Subject, ratio
+from onnxmi.evaluation.output_metrics.layouts import Boxes, Layout, arrays_of, find_layout
+from onnxmi.evaluation.output_metrics.output_metric import ComparedOutput, Contributions, OutputMetric, ratio
 from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array, Floats
 
@@ -66,7 +66,7 @@ def _boxes(layout: Layout, arrays: dict[str, Array], least: float) -> Boxes:
     return above if layout.suppressed else suppress(above)
 
 
-def _pairs(subject: Subject, original: Answers, cut: Answers) -> list[tuple[int, int, Floats]]:
+def _pairs(subject: ComparedOutput, original: Answers, cut: Answers) -> list[tuple[int, int, Floats]]:
     """Return, for each sample, the original's boxes, the cut model's, and the overlaps of those that match."""
     layout = find_layout(original, subject.outputs)
     least = None if layout is None else least_score(layout, original, subject.outputs)
@@ -82,7 +82,7 @@ def _pairs(subject: Subject, original: Answers, cut: Answers) -> list[tuple[int,
 def _counted(parts: Callable[[int, int, Floats], tuple[float, float]]) -> Callable[..., Contributions]:
     """Return a measure of hits and trials, from the original's boxes, the cut model's, and the overlaps."""
 
-    def measure(subject: Subject, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
+    def measure(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None) -> Contributions:
         pairs = _pairs(subject, original, cut)
         now = np.array([parts(*pair) for pair in pairs], dtype=np.float64)
         was = np.array([parts(wanted, wanted, np.ones(wanted)) for wanted, _, _ in pairs], dtype=np.float64)
@@ -92,13 +92,15 @@ def _counted(parts: Callable[[int, int, Floats], tuple[float, float]]) -> Callab
     return measure
 
 
-BOX_F1 = Meter("box-f1", _counted(lambda wanted, found, same: (2 * len(same), wanted + found)), ratio)
-BOX_RECALL = Meter("box-recall", _counted(lambda wanted, _found, same: (len(same), wanted)), ratio)
-BOX_PRECISION = Meter("box-precision", _counted(lambda _wanted, found, same: (len(same), found)), ratio)
-BOX_IOU = Meter("box-iou", _counted(lambda _wanted, _found, same: (same.sum(), len(same))), ratio)
+BOX_F1 = OutputMetric("box-f1", _counted(lambda wanted, found, same: (2 * len(same), wanted + found)), ratio)
+BOX_RECALL = OutputMetric("box-recall", _counted(lambda wanted, _found, same: (len(same), wanted)), ratio)
+BOX_PRECISION = OutputMetric("box-precision", _counted(lambda _wanted, found, same: (len(same), found)), ratio)
+BOX_IOU = OutputMetric("box-iou", _counted(lambda _wanted, _found, same: (same.sum(), len(same))), ratio)
 
 
-def meters_of_detections(_subject: Subject, _original: Answers, _labels: Array | None) -> tuple[Meter, ...]:
+def metrics_of_detections(
+    _subject: ComparedOutput, _original: Answers, _labels: Array | None
+) -> tuple[OutputMetric, ...]:
     """Return the metrics of boxes."""
     return BOX_F1, BOX_RECALL, BOX_PRECISION, BOX_IOU
 

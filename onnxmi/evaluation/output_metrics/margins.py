@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.evaluation.meters.classes import reader_of
-from onnxmi.evaluation.meters.meter import Subject, row_pairs
-from onnxmi.evaluation.meters.sequences import find_blank
+from onnxmi.evaluation.output_metrics.classes import reader_of
+from onnxmi.evaluation.output_metrics.output_metric import ComparedOutput, row_pairs
+from onnxmi.evaluation.output_metrics.sequences import find_blank
 from onnxmi.outputs.view import Answers
 from onnxmi.typing import Floats
 
@@ -44,7 +44,7 @@ class ExpectedFlips:
         return f"{100 * self.share:.1f} % of the {noun} are expected to change{where}, by margins"
 
 
-def expected_flips(subject: Subject, original: Answers, cut: Answers) -> ExpectedFlips | None:
+def expected_flips(subject: ComparedOutput, original: Answers, cut: Answers) -> ExpectedFlips | None:
     """Return the expected share of changed answers; None where an output chooses no class.
 
     The error of the difference between an answer's two best logits is taken for normal. Its variance is that of the
