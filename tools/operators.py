@@ -1,36 +1,80 @@
-"""Write docs/operators.md: every operator with a rule, and what the rule says.
+"""Write docs/operators.md: what onnxmi knows of every operator.
 
     python tools/operators.py --out docs/operators.md
 
-Everything is read off the rules: a signature is shown as it is, any other rule by the first line of its docstring and
-by the signatures that it runs.
+Everything is read off the operators' records. For the axes, a signature is shown as it is, any other rule by the first
+line of its docstring and by the signatures that it runs.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import click
 
-from onnxmi.operators import rules
-from onnxmi.operators.context import Rule
-from onnxmi.operators.rules import RULES, Key
-from onnxmi.operators.rules.apply_signature import SignatureRule
-from onnxmi.statistics.backward import DIFFERENTIABLE
+from onnxmi import operators
+from onnxmi.model import Node
+from onnxmi.operators.context import AxisRule
+from onnxmi.operators.operator import Key, Operator, every_output, never
+from onnxmi.operators.registry import FAMILIES, OPERATORS
+from onnxmi.operators.signature_rule import SignatureRule
+from onnxmi.operators.vjp import any_settings
 
 STANDARD = "ai.onnx"
 COMMAND = "python tools/operators.py --out docs/operators.md"
+YES, SOME, ZERO, NO = "yes", "some", "zero", ""
 
 
-# -- what a rule says -------------------------------------------------------------------------------------------------
+# -- what a record says -----------------------------------------------------------------------------------------------
 
 
-def describe(rule: Rule, family: str) -> str:
+def cells(operator: Operator) -> tuple[str, ...]:
+    """What onnxmi can do with an operator, in the order of `COLUMNS`."""
+    return tuple(column(operator) for column in COLUMNS.values())
+
+
+def _repaired(operator: Operator) -> str:
+    node = Node(0, "", "", "", (), (), {"equation": "ab,bc->ac"})  # an Einsum's layout asks for an equation
+    refitted = any(layout.why_no_bias(node) is None for layout in operator.layouts)
+    return YES if refitted or operator.norm_parameters is not None else NO
+
+
+def _gradient(operator: Operator) -> str:
+    if operator.piecewise_constant is every_output:
+        return ZERO
+    if operator.vjp is None:
+        return NO
+    return YES if operator.vjp.supports is any_settings else SOME
+
+
+COLUMNS = {
+    "cut": lambda operator: YES if operator.axes is not None else NO,
+    "scored": lambda operator: YES if operator.layouts or operator.query_keys is not None else NO,
+    "repaired": _repaired,
+    "gradient": _gradient,
+    "MACs": lambda operator: YES if operator.macs is not None else NO,
+    "moved up": lambda operator: YES if operator.positionwise is not None else NO,
+    "constants pass": lambda operator: NO if operator.broadcasts_constants is never else YES,
+}
+MEANING = {
+    "cut": "channels on its axes can be cut; the rules are below. Otherwise every axis that it touches is frozen.",
+    "scored": "the channels that it contracts over are scored by what they tell about its results.",
+    "repaired": "its weights and bias, or its scale and shift, are refitted after a cut.",
+    "gradient": "the backward pass goes through it, in all settings or in some; `zero`: its results change in steps.",
+    "MACs": "its multiply-accumulates are counted.",
+    "moved up": "a Gather of one position moves up through it, so that no other position is computed.",
+    "constants pass": "a branch that lost all its channels may end in it: a constant takes the place of its operand.",
+}
+
+
+# -- what an axis rule says --------------------------------------------------------------------------------------------
+
+
+def describe(rule: AxisRule, family: str) -> str:
     """A signature with its declarations; else docstrings, then the signatures it runs; else the family's line."""
     if isinstance(rule, SignatureRule):
         return spell(rule)
@@ -63,17 +107,19 @@ def _first_line(thing: Any) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
-def _documented(rule: Rule) -> list[Any]:
+def _documented(rule: AxisRule) -> list[Any]:
     """What documents a rule: itself, the class it is an instance of, or the rules' functions that it calls."""
+    if isinstance(rule, partial):
+        return _documented(rule.func)
     if not isinstance(rule, FunctionType):
         return [type(rule)]
     if rule.__doc__:
         return [rule]
     called = [value for value in _reached(rule) if isinstance(value, FunctionType)]
-    return [function for function in called if function.__module__.startswith(rules.__name__)]
+    return [function for function in called if function.__module__.startswith(operators.__name__)]
 
 
-def _signatures(rule: Rule) -> list[SignatureRule]:
+def _signatures(rule: AxisRule) -> list[SignatureRule]:
     """Signatures that a function refers to: in its closure, by name, or in a table with a name."""
     found: list[SignatureRule] = []
     for value in _reached(rule) if isinstance(rule, FunctionType) else ():
@@ -93,27 +139,30 @@ def _reached(function: FunctionType) -> Iterator[Any]:
 # -- the document -----------------------------------------------------------------------------------------------------
 
 
-def families() -> Iterator[ModuleType]:
-    """The modules that hold rules."""
-    for info in pkgutil.iter_modules(rules.__path__):
-        module = importlib.import_module(f"{rules.__name__}.{info.name}")
-        if hasattr(module, "RULES"):
-            yield module
-
-
 def render() -> str:
     """The Markdown document."""
-    domains = sorted({domain for domain, _ in RULES})
-    counts = ", ".join(f"{sum(key[0] == domain for key in RULES)} of {domain or STANDARD}" for domain in domains)
+    cut = [key for key, operator in OPERATORS.items() if operator.axes is not None]
+    domains = sorted({domain for domain, _ in cut})
+    counts = ", ".join(f"{sum(key[0] == domain for key in cut)} of {domain or STANDARD}" for domain in domains)
     return "\n".join(
         [
             "# Operators",
             "",
-            f"{len(RULES)} operators have a rule: {counts}. Any other operator freezes every axis it touches, by name.",
+            f"{len(cut)} operators can be cut: {counts}. Any other operator freezes every axis it touches, by name.",
             "",
             "Made by",
             "",
             f"    {COMMAND}",
+            "",
+            "## What is known of each",
+            "",
+            *(f"- **{name}**: {text}" for name, text in MEANING.items()),
+            "",
+            f"| operators | {' | '.join(COLUMNS)} |",
+            f"| --- |{' --- |' * len(COLUMNS)}",
+            *(line for family in FAMILIES for line in _matrix(family)),
+            "",
+            "## How axes are tied",
             "",
             "A signature is read like einsum: a letter is one axis, `(g c)` one axis that is a row-major flattening,",
             "`*s` all remaining axes, `...` leading axes that broadcast, `~` an operand that broadcasts onto the",
@@ -121,27 +170,29 @@ def render() -> str:
             "number. What is contracted is where channels are consumed; what is normalised over makes a layer",
             "renormalising; what is frozen is never cut.",
             "",
-            *(line for family in families() for line in _section(family)),
-            "## Gradients",
-            "",
-            "The joint score asks how much the outputs mind an error of a layer's results. It goes back from the",
-            "outputs through these operators; what lies before another is scored without that, and the run says so. A",
-            "Resize must be nearest or linear; indices and masks that depend on activations end the way, too.",
-            "",
-            f"{_names(sorted(DIFFERENTIABLE))}.",
-            "",
+            *(line for family in FAMILIES for line in _section(family)),
         ]
     )
+
+
+def _matrix(family: ModuleType) -> Iterator[str]:
+    """One row for all operators of a family of which the same is known."""
+    rows: dict[tuple[str, ...], list[Key]] = {}
+    for key, operator in family.OPERATORS.items():
+        rows.setdefault(cells(operator), []).append(key)
+    for texts, keys in rows.items():
+        yield f"| {_names(keys)} | {' | '.join(texts)} |"
 
 
 def _section(family: ModuleType) -> list[str]:
     line = _first_line(family)
     rows: dict[str, list[Key]] = {}
-    for key, rule in family.RULES.items():
-        rows.setdefault(describe(rule, line), []).append(key)
+    for key, operator in family.OPERATORS.items():
+        if operator.axes is not None:
+            rows.setdefault(describe(operator.axes, line), []).append(key)
     title = family.__name__.rpartition(".")[2].replace("_", " ").capitalize()
     table = [f"| {_names(keys)} | {text.replace('|', '/')} |" for text, keys in rows.items()]
-    return [f"## {title}", "", line, "", "| operators | rule |", "| --- | --- |", *table, ""]
+    return [f"### {title}", "", line, "", "| operators | rule |", "| --- | --- |", *table, ""]
 
 
 def _names(keys: list[Key]) -> str:
@@ -152,7 +203,7 @@ def _names(keys: list[Key]) -> str:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Markdown file to write; without it, print.")
 def main(out: Path | None) -> None:
-    """Tabulate the operators that have a rule."""
+    """Tabulate what is known of each operator."""
     if out is None:
         click.echo(render(), nl=False)
     else:

@@ -18,9 +18,9 @@ from onnxmi.axes.terms import Keeping, Kept
 from onnxmi.budget.size_grid import block_of_processor
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.graph.cost_model import CostModel, Piece, node_pieces
+from onnxmi.graph.macs import node_macs
 from onnxmi.model import Model, Node
-from onnxmi.operators.layouts import CONVOLUTIONS
-from onnxmi.operators.macs import node_macs
+from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.prune_channels import prune_channels
@@ -35,7 +35,6 @@ RUNS = 30  # of each, in turn with the original
 SECONDS = 3.0  # for each, at most, unless six runs take longer
 ANCHOR = 2.0  # weight of the original, which every prediction is relative to
 RANK = 1e-4  # kinds of work that are this alike are not told apart
-_SLOW = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Softmax", "Tanh"})  # operators with more work an element
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,17 +172,17 @@ def _kind(node: Node, shapes: Shapes) -> str | None:
     shape = shapes.get(node.outputs[0])
     if not shape or len(shape) < 2:
         return None
-    if node.op in CONVOLUTIONS:
+    if operator_of(node).cost_class == "convolution":
         grouped = "grouped " if node.attributes.get("group", 1) > 1 else ""
         return f"{grouped}{node.op} {shapes.get(node.inputs[1], ())[2:]} {shape[2:]}"
     if node_macs(node, shapes):
         return f"{node.op} {len(shape)}"
-    return "slow elements" if node.op in _SLOW else "elements"
+    return "slow elements" if operator_of(node).cost_class == "slow" else "elements"
 
 
 def _product_pieces(node: Node, graph: ChannelGraph, shapes: Shapes) -> list[Piece]:
-    block = block_of_processor() if node.op in CONVOLUTIONS and node.attributes.get("group", 1) == 1 else 1
-    return node_pieces(node, graph, shapes, block)
+    blocked = operator_of(node).cost_class == "convolution" and node.attributes.get("group", 1) == 1
+    return node_pieces(node, graph, shapes, block_of_processor() if blocked else 1)
 
 
 def _element_piece(node: Node, graph: ChannelGraph, shapes: Shapes) -> Piece:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnxmi.axes.terms import Axes, Term
+from onnxmi.operators import declarations
 
 Grade = Literal["exact", "renormalising"]
 KINDS = ("channels", "embedding", "ffn", "heads", "hidden", "qk", "value", "width")
@@ -15,63 +16,11 @@ Use = tuple[int, int]
 """(node index, operand position): one reading of a tensor."""
 
 
-@dataclass(frozen=True)
-class Contraction:
-    """A node sums over `term`, which is (a factor of) an axis of its input `operand`: channels are consumed here.
-
-    `zero` is the operand that says which value counts as zero there (a quantised operator's zero point).
-    """
-
-    node: int
-    operand: int
-    axis: int
-    term: Term
-    zero: int | None = None
-
-
-@dataclass(frozen=True)
-class SizeOperand:
-    """The integer input `operand` of a node lists the sizes of `terms`.
-
-    `value` is what it was when the model was probed (-1 and 0 have the operator's own meaning); `literal` says that it
-    depends on stored tensors alone, so that it is the same on every input. `dtype` is that of its entries.
-    """
-
-    node: int
-    operand: int
-    terms: tuple[Term, ...]
-    value: tuple[int, ...]
-    literal: bool
-    dtype: str = "int64"
-
-
-@dataclass(frozen=True)
-class SizeAttribute:
-    """An attribute (or one entry of a list attribute) of a node is the size of `term`."""
-
-    node: int
-    attribute: str
-    entry: int | None
-    term: Term
-
-
-@dataclass(frozen=True)
-class PinnedAttribute:
-    """An attribute whose default depends on the size of `term`: it has to be spelled out where the term is cut."""
-
-    node: int
-    attribute: str
-    value: float
-    term: Term
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """A node that normalises over `axes` of its first input, whose terms they are."""
-
-    node: int
-    axes: tuple[int, ...]
-    terms: tuple[Term, ...]
+Contraction = declarations.Contraction[Term]
+SizeOperand = declarations.SizeOperand[Term]
+SizeAttribute = declarations.SizeAttribute[Term]
+PinnedAttribute = declarations.PinnedAttribute[Term]
+Normalization = declarations.Normalization[Term]
 
 
 @dataclass(frozen=True)
@@ -142,7 +91,7 @@ class ChannelGraph:
         What was left alone.
     pinned : tuple of PinnedAttribute
         Defaults that would change with a size.
-    normalisations : tuple of Normalisation
+    normalizations : tuple of Normalization
         Where a mean or a variance is taken over channels.
     shape_readers : tuple of int
         Nodes whose output states the shape of their input.
@@ -157,7 +106,7 @@ class ChannelGraph:
     layers: tuple[Layer, ...]
     frozen: tuple[Frozen, ...]
     pinned: tuple[PinnedAttribute, ...] = ()
-    normalisations: tuple[Normalisation, ...] = ()
+    normalizations: tuple[Normalization, ...] = ()
 
     def read(self, node: int, operand: int, name: str) -> Axes | None:
         """Terms of a tensor as one node reads it; None where its shape is unknown."""

@@ -11,9 +11,10 @@ import onnx
 
 from onnxmi.axes.terms import atoms
 from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.macs import node_macs
 from onnxmi.model import Graph
 from onnxmi.model.external_data import byte_size
-from onnxmi.operators.macs import Shapes, node_macs
+from onnxmi.operators.macs import Shapes
 from onnxmi.runtime.probe import run_shapes
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Shape

@@ -17,8 +17,9 @@ import numpy as np
 
 from onnxmi.axes.terms import Dim, Sum, Term, atoms, stretch
 from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.macs import work_of
 from onnxmi.model import Graph, Node
-from onnxmi.operators.macs import RESULT, Axis, Shapes, work_of
+from onnxmi.operators.macs import RESULT, Axis, Shapes
 from onnxmi.typing import Floats, Ints
 
 Size = int | Ints

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from onnxmi.axes.unify import Solver
 from onnxmi.errors import stage
-from onnxmi.graph.channel_graph import (
-    ChannelGraph,
-    Contraction,
-    Normalisation,
-    PinnedAttribute,
-    SizeAttribute,
-    SizeOperand,
-    Use,
-)
+from onnxmi.graph.channel_graph import ChannelGraph, Use
 from onnxmi.graph.layers import LayerReader
 from onnxmi.model import Graph, Model, Node
-from onnxmi.operators.context import Declarations, Rule, Site, Terms
-from onnxmi.operators.rules import RULES
+from onnxmi.operators.context import AxisRule, RuleContext, Terms
+from onnxmi.operators.declarations import Declarations
+from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.probe import Probe
 
 
@@ -36,36 +29,36 @@ class _Inference:
     def __init__(self, graph: Graph, probe: Probe) -> None:
         self.graph, self.probe = graph, probe
         self.solver = Solver()
-        self.declared = Declarations()
+        self.declarations = Declarations()
         self.tensors: dict[str, Terms] = {}
         self.uses: dict[Use, Terms] = {}
 
     def run_rules(self) -> None:
         for node in self.graph.nodes:
-            site = Site(
+            ctx = RuleContext(
                 node=node,
                 graph=self.graph,
                 probe=self.probe,
                 solver=self.solver,
-                declared=self.declared,
+                declarations=self.declarations,
                 ins=[self._read(node, operand) for operand in range(len(node.inputs))],
                 outs=[self._tensor(name) for name in node.outputs],
             )
             with stage("axes", node.label):
-                self._run_rule(site)
+                self._run_rule(ctx)
 
-    def _run_rule(self, site: Site) -> None:
-        rule = RULES.get((site.node.domain, site.node.op))
+    def _run_rule(self, ctx: RuleContext) -> None:
+        rule = operator_of(ctx.node).axes
         if rule is None:
-            domain = f"{site.node.domain}." if site.node.domain else ""
-            site.freeze_all(f"is an operator without a rule ({domain}{site.node.op})")
+            domain = f"{ctx.node.domain}." if ctx.node.domain else ""
+            ctx.freeze_all(f"is an operator without a rule ({domain}{ctx.node.op})")
         elif any(
             terms is None and name
-            for name, terms in zip([*site.node.inputs, *site.node.outputs], [*site.ins, *site.outs], strict=True)
+            for name, terms in zip([*ctx.node.inputs, *ctx.node.outputs], [*ctx.ins, *ctx.outs], strict=True)
         ):
-            site.freeze_all("has an operand whose shape is not known")
+            ctx.freeze_all("has an operand whose shape is not known")
         else:
-            _run(rule, site)
+            _run(rule, ctx)
 
     def _read(self, node: Node, operand: int) -> Terms | None:
         """Terms of an operand; a stored vector with several readers gets terms of its own for each reading."""
@@ -110,35 +103,29 @@ class _Inference:
             self.solver.freeze(term, reason)
 
 
-def _run(rule: Rule, site: Site) -> None:
+def _run(rule: AxisRule, ctx: RuleContext) -> None:
     """Run a rule; operands in a form that it does not foresee are frozen like those of an operator without a rule."""
     try:
-        rule(site)
+        rule(ctx)
     except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
-        site.freeze_all(f"is used in a way that its rule does not know ({type(error).__name__}: {error})"[:120])
+        ctx.freeze_all(f"is used in a way that its rule does not know ({type(error).__name__}: {error})"[:120])
 
 
 def _read_off(inference: _Inference) -> ChannelGraph:
-    solver, declared = inference.solver, inference.declared
+    solver, declared = inference.solver, inference.declarations
     axes = {name: tuple(map(solver.resolve, terms)) for name, terms in inference.tensors.items()}
     uses = {use: tuple(map(solver.resolve, terms)) for use, terms in inference.uses.items()}
-    contractions = tuple(Contraction(n, i, a, solver.resolve(t), z) for n, i, a, t, z in declared.contractions)
-    reader = LayerReader(inference.graph, solver, axes, uses, contractions)
-    layers, frozen = reader.read()
+    contractions = tuple(one.resolved(solver.resolve) for one in declared.contractions)
+    layers, frozen = LayerReader(inference.graph, solver, axes, uses, contractions).read()
     return ChannelGraph(
         axes=axes,
         uses=uses,
         contractions=contractions,
-        size_operands=tuple(
-            SizeOperand(n, i, tuple(map(solver.resolve, terms)), value, literal, dtype)
-            for n, i, terms, value, literal, dtype in declared.size_operands
-        ),
-        size_attributes=tuple(SizeAttribute(n, a, e, solver.resolve(t)) for n, a, e, t in declared.size_attributes),
+        size_operands=tuple(one.resolved(solver.resolve) for one in declared.size_operands),
+        size_attributes=tuple(one.resolved(solver.resolve) for one in declared.size_attributes),
         shape_readers=tuple(declared.shape_readers),
         layers=layers,
         frozen=frozen,
-        normalisations=tuple(
-            Normalisation(n, axes, tuple(map(solver.resolve, terms))) for n, axes, terms in declared.normalisations
-        ),
-        pinned=tuple(PinnedAttribute(n, a, v, solver.resolve(t)) for n, a, v, t in declared.pinned),
+        normalizations=tuple(one.resolved(solver.resolve) for one in declared.normalizations),
+        pinned=tuple(one.resolved(solver.resolve) for one in declared.pinned),
     )

@@ -11,8 +11,8 @@ from onnxmi.axes.terms import Axes, Dim, atoms, enclosing, owns, repeats_in_prod
 from onnxmi.axes.unify import Solver
 from onnxmi.graph.channel_graph import Contraction, Frozen, Layer, Use
 from onnxmi.model import Graph
+from onnxmi.operators.registry import operator_of
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
 _SHAPE_TYPES = frozenset({"int32", "int64", "uint32", "uint64", "bool"})  # positions and sizes; weights may be 8 bits
 
 
@@ -147,7 +147,7 @@ class LayerReader:
         if "kind" in solver.marks(atom):
             return solver.marks(atom)["kind"]
         multiplied = all(node in self._bilinear for node in users)  # with another activation, and nothing else
-        convolved = any(nodes[n].op in _CONVOLUTIONS for n in (*makers, *users))
+        convolved = any(operator_of(nodes[n]).convolves for n in (*makers, *users))
         if multiplied:
             return "qk"
         if any(node in self._bilinear and self._on_both_operands(node, atom) for node in makers):

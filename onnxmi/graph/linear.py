@@ -1,4 +1,4 @@
-"""Linear operators seen through one lens: rows of input features times a weight matrix, whatever the operator.
+"""Linear operators in one form: rows of input features times a weight matrix, whatever the operator.
 
 For scoring and repair, a Gemm, a MatMul and a (grouped) convolution are all ``Y[g] = X[g] @ W[g] + b[g]`` with rows X
 of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's features are the patch under its kernel.
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, Product, Term, coordinates, kept_mask
+from onnxmi.axes.terms import Keeping, Term, coordinates, kept_mask
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
 from onnxmi.graph.parameters import Bias, Parameter, Use, computing, find_parameter, known_value, readers
 from onnxmi.graph.quantization import Affine, Staying, read_quantised
 from onnxmi.model import Graph, Model, Node
-from onnxmi.operators.einsum import letters_of
-from onnxmi.operators.layouts import ADDERS, Lens, View, lenses_of
+from onnxmi.operators.layout import MatrixLayout, MatrixTerms, OperatorShape
+from onnxmi.operators.registry import operator_of
 from onnxmi.typing import Array, Bools, Floats, Ints
 
 
@@ -38,7 +38,7 @@ class Linear:
         Usually one; several share a weight in a two-tower model.
     ends : tuple of Node
         Those that make the products: the same nodes, or where integers are scaled later, what does that.
-    lens : Lens
+    layout : MatrixLayout
         How its arrays look as rows and matrices.
     taps : tuple of str
         The activations, before they are quantised where that depends on them.
@@ -64,7 +64,7 @@ class Linear:
 
     nodes: tuple[Node, ...]
     ends: tuple[Node, ...]
-    lens: Lens
+    layout: MatrixLayout
     taps: tuple[str, ...]
     read: tuple[float, float] | None
     weights: Parameter
@@ -82,7 +82,7 @@ class Linear:
     def key(self) -> str:
         """A name that is unique in the model: that of the first node's result, and of the part of it."""
         made = next(name for name in self.nodes[0].outputs if name)
-        return f"{made} {self.lens.state}" if self.lens.state else made
+        return f"{made} {self.layout.name}" if self.layout.name else made
 
     @property
     def label(self) -> str:
@@ -95,9 +95,9 @@ class Linear:
         return self.weights.name
 
     @property
-    def view(self) -> View:
-        """What its lens knows of it."""
-        return View(self.nodes[0], self.groups, self.kernel, self.lens.weight)
+    def shape(self) -> OperatorShape:
+        """What its layout needs to know of it."""
+        return OperatorShape(self.nodes[0], self.groups, self.kernel, self.layout.weight)
 
     @property
     def features(self) -> int:
@@ -123,8 +123,8 @@ def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     contracted = {(c.node, c.operand) for c in channels.contractions}
     sharing: dict[tuple[Any, ...], list[_Found]] = defaultdict(list)
     for node in graph.nodes:
-        for lens in lenses_of(node):
-            found = _find(graph, node, lens) if (node.index, lens.consumed) in contracted else None
+        for layout in operator_of(node).layouts:
+            found = _find(graph, node, layout) if (node.index, layout.consumed) in contracted else None
             if found is not None and _fits(channels, found):
                 sharing[found.weights.name, *found.reading].append(found)
     computed = [one.weights.name for found in sharing.values() for one in found if not one.weights.stored]
@@ -138,7 +138,7 @@ class _Found:
     """One node of a linear operator; see `Linear`."""
 
     node: Node
-    lens: Lens
+    layout: MatrixLayout
     end: Node
     tap: str
     weights: Parameter
@@ -148,7 +148,7 @@ class _Found:
     def reading(self) -> tuple[Any, ...]:
         """How it reads its weight and its activation: nodes that do so alike can be looked at together."""
         attributes = (self.node.attributes.get(name, default) for name, default in _LAYOUT.items())
-        return (self.node.domain, self.node.op, self.lens, *attributes)
+        return (self.node.domain, self.node.op, self.layout, *attributes)
 
 
 # Attributes that say how rows and matrices lie in an operator's arrays, with what they are where they are not given.
@@ -160,111 +160,90 @@ _TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
 
 
 def _fits(channels: ChannelGraph, found: _Found) -> bool:
-    node, lens = found.node, found.lens
-    weight = channels.axes.get(node.inputs[lens.weight])
-    known = {
-        found.weights.name,
-        found.tap,
-        *((node.inputs[lens.activation], node.outputs[0]) if not lens.gates else ()),
-    }
+    node, layout = found.node, found.layout
+    weight = channels.axes.get(node.inputs[layout.weight])
+    known = {found.weights.name, found.tap}
+    if layout.result_is_product:
+        known |= {node.inputs[layout.activation], node.outputs[0]}
     if weight is None or not all(name in channels.axes for name in known):
-        return False
-    if lens.einsum and letters_of(node, lens.weight) is None:
         return False
     if any(node.attributes.get(name, 0) for name in _TURNED):
         return False
-    if node.op == "ConvTranspose" and node.attributes.get("auto_pad", "NOTSET") != "NOTSET":
-        return False
-    return lens.rank in (None, len(weight)) and all(term.size for term in weight)
+    return layout.accepts(node, len(weight)) and all(term.size for term in weight)
 
 
-def _find(graph: Graph, node: Node, lens: Lens) -> _Found | None:
+def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Found | None:
     """None where the weights depend on what the model is fed, or the activation is stored."""
-    tap, weights = node.inputs[lens.activation], find_parameter(graph, node, lens.weight)
-    if lens.state:
-        tap = next(name for name in node.outputs if name)
+    tap, weights = layout.tap(node), find_parameter(graph, node, layout.weight)
     if weights is None or graph.is_constant(tap):
         return None
-    if lens.quantised is None:
-        return _Found(node, lens, node, tap, weights)
+    if layout.quantized is None:
+        return _Found(node, layout, node, tap, weights)
     maker = graph.producers.get(tap)
     if maker is not None and maker.op == "DynamicQuantizeLinear":
         tap = maker.inputs[0]
-    coded = read_quantised(graph, node, lens.quantised, 0 if lens.spatial else 1)
+    coded = read_quantised(graph, node, layout.quantized, layout.output_axis)
     if coded is None:
         return None
-    return _Found(node, lens, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
+    return _Found(node, layout, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
 
 
 def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
-    node, weights, lens = found[0].node, found[0].weights, found[0].lens
+    node, weights, layout = found[0].node, found[0].weights, found[0].layout
     nodes = tuple(one.node for one in found)
     shape = tuple(term.size for term in channels.axes[weights.name])
-    biases = tuple(None if lens.gates else _bias(graph, channels, one, lens) for one in found)
-    groups, read, outputs = _terms(channels, found[0])
+    biases = tuple(_bias(graph, channels, one) for one in found)
+    terms = _terms(channels, found[0])
     return Linear(
         nodes=nodes,
         ends=tuple(one.end for one in found),
-        lens=lens,
+        layout=layout,
         taps=tuple(one.tap for one in found),
         read=found[0].read,
         weights=weights,
         slots=tuple(dict.fromkeys(one.weights.use for one in found)),
-        groups=groups,
+        groups=terms.groups,
         biases=biases,
-        channels=read,
-        outputs=outputs,
-        kernel=shape[2:] if lens.spatial else (),
-        obstacle=obstacle_of_weights(graph, nodes, lens, weights)
-        or obstacle_of_biases(graph, channels, nodes, lens, biases, outputs.size),
+        channels=terms.inputs,
+        outputs=terms.outputs,
+        kernel=layout.kernel(shape),
+        obstacle=obstacle_of_weights(graph, nodes, layout, weights)
+        or obstacle_of_biases(graph, channels, nodes, layout, biases, terms.outputs.size),
         alpha=float(node.attributes.get("alpha", 1.0)),
         beta=float(node.attributes.get("beta", 1.0)),
     )
 
 
-def _terms(channels: ChannelGraph, found: _Found) -> tuple[int, Term, Term]:
-    """Number of groups, and the terms of inputs and outputs."""
-    node, lens, weight = found.node, found.lens, channels.axes[found.weights.name]
-    letters = letters_of(node, lens.weight) if lens.einsum else None
-    if letters is not None:
-        return letters.terms(weight)
-    if lens.gates:
-        directions, gates, inputs = weight
-        outputs = Product((directions, gates))
-        return (directions.size, Product((directions, inputs)), outputs) if lens.state else (1, inputs, outputs)
-    read = channels.axes[found.tap]
-    if lens.spatial:
-        return int(node.attributes.get("group", 1)), read[1], channels.axes[node.outputs[0]][1]
-    if lens.pure:
-        return 1, read[-1], channels.axes[found.end.outputs[0]][-1]
-    return 1, read[-1], weight[0 if node.attributes.get("transB", 0) else 1]
+def _terms(channels: ChannelGraph, found: _Found) -> MatrixTerms:
+    """Return the number of groups, and the terms of inputs and outputs."""
+    weight, activation = channels.axes[found.weights.name], channels.axes[found.tap]
+    return found.layout.terms(found.node, weight, activation, channels.axes.get(found.end.outputs[0], ()))
 
 
-def _bias(graph: Graph, channels: ChannelGraph, found: _Found, lens: Lens) -> Bias | None:
-    node = found.node
-    if lens.bias is not None:
-        given = node.operand(lens.bias)
-        return Bias(node.index, lens.bias, _coded(graph, found, lens, lens.bias)) if given else None
+def _bias(graph: Graph, channels: ChannelGraph, found: _Found) -> Bias | None:
+    node, layout = found.node, found.layout
+    if layout.bias is not None:
+        return Bias(node.index, layout.bias, _coded(graph, found, layout.bias)) if node.operand(layout.bias) else None
     result = found.end.outputs[0]
     after = graph.consumers.get(result, ())
-    if lens.spatial or len(after) != 1 or result in graph.exposed:  # a vector lies along the last axis
+    if not layout.has_bias_after or len(after) != 1 or result in graph.exposed:
         return None
     adder, operand = after[0]
-    place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else ADDERS.get((adder.domain, adder.op), operand)
-    if place == operand or not adder.operand(place):
+    place = 1 - operand if (adder.domain, adder.op) == ("", "Add") else operator_of(adder).added_vector
+    if place is None or place == operand or not adder.operand(place):
         return None
     stored = _own(graph, adder, place)
     width = channels.axes[result][-1].size
     return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
 
 
-def _coded(graph: Graph, found: _Found, lens: Lens, operand: int) -> Parameter | None:
+def _coded(graph: Graph, found: _Found, operand: int) -> Parameter | None:
     """The parameter of a node's own bias, which has the scales of activation and weights where those are stored."""
     stored = _own(graph, found.node, operand)
-    quantised, coding = lens.quantised, found.weights.coding
-    if stored is None or quantised is None or quantised.read is None or coding is None:
+    quantized, coding = found.layout.quantized, found.weights.coding
+    if stored is None or quantized is None or quantized.activation is None or coding is None:
         return stored
-    return replace(stored, coding=Affine((found.node.inputs[quantised.read[0]], *coding.scales), "", 0))
+    return replace(stored, coding=Affine((found.node.inputs[quantized.activation[0]], *coding.scales), "", 0))
 
 
 def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -277,7 +256,7 @@ def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
 
 def weight_matrix(linear: Linear, array: Array) -> Floats:
     """Weights as (groups, K, M) float64, with what the operator multiplies its product by."""
-    return linear.lens.matrix(linear.view, array).astype(np.float64) * linear.alpha
+    return linear.layout.to_matrix(linear.shape, array).astype(np.float64) * linear.alpha
 
 
 def weights_of(model: Model, linear: Linear) -> Floats:
@@ -297,7 +276,7 @@ def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
     """Type of the weights as the operator sees them; of quantised ones that of their scale."""
     if linear.weights.coding is not None and linear.weights.coding.scales:
         return model.graph.constant_dtype(linear.weights.coding.scales[0])
-    node, operand = linear.nodes[0], linear.lens.weight
+    node, operand = linear.nodes[0], linear.layout.weight
     if linear.weights.use == (node.index, operand):
         return linear.weights.dtype(model)
     return known_value(model, node.inputs[operand]).dtype
@@ -310,20 +289,17 @@ def staying_of(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Staying
 
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:
     """Turn (groups, K, M) weights into the operator's own layout and shape."""
-    return linear.lens.array(linear.view, matrix / linear.alpha, shape)
+    return linear.layout.to_weights(linear.shape, matrix / linear.alpha, shape)
 
 
 def columns_of(linear: Linear) -> tuple[int, ...]:
     """Axes of the activation that features lie on."""
-    letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
-    if letters is not None:
-        return tuple(letters.activation.index(letter) for letter in letters.groups + letters.summed)
-    return (1,) if linear.lens.spatial else (-1,)
+    return linear.layout.feature_axes(linear.nodes[0])
 
 
 def row_count(linear: Linear, activation: Array) -> int:
     """How many rows an activation holds: samples times positions, sample by sample."""
-    return linear.lens.count(linear.view, activation)
+    return linear.layout.count(linear.shape, activation)
 
 
 def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
@@ -331,9 +307,9 @@ def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     if linear.read is not None:
         scale, zero = linear.read
         activation = (activation.astype(np.float32) - np.float32(zero)) * np.float32(scale)
-    return linear.lens.rows(linear.view, activation, places)
+    return linear.layout.feature_rows(linear.shape, activation, places)
 
 
 def output_rows(linear: Linear, result: Array, places: Ints, groups: int) -> Array:
     """Return a tensor of the shape of the operator's result at the same rows, (groups, rows, M)."""
-    return linear.lens.results(linear.view, result, places, groups)
+    return linear.layout.result_rows(linear.shape, result, places, groups)

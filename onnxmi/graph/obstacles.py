@@ -5,8 +5,7 @@ from __future__ import annotations
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.parameters import Bias, Parameter, is_dequantised, is_made_up, is_shared, readers
 from onnxmi.model import Graph, Node
-from onnxmi.operators.einsum import letters_of
-from onnxmi.operators.layouts import Lens
+from onnxmi.operators.layout import MatrixLayout
 
 
 def shape_of(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]:
@@ -16,9 +15,9 @@ def shape_of(graph: Graph, channels: ChannelGraph, name: str) -> tuple[int, ...]
     return tuple(term.size for term in channels.axes.get(name, ()))
 
 
-def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], lens: Lens, weights: Parameter) -> str | None:
+def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], layout: MatrixLayout, weights: Parameter) -> str | None:
     """Why a repaired weight could not be written back."""
-    others = set(readers(graph, weights.name)) ^ {(node.index, lens.weight) for node in nodes}
+    others = set(readers(graph, weights.name)) ^ {(node.index, layout.weight) for node in nodes}
     if others or weights.name in graph.exposed:
         return "its weight is also used by other operators"
     if not weights.stored and is_shared(graph, weights.name):
@@ -38,17 +37,15 @@ def obstacle_of_biases(
     graph: Graph,
     channels: ChannelGraph,
     nodes: tuple[Node, ...],
-    lens: Lens,
+    layout: MatrixLayout,
     biases: tuple[Bias | None, ...],
     width: int,
 ) -> str | None:
     """Why a repaired bias could not be written back."""
-    letters = letters_of(nodes[0], lens.weight) if lens.einsum else None
-    if letters is not None and not letters.vector:
-        return "its bias would have several axes"
-    if lens.gates:
-        return "its gates are scored, not refitted"
-    if lens.quantised is not None and not lens.pure and None in biases:
+    reason = layout.why_no_bias(nodes[0])
+    if reason is not None:
+        return reason
+    if layout.quantized is not None and layout.has_epilogue and None in biases:
         return "it is quantised and has no bias"
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
     if len(set(scales)) > 1 or not all(scales[0]):

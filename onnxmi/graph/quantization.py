@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxmi.model import Graph, Node
-from onnxmi.operators.layouts import Quantised
+from onnxmi.operators.layout import QuantizedOperands
 from onnxmi.typing import Array, Ints
 
 Read = Callable[[str], Array]
@@ -142,7 +142,7 @@ class Reading:
     end: Node
 
 
-def read_quantised(graph: Graph, node: Node, quantised: Quantised, axis: int) -> Reading | None:
+def read_quantised(graph: Graph, node: Node, quantised: QuantizedOperands, axis: int) -> Reading | None:
     """Return what an operator's integers stand for; None where zero points or scales are not stored.
 
     Parameters
@@ -164,9 +164,9 @@ def read_quantised(graph: Graph, node: Node, quantised: Quantised, axis: int) ->
         blocks = graph.constant_shape(node.inputs[1])[1] if graph.is_constant(node.inputs[1]) else 0
         return Reading(Nibbles((scale_name,), blocks), None, node) if whole and blocks else None
     coding = Affine((scale_name,), zero, axis)
-    if quantised.read is None:
+    if quantised.activation is None:
         return Reading(coding, None, node)
-    scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantised.read)
+    scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantised.activation)
     return None if scale_read is None or zero_read is None else Reading(coding, (scale_read, zero_read), node)
 
 

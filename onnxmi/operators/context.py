@@ -1,6 +1,6 @@
-"""What an operator's rule works on: one node's operands as terms, and the words in which a rule speaks.
+"""What an operator's axis rule works on: one node's operands as terms, and what a rule can say of them.
 
-A rule ties terms (`unify`), freezes them, or declares where a cut will have to be carried out: a contraction over an
+A rule unifies terms, freezes them, or declares where a cut will have to be carried out: a contraction over an
 axis (the place where channels are consumed), an operand or attribute that states a size. Discovery and rewriting both
 read these declarations, so they cannot drift apart.
 """
@@ -8,36 +8,28 @@ read these declarations, so they cannot drift apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onnxmi.axes.unify import Solver
 from onnxmi.model import Graph, Node
+from onnxmi.operators.declarations import (
+    Contraction,
+    Declarations,
+    Normalization,
+    PinnedAttribute,
+    SizeAttribute,
+    SizeOperand,
+)
 from onnxmi.runtime.probe import Probe
 from onnxmi.typing import Array
 
 Terms = tuple[int, ...]
-Rule = Callable[["Site"], None]
+AxisRule = Callable[["RuleContext"], None]
 
 
 @dataclass
-class Declarations:
-    """What the rules declared, with unresolved terms."""
-
-    contractions: list[tuple[int, int, int, int, int | None]] = field(default_factory=list)  # see Contraction
-    size_operands: list[tuple[int, int, Terms, tuple[int, ...], bool, str]] = field(
-        default_factory=list
-    )  # see SizeOperand
-    normalisations: list[tuple[int, tuple[int, ...], Terms]] = field(default_factory=list)  # see Normalisation
-    pinned: list[tuple[int, str, float, int]] = field(default_factory=list)  # see PinnedAttribute
-    size_attributes: list[tuple[int, str, int | None, int]] = field(
-        default_factory=list
-    )  # node, attribute, entry, term
-    shape_readers: list[int] = field(default_factory=list)  # nodes whose output states the shape of their input
-
-
-@dataclass
-class Site:
+class RuleContext:
     """One node while its rule runs.
 
     Attributes
@@ -52,7 +44,7 @@ class Site:
     graph: Graph
     probe: Probe
     solver: Solver
-    declared: Declarations
+    declarations: Declarations
     ins: list[Terms | None]
     outs: list[Terms | None]
 
@@ -94,13 +86,13 @@ class Site:
         name = self.node.inputs[position] if position < len(self.node.inputs) else ""
         return not name or name in self.graph.sized
 
-    # -- speaking -------------------------------------------------------------------------------------------------
+    # -- declaring ------------------------------------------------------------------------------------------------
 
     def unify(self, a: int, b: int) -> None:
         """Tie two terms."""
         self.solver.unify(a, b, f"{self.node.op} {self.node.label} cannot align its shapes")
 
-    def tie(self, a: Terms | None, b: Terms | None) -> None:
+    def unify_axes(self, a: Terms | None, b: Terms | None) -> None:
         """Tie two operands axis by axis where their shapes agree, else freeze both."""
         if a is None or b is None:
             return
@@ -120,7 +112,7 @@ class Site:
         for operand in [*self.ins, *self.outs]:
             self.freeze(operand or (), what)
 
-    def renormalise(self, axes: Sequence[int], terms: Sequence[int] | None = None) -> None:
+    def normalize_over(self, axes: Sequence[int], terms: Sequence[int] | None = None) -> None:
         """Declare that a normalisation runs over axes of the first input, or over just these terms on them."""
         operand = self.ins[0]
         assert operand is not None
@@ -128,16 +120,17 @@ class Site:
         terms = [operand[axis] for axis in axes] if terms is None else terms
         for term in terms:
             self.solver.mark(term, "renormalising", f"{self.node.op} {self.node.label} normalises over it")
-        self.declared.normalisations.append((self.node.index, axes, tuple(terms)))
+        self.declarations.normalizations.append(Normalization(self.node.index, axes, tuple(terms)))
 
     def contract(self, operand: int, axis: int, term: int | None = None, zero: int | None = None) -> None:
         """Declare that the node sums over (a factor of) an axis of an input: its channels are consumed here."""
         terms = self.ins[operand]
         assert terms is not None
         axis %= len(terms)
-        self.declared.contractions.append((self.node.index, operand, axis, terms[axis] if term is None else term, zero))
+        consumed = terms[axis] if term is None else term
+        self.declarations.contractions.append(Contraction(self.node.index, operand, axis, consumed, zero))
 
-    def states_sizes(self, operand: int, terms: Sequence[int]) -> None:
+    def declare_sizes(self, operand: int, terms: Sequence[int]) -> None:
         """Declare that an integer input lists the sizes of these terms."""
         value = self.value(operand)
         if value is None or value.size != len(terms):
@@ -145,21 +138,23 @@ class Site:
             return
         stated = tuple(int(size) for size in value.reshape(-1))
         literal = self.is_constant(operand)
-        self.declared.size_operands.append((self.node.index, operand, tuple(terms), stated, literal, str(value.dtype)))
+        self.declarations.size_operands.append(
+            SizeOperand(self.node.index, operand, tuple(terms), stated, literal, str(value.dtype))
+        )
 
-    def states_size(self, attribute: str, term: int, entry: int | None = None) -> None:
+    def declare_size(self, attribute: str, term: int, entry: int | None = None) -> None:
         """Declare that an attribute (or one entry of it) is the size of a term."""
-        self.declared.size_attributes.append((self.node.index, attribute, entry, term))
+        self.declarations.size_attributes.append(SizeAttribute(self.node.index, attribute, entry, term))
 
-    def calls(self, term: int, kind: str) -> None:
+    def set_kind(self, term: int, kind: str) -> None:
         """Say what users call the channels of a term."""
         self.solver.mark(term, "kind", kind)
 
-    def pins(self, attribute: str, value: float, term: int) -> None:
+    def pin_attribute(self, attribute: str, value: float, term: int) -> None:
         """Declare that an attribute's default depends on the size of a term."""
         if self.attribute(attribute) is None:
-            self.declared.pinned.append((self.node.index, attribute, value, term))
+            self.declarations.pinned.append(PinnedAttribute(self.node.index, attribute, value, term))
 
-    def reads_shape(self) -> None:
+    def declare_shape_reader(self) -> None:
         """Declare that the output is the shape of the input."""
-        self.declared.shape_readers.append(self.node.index)
+        self.declarations.shape_readers.append(self.node.index)

@@ -29,7 +29,7 @@ def centered(
     known = {made.linear.key: made for made in repaired.replacements if isinstance(made, Replacement)}
     changed: dict[str, Replacement] = {}
     for linear in linears:
-        if linear.obstacle is not None or len(linear.nodes) > 1 or not linear.lens.pure:
+        if linear.obstacle is not None or len(linear.nodes) > 1 or linear.layout.has_epilogue:
             continue
         offset = offsets.get(result_of(model.graph, linear))
         if offset is None or offset.size != int(linear.kept_outputs(keeping).sum()) or not offset.any():

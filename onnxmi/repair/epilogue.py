@@ -14,7 +14,7 @@ import numpy as np
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Graph, Model, Node
-from onnxmi.operators.layouts import ADDERS
+from onnxmi.operators.registry import operator_of
 from onnxmi.typing import Floats
 
 
@@ -51,7 +51,7 @@ def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
     scale, offset = np.ones(linear.outputs.size), np.zeros(linear.outputs.size)
     if bias is not None and bias.stored is not None:
         offset = bias.stored.value(model).astype(np.float64) * linear.beta
-    if not linear.lens.pure:
+    if linear.layout.has_epilogue:
         return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
     result = result_of(graph, linear)
     reader = graph.only_reader(result)
@@ -79,7 +79,7 @@ def result_of(graph: Graph, linear: Linear) -> str:
 
 def _own_stream(graph: Graph, linear: Linear) -> str | None:
     """A computed operand that the operator itself adds to its product."""
-    name = "" if linear.lens.stream is None else linear.nodes[0].operand(linear.lens.stream)
+    name = "" if linear.layout.residual is None else linear.nodes[0].operand(linear.layout.residual)
     return name if name and name not in graph.folded else None
 
 
@@ -105,12 +105,12 @@ def _is_add(node: Node) -> bool:
 
 def _adds_stream(node: Node) -> bool:
     """Add, and normalisations that add their first two operands."""
-    return _is_add(node) or ((node.domain, node.op) in ADDERS and node.op.startswith("Skip"))
+    return operator_of(node).adds_operands
 
 
 def _scales_outputs(channels: ChannelGraph, linear: Linear, result: str) -> bool:
     """Whether the outputs lie on the second axis of a result, which a BatchNormalization scales."""
-    return linear.lens.spatial or len(channels.axes.get(result, ())) == 2
+    return linear.layout.channel_axis == 1 or len(channels.axes.get(result, ())) == 2
 
 
 def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:

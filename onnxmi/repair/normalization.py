@@ -6,7 +6,7 @@ Regressing the original's normalised channels on the cut model's, one by one, pu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,18 +15,10 @@ from onnxmi.axes.terms import Keeping, is_cut, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model, Node
+from onnxmi.operators.registry import operator_of
 from onnxmi.repair.regression import RepairNote
 from onnxmi.transforms.prune_channels import VectorReplacement
 from onnxmi.typing import Floats, Ints
-
-# (domain, operator) -> operands of the scale and of the shift (None: it has none).
-_PARAMETERS: Mapping[tuple[str, str], tuple[int, int | None]] = {
-    ("", "LayerNormalization"): (1, 2),
-    ("", "RMSNormalization"): (1, None),
-    ("", "SimplifiedLayerNormalization"): (1, None),
-    ("com.microsoft", "SkipLayerNormalization"): (2, 3),
-    ("com.microsoft", "SkipSimplifiedLayerNormalization"): (2, None),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +52,14 @@ def find_affines(
     model: Model, graph: ChannelGraph, keeping: Keeping, removed: Collection[int] = ()
 ) -> Iterator[Affine]:
     """Yield the normalisations that lose channels and whose parameters can be replaced."""
-    for normalisation in graph.normalisations:
+    for normalisation in graph.normalizations:
         node = model.graph.nodes[normalisation.node]
         if node.index in removed:
             continue
-        scale, shift = _PARAMETERS.get((node.domain, node.op), (0, None))
-        if not scale or len(normalisation.terms) != 1 or not is_cut(normalisation.terms[0], keeping):
+        parameters = operator_of(node).norm_parameters
+        if parameters is None or len(normalisation.terms) != 1 or not is_cut(normalisation.terms[0], keeping):
             continue
+        scale, shift = parameters.scale, parameters.shift
         if shift is not None and (shift >= len(node.inputs) or not node.inputs[shift]):
             shift = None
         operands = [operand for operand in (scale, shift) if operand is not None]

@@ -134,7 +134,7 @@ class Frame:
         """
         before = output_rows(self.linear, original, places, self.linear.groups)
         shape = list(original.shape)
-        shape[1 if self.linear.lens.spatial else -1] = sum(map(len, self.outputs))
+        shape[self.linear.layout.channel_axis] = sum(map(len, self.outputs))
         after = output_rows(self.linear, np.broadcast_to(cut, shape), places, len(self.groups))
         return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
 

@@ -252,7 +252,7 @@ class _Walk:
             return linear.weight_name
         pieces, (node, operand) = self._cut.pieces, linear.slots[0]
         result = self._model.graph.nodes[node].outputs[0]
-        behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.lens.bias is None
+        behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.layout.bias is None
         return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
 
     def _name_of_bias(self, linear: Linear) -> str:
@@ -261,7 +261,7 @@ class _Walk:
         if bias is not None and bias.stored is not None:
             node, operand = bias.stored.use
             return pieces.result_operand(self._model.graph.nodes[node].outputs[0], operand)
-        operand = 1 if linear.lens.bias is None else linear.lens.bias
+        operand = 1 if linear.layout.bias is None else linear.layout.bias
         return pieces.result_operand(linear.ends[0].outputs[0], operand)
 
 

@@ -14,7 +14,7 @@ from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.cost import hanging
-from onnxmi.operators.macs import node_macs
+from onnxmi.graph.macs import node_macs
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.api import Analysis, Curve, Point, Result
 from onnxmi.version import versions

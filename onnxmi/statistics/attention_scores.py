@@ -13,21 +13,22 @@ the information that the dimensions kept tell about the full score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
-from onnxmi.axes.terms import Axes, Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
+from onnxmi.axes.terms import Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.graph.padding_mask import sizes
 from onnxmi.information import Moments
 from onnxmi.model import Graph, Node
+from onnxmi.operators.operator import QueryKeyAxes
+from onnxmi.operators.reduction import softmax_axes
+from onnxmi.operators.registry import operator_of
 from onnxmi.statistics.row_sampling import Batch
 from onnxmi.typing import Array, Bools, Ints
-
-_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Cast", "Identity", "Max", "Min", "Clip"})
 
 
 @dataclass(frozen=True)
@@ -156,62 +157,15 @@ def find_score_products(
         if any(atom.id in wanted for atom in atoms(contraction.term)):  # several times where pairs of them are turned
             operands.setdefault(contraction.node, set()).add(contraction.operand)
     nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if {0, 1} <= found)
-    made = (_score_product(graph, channels, node, masks) for node in nodes if (node.domain, node.op) in _PRODUCTS)
-    return tuple(product for product in made if product is not None)
-
-
-@dataclass(frozen=True)
-class _Operands:
-    """Axes of queries (..., i, d) and keys (..., d, j), and how they come."""
-
-    queries: Axes
-    keys: Axes
-    packed: int = 0
-    turned: bool = False
-    attends: bool = False
-
-
-def _of_product(channels: ChannelGraph, node: Node) -> _Operands | None:
-    """A MatMul, perhaps of keys that it turns."""
-    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
-    if queries is None or keys is None or len(queries) != len(keys) or len(queries) < 2:
-        return None
-    if any(node.attributes.get(name, 0) for name in ("transA", "transBatchA", "transBatchB")):
-        return None
-    turned = bool(node.attributes.get("transB", 0))
-    return _Operands(queries, (*keys[:-2], *keys[:-3:-1]) if turned else keys, turned=turned)
-
-
-def _of_attention(channels: ChannelGraph, node: Node) -> _Operands | None:
-    """Attention as one operator, of separate queries and keys with as many heads."""
-    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
-    if queries is None or keys is None or len(queries) != len(keys):
-        return None
-    if len(queries) == 4:
-        return _Operands(queries, (*keys[:-2], *keys[:-3:-1]), turned=True, attends=True)
-    if not (isinstance(queries[-1], Product) and isinstance(keys[-1], Product)) or queries[-1] != keys[-1]:
-        return None
-    *heads, dims = queries[-1].factors
-    split = queries[0], Product(tuple(heads)), queries[1], dims
-    turned = keys[0], Product(tuple(heads)), dims, keys[1]
-    return _Operands(split, turned, packed=split[1].size, turned=True, attends=True)
-
-
-_PRODUCTS: Mapping[tuple[str, str], Callable[[ChannelGraph, Node], _Operands | None]] = {
-    ("", "MatMul"): _of_product,
-    ("com.microsoft", "FusedMatMul"): _of_product,
-    ("com.microsoft", "TransposeMatMul"): _of_product,
-    ("", "Attention"): _of_attention,
-    ("com.microsoft", "MultiHeadAttention"): _of_attention,
-}
-"""(domain, operator) -> how its operands come."""
+    products = (_score_product(graph, channels, node, masks) for node in nodes)
+    return tuple(product for product in products if product is not None)
 
 
 def _score_product(
     graph: Graph, channels: ChannelGraph, node: Node, masks: dict[str, tuple[int, ...]]
 ) -> ScoreProduct | None:
     """None where the operands' leading axes are not the same, or mix channels and others in an unknown way."""
-    found = _PRODUCTS[node.domain, node.op](channels, node)
+    found = _query_keys(channels, node)
     if found is None:
         return None
     queries, keys = found.queries, found.keys
@@ -239,13 +193,18 @@ def _score_product(
         softmax=found.attends or _feeds_softmax(graph, node, len(queries) - 1),
         packed=found.packed,
         turned=found.turned,
-        bias=_bias_of(graph, node) if found.attends else None,
+        bias=None if found.bias is None else _stored_vector(graph, node.operand(found.bias)),
     )
 
 
-def _bias_of(graph: Graph, node: Node) -> Array | None:
-    """The vector that com.microsoft.MultiHeadAttention adds to queries, keys and values."""
-    name = node.operand(3) if node.domain else ""
+def _query_keys(channels: ChannelGraph, node: Node) -> QueryKeyAxes | None:
+    """How queries and keys come; None where that is not known."""
+    read = operator_of(node).query_keys
+    queries, keys = (channels.axes.get(name) for name in node.inputs[:2])
+    return None if read is None or queries is None or keys is None else read(node, queries, keys)
+
+
+def _stored_vector(graph: Graph, name: str) -> Array | None:
     return graph.constant(name) if name and graph.is_constant(name) else None
 
 
@@ -265,6 +224,6 @@ def _feeds_softmax(graph: Graph, node: Node, last: int) -> bool:
     if len(readers) != 1:
         return False
     reader = readers[0][0]
-    if reader.op == "Softmax":
-        return reader.attributes.get("axis", -1) in (-1, last)
-    return reader.op in _ELEMENTWISE and _feeds_softmax(graph, reader, last)
+    if (reader.domain, reader.op) == ("", "Softmax"):
+        return softmax_axes(reader, last + 1, graph.opset) == (last,)
+    return operator_of(reader).broadcasts_constants(reader) and _feeds_softmax(graph, reader, last)

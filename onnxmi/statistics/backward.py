@@ -5,113 +5,17 @@ There is no training here, and no gradient of a weight: what is asked is how muc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from onnxmi.errors import stage
 from onnxmi.model import Graph, Node
-from onnxmi.operators.gradients.attention import attention
-from onnxmi.operators.gradients.contracting import CONTRACTING, every_letter_comes_back
-from onnxmi.operators.gradients.elementwise import ELEMENTWISE
-from onnxmi.operators.gradients.ort_fused import ACTIVATIONS, FUSED, activation_of
-from onnxmi.operators.gradients.reducing import REDUCING
-from onnxmi.operators.gradients.resizing import is_known, resize
-from onnxmi.operators.gradients.shaping import SHAPING
-from onnxmi.operators.gradients.vjp import Call, Gradients, NoGradientError, Rule
-from onnxmi.operators.layouts import MICROSOFT
+from onnxmi.operators.registry import operator_of
+from onnxmi.operators.vjp import Gradients, NoGradientError, Vjp, VjpContext
 from onnxmi.typing import Array
-
-RULES: Mapping[str, Rule] = {
-    **CONTRACTING,
-    **ELEMENTWISE,
-    **REDUCING,
-    **SHAPING,
-    "Attention": attention,
-    "Resize": resize,
-}
-
-_DOMAINS = {"": RULES, MICROSOFT: {**FUSED, **{op: RULES[op] for op in ("Gelu", "QuickGelu")}}}
-
-DIFFERENTIABLE = frozenset((domain, op) for domain, rules in _DOMAINS.items() for op in rules)
-"""(domain, operator) of all with a rule."""
-
-# What gives a product with a stored weight, and a bias and an activation at most.
-PRODUCTS = frozenset(
-    {("", op) for op in ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul")}
-    | {(MICROSOFT, op) for op in ("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul")}
-)
-
-# Nothing flows back through these: shapes, places, comparisons and steps.
-_SHAPES = ("ConstantOfShape", "NonZero", "OneHot", "Range", "Shape", "Size")
-_LOGIC = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
-_STEPS = ("ArgMax", "ArgMin", "Ceil", "Floor", "Round", "Sign")
-_FLAT = frozenset((*_SHAPES, *_LOGIC, *_STEPS))
-_PLACES = frozenset({("MaxPool", 1), ("TopK", 1)})  # nor through these outputs, which say where something was found
-_FRACTIONS = frozenset({1, 10, 11, 16})  # numbers of float, float16, double and bfloat16 in the format
-
-# Operands whose gradients are known, where it is not the first alone.
-_ALL = frozenset(range(64))
-_TERMS = ("Add", "Concat", "Div", "Einsum", "Gemm", "MatMul", "Max", "Mean", "Min", "Mul", "PRelu", "Pow", "Sub", "Sum")
-_OPERANDS: Mapping[tuple[str, str], frozenset[int]] = {
-    **{("", op): _ALL for op in _TERMS},
-    **{(MICROSOFT, op): _ALL for op in ("FusedGemm", "FusedMatMul", "TransposeMatMul")},
-    **{(MICROSOFT, f"Skip{op}"): frozenset({0, 1}) for op in ("LayerNormalization", "SimplifiedLayerNormalization")},
-    ("", "Attention"): frozenset({0, 1, 2}),
-    **{(MICROSOFT, op): frozenset({0, 1, 2}) for op in ("GroupQueryAttention", "MultiHeadAttention")},
-    **{("", op): frozenset({0, 2}) for op in ("ScatterElements", "ScatterND")},
-    ("", "Where"): frozenset({1, 2}),
-    (MICROSOFT, "FusedConv"): frozenset({0, 3}),
-}
-
-
-def _always(node: Node) -> bool:
-    return True
-
-
-def _without(**usual: Any) -> Callable[[Node], bool]:
-    """Whether settings are absent or as usual."""
-    return lambda node: all(node.attributes.get(name, value) == value for name, value in usual.items())
-
-
-def _lacking(*places: int, **usual: Any) -> Callable[[Node], bool]:
-    """Whether operands are absent, and settings absent or as usual."""
-    return lambda node: not any(map(node.operand, places)) and _without(**usual)(node)
-
-
-def _is_plain_grouped(node: Node) -> bool:
-    """Without biases of scores, sinks, windows or another softmax, and no scores put out."""
-    usual = _lacking(10, 11, local_window_size=-1, rotary_interleaved=0, softcap=0.0)(node)
-    return usual and node.attributes.get("smooth_softmax", 0) < 1 and not any(node.outputs[3:])
-
-
-def _adds(node: Node) -> bool:
-    return node.attributes.get("reduction", "none") in ("none", "add")
-
-
-# Where not every setting and operand of an operator is known.
-_KNOWN: Mapping[str, Callable[[Node], bool]] = {
-    "Attention": _lacking(4, 5, 6, do_rotary=0, softcap=0.0),  # what was before, biases of scores, lengths
-    "AveragePool": lambda node: (
-        not (node.attributes.get("ceil_mode", 0) and node.attributes.get("count_include_pad", 0))
-    ),
-    "BatchNormalization": _without(training_mode=0),
-    "ConvTranspose": lambda node: _without(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes,
-    "Einsum": every_letter_comes_back,
-    "FusedMatMul": _without(transBatchA=0, transBatchB=0),
-    "GroupQueryAttention": _is_plain_grouped,
-    "LpNormalization": _without(p=2),
-    "MultiHeadAttention": _lacking(6, 7, 8, 9),
-    "Resize": is_known,
-    "ScatterElements": _adds,
-    "ScatterND": _adds,
-    "TransposeMatMul": _without(transBatchA=0, transBatchB=0),
-}
-_SKIPS = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
-_SEVERAL = frozenset({"GroupQueryAttention", "Split", *_SKIPS})  # later outputs, too
 
 
 @dataclass(frozen=True)
@@ -181,11 +85,12 @@ class Backward:
 
     def _objects(self, node: Node) -> bool:
         """Whether the way back through a node is unknown."""
-        if rule_of(node) is None or node.captures:
+        vjp = vjp_of(node)
+        if vjp is None or node.captures:
             return True
         operands = {place for place, name in enumerate(node.inputs) if name in self._active}
-        asides = () if node.op in _SEVERAL else set(_smooth(node)) - {node.outputs[0]}
-        return not operands <= _OPERANDS.get((node.domain, node.op), {0}) or bool(self._useful.intersection(asides))
+        asides = () if vjp.all_outputs else set(_smooth(node)) - {node.outputs[0]}
+        return not operands <= vjp.operands or bool(self._useful.intersection(asides))
 
     def __call__(self, values: Mapping[str, Array], upper: Mapping[str, Array]) -> dict[str, Array]:
         """Go back once.
@@ -217,8 +122,8 @@ class Backward:
             if not any(name in found for name in node.outputs if name):
                 continue
             wanted = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
-            call = Call(node, value, tuple(found.get(name) for name in node.outputs), wanted, self.graph.opset)
-            lower = _handed_back(call)
+            ctx = VjpContext(node, value, tuple(found.get(name) for name in node.outputs), wanted, self.graph.opset)
+            lower = _handed_back(ctx)
             for name in node.outputs:
                 if name not in self.wanted:
                     found.pop(name, None)
@@ -229,31 +134,27 @@ class Backward:
         return {name: gradient for name, gradient in found.items() if name in self.reached}
 
 
-def _handed_back(call: Call) -> Gradients:
+def _handed_back(ctx: VjpContext) -> Gradients:
     """Apply a node's rule. What it stumbles over is nothing that the model should be refused for."""
-    rule = rule_of(call.node)
-    assert rule is not None
+    vjp = vjp_of(ctx.node)
+    assert vjp is not None
     try:
         with (
-            stage("backward pass", call.node.label),
+            stage("backward pass", ctx.node.label),
             np.errstate(all="ignore"),
         ):  # what is not finite is left out by who asks
-            return rule(call)
+            return vjp.rule(ctx)
     except (ArithmeticError, LookupError, ValueError) as error:
-        raise NoGradientError(f"{call.node.label}: {error}") from error
+        raise NoGradientError(f"{ctx.node.label}: {error}") from error
 
 
-def rule_of(node: Node) -> Rule | None:
-    """Return the rule for a node's operator; None where there is none."""
-    known = _KNOWN.get(node.op, _always)(node) and activation_of(node) in ACTIVATIONS
-    if not known:
-        return None
-    return _DOMAINS.get(node.domain, {}).get(node.op)
+def vjp_of(node: Node) -> Vjp | None:
+    """Return the gradient of a node's operator; None where it, or one of its settings, is not known."""
+    vjp = operator_of(node).vjp
+    return vjp if vjp is not None and vjp.supports(node) else None
 
 
 def _smooth(node: Node) -> tuple[str, ...]:
     """Outputs that change by little where what they are made of does."""
-    whole = node.op == "Cast" and node.attributes.get("to") not in _FRACTIONS
-    if node.domain == "" and (node.op in _FLAT or whole):
-        return ()
-    return tuple(name for i, name in enumerate(node.outputs) if name and (node.op, i) not in _PLACES)
+    steps = operator_of(node).piecewise_constant
+    return tuple(name for i, name in enumerate(node.outputs) if name and not steps(node, i))

@@ -24,10 +24,11 @@ from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
 from onnxmi.information import Sensitivity
 from onnxmi.model import Graph, Model
-from onnxmi.operators.gradients.ort_fused import before_activation
-from onnxmi.operators.gradients.vjp import NoGradientError
+from onnxmi.operators.ort_fused import before_activation
+from onnxmi.operators.registry import operator_of
+from onnxmi.operators.vjp import NoGradientError
 from onnxmi.runtime.session import Session, open_session
-from onnxmi.statistics.backward import PRODUCTS, Backward
+from onnxmi.statistics.backward import Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
@@ -165,8 +166,8 @@ def _bytes(linear: Linear) -> int:
 
 def _plain(linear: Linear) -> bool:
     """Whether what an operator gives is its product, but for an activation whose slope is known, and not too wide."""
-    ends = {(end.domain, end.op) for end in linear.ends}
-    return ends <= PRODUCTS and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
+    known = linear.layout.result_is_product and all(operator_of(end).vjp is not None for end in linear.ends)
+    return known and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
 
 
 def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from onnxmi.graph.linear import Linear
 from onnxmi.graph.padding_mask import Mask
 from onnxmi.model import Graph
-from onnxmi.operators.einsum import letters_of
 
 _WINDOW = ("strides", "dilations", "pads", "auto_pad", "output_padding", "output_shape", "group")
 
@@ -53,10 +52,10 @@ def find_sources(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[
 
 def source_key(linear: Linear) -> str:
     """Name what an operator reads: the tensor, and through which window or in which order of its axes."""
-    taps = " & ".join((*linear.taps, *filter(None, [linear.lens.state])))
+    taps = " & ".join((*linear.taps, *filter(None, [linear.layout.name])))
     if not linear.kernel:
-        letters = letters_of(linear.nodes[0], linear.lens.weight) if linear.lens.einsum else None
-        return f"{taps} by {letters.order}" if letters is not None and letters.order else taps
+        order = linear.layout.feature_order(linear.nodes[0])
+        return f"{taps} by {order}" if order else taps
     node = linear.nodes[0]
     attributes = node.attributes
     window = ", ".join(f"{name} {attributes[name]}" for name in _WINDOW if name in attributes)

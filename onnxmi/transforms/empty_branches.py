@@ -18,13 +18,8 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, find_linears, seen_dtype
 from onnxmi.graph.parameters import Bias, Parameter
 from onnxmi.model import Model, Node
+from onnxmi.operators.registry import operator_of
 from onnxmi.typing import Array
-
-_NAMES = (
-    "Abs Add Cast Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish Identity LeakyRelu Mish Mul Neg Relu Selu Sigmoid "
-    "Softplus Softsign Sqrt Sub Sum Tanh"
-)
-_ELEMENTWISE = frozenset(_NAMES.split())  # a constant may go through these in place of what it broadcasts to
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def constant_value(model: Model, graph: ChannelGraph, keeping: Keeping, found: C
         value = value + found.bias.value(model).astype(np.float64).reshape(-1) * found.factor
     value = value[outputs] + (0.0 if shift is None else shift)
     shape = [1] * len(graph.axes[found.result])
-    shape[1 if linear.lens.spatial else -1] = -1
+    shape[linear.layout.channel_axis] = -1
     return np.asarray(value.reshape(shape).astype(seen_dtype(model, linear)))
 
 
@@ -161,7 +156,7 @@ class _Finder:
 
     def _constants(self) -> Iterator[Constant]:
         for linear in find_linears(self.model.graph, self.graph):
-            if not linear.lens.pure or linear.kept_features(self.keeping).any():
+            if linear.layout.has_epilogue or linear.kept_features(self.keeping).any():
                 continue
             for node, bias in zip(linear.ends, linear.biases, strict=True):
                 if not self._is_empty(node.outputs[0]):
@@ -221,9 +216,7 @@ class _Finder:
         return small
 
     def _broadcasts(self, node: Node) -> bool:
-        normalises = node.op == "BatchNormalization" and not node.attributes.get("training_mode", 0)
-        plain = node.domain == "" and len(node.outputs) == 1 and not self._has_body(node)
-        return plain and (node.op in _ELEMENTWISE or normalises)
+        return len(node.outputs) == 1 and not self._has_body(node) and operator_of(node).broadcasts_constants(node)
 
     def _is_full(self, name: str, node: Node) -> bool:
         """Whether an input has by itself the shape of the node's result."""

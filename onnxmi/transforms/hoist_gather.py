@@ -8,7 +8,7 @@ was worked out for the other positions is not any more; the outputs stay what th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,15 +17,10 @@ import onnx
 from onnxmi.errors import stage
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.editor import Editor
-from onnxmi.operators.rules.apply_signature import elementwise
-from onnxmi.operators.rules.elementwise import RULES, first_operand
+from onnxmi.operators.positionwise import PositionContext, Shapes
+from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.probe import Probe
-from onnxmi.typing import Shape
 from onnxmi.verification.checks import check_same
-
-Shapes = Mapping[str, Shape]
-Carried = tuple[tuple[int, int], ...]  # operands that have the axis, and where
-Flow = Callable[[Node, int, Shapes], "Carried | None"]
 
 EITHER_END = (0, -1)  # positions that are there, and the same one, where an axis that broadcasts has size one
 
@@ -88,8 +83,8 @@ def find_unused_positions(graph: Graph, shapes: Shapes) -> UnusedPositions:
         if only is None or not graph.exposed.isdisjoint(node.outputs):
             continue
         axis, position = only
-        flow = FLOWS.get((node.domain, node.op))
-        carried = flow(node, axis, shapes) if flow is not None else None
+        rule = operator_of(node).positionwise
+        carried = None if rule is None else rule(PositionContext(node, axis, shapes, graph.opset))
         if not carried or any(node.inputs[operand] in graph.folded for operand, _ in carried):
             continue
         inside[node.index] = tuple((operand, at, position) for operand, at in carried)
@@ -118,92 +113,7 @@ def _reader(graph: Graph, node: Node, shapes: Shapes) -> PositionReader | None:
 def saves_work(graph: Graph, unread: UnusedPositions) -> bool:
     """Whether there is a product with stored weights; moving a Gather over less is not worth a node."""
     nodes = [graph.nodes[index] for index in unread.inside]
-    return any(node.op in _PRODUCTS and node.inputs[1] in graph.folded for node in nodes)
-
-
-# -- how an axis of the result goes up to the operands ----------------------------------------------------------------
-
-
-def _broadcast(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Element by element: every operand that is not of size one where the axis is."""
-    return tuple(_aligned(node, axis, shapes, range(len(node.inputs))))
-
-
-def _first(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    return ((0, axis),)
-
-
-def _aligned(node: Node, axis: int, shapes: Shapes, operands: range) -> Iterator[tuple[int, int]]:
-    """Operands whose axis, counted from the right, is the result's and not of size one."""
-    from_right = len(shapes[node.outputs[0]]) - axis
-    for operand in operands:
-        shape = shapes.get(node.inputs[operand], ()) if node.inputs[operand] else ()
-        if from_right <= len(shape) and shape[-from_right] != 1:
-            yield operand, len(shape) - from_right
-
-
-def _matmul(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Rows come from the left operand; leading axes broadcast; columns are left alone."""
-    ranks = [len(shapes[name]) for name in node.inputs[:2]]
-    from_right = len(shapes[node.outputs[0]]) - axis
-    if min(ranks) < 2 or from_right == 1:
-        return None
-    return tuple(_aligned(node, axis, shapes, range(1 if from_right == 2 else 2)))
-
-
-def _gemm(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    if axis != 0 or node.attributes.get("transA", 0):
-        return None
-    return ((0, 0), *_aligned(node, axis, shapes, range(2, len(node.inputs))))
-
-
-def _normalization(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Axes before the normalised ones; mean and deviation are other results, of other shapes."""
-    rank = len(shapes[node.outputs[0]])
-    if axis >= int(node.attributes.get("axis", -1)) % rank or any(node.outputs[1:]):
-        return None
-    return tuple(_aligned(node, axis, shapes, range(len(node.inputs))))
-
-
-def _skip_normalization(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Over the last axis; the sum is another result, of the same shape."""
-    rank = len(shapes[node.outputs[0]])
-    return tuple(_aligned(node, axis, shapes, range(len(node.inputs)))) if axis < rank - 1 else None
-
-
-def _softmax(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Axes before the one it runs over: before opset 13 it ran over that and all after it."""
-    rank = len(shapes[node.outputs[0]])
-    return ((0, axis),) if axis < int(node.attributes.get("axis", -1)) % rank else None
-
-
-def _reduction(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    """Axes before all that differ, where the number of axes stays: what is reduced lies behind the axis."""
-    before, after = shapes[node.inputs[0]], shapes[node.outputs[0]]
-    return ((0, axis),) if len(before) == len(after) and before[: axis + 1] == after[: axis + 1] else None
-
-
-def _transpose(node: Node, axis: int, shapes: Shapes) -> Carried | None:
-    order = node.attributes.get("perm") or tuple(reversed(range(len(shapes[node.inputs[0]]))))
-    return ((0, int(order[axis])),)
-
-
-_REDUCTIONS = "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceL1 ReduceSumSquare ReduceProd"
-_PRODUCTS = ("MatMul", "Gemm")
-FLOWS: dict[tuple[str, str], Flow] = {
-    **{key: _broadcast for key, rule in RULES.items() if rule is elementwise},
-    **{key: _first for key, rule in RULES.items() if rule is first_operand},
-    **{("", op): _reduction for op in _REDUCTIONS.split()},
-    **{("", op): _softmax for op in ("Softmax", "LogSoftmax")},
-    **{("", op): _normalization for op in ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")},
-    **{
-        ("com.microsoft", op): _skip_normalization
-        for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
-    },
-    ("", "MatMul"): _matmul,
-    ("", "Gemm"): _gemm,
-    ("", "Transpose"): _transpose,
-}
+    return any(node.inputs[layout.weight] in graph.folded for node in nodes for layout in operator_of(node).layouts)
 
 
 # -- the rewrite ------------------------------------------------------------------------------------------------------

@@ -136,11 +136,11 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
         value = new_bias(model, linear, bias, replacement.shift, outputs)
         if bias is not None and bias.stored is not None:
             editor.set_input(*bias.stored.use, editor.add_initializer(bias.stored.name, value))
-        elif linear.lens.bias is None:
+        elif linear.layout.bias is None:
             editor.add_after(end.index, "Add", value)
         else:
             added = editor.add_initializer(f"{linear.weight_name}.bias", value)
-            editor.set_input(node.index, linear.lens.bias, added)
+            editor.set_input(node.index, linear.layout.bias, added)
 
 
 def _without_computing(

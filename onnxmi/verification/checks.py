@@ -12,7 +12,7 @@ import onnx
 
 from onnxmi.axes.terms import Axes, Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
 from onnxmi.errors import CheckError, ModelError, stage
-from onnxmi.graph.channel_graph import ChannelGraph, Normalisation
+from onnxmi.graph.channel_graph import ChannelGraph, Normalization
 from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.load import checker_error
@@ -44,8 +44,8 @@ def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Ke
     return with_masked_inputs(model.proto, masks, _masked_normalizations(model, graph, probe, keeping))
 
 
-def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Normalisation]:
-    return [found for found in graph.normalisations if any(is_cut(term, keeping) for term in found.terms)]
+def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Normalization]:
+    return [found for found in graph.normalizations if any(is_cut(term, keeping) for term in found.terms)]
 
 
 def _not_decomposable(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:

@@ -101,7 +101,7 @@ def _flat(layer: Layer) -> Layer:
 
 def _can_be_spelled(case: Case, plan: Plan) -> bool:
     """The oracle writes normalisations over cut channels anew: those that it knows, where they make one output."""
-    for found in case.graph.normalisations:
+    for found in case.graph.normalizations:
         node = case.model.graph.nodes[found.node]
         if any(is_cut(term, plan) for term in found.terms) and (
             node.op not in SPELLED or not found.axes or len(node.outputs) > 1

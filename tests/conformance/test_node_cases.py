@@ -13,10 +13,10 @@ from conformance.gaps import NO_LAYER, NOT_RUN
 from conformance.node_cases import EXPANDED, by_operator
 from support.settings import EXAMPLES
 
-from onnxmi.operators.rules import RULES
-from onnxmi.operators.rules.elementwise import RULES as ELEMENTWISE
+from onnxmi.operators.elementwise import OPERATORS as ELEMENTWISE
+from onnxmi.operators.registry import OPERATORS as RECORDS
 
-OPERATORS = sorted(op for domain, op in RULES if not domain)
+OPERATORS = sorted(op for (domain, op), record in RECORDS.items() if not domain and record.axes is not None)
 EVERY = EXAMPLES > 60
 CASES, FUNCTIONS, CHUNKS = 2, 3, 16  # cases of an operator; of each chunk of the written-out functions
 

@@ -3,8 +3,8 @@ import pytest
 from support.build import Build, between_convs, between_gemms, between_matmuls
 from support.oracle import Case, assert_exact, assert_frozen, assert_prunes, cut_all
 
-from onnxmi.graph import infer as inference
-from onnxmi.operators.rules import RULES
+from onnxmi.operators import registry
+from onnxmi.operators.registry import OPERATORS
 
 SMOOTH = ["Abs", "Atan", "Cos", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Neg", "Relu"]
 SMOOTH += [
@@ -109,23 +109,23 @@ def test_a_matrix_that_two_layers_read_ties_them() -> None:
 
 
 def test_an_operator_without_a_rule_freezes_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {key: rule for key, rule in RULES.items() if key != ("", "Relu")}
-    monkeypatch.setattr(inference, "RULES", known)
+    known = {key: rule for key, rule in OPERATORS.items() if key != ("", "Relu")}
+    monkeypatch.setattr(registry, "OPERATORS", known)
     assert_frozen(
         between_gemms(lambda b, x: b.op("Relu", x, name="act")), "Relu act is an operator without a rule (Relu)"
     )
 
 
 def test_an_operator_of_a_foreign_domain_is_named_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {key: rule for key, rule in RULES.items() if key[0] == ""}
-    monkeypatch.setattr(inference, "RULES", known)
+    known = {key: rule for key, rule in OPERATORS.items() if key[0] == ""}
+    monkeypatch.setattr(registry, "OPERATORS", known)
     proto = between_gemms(lambda b, x: b.op("QuickGelu", x, domain="com.microsoft", name="act"))
     assert_frozen(proto, "QuickGelu act is an operator without a rule (com.microsoft.QuickGelu)")
 
 
 def test_what_an_unknown_operator_does_not_touch_is_still_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {key: rule for key, rule in RULES.items() if key != ("", "Selu")}
-    monkeypatch.setattr(inference, "RULES", known)
+    known = {key: rule for key, rule in OPERATORS.items() if key != ("", "Selu")}
+    monkeypatch.setattr(registry, "OPERATORS", known)
     b = Build()
     hidden = b.op("Relu", b.gemm(b.input("N", 7), 7, 13))
     case = Case.of(b.proto(b.gemm(b.op("Selu", b.gemm(hidden, 13, 11)), 11, 5)))

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxmi.axes.signature import OperandPattern, parse
-from onnxmi.operators.rules import RULES
-from onnxmi.operators.rules.apply_signature import SignatureRule
+from onnxmi.operators.registry import OPERATORS
+from onnxmi.operators.signature_rule import SignatureRule
 
 
 def letters(pattern: OperandPattern, rank: int) -> list[tuple[str, ...]] | None:
@@ -61,7 +61,7 @@ def test_parsing_is_cached() -> None:
 
 @given(st.integers(0, 6))
 def test_every_rule_of_the_package_parses(rank: int) -> None:
-    for rule in RULES.values():
+    for rule in (operator.axes for operator in OPERATORS.values()):
         if isinstance(rule, SignatureRule):
             signature = parse(rule.signature)
             for pattern in (*signature.inputs, *signature.outputs):
@@ -71,7 +71,7 @@ def test_every_rule_of_the_package_parses(rank: int) -> None:
 
 def test_the_letters_a_rule_speaks_of_stand_in_its_signature() -> None:
     """A misspelt letter would contract or freeze nothing, silently."""
-    for key, rule in RULES.items():
+    for key, rule in ((key, operator.axes) for key, operator in OPERATORS.items()):
         if isinstance(rule, SignatureRule):
             operands = (*parse(rule.signature).inputs, *parse(rule.signature).outputs)
             known = {letter for operand in operands for axis in operand.axes for letter in axis.letters}

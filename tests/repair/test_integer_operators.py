@@ -98,7 +98,7 @@ def test_rows_times_weights_are_what_the_operator_gives(name: str) -> None:
     places = np.arange(row_count(linear, activation))
     made = np.matmul(feature_rows(linear, activation, places).astype(np.float64), weights_of(case.model, linear))[0]
     bias = linear.biases[0]
-    if linear.lens.bias is not None:
+    if linear.layout.bias is not None:
         made = made + bias.stored.value(case.model)
     if name == "convolution":
         node = linear.nodes[0]

@@ -27,7 +27,7 @@ def recurrent(b: Build, op: str, x: str, size: int, directions: int = 1) -> list
 
 def lenses(case: Case) -> dict[str, Linear]:
     found = find_linears(case.model.graph, case.graph)
-    return {linear.lens.state or "input": linear for linear in found if linear.lens.gates}
+    return {linear.layout.name or "input": linear for linear in found if not linear.layout.result_is_product}
 
 
 @pytest.mark.parametrize("directions", [1, 2])

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.operators.gradients.vjp import Call
 from onnxmi.operators.patches import window
+from onnxmi.operators.vjp import VjpContext
 from onnxmi.typing import Array
 
 Index = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Windows:
+class KernelWindows:
     """Windows over an image that was padded.
 
     Attributes
@@ -36,10 +36,10 @@ class Windows:
     before: tuple[int, ...]
 
     @staticmethod
-    def of(call: Call, shape: Sequence[int], kernel: Sequence[int], positions: Sequence[int]) -> Windows:
+    def of(ctx: VjpContext, shape: Sequence[int], kernel: Sequence[int], positions: Sequence[int]) -> KernelWindows:
         """Read them off a node; `shape` (N, C, ...) is of the side that windows slide over."""
-        seen = window(call.node.attributes, tuple(kernel), tuple(shape[2:]), transposed=False)
-        return Windows(seen.size, seen.kernel, tuple(positions), seen.strides, seen.dilations, seen.before)
+        seen = window(ctx.node.attributes, tuple(kernel), tuple(shape[2:]), transposed=False)
+        return KernelWindows(seen.size, seen.kernel, tuple(positions), seen.strides, seen.dilations, seen.before)
 
     @property
     def _extent(self) -> tuple[int, ...]:

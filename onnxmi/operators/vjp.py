@@ -1,4 +1,4 @@
-"""What a rule is told of one node: what went in, what came out, and the gradient of what came out."""
+"""What a gradient rule works on: what went into one node, what came out, and the gradient of what came out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NoGradientError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class VjpContext:
     """One run of one node.
 
     Attributes
@@ -29,9 +29,9 @@ class Call:
         The operator.
     values : callable(name) returning array
         What a tensor held; floating-point numbers narrower than float32 as float32.
-    upper : tuple of array or None
+    output_gradients : tuple of array or None
         Gradient of every output; None where nothing depends on it.
-    wanted : frozenset of int
+    requested : frozenset of int
         Positions of the operands whose gradients are asked for.
     opset : int
         Version of the standard operators.
@@ -39,8 +39,8 @@ class Call:
 
     node: Node
     values: Callable[[str], Array]
-    upper: Gradients
-    wanted: frozenset[int]
+    output_gradients: Gradients
+    requested: frozenset[int]
     opset: int
 
     @cached_property
@@ -56,7 +56,7 @@ class Call:
     @property
     def g(self) -> Array:
         """Gradient of the first output; zero where only others count."""
-        first = self.upper[0]
+        first = self.output_gradients[0]
         return np.zeros(self.y.shape, np.float32) if first is None else first
 
     def operand(self, position: int) -> Array | None:
@@ -74,15 +74,15 @@ class Call:
         """Return an attribute."""
         return self.node.attributes.get(name, default)
 
-    def only(self, gradient: Array) -> Gradients:
+    def first_only(self, gradient: Array) -> Gradients:
         """Give the first operand's gradient alone."""
         return (gradient,)
 
 
-Rule = Callable[[Call], Gradients]
+VjpRule = Callable[[VjpContext], Gradients]
 
 
-def folded_to(gradient: Array, shape: tuple[int, ...]) -> Array:
+def sum_to_shape(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Sum a gradient over the axes along which a value of that shape was broadcast."""
     if gradient.shape == shape:
         return gradient
@@ -90,3 +90,43 @@ def folded_to(gradient: Array, shape: tuple[int, ...]) -> Array:
     gradient = gradient.sum(axis=tuple(range(extra))) if extra else gradient
     spread = tuple(axis for axis, size in enumerate(shape) if size == 1 != gradient.shape[axis])
     return gradient.sum(axis=spread, keepdims=True) if spread else gradient
+
+
+ALL_OPERANDS = frozenset(range(64))
+
+
+def any_settings(node: Node) -> bool:
+    """Whatever the settings and operands are."""
+    return True
+
+
+def with_settings(**usual: Any) -> Callable[[Node], bool]:
+    """Whether settings are absent or as usual."""
+    return lambda node: all(node.attributes.get(name, value) == value for name, value in usual.items())
+
+
+def without_operands(*places: int, **usual: Any) -> Callable[[Node], bool]:
+    """Whether operands are absent, and settings absent or as usual."""
+    return lambda node: not any(map(node.operand, places)) and with_settings(**usual)(node)
+
+
+@dataclass(frozen=True)
+class Vjp:
+    """The gradient of an operator: the vector-Jacobian product.
+
+    Attributes
+    ----------
+    rule : VjpRule
+        Gradients of the operands from those of the outputs.
+    operands : frozenset of int
+        Positions of the operands whose gradients it gives.
+    supports : function of (node)
+        Whether the rule knows a node's settings and optional operands.
+    all_outputs : bool
+        The rule takes the gradients of later outputs, too.
+    """
+
+    rule: VjpRule
+    operands: frozenset[int] = frozenset({0})
+    supports: Callable[[Node], bool] = any_settings
+    all_outputs: bool = False

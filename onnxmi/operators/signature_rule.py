@@ -6,28 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onnxmi.axes.signature import OperandPattern, parse
-from onnxmi.operators.context import Site, Terms
+from onnxmi.operators.context import RuleContext, Terms
 
 
-def broadcast(site: Site, operand: Terms | None, result: Terms | None) -> None:
+def broadcast(ctx: RuleContext, operand: Terms | None, result: Terms | None) -> None:
     """Tie an operand's axes to the result's, aligned at the right; axes of size one that are stretched stay free."""
     if operand is None or result is None:
         return
     if len(operand) > len(result):
-        site.freeze([*operand, *result], "broadcasts in a way that is not understood")
+        ctx.freeze([*operand, *result], "broadcasts in a way that is not understood")
         return
     for term, out in zip(reversed(operand), reversed(result), strict=False):
-        if site.size(term) == site.size(out):
-            site.unify(term, out)
-        elif site.size(term) != 1:
-            site.freeze([term, out], "broadcasts in a way that is not understood")
-
-
-def elementwise(site: Site) -> None:
-    """Every output's axes are those of the inputs, broadcast."""
-    for out in site.outs:
-        for operand in site.ins:
-            broadcast(site, operand, out)
+        if ctx.size(term) == ctx.size(out):
+            ctx.unify(term, out)
+        elif ctx.size(term) != 1:
+            ctx.freeze([term, out], "broadcasts in a way that is not understood")
 
 
 @dataclass(frozen=True)
@@ -54,17 +47,17 @@ class SignatureRule:
     freezes: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, site: Site) -> None:
+    def __call__(self, ctx: RuleContext) -> None:
         """Tie the node's axes as the signature says."""
-        binding = _Binding(site, self)
+        binding = _Binding(ctx, self)
         parsed = parse(self.signature)
-        operands = [*zip(parsed.inputs, _pad(site.ins, len(parsed.inputs)), strict=False)]
-        operands += [*zip(parsed.outputs, _pad(site.outs, len(parsed.outputs)), strict=False)]
+        operands = [*zip(parsed.inputs, _pad(ctx.ins, len(parsed.inputs)), strict=False)]
+        operands += [*zip(parsed.outputs, _pad(ctx.outs, len(parsed.outputs)), strict=False)]
         for pattern, terms in operands:
             binding.bind(pattern, terms)
-        extra = [*site.ins[len(parsed.inputs) :], *site.outs[len(parsed.outputs) :]]
+        extra = [*ctx.ins[len(parsed.inputs) :], *ctx.outs[len(parsed.outputs) :]]
         for terms in extra:
-            site.freeze(terms or (), "has an operand that its rule does not know")
+            ctx.freeze(terms or (), "has an operand that its rule does not know")
         binding.declare()
 
 
@@ -75,8 +68,8 @@ def _pad(operands: list[Terms | None], count: int) -> list[Terms | None]:
 class _Binding:
     """Letters bound to terms while one node's signature is run."""
 
-    def __init__(self, site: Site, rule: SignatureRule) -> None:
-        self.site, self.rule = site, rule
+    def __init__(self, ctx: RuleContext, rule: SignatureRule) -> None:
+        self.ctx, self.rule = ctx, rule
         self.letters: dict[str, int] = {}
         self.places: dict[str, list[tuple[int, int]]] = {}  # letter -> (operand, axis) among the inputs
         self.position = 0
@@ -86,17 +79,17 @@ class _Binding:
         if terms is None:
             return
         if pattern.broadcasts:
-            broadcast(self.site, terms, self.site.outs[0])
+            broadcast(self.ctx, terms, self.ctx.outs[0])
             return
-        if pattern.single and all(self.site.size(term) == 1 for term in terms):
+        if pattern.single and all(self.ctx.size(term) == 1 for term in terms):
             return
         axes = pattern.expand(len(terms))
         if axes is None:
-            self.site.freeze(terms, "has a rank that its rule does not know")
+            self.ctx.freeze(terms, "has a rank that its rule does not know")
             return
         for number, (axis, term) in enumerate(zip(axes, terms, strict=True)):
             self._bind_axis(axis.letters, term, broadcasts=axis.kind == "ellipsis")
-            if position < len(self.site.ins):
+            if position < len(self.ctx.ins):
                 for letter in axis.letters:
                     self.places.setdefault(letter, []).append((position, number))
 
@@ -106,21 +99,21 @@ class _Binding:
         if len(letters) == 1:
             self._bind_letter(letters[0], term, broadcasts)
             return
-        sizes = self._factor_sizes(letters, self.site.size(term))
+        sizes = self._factor_sizes(letters, self.ctx.size(term))
         if sizes is None:
-            self.site.freeze([term], "has sizes that its rule does not know")
+            self.ctx.freeze([term], "has sizes that its rule does not know")
             return
         for letter, size in zip(letters, sizes, strict=True):
             if letter not in self.letters:
-                self.letters[letter] = self.site.solver.dim(size)
-        self.site.unify(term, self.site.solver.product([self.letters[letter] for letter in letters]))
+                self.letters[letter] = self.ctx.solver.dim(size)
+        self.ctx.unify(term, self.ctx.solver.product([self.letters[letter] for letter in letters]))
 
     def _bind_letter(self, letter: str, term: int, broadcasts: bool) -> None:
         known = self.letters.get(letter)
-        if known is None or (broadcasts and self.site.size(known) == 1):
+        if known is None or (broadcasts and self.ctx.size(known) == 1):
             self.letters[letter] = term
-        elif not (broadcasts and self.site.size(term) == 1):
-            self.site.unify(known, term)
+        elif not (broadcasts and self.ctx.size(term) == 1):
+            self.ctx.unify(known, term)
 
     def _factor_sizes(self, letters: tuple[str, ...], size: int) -> list[int] | None:
         """Sizes of the factors of an axis: all but one are known from an attribute or an earlier operand."""
@@ -135,25 +128,25 @@ class _Binding:
 
     def _known_size(self, letter: str) -> int | None:
         if letter in self.letters:
-            return self.site.size(self.letters[letter])
+            return self.ctx.size(self.letters[letter])
         attribute = self.rule.sizes.get(letter)
-        return None if attribute is None else int(self.site.attribute(attribute, 1))
+        return None if attribute is None else int(self.ctx.attribute(attribute, 1))
 
     def declare(self) -> None:
-        site, rule = self.site, self.rule
+        ctx, rule = self.ctx, self.rule
         for letter in rule.contracts:
             places = self.places.get(letter, [])
-            moving = [place for place in places if not site.is_constant(place[0])]
+            moving = [place for place in places if not ctx.is_constant(place[0])]
             for operand, axis in moving or places[:1]:  # of a product of stored tensors, either consumes the other
-                site.contract(operand, axis, self.letters[letter])
+                ctx.contract(operand, axis, self.letters[letter])
         if rule.normalises:
             axes = [axis for letter in rule.normalises for axis in self._axes(letter)]
-            site.renormalise(axes, [term for letter in rule.normalises for term in self._bound(letter)])
+            ctx.normalize_over(axes, [term for letter in rule.normalises for term in self._bound(letter)])
         for letter, what in rule.freezes.items():
-            site.freeze(self._bound(letter), what)
+            ctx.freeze(self._bound(letter), what)
         for letter, attribute in rule.sizes.items():
             if letter in self.letters:
-                site.states_size(attribute, self.letters[letter])
+                ctx.declare_size(attribute, self.letters[letter])
 
     def _axes(self, letter: str) -> list[int]:
         """Axes of the first input that a letter stands on; those of a star's letter."""

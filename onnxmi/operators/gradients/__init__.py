@@ -1,1 +1,0 @@
-"""Gradients of operators: for each, what comes back to its operands from the gradient of its results."""

@@ -1,0 +1,170 @@
+"""Matrix layouts: how one operator's arrays look as rows of input features and as a weight matrix.
+
+For scoring and repair a Gemm, a (grouped) convolution, a recurrent layer and an Einsum are all
+``Y[g] = X[g] @ W[g] + b[g]``, with rows X of shape (groups, rows, K) and W of shape (groups, K, M). Each family has its
+own layout, which goes from the operator's arrays to these and back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnxmi.axes.terms import Axes, Term
+from onnxmi.model import Node
+from onnxmi.typing import Array, Ints, Shape
+
+
+@dataclass(frozen=True)
+class OperatorShape:
+    """What a layout needs to know of one operator.
+
+    Attributes
+    ----------
+    node : Node
+        The operator.
+    groups : int
+        Groups of a convolution, directions of a recurrent layer, else 1.
+    kernel : tuple of int
+        Spatial shape of a convolution's kernel, else empty.
+    weight : int
+        Operand position of the weights.
+    """
+
+    node: Node
+    groups: int
+    kernel: Shape
+    weight: int
+
+
+@dataclass(frozen=True)
+class QuantizedOperands:
+    """Operand positions that say what an operator's integers stand for.
+
+    Attributes
+    ----------
+    scale : int or None
+        The weights' scale; None where a later operator multiplies by it, as of an activation quantized as it comes.
+    zero : int
+        The weights' zero point.
+    activation : pair of int or None
+        Scale and zero point of an activation that is quantized with stored ones.
+    packed : bool
+        Two weights to a byte, (outputs, blocks, bytes), and a scale for each block.
+    """
+
+    scale: int | None
+    zero: int
+    activation: tuple[int, int] | None = None
+    packed: bool = False
+
+
+@dataclass(frozen=True)
+class MatrixTerms:
+    """The terms of an operator's weight matrix.
+
+    Attributes
+    ----------
+    groups : int
+        How many groups have weights of their own.
+    inputs, outputs : Term
+        Terms of the contracted axis and of the results, each with the groups in it.
+    """
+
+    groups: int
+    inputs: Term
+    outputs: Term
+
+
+@dataclass(frozen=True)
+class MatrixLayout(ABC):
+    """How one operator's arrays look as rows and matrices.
+
+    Attributes
+    ----------
+    activation, weight : int
+        Operand positions.
+    bias : int or None
+        That of the bias; None where only an operator after it can add one.
+    has_epilogue : bool
+        Something is done to the product and the bias inside the operator: an activation, gates, rounding.
+    residual : int or None
+        Position of an operand that is added to the product, too.
+    quantized : QuantizedOperands or None
+        For operators on integers.
+    """
+
+    activation: int = 0
+    weight: int = 1
+    bias: int | None = 2
+    has_epilogue: bool = False
+    residual: int | None = None
+    quantized: QuantizedOperands | None = None
+
+    name: ClassVar[str] = ""
+    """What a second layout of the same operator is called."""
+    channel_axis: ClassVar[int] = -1
+    """The axis of the result that its outputs lie on."""
+    weight_rank: ClassVar[int | None] = 2
+    """Number of the weights' axes; None for any."""
+    output_axis: ClassVar[int] = 1
+    """The axis of the stored weights that scales and zero points may lie on."""
+    has_bias_after: ClassVar[bool] = True
+    """Whether a vector that a later operator adds lies along its outputs."""
+
+    result_is_product: ClassVar[bool] = True
+    """Whether the operator's result has the product's rows, with a bias and an epilogue at most done to them."""
+
+    @property
+    def consumed(self) -> int:
+        """The operand that the channels are declared to be consumed at."""
+        return self.activation
+
+    def tap(self, node: Node) -> str:
+        """Name of the tensor that the rows are read from."""
+        return node.inputs[self.activation]
+
+    def accepts(self, node: Node, rank: int) -> bool:
+        """Whether the layout describes a node with weights of so many axes."""
+        return self.weight_rank in (None, rank)
+
+    def kernel(self, weight: Shape) -> Shape:
+        """Spatial shape of the kernel of weights of a shape; empty where there is none."""
+        return ()
+
+    def feature_axes(self, node: Node) -> tuple[int, ...]:
+        """Axes of the activation that features lie on."""
+        return (self.channel_axis,)
+
+    def feature_order(self, node: Node) -> str:
+        """Name the order in which features lie on the activation; empty where they are its last axis."""
+        return ""
+
+    def why_no_bias(self, node: Node) -> str | None:
+        """Why no bias vector of the results could be written back, if so."""
+        return None
+
+    @abstractmethod
+    def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
+        """Return the groups and the terms of inputs and outputs, by those of the operator's tensors."""
+
+    @abstractmethod
+    def count(self, shape: OperatorShape, activation: Array) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def feature_rows(self, shape: OperatorShape, activation: Array, places: Ints) -> Array:
+        """Return the input features at some rows, (groups, rows, K)."""
+
+    @abstractmethod
+    def result_rows(self, shape: OperatorShape, result: Array, places: Ints, groups: int) -> Array:
+        """Return the entries of a result at some rows, (groups, rows, M)."""
+
+    @abstractmethod
+    def to_matrix(self, shape: OperatorShape, weights: Array) -> Array:
+        """Return stored weights as (groups, K, M)."""
+
+    @abstractmethod
+    def to_weights(self, shape: OperatorShape, matrix: Array, weight_shape: Shape) -> Array:
+        """Return (groups, K, M) as weights of a shape."""
