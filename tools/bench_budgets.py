@@ -30,6 +30,7 @@ from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.analysis import as_calibration
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import silent
 
@@ -86,7 +87,7 @@ def share_of_units(study: Study, macs: float) -> float:
     low, high = 0.02, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        cut = prune_channels(study.model, study.analysis.graph, plain_cut(study.layers, uniform(study.layers, middle)))
+        cut = prune_channels(Cut(study.analysis, plain_cut(study.layers, uniform(study.layers, middle))))
         low, high = (low, middle) if study.cost(cut).macs > macs * whole else (middle, high)
     return low
 
@@ -193,12 +194,11 @@ def times(folder: Path, only: tuple[str, ...], batch: int, plot: Path | None) ->
     for name in named(folder, only):
         options = PruneOptions(threads=1, batch=batch)
         study = study_of(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
-        graph = study.analysis.graph
-        sizes = {layer.id: candidate_sizes(study.model, graph, layer, None) for layer in study.layers}
+        sizes = {layer.id: candidate_sizes(study.analysis, layer, None) for layer in study.layers}
         predicted = latency_model(study, sizes)
         pairs = []
         for draw in draw_sizes(sizes, CUTS, seed=12345):
-            cut = prune_channels(study.model, graph, plain_cut(study.layers, draw))
+            cut = prune_channels(Cut(study.analysis, plain_cut(study.layers, draw)))
             was, now = measure_latency(
                 (study.model.proto, cut), study.timed_feeds, threads=1, runs=60, seconds=6.0, clock="cpu"
             )

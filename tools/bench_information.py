@@ -174,10 +174,10 @@ def bench_capture(model: str, calib: str) -> None:
             session.run(feeds)
 
     def measure() -> Statistics:
-        return capture(found.model, found.graph, found.linears, data, [every], options)[0]
+        return capture(found, data, [every], options)[0]
 
     def go_back() -> object:
-        return sensitivities_of(found, data, every, study.outputs.yardstick, study.options)
+        return sensitivities_of(study.outputs, every)
 
     stages = {"plain": forward, "tapped": lambda: forward(taps), "captured": measure, "back": go_back}
     spent = {name: [] for name in stages}

@@ -22,8 +22,10 @@ def cut_at_random(model_path: str, calibration_path: str, seed: int) -> Record:
     from onnxmi.data.calibration import load_calibration
     from onnxmi.errors import OnnxmiError
     from onnxmi.graph.infer import infer
+    from onnxmi.graph.linear import find_linears
     from onnxmi.model import load
     from onnxmi.runtime.probe import probe
+    from onnxmi.transforms.analysis import Analysis
 
     record: Record = {}
     try:
@@ -35,11 +37,12 @@ def cut_at_random(model_path: str, calibration_path: str, seed: int) -> Record:
         seen = probe(model, data.feed(np.resize(np.arange(data.count), step)))
         probed = time.perf_counter()
         graph = infer(model, seen)
+        analysis = Analysis(model, model, seen, graph, find_linears(model.graph, graph))
         record["probe_s"] = round(probed - started, 2)
         record["analysis_s"] = round(time.perf_counter() - probed, 2)
         record |= _layers(model, graph)
         record["capture_s"] = _capture_seconds(model, graph, data)
-        record |= _cut(model, graph, seen, data, seed)
+        record |= _cut(analysis, data, seed)
     except OnnxmiError as error:
         record["status"] = "refused" if error.exit_code in (1, 2, 3) and "cut_s" not in record else "failed"
         record["why"] = f"{type(error).__name__}: {error}"[:300]
@@ -100,12 +103,14 @@ def _keeping(layers: Any, seed: int) -> dict[int, Any]:
     return keeping
 
 
-def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
+def _cut(analysis: Any, data: Any, seed: int) -> Record:
     from onnxmi.graph.cost import cost, parameters
     from onnxmi.model import Graph
+    from onnxmi.transforms.cut import Cut
     from onnxmi.transforms.prune_channels import prune_channels
     from onnxmi.verification.checks import check_equivalence, check_result, check_shapes
 
+    model, graph, seen = analysis.model, analysis.graph, analysis.probe
     if not graph.layers:
         return {"status": "refused", "why": "nothing to prune: no layer can be cut"}
     feeds = [f for _, f in data.batches(np.arange(min(data.count, max(SAMPLES, data.step or 1))), SAMPLES)][:SAMPLES]
@@ -113,11 +118,11 @@ def _cut(model: Any, graph: Any, seen: Any, data: Any, seed: int) -> Record:
     exact = _keeping([layer for layer in graph.layers if layer.grade == "exact"], seed)
     checks = []
     if exact:
-        cut = prune_channels(model, graph, exact)
+        cut = prune_channels(Cut(analysis, exact))
         checks.append(check_equivalence(model, graph, seen, exact, cut, feeds))
         checks.append(check_shapes(graph, seen, exact, cut, seen.feeds))
     everything = _keeping(graph.layers, seed)
-    cut = prune_channels(model, graph, everything)
+    cut = prune_channels(Cut(analysis, everything))
     if len(everything) > len(exact):
         checks.append(check_equivalence(model, graph, seen, everything, cut, feeds))
         checks.append(check_shapes(graph, seen, everything, cut, seen.feeds))

@@ -6,7 +6,7 @@ only. Errors of layers cut together add up about as their squares do, so the pri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,15 @@ from onnxmi.axes.terms import atoms
 from onnxmi.errors import ModelError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
 from onnxmi.model.subgraph import PartialModel
 from onnxmi.repair import repair_at_once
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.selection.top_down import Ranking
-from onnxmi.statistics.statistics import Statistics
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
@@ -56,15 +57,12 @@ class Curve:
 
 
 def price_layers(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     rankings: Mapping[int, Ranking],
     sizes: Mapping[int, Ints],
-    statistics: tuple[Statistics, Statistics | None],
+    statistics: Measurement | None,
     ruler: DamageReference,
     threads: int,
-    repaired: bool = True,
     progress: Progress = silent,
 ) -> dict[int, Curve]:
     """Measure the damage curve of every layer.
@@ -75,16 +73,15 @@ def price_layers(
         Layer id -> its units in the order of their worth.
     sizes : mapping
         Layer id -> sizes it may be cut to, ascending, the last its own.
-    statistics : pair of Statistics
-        To fit the one-pass repair on, and to judge it by.
+    statistics : Measurement or None
+        To fit the one-pass repair on, as the final model will be repaired; without it, unrepaired cuts are measured.
     ruler : Ruler
         The original's answers on the samples to measure on.
-    repaired : bool
-        Repair the cut models, as the final one will be.
     """
+    model = analysis.model
     walk = Stepper(model.proto, ruler.feeds, threads)
     curves: dict[int, Curve] = {}
-    entries = {atom: _entry(model, graph, atom) for atom in rankings}
+    entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
         layer = rankings[atom].layer
         for _ in walk.to(_read_by(model, entry)):
@@ -92,11 +89,10 @@ def price_layers(
         priced = _measured_sizes(sizes[layer.id])
         damage = np.zeros(len(priced))
         for number, size in enumerate(priced[:-1].tolist()):
-            keeping = {layer.id: rankings[atom].kept(size)}
+            cut = Cut(analysis, {layer.id: rankings[atom].kept(size)})
             with stage("price", layer.name):
-                wanted = linears if repaired else ()
-                made = repair_at_once(model, graph, wanted, keeping, *statistics, ONE_RIDGE).replacements
-                damage[number] = _damage(prune_channels(model, graph, keeping, made), walk, ruler, threads)
+                made = () if statistics is None else repair_at_once(cut, statistics, ONE_RIDGE).replacements
+                damage[number] = _damage(prune_channels(cut, made), walk, ruler, threads)
         curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves

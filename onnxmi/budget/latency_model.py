@@ -23,6 +23,8 @@ from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import measure_latency
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
@@ -83,9 +85,7 @@ def plain_cut(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
 
 
 def time_draws(
-    model: Model,
-    graph: ChannelGraph,
-    layers: Sequence[Layer],
+    analysis: Analysis,
     draws: Sequence[Draw],
     feeds: Feeds,
     threads: int,
@@ -95,9 +95,11 @@ def time_draws(
     shares: list[float] = []
     whole: list[float] = []
     for done, draw in enumerate(draws):
-        cut = prune_channels(model, graph, plain_cut(layers, draw))
+        cut = prune_channels(Cut(analysis, plain_cut(analysis.graph.layers, draw)))
         clock = "cpu" if threads == 1 else "wall"
-        was, now = measure_latency((model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
+        was, now = measure_latency(
+            (analysis.model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock
+        )
         shares.append(1.0 / now.speedup_over(was))
         whole.append(was.median)
         progress("time", done + 1, len(draws))

@@ -10,9 +10,9 @@ import numpy as np
 
 from onnxmi.axes.terms import Kept
 from onnxmi.errors import UsageError
-from onnxmi.graph.channel_graph import ChannelGraph, Layer
-from onnxmi.model import Model
-from onnxmi.transforms.empty_branches import is_removable
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.cut import Cut
 from onnxmi.typing import Ints
 
 STEPS = 32  # sizes to choose from, at most
@@ -56,7 +56,7 @@ def parse_alignment(text: str) -> int | None:
     raise UsageError(f"--align {text!r}: expected auto, none or a whole number above 0")
 
 
-def candidate_sizes(model: Model, graph: ChannelGraph, layer: Layer, alignment: int | None) -> Ints:
+def candidate_sizes(analysis: Analysis, layer: Layer, alignment: int | None) -> Ints:
     """Sizes (of each part) that a layer may be cut to, ascending; the last is its own.
 
     Parameters
@@ -74,7 +74,7 @@ def candidate_sizes(model: Model, graph: ChannelGraph, layer: Layer, alignment: 
     sizes = {layer.size, *_multiples(layer, unit), *_multiples(layer, unit, layer.units // STEPS)}
     if alignment is None and layer.kind == "channels":
         sizes.update(_multiples(layer, QUARTER, below=block_of_processor()))
-    if layer.grade == "exact" and is_removable(model, graph, {layer.id: Kept(np.zeros(0, dtype=np.int64))}):
+    if layer.grade == "exact" and Cut(analysis, {layer.id: Kept(np.zeros(0, dtype=np.int64))}).is_possible:
         sizes.add(0)
     return np.array(sorted(sizes), dtype=np.int64)
 

@@ -36,7 +36,7 @@ from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, analyze, as_model, find_meaning
-from onnxmi.transforms.empty_branches import find_branches
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require_passed
@@ -257,7 +257,7 @@ def _require_work(study: Study, given: Plan | None) -> None:
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
-        find_branches(study.model, study.analysis.graph, given.keeping(study.analysis.graph))
+        _ = Cut(study.analysis, given.keeping(study.analysis.graph)).branches  # raises where they cannot go
     elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
         raise NothingToPruneError(_nothing(study))
 
@@ -343,7 +343,7 @@ def _scored_notes(study: Study) -> list[str]:
     if study.options.score in UNMEASURED:
         return []
     found, measured = study.analysis, study.measured.fit
-    unseen = unscored(found.model, found.graph, found.linears, measured, study.layers)
+    unseen = unscored(found, measured, study.layers)
     notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
     asked = asked_about(found, study.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
@@ -364,7 +364,7 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     analysis = analyze(model)
     chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
-    cut = prune_channels(analysis.model, analysis.graph, keeping)
+    cut = prune_channels(Cut(analysis, keeping))
     feeds = [analysis.probe.feeds]
     checks = [
         check_equivalence(analysis.model, analysis.graph, analysis.probe, keeping, cut, feeds),

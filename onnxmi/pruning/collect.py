@@ -13,10 +13,9 @@ from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.splits import Deal, deal_samples
 from onnxmi.errors import StatisticsError, UsageError
-from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear
-from onnxmi.graph.padding_mask import mask_inputs, packed
+from onnxmi.graph.padding_mask import packed
 from onnxmi.information import Sensitivity
 from onnxmi.model import Model
 from onnxmi.pruning.options import PruneOptions
@@ -47,8 +46,7 @@ def collect(
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
         deal = deal_samples(data, options.seed)
-        yardstick = OutputMeasure(analysis, data, deal.fit, options).yardstick
-        return measure_statistics(analysis, data, deal, yardstick, options, progress)
+        return measure_statistics(OutputMeasure(analysis, data, deal.fit, options), deal, progress)
 
 
 def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
@@ -83,44 +81,35 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
 
 
 def measure_statistics(
-    analysis: Analysis,
-    data: Calibration,
-    deal: Deal,
-    yardstick: Yardstick,
-    options: PruneOptions,
-    progress: Progress,
-    layers: Sequence[Layer] | None = None,
+    outputs: OutputMeasure, deal: Deal, progress: Progress, layers: Sequence[Layer] | None = None
 ) -> Measurement:
     """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples).
 
     Sensitivities are those of what consumes the layers; without layers, of all operators.
     """
+    analysis, data, options = outputs.analysis, outputs.data, outputs.options
     sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
-    found = analysis.model, analysis.graph, analysis.linears
-    fitted, *judged = capture(*found, data, sets, capture_options(options), progress)
+    fitted, *judged = capture(analysis, data, sets, capture_options(options), progress)
     if options.sensitivity and options.score == "joint":
-        fitted = replace(
-            fitted, sensitivities=sensitivities_of(analysis, data, deal.fit, yardstick, options, progress, layers)
-        )
+        fitted = replace(fitted, sensitivities=sensitivities_of(outputs, deal.fit, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
 
 def sensitivities_of(
-    analysis: Analysis,
-    data: Calibration,
-    samples: Samples,
-    yardstick: Yardstick,
-    options: PruneOptions,
-    progress: Progress = silent,
-    layers: Sequence[Layer] | None = None,
+    outputs: OutputMeasure, samples: Samples, progress: Progress = silent, layers: Sequence[Layer] | None = None
 ) -> dict[str, Sensitivity]:
     """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
-    model, how = analysis.model, capture_options(options)
-    masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    asked = {linear.key for linear in asked_about(analysis, layers)}
+    analysis = outputs.analysis
+    requested = {linear.key for linear in asked_about(analysis, layers)}
     return measure_sensitivities(
-        model, asked_about(analysis, None), data, samples, yardstick, how, masks, progress, asked
+        replace(analysis, linears=asked_about(analysis, None)),
+        outputs.data,
+        samples,
+        outputs.yardstick,
+        capture_options(outputs.options),
+        requested,
+        progress,
     )
 
 

@@ -36,7 +36,7 @@ def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = 
     path, key = _path(threads), _key(study, draws)
     kept = _read(path).get(key)
     if kept is None or len(kept[1]) != len(draws):
-        dense, shares = time_draws(found.model, found.graph, study.layers, draws, feeds, threads, progress)
+        dense, shares = time_draws(found, draws, feeds, threads, progress)
         kept = dense, shares.tolist()
         _write(path, key, kept)
     graph = found.model.graph

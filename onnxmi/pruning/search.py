@@ -20,7 +20,7 @@ from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, paramete
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
 from onnxmi.selection.top_down import rank_channels
-from onnxmi.transforms.empty_branches import is_removable
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, Samples, silent
 
@@ -88,22 +88,18 @@ class Found:
 def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
     """Measure what every layer's sizes do to the outputs, and model what they cost."""
     found, options = study.analysis, study.options
-    model, graph = found.model, found.graph
     alignment = parse_alignment(options.align)
-    sizes = {layer.id: candidate_sizes(model, graph, layer, alignment) for layer in study.layers}
-    if not is_removable(
-        model, graph, plain_cut(study.layers, {layer: int(found[0]) for layer, found in sizes.items()})
-    ):
-        sizes = {layer: found[found > 0] for layer, found in sizes.items()}  # each could go, but not all of them
-    statistics = study.measured.fit, study.measured.judge
-    settings = select_options(options)
-    rankings = rank_channels(model, graph, found.linears, statistics[0], study.layers, settings, progress)
+    sizes = {layer.id: candidate_sizes(found, layer, alignment) for layer in study.layers}
+    if not Cut(
+        found, plain_cut(study.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
+    ).is_possible:
+        sizes = {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
+    rankings = rank_channels(found, study.measured.fit, study.layers, select_options(options), progress)
     outputs = study.outputs
     batches = study.data.packed(_priced(study), options.batch_size)
-    ruler = DamageReference.of(model, outputs.yardstick, batches, outputs.masks, options.threads)
-    curves = price_layers(
-        model, graph, found.linears, rankings, sizes, statistics, ruler, options.threads, options.repair, progress
-    )
+    ruler = DamageReference.of(found.model, outputs.yardstick, batches, outputs.masks, options.threads)
+    statistics = study.measured if options.repair else None
+    curves = price_layers(found, rankings, sizes, statistics, ruler, options.threads, progress)
     menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
     costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
@@ -239,7 +235,7 @@ def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
 
 def plain(study: Study, counts: Counts) -> onnx.ModelProto:
     """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
-    return prune_channels(study.model, study.analysis.graph, plain_cut(study.layers, counts))
+    return prune_channels(Cut(study.analysis, plain_cut(study.layers, counts)))
 
 
 def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:

@@ -10,7 +10,6 @@ from operator import attrgetter
 import numpy as np
 import onnx
 
-from onnxmi.axes.terms import Keeping
 from onnxmi.budget.goals import Kind
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
@@ -28,12 +27,13 @@ from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.repair import Repaired, RepairNote, repair, repair_at_once
+from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples, repair, repair_at_once
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyze, as_calibration
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Progress, Samples, silent
@@ -255,9 +255,7 @@ def measure_study(study: Study, given: Measurement | None, selects: bool, progre
     if measured is None:
         if not needed(options, selects):
             return study.measured
-        measured = measure_statistics(
-            study.analysis, study.data, study.deal, study.outputs.yardstick, options, progress, study.layers
-        )
+        measured = measure_statistics(study.outputs, study.deal, progress, study.layers)
     measured.fit.require(study.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
@@ -278,10 +276,7 @@ def choose(study: Study, counts: dict[int, int], progress: Progress = silent) ->
         Layer id -> units to keep (of each part).
     """
     found, options = study.analysis, study.options
-    measured, settings = study.measured.fit, select_options(options)
-    choices = select_channels(
-        found.model, found.graph, found.linears, measured, study.layers, counts, settings, progress
-    )
+    choices = select_channels(found, study.measured.fit, counts, select_options(options), progress)
     return Plan(found.model.digest, choices, options.shown)
 
 
@@ -293,29 +288,27 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
     stepwise : bool
         Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
     """
-    found, options = study.analysis, study.options
-    keeping = plan.keeping(found.graph)
-    cut, checks = _cut(study, keeping)
-    repaired = Repaired()
-    if options.repair and stepwise:
-        model = found.model, found.graph, found.linears, keeping
-        samples = study.data, study.deal, study.measured.fit, study.measured.judge
-        repaired = repair(*model, *samples, capture_options(options), study.judged_damage, progress, study.offsets)
-    elif options.repair:
-        statistics = study.measured.fit, study.measured.judge
-        repaired = repair_at_once(found.model, found.graph, found.linears, keeping, *statistics)
-    made = prune_channels(found.model, found.graph, keeping, repaired.replacements) if repaired.replacements else cut
+    cut = Cut(study.analysis, plan.keeping(study.analysis.graph))
+    unrepaired, checks = _unrepaired(study, cut)
+    repaired = _repaired(study, cut, stepwise, progress) if study.options.repair else Repaired()
+    made = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
     return Candidate(made, plan, tuple(checks), repaired.notes)
 
 
-def _cut(study: Study, keeping: Keeping) -> tuple[onnx.ModelProto, list[Check]]:
-    found = study.analysis
-    cut = prune_channels(found.model, found.graph, keeping)
-    feeds = study.some_feeds(study.deal.fit)
+def _repaired(study: Study, cut: Cut, stepwise: bool, progress: Progress) -> Repaired:
+    if not stepwise:
+        return repair_at_once(cut, study.measured)
+    samples = RepairSamples(study.data, study.deal.fit, study.deal.judge, capture_options(study.options))
+    return repair(cut, samples, study.measured, OutputComparison(study.judged_damage, study.offsets), progress)
+
+
+def _unrepaired(study: Study, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
+    """Return the model with sliced weights, and the checks that it passed."""
+    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, study.some_feeds(study.deal.fit)
     checks = [
-        check_equivalence(found.model, found.graph, found.probe, keeping, cut, feeds),
-        check_shapes(found.graph, found.probe, keeping, cut, found.probe.feeds),
+        check_equivalence(cut.model, cut.graph, seen, cut.keeping, proto, feeds),
+        check_shapes(cut.graph, seen, cut.keeping, proto, seen.feeds),
     ]
     checks.extend(study.source_checks)
     require_passed(checks)
-    return cut, checks
+    return proto, checks

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping
-from onnxmi.graph.linear import Linear
-from onnxmi.model import Model
 from onnxmi.repair.epilogue import result_of
 from onnxmi.repair.regression import Repaired
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement
 from onnxmi.typing import Floats
 
 
-def centered(
-    model: Model, linears: Sequence[Linear], keeping: Keeping, repaired: Repaired, offsets: Mapping[str, Floats]
-) -> Repaired:
+def centered(cut: Cut, repaired: Repaired, offsets: Mapping[str, Floats]) -> Repaired:
     """Add offsets to the biases of the operators whose results they are of; no others are changed.
 
     Parameters
@@ -28,11 +24,11 @@ def centered(
     """
     known = {made.linear.key: made for made in repaired.replacements if isinstance(made, Replacement)}
     changed: dict[str, Replacement] = {}
-    for linear in linears:
+    for linear in cut.linears:
         if linear.obstacle is not None or len(linear.nodes) > 1 or linear.layout.has_epilogue:
             continue
-        offset = offsets.get(result_of(model.graph, linear))
-        if offset is None or offset.size != int(linear.kept_outputs(keeping).sum()) or not offset.any():
+        offset = offsets.get(result_of(cut.model.graph, linear))
+        if offset is None or offset.size != int(linear.kept_outputs(cut.keeping).sum()) or not offset.any():
             continue
         old = known.get(linear.key, Replacement(linear, None, np.zeros_like(offset)))
         changed[linear.key] = replace(old, shift=old.shift + offset)

@@ -2,92 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import onnx
 
-from onnxmi.axes.terms import Keeping
-from onnxmi.data.calibration import Calibration
-from onnxmi.data.splits import Deal
 from onnxmi.errors import ModelError
-from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.linear import Linear
-from onnxmi.model import Model
 from onnxmi.repair.centered import centered
 from onnxmi.repair.one_pass import repair_at_once
 from onnxmi.repair.regression import Repaired
+from onnxmi.repair.samples import RepairSamples
 from onnxmi.repair.stepwise import repair_stepwise
-from onnxmi.statistics.capture import CaptureOptions
-from onnxmi.statistics.statistics import Statistics
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Progress, silent
 
 Offsets = Mapping[str, Floats]
 
 
+@dataclass(frozen=True, eq=False)
+class OutputComparison:
+    """How the outputs of a repaired model are compared with the original's.
+
+    Attributes
+    ----------
+    damage : callable(proto)
+        How far a model's answers on the judging samples are from the original's.
+    offsets : callable(proto) or None
+        What to add to the outputs so that their means are right. The stepwise repair has that done already, so it is
+        added to the last biases of the one-pass repair and of the unrepaired cut.
+    """
+
+    damage: Callable[[onnx.ModelProto], float]
+    offsets: Callable[[onnx.ModelProto], Offsets] | None = None
+
+
 def repair(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
-    keeping: Keeping,
-    calibration: Calibration,
-    deal: Deal,
-    fitted: Statistics,
-    judged: Statistics | None,
-    options: CaptureOptions,
-    damage: Callable[[onnx.ModelProto], float],
+    cut: Cut,
+    samples: RepairSamples,
+    statistics: Measurement,
+    outputs: OutputComparison,
     progress: Progress = silent,
-    offsets: Callable[[onnx.ModelProto], Offsets] | None = None,
 ) -> Repaired:
-    """Repair in one pass and step by step, and keep the better; the plain cut where both are worse than it.
+    """Repair in one pass and step by step, and keep the better; the unrepaired cut where both are worse than it.
 
     Parameters
     ----------
-    fitted, judged : Statistics
-        Of `deal.fit` and `deal.judge`, for the one-pass repair.
-    damage : callable(proto)
-        How far a model's answers on the judging samples are from the original's.
-    offsets : callable(proto), optional
-        What to add to the outputs so that their means are right. The step-by-step repair has that done already, so it
-        is added to the last biases of the one-pass repair and of the plain cut.
+    samples : RepairSamples
+        For the stepwise repair.
+    statistics : Measurement
+        Of the same samples, for the one-pass repair.
+    outputs : OutputComparison
+        What decides.
 
     Returns
     -------
     Repaired
-        Few samples cannot make the model worse than the plain cut on the judging samples.
+        Few samples cannot make the model worse than the unrepaired cut on the judging samples.
     """
-    found = model, graph, linears, keeping
-    at_once = repair_at_once(*found, fitted, judged)
-    stepwise = repair_stepwise(*found, calibration, deal.fit, deal.judge, options, shared=at_once, progress=progress)
-    plain = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in at_once.notes))
-    candidates = [stepwise, at_once, plain]
-    if offsets is not None:
-        even = [_centered(*found, candidate, offsets) for candidate in (at_once, plain)]
-        candidates = [stepwise, *even, plain]
+    at_once = repair_at_once(cut, statistics)
+    stepwise = repair_stepwise(cut, samples, shared=at_once, progress=progress)
+    unrepaired = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in at_once.notes))
+    candidates = [stepwise, at_once, unrepaired]
+    if outputs.offsets is not None:
+        even = [_centered(cut, candidate, outputs.offsets) for candidate in (at_once, unrepaired)]
+        candidates = [stepwise, *even, unrepaired]
 
     def error(candidate: Repaired) -> float:
         try:
-            return damage(prune_channels(model, graph, keeping, candidate.replacements))
+            return outputs.damage(prune_channels(cut, candidate.replacements))
         except ModelError:  # what does not run is no candidate
             return float("inf")
 
     return min(candidates, key=error)
 
 
-def _centered(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
-    keeping: Keeping,
-    candidate: Repaired,
-    offsets: Callable[[onnx.ModelProto], Offsets],
-) -> Repaired:
+def _centered(cut: Cut, candidate: Repaired, offsets: Callable[[onnx.ModelProto], Offsets]) -> Repaired:
     try:
-        found = offsets(prune_channels(model, graph, keeping, candidate.replacements))
+        missing = offsets(prune_channels(cut, candidate.replacements))
     except ModelError:
         return candidate
-    return centered(model, linears, keeping, candidate, found)
+    return centered(cut, candidate, missing)
 
 
 _WORSE = "the outputs were closer to the original's without it"

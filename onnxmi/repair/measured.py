@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from onnxmi.data.calibration import Calibration, chances
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.repair.epilogue import Tail
 from onnxmi.repair.operator_cut import Frame, inverse
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.relu_aware import RectifiedRows
+from onnxmi.repair.samples import JUDGES
 from onnxmi.typing import Array, Floats, Samples
 
-JUDGES = -1  # the part of the samples that nothing is fitted to; those fitted to are parts 0, 1, ...
-FOLDS = 4  # parts that the samples to fit to are divided into, where few others judge
-FEW = 32  # samples: fewer do not tell a good ridge from a bad one
 WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
-
-
-def parts_of(calibration: Calibration, fitted: Samples, judged: Samples, seed: int) -> Iterator[tuple[int, Samples]]:
-    """Divide the samples by content: those to fit to in parts that judge each other, where few others judge.
-
-    Positions of one sample are alike, so that it is samples that are held out, never rows.
-
-    Yields
-    ------
-    int and (n,) int64
-        The number of the part, `JUDGES` for the samples that judge alone, and its samples.
-    """
-    folds = min(FOLDS, len(fitted)) if len(judged) < FEW else 1
-    order = np.argsort(chances(calibration.fingerprints[fitted], seed), kind="stable")
-    for part, chosen in enumerate(np.array_split(order, max(folds, 1))):
-        yield part, fitted[np.sort(chosen)]
-    yield JUDGES, judged
 
 
 class Measured:
@@ -55,7 +35,7 @@ class Measured:
         Parameters
         ----------
         part : int
-            See `parts_of`.
+            See `onnxmi.repair.samples.parts_of`.
         original, cut : array
             The operator's activation in both models.
         places : (rows,) int64

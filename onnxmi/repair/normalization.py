@@ -6,17 +6,17 @@ Regressing the original's normalised channels on the cut model's, one by one, pu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, is_cut, kept_mask
-from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.axes.terms import is_cut, kept_mask
 from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
 from onnxmi.repair.regression import RepairNote
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import VectorReplacement
 from onnxmi.typing import Floats, Ints
 
@@ -48,11 +48,10 @@ class Affine:
         return self.node.outputs[0]
 
 
-def find_affines(
-    model: Model, graph: ChannelGraph, keeping: Keeping, removed: Collection[int] = ()
-) -> Iterator[Affine]:
+def find_affines(cut: Cut) -> Iterator[Affine]:
     """Yield the normalisations that lose channels and whose parameters can be replaced."""
-    for normalisation in graph.normalizations:
+    model, keeping, removed = cut.model, cut.keeping, cut.branches.removed
+    for normalisation in cut.graph.normalizations:
         node = model.graph.nodes[normalisation.node]
         if node.index in removed:
             continue

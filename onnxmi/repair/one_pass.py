@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnxmi.axes.terms import Keeping
 from onnxmi.errors import stage
-from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.information import RIDGES, Missing
-from onnxmi.model import Model
 from onnxmi.repair.operator_cut import Frame
 from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
-from onnxmi.statistics.statistics import Statistics
-from onnxmi.transforms.empty_branches import Branches, find_branches
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement
 from onnxmi.typing import Progress, silent
 
@@ -22,21 +19,14 @@ UNSEEN = "no sample got as far as this operator"
 
 
 def repair_at_once(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
-    keeping: Keeping,
-    fitted: Statistics,
-    judged: Statistics | None,
-    ridges: Sequence[float] = RIDGES,
-    progress: Progress = silent,
+    cut: Cut, statistics: Measurement, ridges: Sequence[float] = RIDGES, progress: Progress = silent
 ) -> Repaired:
     """Solve the regression of every operator that lost inputs, from moments that are already at hand.
 
     Parameters
     ----------
-    fitted, judged : Statistics
-        The regression is solved on the first, its ridge judged on the second.
+    statistics : Measurement
+        The regression is solved on its fit samples, the ridge judged on the others.
     ridges : sequence of float
         Relative ridges to try.
 
@@ -47,16 +37,15 @@ def repair_at_once(
     """
     replacements: list[Replacement] = []
     notes: list[RepairNote] = []
-    branches = find_branches(model, graph, keeping)
-    lost = [linear for linear in linears if _lost(linear, keeping, branches)]
+    lost = [linear for linear in cut.linears if _lost(linear, cut)]
     for done, linear in enumerate(lost):
-        obstacle = linear.obstacle or (None if fitted.saw(linear.key) else UNSEEN)
+        obstacle = linear.obstacle or (None if statistics.fit.saw(linear.key) else UNSEEN)
         if obstacle is not None:
             notes.append(RepairNote(linear.label, used=False, reason=obstacle))
             continue
         with stage("repair", linear.label):
-            frame = Frame.of(model, graph, linear, keeping)
-            regressions = [_regression(frame, group, fitted, judged) for group in range(len(frame.groups))]
+            frame = Frame.of(cut, linear)
+            regressions = [_regression(frame, group, statistics) for group in range(len(frame.groups))]
             solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
         notes.append(note_of(linear, solved))
         if notes[-1].used:
@@ -65,13 +54,15 @@ def repair_at_once(
     return Repaired(tuple(replacements), tuple(notes))
 
 
-def _lost(linear: Linear, keeping: Keeping, branches: Branches) -> bool:
+def _lost(linear: Linear, cut: Cut) -> bool:
     """Whether an operator lost inputs and is there still, if only as the constant that it gives without any."""
-    return not linear.kept_features(keeping).all() and (branches.remain(linear) or branches.constant(linear))
+    branches = cut.branches
+    return not linear.kept_features(cut.keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
-def _regression(frame: Frame, group: int, fitted: Statistics, judged: Statistics | None) -> Regression:
+def _regression(frame: Frame, group: int, statistics: Measurement) -> Regression:
     """What the kept inputs of one group are to make up for."""
+    fitted, judged = statistics.fit, statistics.judge
     key, number = frame.linear.key, frame.groups[group]
     lost = (frame.features[group], frame.wanted(group))
     own = Missing.of_cut(fitted.moments[key].group(number), *lost)

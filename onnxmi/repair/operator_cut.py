@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
-from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
 from onnxmi.graph.quantization import Staying
 from onnxmi.model import Model
 from onnxmi.repair.regression import Solution
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement, sliced_shape
 from onnxmi.typing import Array, Floats, Ints
 
@@ -52,8 +52,9 @@ class Frame:
     staying: Staying
 
     @staticmethod
-    def of(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Frame:
+    def of(cut: Cut, linear: Linear) -> Frame:
         """Work out what a cut leaves of an operator."""
+        model, graph, keeping = cut.model, cut.graph, cut.keeping
         features, outputs = linear.kept_features(keeping), linear.kept_outputs(keeping)
         blind = not features.any()  # where all groups lost all their inputs, only the bias is left to repair
         groups = tuple(g for g in range(linear.groups) if (blind or features[g].any()) and outputs[g].any())

@@ -15,26 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxmi.axes.terms import Keeping
-from onnxmi.data.calibration import Calibration
 from onnxmi.errors import stage
-from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.dataflow import Flow
 from onnxmi.graph.linear import Linear, columns_of, new_bias, staying_of
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
-from onnxmi.model import Model
 from onnxmi.repair.epilogue import Tail, find_tail
-from onnxmi.repair.measured import JUDGES, Measured, parts_of
+from onnxmi.repair.measured import Measured
 from onnxmi.repair.normalization import Affine, find_affines, solve_affine
 from onnxmi.repair.operator_cut import Frame, remaining_rows
 from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.relu_aware import refine
+from onnxmi.repair.samples import JUDGES, RepairSamples
 from onnxmi.runtime.stepper import Stepper
-from onnxmi.statistics.capture import CaptureOptions, rows_wanted
-from onnxmi.statistics.row_sampling import Batch, Drawer
-from onnxmi.transforms.empty_branches import find_branches
+from onnxmi.statistics.capture import rows_wanted
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, prune_channels, slice_array
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
@@ -58,14 +55,8 @@ class StepOptions:
 
 
 def repair_stepwise(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
-    keeping: Keeping,
-    calibration: Calibration,
-    fitted: Samples,
-    judged: Samples,
-    options: CaptureOptions,
+    cut: Cut,
+    samples: RepairSamples,
     steps: StepOptions = StepOptions(),
     shared: Repaired | None = None,
     progress: Progress = silent,
@@ -74,38 +65,25 @@ def repair_stepwise(
 
     Parameters
     ----------
-    fitted, judged : (n,) int64
-        Samples to solve on, and to judge the ridge on.
+    samples : RepairSamples
+        To solve on, and to judge the ridge on.
     steps : StepOptions
         Variants.
     shared : Repaired, optional
         The one-pass repair. Ridges shrink towards its weights; operators that are used at several places of the
         model, those that lost all their inputs, and those with too many inputs and outputs are taken from it.
     """
-    branches = find_branches(model, graph, keeping)
-    varying = Flow.of(model.graph).varying  # both models have rows of their own there, which cannot be compared
-    paired = [linear for linear in linears if not varying.intersection(linear.taps) and branches.remain(linear)]
-    order = [linear for linear in paired if _wanted(linear, keeping, steps)]
-    affines = list(find_affines(model, graph, keeping, branches.removed))
     shared = shared or Repaired()
-    stepped = {linear.label for linear in order}
-    given = [made for made in shared.replacements if isinstance(made, Replacement)]
-    taken = [
-        made
-        for made in given
-        if len(made.linear.nodes) > 1
-        or branches.constant(made.linear)
-        or _too_wide(made.linear)
-        or varying.intersection(made.linear.taps)
-    ]
-    walk = _Walk(model, graph, order, taken, given, keeping, calibration, fitted, judged, options, steps)
-    replacements: list[Replacement | VectorReplacement] = list(taken)
+    schedule = _Schedule.of(cut, steps, [made for made in shared.replacements if isinstance(made, Replacement)])
+    walk = _Walk(cut, samples, steps, schedule)
+    replacements: list[Replacement | VectorReplacement] = list(schedule.taken)
+    stepped = {linear.label for linear in schedule.order}
     notes = [note for note in shared.notes if note.operator not in stepped]
-    stops: list[Linear | Affine] = sorted([*order, *affines], key=_place)
+    stops: list[Linear | Affine] = sorted([*schedule.order, *find_affines(cut)], key=_place)
     for done, stop in enumerate(stops):
         with stage("repair", stop.node.label if isinstance(stop, Affine) else stop.label):
             made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
-        if note.used or isinstance(stop, Affine) or not stop.kept_features(keeping).all():
+        if note.used or isinstance(stop, Affine) or not stop.kept_features(cut.keeping).all():
             notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
         replacements.extend(made)
         progress("repair", done + 1, len(stops))
@@ -127,36 +105,54 @@ def _too_wide(linear: Linear) -> bool:
     return linear.features + linear.outputs.size // linear.groups > WIDEST
 
 
+@dataclass(frozen=True, eq=False)
+class _Schedule:
+    """Which operators are refitted step by step.
+
+    Attributes
+    ----------
+    order : tuple of Linear
+        Those operators, in the order of the graph.
+    one_pass : mapping
+        Linear.key -> what the one-pass repair gave it.
+    taken : tuple of Replacement
+        The one-pass repair of operators that are not refitted step by step, but get new weights.
+    """
+
+    order: tuple[Linear, ...]
+    one_pass: Mapping[str, Replacement]
+    taken: tuple[Replacement, ...]
+
+    @staticmethod
+    def of(cut: Cut, steps: StepOptions, one_pass: Sequence[Replacement]) -> _Schedule:
+        branches = cut.branches
+        varying = Flow.of(cut.model.graph).varying  # both models have rows of their own there: nothing to compare
+        paired = [one for one in cut.linears if not varying.intersection(one.taps) and branches.remain(one)]
+        taken = [
+            made
+            for made in one_pass
+            if len(made.linear.nodes) > 1
+            or branches.constant(made.linear)
+            or _too_wide(made.linear)
+            or varying.intersection(made.linear.taps)
+        ]
+        order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))
+        return _Schedule(order, {made.linear.key: made for made in one_pass}, tuple(taken))
+
+
 class _Walk:
     """Both models on their way through the calibration samples."""
 
-    def __init__(
-        self,
-        model: Model,
-        graph: ChannelGraph,
-        order: Sequence[Linear],
-        taken: Sequence[Replacement],
-        given: Sequence[Replacement],
-        keeping: Keeping,
-        calibration: Calibration,
-        fitted: Samples,
-        judged: Samples,
-        options: CaptureOptions,
-        steps: StepOptions,
-    ) -> None:
-        self._model, self._graph, self._keeping, self._steps = model, graph, keeping, steps
-        self._given = {made.linear.key: made for made in given}
-        self._absent = find_branches(model, graph, keeping).absent
-        self._drawer = Drawer(calibration, np.concatenate([fitted, judged]), options.seed)
-        self._pending = [linear.nodes[0].index for linear in order]
-        self._masks = padding_masks(model, graph, order, options.mask)
+    def __init__(self, cut: Cut, samples: RepairSamples, steps: StepOptions, schedule: _Schedule) -> None:
+        model, graph, options = cut.model, cut.graph, samples.options
+        self._spec, self._steps, self._one_pass = cut, steps, schedule.one_pass
+        self._model, self._graph, self._keeping = model, graph, cut.keeping
+        self._drawer, self._batches = samples.drawer(), samples.batches()
+        self._pending = [linear.nodes[0].index for linear in schedule.order]
+        self._masks = padding_masks(model, graph, schedule.order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
-        self._batches: list[tuple[Batch, int]] = []
-        for part, samples in parts_of(calibration, fitted, judged, options.seed):
-            for chosen, feeds in calibration.packed(samples, options.batch_size):
-                self._batches.append((Batch.of(calibration, chosen, feeds), part))
-        plain = [_plain(model, graph, linear, keeping) for linear in order]
-        working = prune_channels(model, graph, keeping, [*plain, *taken])
+        unrepaired = [_unrepaired(cut, linear) for linear in schedule.order]
+        working = prune_channels(cut, [*unrepaired, *schedule.taken])
         inputs = [batch.feeds for batch, _ in self._batches]
         self._original = Stepper(model.proto, inputs, options.threads)
         self._cut = Stepper(working, inputs, options.threads)
@@ -181,7 +177,7 @@ class _Walk:
 
     def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
-        frame = Frame.of(self._model, self._graph, linear, self._keeping)
+        frame = Frame.of(self._spec, linear)
         self._pending.remove(linear.nodes[0].index)
         measured = self._measure(linear, frame, self._tail(linear))
         try:
@@ -202,7 +198,7 @@ class _Walk:
         tail = find_tail(self._model, self._graph, linear)
         if tail.stream is None:
             return tail
-        if tail.stream in self._absent:
+        if tail.stream in self._spec.branches.absent:
             return tail.bare()
         before = self._original.pieces.nodes_to_run([tail.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
@@ -223,7 +219,7 @@ class _Walk:
 
     def _priors(self, frame: Frame) -> list[Floats]:
         """Weights that are right where the inputs are the original's: one-pass repaired, or the plain cut's."""
-        made = self._given.get(frame.linear.key)
+        made = self._one_pass.get(frame.linear.key)
         return [frame.plain(group) for group in range(len(frame.groups))] if made is None else frame.matrices(made)
 
     def _stream(
@@ -265,8 +261,9 @@ class _Walk:
         return pieces.result_operand(linear.ends[0].outputs[0], operand)
 
 
-def _plain(model: Model, graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Replacement:
-    """Return the plain cut with weights and a bias of its own, to be changed step by step."""
+def _unrepaired(cut: Cut, linear: Linear) -> Replacement:
+    """Return the sliced weights with a bias of their own, to be changed step by step."""
+    model, graph, keeping = cut.model, cut.graph, cut.keeping
     shift = np.zeros(int(linear.kept_outputs(keeping).sum()))
     if linear.weights.stored:
         return Replacement(linear, None, shift)

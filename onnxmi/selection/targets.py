@@ -17,12 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxmi.axes.terms import Keeping, atoms
-from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.model import Model
 from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
 from onnxmi.statistics.shared_inputs import Source, find_sources
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Bools, Floats, Ints
 
 
@@ -65,13 +66,12 @@ class Consumers:
     labels: bool
 
     @staticmethod
-    def of(
-        model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, labels: bool
-    ) -> Consumers:
+    def of(analysis: Analysis, statistics: Statistics, *, labels: bool) -> Consumers:
         """Look for them in a model."""
-        measured = [linear for linear in linears if statistics.saw(linear.key)]
-        products = [p for p in find_score_products(model.graph, graph, {}) if p.key in statistics.scores]
-        return Consumers(model, find_sources(measured, {}), tuple(products), statistics, labels)
+        measured = [linear for linear in analysis.linears if statistics.saw(linear.key)]
+        found = find_score_products(analysis.model.graph, analysis.graph, {})
+        products = [product for product in found if product.key in statistics.scores]
+        return Consumers(analysis.model, find_sources(measured, {}), tuple(products), statistics, labels)
 
     def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Consumer, ...]:
         """Return what consumes a layer; nothing where no consumer of it could be measured."""

@@ -10,14 +10,13 @@ import numpy as np
 
 from onnxmi.axes.terms import Axes, Keeping, Kept, atoms, coordinates
 from onnxmi.errors import stage
-from onnxmi.graph.channel_graph import ChannelGraph, Layer
-from onnxmi.graph.linear import Linear
+from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.plan import Choice
 from onnxmi.information import Selection
-from onnxmi.model import Model
 from onnxmi.selection.scores import SCORERS, UNMEASURED, Candidates
 from onnxmi.selection.targets import Consumers
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Floats, Ints, Progress, silent
 
 TARGETS = ("outputs", "labels")
@@ -55,11 +54,8 @@ def top_down(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def select_channels(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     statistics: Statistics,
-    layers: Sequence[Layer],
     counts: Mapping[int, int],
     options: SelectOptions,
     progress: Progress = silent,
@@ -77,28 +73,35 @@ def select_channels(
         For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
         of its weights; see `unscored`.
     """
-    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
+    selector = _Selector.of(analysis, statistics, options)
+    layers = [layer for layer in analysis.graph.layers if layer.id in counts]
     keeping: dict[int, Kept] = {}
     choices: dict[int, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):
-        quota = counts.get(layer.id, layer.size)
+        quota = counts[layer.id]
         if quota < layer.size:
             selection = selector(layer, quota, keeping)
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
             keeping[layer.id] = Kept(kept, layer.over)
         progress("select", done + 1, len(ordered))
-    return tuple(choices[layer.id] for layer in graph.layers if layer.id in choices)
+    return tuple(choices[layer.id] for layer in layers if layer.id in choices)
 
 
 @dataclass(frozen=True, eq=False)
 class _Selector:
     """Chooses units of one layer, given what is kept above it."""
 
-    model: Model
-    graph: ChannelGraph
+    analysis: Analysis
     consumers: Consumers
     options: SelectOptions
+
+    @staticmethod
+    def of(analysis: Analysis, statistics: Statistics, options: SelectOptions) -> _Selector:
+        if not options.sensitivity:
+            statistics = replace(statistics, sensitivities={})
+        consumers = Consumers.of(analysis, statistics, labels=options.target == "labels")
+        return _Selector(analysis, consumers, options)
 
     def __call__(self, layer: Layer, quota: int, keeping: Keeping) -> Selection:
         if quota == 0:
@@ -110,7 +113,7 @@ class _Selector:
             keep=quota * layer.parts,
             quota=quota,
             parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
-            norms=partial(unit_norms, self.model, self.graph, layer),
+            norms=partial(unit_norms, self.analysis, layer),
             seed=self.options.seed,
         )
         if not (blind or candidates.consumers):
@@ -120,9 +123,7 @@ class _Selector:
 
 @stage("select")
 def rank_channels(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     statistics: Statistics,
     layers: Sequence[Layer],
     options: SelectOptions,
@@ -135,7 +136,7 @@ def rank_channels(
     dict
         Layer id -> its ranking.
     """
-    selector = _Selector(model, graph, _consumers(model, graph, linears, statistics, options), options)
+    selector = _Selector.of(analysis, statistics, options)
     rankings: dict[int, Ranking] = {}
     for done, layer in enumerate(layers):
         rankings[layer.id] = Ranking(layer, selector(layer, layer.size, {}))
@@ -167,19 +168,9 @@ class Ranking:
         return Kept(np.stack(best), self.layer.over) if count else Kept(np.zeros(0, dtype=np.int64))
 
 
-def _consumers(
-    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, options: SelectOptions
-) -> Consumers:
-    if not options.sensitivity:
-        statistics = replace(statistics, sensitivities={})
-    return Consumers.of(model, graph, linears, statistics, options.target == "labels")
-
-
-def unscored(
-    model: Model, graph: ChannelGraph, linears: Sequence[Linear], statistics: Statistics, layers: Sequence[Layer]
-) -> tuple[Layer, ...]:
+def unscored(analysis: Analysis, statistics: Statistics, layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Layers that nothing consumes that could be measured: their units are chosen by the norms of their weights."""
-    consumers = Consumers.of(model, graph, linears, statistics, labels=False)
+    consumers = Consumers.of(analysis, statistics, labels=False)
     return tuple(layer for layer in layers if not consumers.measured(layer))
 
 
@@ -189,8 +180,9 @@ def _kept(layer: Layer, selection: Selection) -> Ints:
     return (selection.kept % layer.size).reshape(layer.parts, -1)
 
 
-def unit_norms(model: Model, graph: ChannelGraph, layer: Layer) -> Floats:
+def unit_norms(analysis: Analysis, layer: Layer) -> Floats:
     """Euclidean norm of all stored matrices' entries that hang on each unit, (units,); a group norm as in DepGraph."""
+    model, graph = analysis.model, analysis.graph
     squares = np.zeros(layer.units)
     for name in model.graph.constants:
         axes = graph.axes.get(name, ())

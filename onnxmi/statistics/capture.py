@@ -27,6 +27,7 @@ from onnxmi.statistics.attention_scores import find_score_products
 from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.statistics.shared_inputs import find_sources, top_sources
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Progress, Samples, silent
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
@@ -68,9 +69,7 @@ class CaptureOptions:
 
 @stage("capture")
 def capture(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     calibration: Calibration,
     sets: Sequence[Samples],
     options: CaptureOptions,
@@ -80,10 +79,8 @@ def capture(
 
     Parameters
     ----------
-    model, graph : Model, ChannelGraph
-        The model that the linears were found in.
-    linears : sequence of Linear
-        What to measure.
+    analysis : Analysis
+        The model with the linear operators whose inputs are measured.
     calibration : Calibration
         Sample inputs.
     sets : sequence of (n,) int64
@@ -94,10 +91,11 @@ def capture(
     tuple of Statistics
         One for each set. The memory needed does not depend on the number of samples.
     """
-    images = {linear.key for linear in linears if _reads_images(graph, linear)}
+    model, linears = analysis.model, analysis.linears
+    images = {linear.key for linear in linears if _reads_images(analysis.graph, linear)}
     wanted = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
     parts = _parts(calibration, sets, -(-wanted // PATCHES_PER_IMAGE), options.seed)
-    gauges = _gauges(model, graph, linears, calibration, parts, images, options)
+    gauges = _gauges(analysis, calibration, parts, images, options)
     lean = is_memory_mapped(model.proto)
     memory = LEAN_MEMORY if options.memory is None and lean else options.memory
     passes = [[gauges[i] for i in indices] for indices in plan_passes([gauge.bytes for gauge in gauges], memory)]
@@ -215,15 +213,14 @@ def rows_measured(linear: Linear) -> int:
 
 
 def _gauges(
-    model: Model,
-    graph: ChannelGraph,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     calibration: Calibration,
     parts: Sequence[_Part],
     images: Collection[str],
     options: CaptureOptions,
 ) -> list[Gauge]:
     """What there is to measure, in the order of the graph."""
+    model, graph, linears = analysis.model, analysis.graph, analysis.linears
     sets = 1 + max((part.number for part in parts), default=0)
     drawers = {of: Drawer(calibration, _together(parts, of), options.seed) for of in (False, True)}
     sources = find_sources(linears, padding_masks(model, graph, linears, options.mask))

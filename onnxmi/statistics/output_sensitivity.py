@@ -22,6 +22,7 @@ from onnxmi.errors import stage
 from onnxmi.evaluation.counting import row_shares
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
+from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.information import Sensitivity
 from onnxmi.model import Graph, Model
 from onnxmi.operators.ort_fused import before_activation
@@ -31,6 +32,7 @@ from onnxmi.runtime.session import Session, open_session
 from onnxmi.statistics.backward import Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
 SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
@@ -91,30 +93,26 @@ class _Way:
 
 @stage("sensitivity")
 def measure_sensitivities(
-    model: Model,
-    linears: Sequence[Linear],
+    analysis: Analysis,
     calibration: Calibration,
     samples: Samples,
     yardstick: Yardstick,
     options: CaptureOptions,
-    masks: Sequence[str] = (),
+    requested: Collection[str] | None = None,
     progress: Progress = silent,
-    asked: Collection[str] | None = None,
 ) -> dict[str, Sensitivity]:
     """Go back from the outputs on some of the samples, drawn by content.
 
     Parameters
     ----------
-    linears : sequence of Linear
-        All whose results could be asked about; they share `SUMS`.
+    analysis : Analysis
+        The model with all linear operators whose results could be asked about; they share `SUMS`.
     yardstick : Yardstick
         Says what an error of the outputs counts: the units that prices and results have, too.
     options : CaptureOptions
-        The seed, the threads, and the memory that inner tensors may take at once where one sample does not take more;
-        `LIVE` at most.
-    masks : sequence of str
-        Inputs that are zero at padding, which no output there counts for.
-    asked : collection of str, optional
+        The seed, the threads, the padding mask, and the memory that inner tensors may take at once where one sample
+        does not take more; `LIVE` at most.
+    requested : collection of str, optional
         Keys of those whose results are asked about; all where nothing is said. It has no say in who is left out: what
         is measured of one does not depend on who else is asked about.
 
@@ -125,7 +123,10 @@ def measure_sensitivities(
         `SUMS` together, that are fused with more than an activation, or from which some path to an output leads
         through an operator with no rule; all, where an operator turned out to do what its rule does not know.
     """
-    way = _Way.of(model, (one for one in _within(SUMS, linears) if asked is None or one.key in asked), yardstick, masks)
+    model, linears = analysis.model, analysis.linears
+    masks = tuple(mask_inputs(model, analysis.graph, options.mask))
+    wanted = [one for one in _within(SUMS, linears) if requested is None or one.key in requested]
+    way = _Way.of(model, wanted, yardstick, masks)
     drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}

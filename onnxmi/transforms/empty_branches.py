@@ -15,10 +15,11 @@ import numpy as np
 from onnxmi.axes.terms import Axes, Keeping, kept_size
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.linear import Linear, find_linears, seen_dtype
+from onnxmi.graph.linear import Linear, seen_dtype
 from onnxmi.graph.parameters import Bias, Parameter
 from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Array
 
 
@@ -83,7 +84,7 @@ class Branches:
         )
 
 
-def find_branches(model: Model, graph: ChannelGraph, keeping: Keeping) -> Branches:
+def find_branches(analysis: Analysis, keeping: Keeping) -> Branches:
     """Work out what goes with the layers of which nothing is kept.
 
     Raises
@@ -94,17 +95,8 @@ def find_branches(model: Model, graph: ChannelGraph, keeping: Keeping) -> Branch
     emptied = [atom for atom, kept in keeping.items() if kept.count == 0]
     if not emptied:
         return Branches()
-    finder = _Finder(model, graph, keeping, " and ".join(repr(_name(graph, atom)) for atom in emptied))
-    return finder.find()
-
-
-def is_removable(model: Model, graph: ChannelGraph, keeping: Keeping) -> bool:
-    """Whether `find_branches` has nothing against it."""
-    try:
-        find_branches(model, graph, keeping)
-    except PlanError:
-        return False
-    return True
+    named = " and ".join(repr(_name(analysis.graph, atom)) for atom in emptied)
+    return _Finder(analysis.model, analysis.graph, analysis.linears, keeping, named).find()
 
 
 def constant_value(model: Model, graph: ChannelGraph, keeping: Keeping, found: Constant, shift: Array | None) -> Array:
@@ -131,6 +123,7 @@ class _Finder:
 
     model: Model
     graph: ChannelGraph
+    linears: tuple[Linear, ...]
     keeping: Keeping
     layers: str
 
@@ -155,7 +148,7 @@ class _Finder:
         return any(term.size and kept_size(term, self.keeping) == 0 for term in axes)
 
     def _constants(self) -> Iterator[Constant]:
-        for linear in find_linears(self.model.graph, self.graph):
+        for linear in self.linears:
             if linear.layout.has_epilogue or linear.kept_features(self.keeping).any():
                 continue
             for node, bias in zip(linear.ends, linear.biases, strict=True):

@@ -22,7 +22,8 @@ from onnxmi.graph.linear import Linear, new_bias
 from onnxmi.graph.parameters import computing
 from onnxmi.model import Model
 from onnxmi.model.editor import Editor
-from onnxmi.transforms.empty_branches import Branches, constant_value, find_branches
+from onnxmi.transforms.cut import Cut
+from onnxmi.transforms.empty_branches import Branches, constant_value
 from onnxmi.typing import Array, Floats
 
 
@@ -55,22 +56,13 @@ class VectorReplacement:
 
 
 @stage("cut")
-def prune_channels(
-    model: Model,
-    graph: ChannelGraph,
-    keeping: Keeping,
-    replacements: Sequence[Replacement | VectorReplacement] = (),
-) -> onnx.ModelProto:
+def prune_channels(cut: Cut, replacements: Sequence[Replacement | VectorReplacement] = ()) -> onnx.ModelProto:
     """Return a copy of the model without the cut channels.
 
     Parameters
     ----------
-    model : Model
-        The source; not changed.
-    graph : ChannelGraph
-        Its channel graph.
-    keeping : mapping of atom id to Kept
-        What stays of each cut atom.
+    cut : Cut
+        The model, which is not changed, and what stays of it.
     replacements : sequence of Replacement and VectorReplacement
         Repaired parameters to write instead of the plain slices.
 
@@ -81,10 +73,11 @@ def prune_channels(
     PlanError
         If nothing is kept of a layer that something cannot do without.
     """
+    model, keeping = cut.model, cut.keeping
     editor = Editor(model.proto, model.spill_file)
-    branches = _without_computing(model, find_branches(model, graph, keeping), replacements)
-    _remove_branches(model, graph, keeping, branches, replacements, editor)
-    graph = branches.without(graph) if branches.removed else graph
+    branches = _without_computing(model, cut.branches, replacements)
+    _remove_branches(cut, branches, replacements, editor)
+    graph = branches.without(cut.graph) if branches.removed else cut.graph
     _slice_stored(model, graph, keeping, editor)
     _slice_shared_vectors(model, graph, keeping, editor)
     _update_size_attributes(graph, keeping, editor)
@@ -158,18 +151,13 @@ def _without_computing(
 
 
 def _remove_branches(
-    model: Model,
-    graph: ChannelGraph,
-    keeping: Keeping,
-    branches: Branches,
-    replacements: Sequence[Replacement | VectorReplacement],
-    editor: Editor,
+    cut: Cut, branches: Branches, replacements: Sequence[Replacement | VectorReplacement], editor: Editor
 ) -> None:
     shifts = {made.linear.key: made.shift for made in replacements if isinstance(made, Replacement)}
     for found in branches.constants:
-        value = constant_value(model, graph, keeping, found, shifts.get(found.linear.key))
+        value = constant_value(cut.model, cut.graph, cut.keeping, found, shifts.get(found.linear.key))
         name = editor.add_initializer(found.result, value)
-        for node, operand in model.graph.consumers[found.result]:
+        for node, operand in cut.model.graph.consumers[found.result]:
             editor.set_input(node.index, operand, name)
     editor.remove(branches.removed, branches.absent)
 

@@ -15,6 +15,7 @@ from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.cost_model import CostModel, Piece, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.runtime.probe import run_shapes
 from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -62,9 +63,9 @@ def test_predicted_is_what_a_cut_model_has(name: str) -> None:
     feeds = data.one_run(np.arange(3), 3)
     parameters, size, macs = models_of(analysis, feeds, 3)
     layers = analysis.graph.layers
-    sizes = {layer.id: candidate_sizes(analysis.model, analysis.graph, layer, 1) for layer in layers}
+    sizes = {layer.id: candidate_sizes(analysis, layer, 1) for layer in layers}
     for draw in draw_sizes(sizes, 5, seed=3):
-        cut = prune_channels(analysis.model, analysis.graph, plain_cut(layers, draw))
+        cut = prune_channels(Cut(analysis, plain_cut(layers, draw)))
         found: Cost = cost(cut, feeds, 3)
         assert parameters.total(draw) == pytest.approx(found.parameters, rel=1e-9)
         assert macs.total(draw) == pytest.approx(found.macs, rel=1e-6)

@@ -19,6 +19,7 @@ from onnxmi.graph.cost_model import CostModel, mac_pieces
 from onnxmi.graph.macs import node_macs
 from onnxmi.model import Node
 from onnxmi.operators.registry import OPERATORS
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 
 MS, IN, TOKENS, WIDTH, HEADS, DIMS, OUT = "com.microsoft", 7, 3, 13, 4, 5, 5
@@ -149,10 +150,10 @@ def test_they_are_counted_and_predicted(name: str) -> None:
     graph, layers = analysis.model.graph, analysis.graph.layers
     shapes = all_shapes(graph, proto, feeds)
     macs = CostModel.of(mac_pieces(graph, analysis.graph, shapes, samples), [layer.id for layer in layers])
-    sizes = {layer.id: candidate_sizes(analysis.model, analysis.graph, layer, 1) for layer in layers}
+    sizes = {layer.id: candidate_sizes(analysis, layer, 1) for layer in layers}
     sizes = {atom: found[found > 0] for atom, found in sizes.items()}
     for draw in draw_sizes(sizes, 5, seed=3):
-        cut = prune_channels(analysis.model, analysis.graph, plain_cut(layers, draw))
+        cut = prune_channels(Cut(analysis, plain_cut(layers, draw)))
         assert macs.total(draw) == pytest.approx(cost(cut, feeds, samples).macs, rel=1e-6)
 
 

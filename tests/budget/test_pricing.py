@@ -16,6 +16,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import measure_study, study_of
 from onnxmi.runtime.session import open_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import silent
 
@@ -37,12 +38,11 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     model = onnxmi.load(bundled / f"{name}.onnx")
     study = study_of(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
     measured = measure_study(study, None, True, silent)
-    graph, linears = study.analysis.graph, study.analysis.linears
-    rankings = rank_channels(model, graph, linears, measured.fit, study.layers, SelectOptions())
-    sizes = {layer.id: candidate_sizes(model, graph, layer, 8) for layer in study.layers}
+    rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
+    sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.deal.fit[:41], 32))
     ruler = DamageReference.of(model, study.outputs.yardstick, batches, (), 1)
-    curves = price_layers(model, graph, linears, rankings, sizes, (measured.fit, None), ruler, 1, repaired=False)
+    curves = price_layers(study.analysis, rankings, sizes, None, ruler, 1)
     whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread
     for layer in study.layers:
         curve = curves[layer.id]
@@ -50,7 +50,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
         assert curve.damage[-1] == 0.0
         assert (np.diff(curve.damage) <= 0.0).all()
         largest = int(curve.sizes[-2])  # below others the largest damage so far may stand
-        cut = run(prune_channels(model, graph, {layer.id: rankings[layer.id].kept(largest)}), ruler.feeds)
+        cut = run(prune_channels(Cut(study.analysis, {layer.id: rankings[layer.id].kept(largest)})), ruler.feeds)
         assert curve.damage[-2] == pytest.approx((np.square(cut - whole) / spread).mean(), rel=1e-3)
 
 
@@ -58,8 +58,7 @@ def test_rankings_are_nested_and_ragged_ones_part_by_part(bundled) -> None:
     model = onnxmi.load(bundled / "digits-mlp.onnx")
     study = study_of(model, bundled / "digits-mlp.calib.npz", PruneOptions(threads=1))
     measured = measure_study(study, None, True, silent)
-    found = study.analysis
-    rankings = rank_channels(model, found.graph, found.linears, measured.fit, study.layers, SelectOptions())
+    rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     for layer in study.layers:
         kept = [set(rankings[layer.id].kept(count).indices.tolist()) for count in (0, 3, 7, layer.size)]
         assert [len(found) for found in kept] == [0, 3, 7, layer.size]

@@ -75,6 +75,7 @@ def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -
     from trials.twin import Twin
 
     from onnxmi.graph.plan import Choice, Plan
+    from onnxmi.transforms.cut import Cut
     from onnxmi.transforms.prune_channels import prune_channels
 
     first, second = sorted(study.layers, key=lambda layer: -layer.size)
@@ -87,7 +88,7 @@ def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -
         twin, plan, {first.name: Wires((modules[0],), (modules[1],)), second.name: Wires((modules[1],), (modules[2],))}
     )
     x = np.random.default_rng(3).normal(size=(5, 7)).astype(np.float32)
-    cut = prune_channels(study.model, study.analysis.graph, plan.keeping(study.analysis.graph))
+    cut = prune_channels(Cut(study.analysis, plan.keeping(study.analysis.graph)))
     with torch.no_grad():
         made = twin(torch.from_numpy(x)).numpy()
     assert np.allclose(made, ort.InferenceSession(cut.SerializeToString()).run(None, {"x": x})[0], atol=1e-5)

@@ -16,6 +16,7 @@ import pytest
 from onnxmi.axes.terms import Kept
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.transforms.analysis import Analysis, analyze
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 
 ZOO = Path(__file__).resolve().parents[2].parent / "shared" / "zoo"
@@ -51,7 +52,7 @@ class Halved:
         layers = [layer for layer in self.analysis.graph.layers if layer.kind in self.kinds]
         assert layers, f"nothing to cut: {self.analysis.graph.frozen}"
         keeping = {layer.id: _half(layer, rng) for layer in layers}
-        return prune_channels(self.analysis.model, self.analysis.graph, keeping)
+        return prune_channels(Cut(self.analysis, keeping))
 
     def size(self, kind: str) -> int:
         """Size of the first layer of a kind, 0 where there is none."""

@@ -33,9 +33,8 @@ def measured(proto: onnx.ModelProto, arrays: dict[str, np.ndarray], masks: tuple
     analysis = analyze(proto)
     data = as_calibration(arrays, analysis.model)
     count = len(next(iter(arrays.values())))
-    found = measure_sensitivities(
-        analysis.model, analysis.linears, data, np.arange(count), yardstick(proto, arrays, masks),
-        CaptureOptions(threads=1), masks,
+    found = measure_sensitivities(analysis, data, np.arange(count), yardstick(proto, arrays, masks),
+        CaptureOptions(threads=1, mask=masks[0] if masks else None),
     )  # fmt: skip
     return {linear.label: found.get(linear.key) for linear in analysis.linears}
 
@@ -108,12 +107,12 @@ def test_who_is_left_out_does_not_depend_on_who_is_asked_about(monkeypatch: pyte
     analysis, arrays = analyze(proto), {"x": RNG.normal(size=(11, 7)).astype(np.float32)}
     below = [linear.key for linear in analysis.linears if linear.label == "below"]
     ask = partial(
-        measure_sensitivities, analysis.model, analysis.linears, as_calibration(arrays, analysis.model),
+        measure_sensitivities, analysis, as_calibration(arrays, analysis.model),
         np.arange(11), yardstick(proto, arrays), CaptureOptions(threads=1),
     )  # fmt: skip
-    assert list(ask(asked=below)) == below
+    assert list(ask(requested=below)) == below
     monkeypatch.setattr(output_sensitivity, "SUMS", 8 * (3**2 + 5**2) - 1)
-    assert not ask(asked=below)
+    assert not ask(requested=below)
 
 
 def test_what_lies_before_an_operator_with_no_rule_is_not_known() -> None:
@@ -283,12 +282,12 @@ def test_an_unknown_sensitivity_is_said() -> None:
     hidden = b.op("Relu", b.op("Gemm", b.input("N", 7), b.weight(7, 13), name="first"))
     proto = b.proto(b.op("Hardmax", b.op("Gemm", hidden, b.weight(13, 3), name="second")), dims=[("N", 3)])
     arrays = {"x": RNG.normal(size=(40, 7)).astype(np.float32)}
-    options = PruneOptions(keep=0.5, threads=1, latency=False)
+    options = PruneOptions(keep=0.5, threads=1, latency=False, force=True)
     unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "mind" in note]
     assert unknown == [
         "how much the outputs mind the results of 1 of 1 operators is not known: those of a layer count alike"
     ]
-    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False)
+    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False, force=True)
     assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "mind" in note]
 
 

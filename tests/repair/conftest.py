@@ -11,10 +11,12 @@ from onnxmi.axes.terms import Keeping, Kept
 from onnxmi.data.calibration import Calibration, check_calibration
 from onnxmi.evaluation.quality import compare, outputs
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.linear import Linear, find_linears
+from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
-from onnxmi.repair import Repaired, StepOptions, repair_stepwise
-from onnxmi.statistics.capture import CaptureOptions
+from onnxmi.repair import Repaired, RepairSamples, StepOptions, repair_stepwise
+from onnxmi.statistics.capture import CaptureOptions, capture
+from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.oracle import Case
 
@@ -47,7 +49,7 @@ class Bench:
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        return find_linears(self.model.graph, self.graph)
+        return self.case.analysis.linears
 
     def keep(self, share: float = 0.5) -> Keeping:
         kept = {}
@@ -57,13 +59,22 @@ class Bench:
         return kept
 
     def stepwise(self, keeping: Keeping, steps: StepOptions | None = None) -> Repaired:
+        return repair_stepwise(self.cut(keeping), self.repair_samples(), steps or StepOptions())
+
+    def cut(self, keeping: Keeping) -> Cut:
+        return self.case.cut_of(keeping)
+
+    def repair_samples(self) -> RepairSamples:
+        return RepairSamples(self.data, self.fit, self.judge, CaptureOptions(batch_size=32, threads=1))
+
+    def statistics(self) -> Measurement:
         options = CaptureOptions(batch_size=32, threads=1)
-        found = self.model, self.graph, self.linears
-        return repair_stepwise(*found, keeping, self.data, self.fit, self.judge, options, steps or StepOptions())
+        fitted, judged = capture(self.case.analysis, self.data, [self.fit, self.judge], options)
+        return Measurement(self.model.digest, fitted, judged)
 
     def error(self, keeping: Keeping, replacements: Sequence[object] = ()) -> float:
         """Relative error of the output on samples nothing was fitted to."""
-        made = prune_channels(self.model, self.graph, keeping, replacements)
+        made = prune_channels(self.cut(keeping), replacements)
         before, after = (outputs(p, self.data, self.held, 32, 1) for p in (self.model.proto, made))
         return compare(before, after, None, len(self.held)).relative_error
 

@@ -100,8 +100,7 @@ def test_the_outputs_mind_it_as_they_do_the_same_product() -> None:
         analysis = analyze(heads(einsum))
         data = as_calibration(x, analysis.model)
         felt = measure_sensitivities(
-            analysis.model,
-            analysis.linears,
+            analysis,
             data,
             np.arange(29),
             yardstick_of(analysis, data),

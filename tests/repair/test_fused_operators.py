@@ -110,7 +110,7 @@ def test_a_bias_that_a_later_operator_adds_takes_up_the_repair(name: str, op: st
     """No operator is added for it."""
     scene = bench(model(name))
     keeping = {key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH}
-    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     assert [n.op_type for n in repaired.graph.node] == [n.op_type for n in scene.model.proto.graph.node]
     assert op in {n.op_type for n in repaired.graph.node}
 

@@ -9,11 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.data.splits import Deal
 from onnxmi.graph.linear import feature_rows, find_linears, row_count, weights_of
-from onnxmi.repair import StepOptions, repair
+from onnxmi.repair import OutputComparison, StepOptions, repair
 from onnxmi.runtime.session import open_session
-from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.repair.conftest import Bench
 from tests.support.build import Build
@@ -116,7 +114,7 @@ def test_repair_is_better_than_the_plain_cut_and_stays_in_integers(name: str, be
     made = scene.stepwise(keeping, StepOptions(everywhere=False))
     assert [note.used for note in made.notes] == [True]
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
-    repaired = prune_channels(scene.model, scene.graph, keeping, made.replacements)
+    repaired = prune_channels(scene.cut(keeping), made.replacements)
     kinds = [
         sorted(str(numpy_helper.to_array(t).dtype) for t in proto.graph.initializer if t.data_type != 1)
         for proto in (scene.proto, repaired)
@@ -127,12 +125,9 @@ def test_repair_is_better_than_the_plain_cut_and_stays_in_integers(name: str, be
 @pytest.mark.parametrize("name", [*PRODUCTS, "convolution"])
 def test_the_one_pass_repair_too(name: str, bench: type[Bench]) -> None:
     scene = bench(model(PRODUCTS.get(name, convolution)))
-    keeping, options = scene.keep(), CaptureOptions(batch_size=32, threads=1)
-    found = scene.model, scene.graph, scene.linears
-    statistics = capture(*found, scene.data, [scene.fit, scene.judge], options)
-    best = repair(
-        *found, keeping, scene.data, Deal(scene.fit, scene.judge, scene.held), *statistics, options, scene.damage
-    )
+    keeping = scene.keep()
+    outputs = OutputComparison(scene.damage)
+    best = repair(scene.cut(keeping), scene.repair_samples(), scene.statistics(), outputs)
     assert scene.error(keeping, best.replacements) < 0.8 * scene.error(keeping)
 
 
@@ -205,7 +200,5 @@ def test_weights_of_four_bits(bias: bool, bench: type[Bench]) -> None:
     repaired = scene.stepwise(keeping, StepOptions(everywhere=False))
     assert [note.used for note in repaired.notes] == [True]
     assert scene.error(keeping, repaired.replacements) < 0.8 * scene.error(keeping)
-    tensors = {
-        t.name: t for t in prune_channels(scene.model, scene.graph, keeping, repaired.replacements).graph.initializer
-    }
+    tensors = {t.name: t for t in prune_channels(scene.cut(keeping), repaired.replacements).graph.initializer}
     assert [tuple(t.dims) for t in tensors.values() if t.data_type == onnx.TensorProto.UINT8] == [(OUT, 3, 8)]

@@ -53,10 +53,8 @@ def test_both_axes_of_one_weight_are_measured_as_if_there_were_two_weights(inner
         analysis = analyze(autoencoder(inner, tied))
         data, samples = as_calibration(x, analysis.model), np.arange(COUNT)
         options = CaptureOptions(threads=1)
-        (statistics,) = capture(analysis.model, analysis.graph, analysis.linears, data, [samples], options)
-        felt = measure_sensitivities(
-            analysis.model, analysis.linears, data, samples, yardstick_of(analysis, data), options
-        )
+        (statistics,) = capture(analysis, data, [samples], options)
+        felt = measure_sensitivities(analysis, data, samples, yardstick_of(analysis, data), options)
         found.append((statistics.moments, felt))
         assert [(one.features, one.outputs.size) for one in analysis.linears[1:3]] == [(19, inner), (inner, 19)]
     (moments, felt), (moments_apart, felt_apart) = found

@@ -13,6 +13,7 @@ from onnxmi.repair import Repaired
 from onnxmi.repair.centered import centered
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.analysis import as_model
+from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
 
@@ -57,9 +58,9 @@ def test_means_of_few_samples_help_on_others(make) -> None:
         study = study_of(as_model(proto), {"x": few}, PruneOptions(threads=1))
         found = study.analysis
         keeping = {layer.id: Kept(np.arange(0, layer.size, 2)) for layer in found.graph.layers}
-        plain = prune_channels(found.model, found.graph, keeping)
-        repaired = centered(found.model, found.linears, keeping, Repaired(), study.offsets(plain))
-        made = prune_channels(found.model, found.graph, keeping, repaired.replacements)
+        cut = Cut(found, keeping)
+        plain = prune_channels(cut)
+        made = prune_channels(cut, centered(cut, Repaired(), study.offsets(plain)).replacements)
         (tensor,) = study.outputs.meaning.tensors
         wanted, before, after = (logits(p, tensor, fresh) for p in (found.model.proto, plain, made))
         ratios.append(np.square(after - wanted).sum() / np.square(before - wanted).sum())
@@ -76,4 +77,4 @@ def test_what_is_not_clearly_off_is_left_alone() -> None:
     )
     offsets = study.offsets(study.model.proto)
     assert [offset.tolist() for offset in offsets.values()] == [[0.0] * 7]
-    assert centered(study.model, study.analysis.linears, {}, Repaired(), offsets).replacements == ()
+    assert centered(Cut(study.analysis, {}), Repaired(), offsets).replacements == ()

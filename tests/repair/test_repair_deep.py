@@ -11,7 +11,6 @@ from onnxmi.axes.terms import Kept
 from onnxmi.data.calibration import check_calibration
 from onnxmi.repair import repair_at_once, repair_stepwise
 from onnxmi.runtime.session import open_session
-from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
 
@@ -64,15 +63,12 @@ def test_a_deep_network_is_not_made_worse_step_by_step(bench, seed: int) -> None
     shown, fresh = images(rng, 41, themes), images(rng, 97, themes)
     made = bench(deep_net(seed, shown), samples=41)
     made.data = check_calibration({"x": shown}, made.model.graph)
-    fit, judge = np.arange(38), np.arange(38, 41)
     keeping = {layer.id: Kept(np.flatnonzero(np.arange(layer.size) % 9 != 1)) for layer in made.graph.layers}
-    options, found = CaptureOptions(threads=1), (made.model, made.graph, made.linears)
-    once = repair_at_once(*found, keeping, *capture(*found, made.data, [fit, judge], options))
-    stepwise = repair_stepwise(*found, keeping, made.data, fit, judge, options, shared=once)
-    cuts = [
-        prune_channels(*found[:2], keeping, replacements)
-        for replacements in ((), once.replacements, stepwise.replacements)
-    ]
+    made.fit, made.judge = np.arange(38), np.arange(38, 41)
+    cut = made.cut(keeping)
+    once = repair_at_once(cut, made.statistics())
+    stepwise = repair_stepwise(cut, made.repair_samples(), shared=once)
+    cuts = [prune_channels(cut, replacements) for replacements in ((), once.replacements, stepwise.replacements)]
     plain, at_once, stepped = errors(made.model.proto, cuts, fresh)
     assert stepped < 1.5 * min(at_once, plain)
 

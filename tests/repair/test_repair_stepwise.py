@@ -8,10 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.data.splits import Deal
+from onnxmi.axes.terms import Keeping
 from onnxmi.information import NotFiniteError
-from onnxmi.repair import StepOptions, repair
-from onnxmi.statistics.capture import CaptureOptions
+from onnxmi.repair import OutputComparison, Repaired, StepOptions, repair
 from tests.support.build import Build
 
 
@@ -69,18 +68,12 @@ def test_few_samples_do_not_make_it_worse_on_them(bench, few: int) -> None:
     keeping = made.keep(0.5)
     made.fit, made.judge = np.arange(few), np.arange(few, few + 2)
     made.held = made.judge
-    deal = Deal(made.fit, made.judge, made.held)
-    options = CaptureOptions(threads=1)
-    best = repair(
-        made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options, made.damage
-    )
+    best = repaired(made, keeping)
     assert made.error(keeping, best.replacements) <= made.error(keeping) * (1 + 1e-6)
 
 
-def captured(made, options: CaptureOptions):
-    from onnxmi.statistics.capture import capture
-
-    return capture(made.model, made.graph, made.linears, made.data, (made.fit, made.judge), options)
+def repaired(made, keeping: Keeping) -> Repaired:
+    return repair(made.cut(keeping), made.repair_samples(), made.statistics(), OutputComparison(made.damage))
 
 
 def test_a_scaled_gemm_is_repaired_in_its_own_scale(bench) -> None:
@@ -98,12 +91,8 @@ def test_a_weight_that_others_use_is_left_as_it_is_with_a_reason(bench) -> None:
     weight = b.nodes[-1].input[1]
     other = b.op("ReduceSum", b.op("Abs", weight), b.ints(1), keepdims=0)
     made = bench(b.proto(b.op("Add", made_of, other)))
-    deal = Deal(made.fit, made.judge, made.held)
-    options = CaptureOptions(threads=1)
     keeping = made.keep(0.5)
-    best = repair(
-        made.model, made.graph, made.linears, keeping, made.data, deal, *captured(made, options), options, made.damage
-    )
+    best = repaired(made, keeping)
     left = {note.operator: note.reason for note in best.notes if not note.used}
     assert left[made.linears[-1].label] == "its weight is also used by other operators"
     assert not any(replacement.linear is made.linears[-1] for replacement in best.replacements)

@@ -73,7 +73,7 @@ def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Stepper]
         if (kept := np.arange(0, layer.size, 2)).size < layer.size
     }
     repaired = made.stepwise(keeping)
-    session = open_session(prune_channels(made.model, made.graph, keeping, repaired.replacements), threads=1)
+    session = open_session(prune_channels(made.cut(keeping), repaired.replacements), threads=1)
     cut = walked[1]
     for feeds, seen in zip(cut.fed, list(cut.to(session.outputs)), strict=True):
         for name, wanted in session.run(feeds).items():

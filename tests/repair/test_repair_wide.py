@@ -7,7 +7,6 @@ import onnx
 import pytest
 
 from onnxmi.repair import repair_at_once, repair_stepwise, stepwise
-from onnxmi.statistics.capture import CaptureOptions, capture
 from tests.support.build import Build
 
 
@@ -21,15 +20,14 @@ def mlp() -> onnx.ModelProto:
 @pytest.mark.parametrize(("widest", "stepped"), [(72, 3), (71, 2)])
 def test_the_widest_is_taken_from_the_one_pass_repair(bench, monkeypatch, widest, stepped) -> None:
     made = bench(mlp())
-    keeping, options = made.keep(0.5), CaptureOptions(batch_size=32, threads=1)
-    found = made.model, made.graph, made.linears
-    fitted, judged = capture(*found, made.data, [made.fit, made.judge], options)
-    shared = repair_at_once(*found, keeping, fitted, judged)
+    keeping = made.keep(0.5)
+    cut = made.cut(keeping)
+    shared = repair_at_once(cut, made.statistics())
     frames: list[str] = []
     real = stepwise.Frame.of
-    monkeypatch.setattr(stepwise.Frame, "of", lambda *args: frames.append(args[2].label) or real(*args))
+    monkeypatch.setattr(stepwise.Frame, "of", lambda *args: frames.append(args[1].label) or real(*args))
     monkeypatch.setattr(stepwise, "WIDEST", widest)
-    repaired = repair_stepwise(*found, keeping, made.data, made.fit, made.judge, options, shared=shared)
+    repaired = repair_stepwise(cut, made.repair_samples(), shared=shared)
     assert len(frames) == stepped
     last = made.linears[-1].label
     mine, theirs = (next(r for r in one.replacements if r.linear.label == last).shift for one in (repaired, shared))

@@ -14,7 +14,6 @@ from onnxmi.graph.linear import Linear, find_linears, weights_of
 from onnxmi.repair import StepOptions, repair_at_once
 from onnxmi.repair.quantized import settle
 from onnxmi.repair.regression import Solution
-from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.transforms.prune_channels import Replacement, prune_channels
 from tests.repair.conftest import Bench
 from tests.support.build import Build
@@ -137,7 +136,7 @@ def test_a_repair_is_written_back(name: str, bias: str, bench: type[Bench]) -> N
 def test_what_computed_a_replaced_weight_goes(name: str, bench: type[Bench]) -> None:
     scene = bench(model(WEIGHTS[name]))
     keeping = scene.keep()
-    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     onnx.checker.check_model(repaired, full_check=True)
     assert not {"Transpose", "Div", "ReduceL2"} & {node.op_type for node in repaired.graph.node}
     stored = [tuple(tensor.dims) for tensor in repaired.graph.initializer if len(tensor.dims) == 2]
@@ -148,7 +147,7 @@ def test_quantised_weights_stay_quantised(bench: type[Bench]) -> None:
     """With the same scales, in the same range; so a bias with the product of the scales stays right."""
     scene = bench(model(quantised, bias="quantised"))
     keeping = scene.keep()
-    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     before, after = ({t.name: numpy_helper.to_array(t) for t in p.graph.initializer} for p in (scene.proto, repaired))
     kinds = sorted(str(array.dtype) for array in after.values())
     assert kinds == sorted(str(array.dtype) for array in before.values())
@@ -205,9 +204,7 @@ def test_the_same_weight_behind_two_identities_is_one_operator() -> None:
 def test_one_pass_repair_of_a_computed_weight(bench: type[Bench]) -> None:
     scene = bench(model(standardised))
     keeping = scene.keep()
-    found = scene.model, scene.graph, scene.linears
-    options = CaptureOptions(batch_size=32, threads=1)
-    made = repair_at_once(*found, keeping, *capture(*found, scene.data, [scene.fit, scene.judge], options))
+    made = repair_at_once(scene.cut(keeping), scene.statistics())
     assert all(isinstance(one, Replacement) for one in made.replacements)
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
 
@@ -234,7 +231,7 @@ def test_a_product_that_makes_another_operators_weight_goes_with_it(bench: type[
     keeping = scene.keep()
     made = scene.stepwise(keeping).replacements
     assert scene.error(keeping, made) < 0.8 * scene.error(keeping)
-    repaired = prune_channels(scene.model, scene.graph, keeping, made)
+    repaired = prune_channels(scene.cut(keeping), made)
     assert [node.op_type for node in repaired.graph.node].count("MatMul") == 2
 
 
@@ -252,7 +249,7 @@ def test_integers_that_cannot_be_written_back_stay_integers(weight: Weight, benc
     scene = bench(model(weight))
     assert scene.linears[-1].obstacle == "its weight is quantised in a way that is only read"
     keeping = {layer.id: kept for layer, kept in zip(scene.graph.layers, scene.keep().values(), strict=True)}
-    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     assert "DequantizeLinear" in {node.op_type for node in repaired.graph.node}
 
 
@@ -268,7 +265,7 @@ def test_a_bias_that_others_read_stays_theirs(bench: type[Bench]) -> None:
     other = b.op("Add", b.op("MatMul", x, b.weight(IN, OUT, fan_in=IN)), bias)
     scene = bench(b.proto(first, other))
     keeping = scene.keep()
-    repaired = prune_channels(scene.model, scene.graph, keeping, scene.stepwise(keeping).replacements)
+    repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     before, after = (run(proto, {"x": scene.data.arrays["x"]})[1] for proto in (scene.model.proto, repaired))
     np.testing.assert_allclose(after, before, rtol=1e-5)
     assert scene.error(keeping, scene.stepwise(keeping).replacements) < 0.8 * scene.error(keeping)

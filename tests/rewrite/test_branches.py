@@ -24,7 +24,7 @@ from onnxmi.graph.plan import Choice, Plan, load_plan
 from onnxmi.model import Model
 from onnxmi.pruning.session import Study
 from onnxmi.runtime.session import open_session
-from onnxmi.transforms.empty_branches import find_branches, is_removable
+from onnxmi.transforms.empty_branches import find_branches
 from onnxmi.transforms.prune_channels import Replacement, prune_channels
 from onnxmi.verification.checks import check_shapes
 
@@ -177,7 +177,7 @@ def test_random_models() -> None:
         for layer in case.graph.layers:
             keeping = {**random_plan(case.graph, rng), layer.id: NOTHING}
             ragged = any(kept.over == layer.id for kept in keeping.values())
-            if layer.grade != "exact" or ragged or not is_removable(case.model, case.graph, keeping):
+            if layer.grade != "exact" or ragged or not case.cut_of(keeping).is_possible:
                 continue
             removed += 1
             cut, feeds = case.cut(keeping), case.feeds()
@@ -189,18 +189,18 @@ def test_random_models() -> None:
 def test_what_is_not_cut_stays_to_the_byte() -> None:
     case = residual_mlp()
     assert case.cut({}).SerializeToString(deterministic=True) == case.model.proto.SerializeToString(deterministic=True)
-    assert is_removable(case.model, case.graph, {})
+    assert case.cut_of({}).is_possible
 
 
 # -- what cannot --
 
 
 def refusal(case: Case, keeping: Keeping) -> str:
-    assert not is_removable(case.model, case.graph, keeping)
+    assert not case.cut_of(keeping).is_possible
     with pytest.raises(PlanError) as caught:
-        find_branches(case.model, case.graph, keeping)
+        find_branches(case.analysis, keeping)
     with pytest.raises(PlanError):
-        prune_channels(case.model, case.graph, keeping)
+        case.cut(keeping)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -323,8 +323,7 @@ def test_the_shift_of_a_repair_is_added_to_the_constant() -> None:
     (linear,) = [found for found in find_linears(case.model.graph, case.graph) if found.features == 13]
     shift = np.arange(11.0)
     plain, shifted = (
-        prune_channels(case.model, case.graph, keeping, made)
-        for made in ((), (Replacement(linear, np.zeros((13, 0)), shift),))
+        prune_channels(case.cut_of(keeping), made) for made in ((), (Replacement(linear, np.zeros((13, 0)), shift),))
     )
     constants = [numpy_helper.to_array(proto.graph.initializer[-1]) for proto in (plain, shifted)]
     assert constants[0].shape == (1, 11)
@@ -337,7 +336,8 @@ def test_both_ways_of_repair_store_the_mean_of_what_was_lost(way: str, monkeypat
     (layer,) = [layer for layer in case.graph.layers if layer.size == 13]
     plan = Plan(case.model.digest, (Choice(layer.name, layer.kind, layer.size, NOTHING.indices),), {})
     data = {"x": np.random.default_rng(0).normal(size=(173, 7)).astype(np.float32)}
-    order = iter([1.0, 0.0, 2.0] if way == "at once" else [0.0, 1.0, 2.0])  # step by step, at once, the plain cut
+    # Stepwise, one-pass with the means put right, unrepaired with the means put right, unrepaired.
+    order = iter([1.0, 0.0, 2.0, 2.0] if way == "at once" else [0.0, 1.0, 2.0, 2.0])
     monkeypatch.setattr(Study, "judged_damage", lambda *_: next(order))
     result = onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(force=True), plan=plan)
     (found,) = [tensor for tensor in result.proto.graph.initializer if tuple(tensor.dims) == (1, 11)]

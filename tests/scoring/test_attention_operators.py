@@ -72,7 +72,7 @@ def test_each_operator_shows_the_same_shares(form: str) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
     (found,) = scene.measure(range(COUNT))
     found_in = scene.analysis
-    assert not unscored(found_in.model, found_in.graph, found_in.linears, found, found_in.graph.layers)
+    assert not unscored(found_in, found, found_in.graph.layers)
 
 
 def test_fewer_key_heads_than_query_heads_are_left_alone() -> None:
@@ -105,4 +105,4 @@ def test_pairs_of_dimensions_that_are_turned_together_are_one_unit() -> None:
     units = product.units(layer)
     assert [sorted(row[:3]) for row in units.tolist()] == [sorted(row[3:]) for row in units.tolist()]
     (found,) = scene.measure(range(COUNT))
-    assert not unscored(analysis.model, analysis.graph, analysis.linears, found, [layer])
+    assert not unscored(analysis, found, [layer])

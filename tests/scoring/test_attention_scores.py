@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,7 @@ def test_what_is_the_same_for_every_key_is_worth_nothing() -> None:
 def test_each_head_is_a_consumer_of_its_own_dimensions(scene: Scene) -> None:
     analysis = scene.analysis
     (found,) = scene.measure(range(COUNT))
-    consumers = Consumers.of(analysis.model, analysis.graph, analysis.linears, found, labels=False)
+    consumers = Consumers.of(analysis, found, labels=False)
     (layer,) = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     made = consumers(layer, {})
     assert [consumer.units.tolist() for consumer in made] == np.arange(HEADS * DIMS).reshape(HEADS, DIMS).tolist()
@@ -100,18 +102,16 @@ def test_each_head_is_a_consumer_of_its_own_dimensions(scene: Scene) -> None:
 def test_no_layer_of_an_attention_block_is_chosen_by_norms(scene: Scene) -> None:
     analysis = scene.analysis
     (found,) = scene.measure(range(COUNT))
-    assert unscored(analysis.model, analysis.graph, analysis.linears, found, analysis.graph.layers) == ()
+    assert unscored(analysis, found, analysis.graph.layers) == ()
 
 
 def test_a_layer_that_nothing_measured_consumes_is_told(scene: Scene) -> None:
     analysis = scene.analysis
-    found = analysis.model, analysis.graph, [lin for lin in analysis.linears if lin.features != 17]
-    (statistics,) = capture(*found, scene.data, [np.arange(COUNT)], CaptureOptions(threads=1))
-    untold = unscored(*found, statistics, analysis.graph.layers)
+    found = replace(analysis, linears=tuple(linear for linear in analysis.linears if linear.features != 17))
+    (statistics,) = capture(found, scene.data, [np.arange(COUNT)], CaptureOptions(threads=1))
+    untold = unscored(found, statistics, analysis.graph.layers)
     assert [layer.size for layer in untold] == [17]
-    choices = select_channels(
-        *found, statistics, analysis.graph.layers, uniform(analysis.graph.layers, 0.5), SelectOptions()
-    )
+    choices = select_channels(found, statistics, uniform(analysis.graph.layers, 0.5), SelectOptions())
     assert len(choices) == len(analysis.graph.layers)
 
 
@@ -141,11 +141,8 @@ def test_the_dimensions_that_make_the_scores_are_kept(score: str, estimator: str
     (found,) = scene.measure(range(COUNT), binned=estimator == "binned")
     layers = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     (choice,) = select_channels(
-        analysis.model,
-        analysis.graph,
-        analysis.linears,
+        analysis,
         found,
-        layers,
         uniform(layers, 0.4),
         SelectOptions(score, estimator),
     )

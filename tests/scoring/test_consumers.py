@@ -22,7 +22,7 @@ def scene() -> Scene:
 @pytest.fixture(scope="module")
 def consumers(scene: Scene) -> Consumers:
     (found,) = scene.measure(range(COUNT))
-    return Consumers.of(scene.analysis.model, scene.analysis.graph, scene.analysis.linears, found, labels=False)
+    return Consumers.of(scene.analysis, found, labels=False)
 
 
 def test_operators_that_read_the_same_make_one_target(scene: Scene, consumers: Consumers) -> None:
@@ -43,8 +43,8 @@ def test_only_what_is_kept_above_is_a_target(scene: Scene, consumers: Consumers)
 def test_labels_are_a_target_right_below_the_outputs_alone(scene: Scene) -> None:
     (found,) = scene.measure(range(COUNT))
     analysis = scene.analysis
-    told = Consumers.of(analysis.model, analysis.graph, analysis.linears, found, labels=True)
-    plain = Consumers.of(analysis.model, analysis.graph, analysis.linears, found, labels=False)
+    told = Consumers.of(analysis, found, labels=True)
+    plain = Consumers.of(analysis, found, labels=False)
     first, second = analysis.graph.layers
     assert told(second, {})[0].weights.shape == (6, 4)
     assert not np.allclose(told(second, {})[0].weights, plain(second, {})[0].weights)
@@ -68,11 +68,8 @@ def test_a_unit_that_alone_tells_the_class_is_kept_for_the_labels() -> None:
     layers = analysis.graph.layers[1:]
     choices = [
         select_channels(
-            analysis.model,
-            analysis.graph,
-            analysis.linears,
+            analysis,
             found,
-            layers,
             uniform(layers, 1 / 6),
             SelectOptions(target=target),
         )

@@ -71,11 +71,9 @@ def test_every_layer_around_a_recurrent_one_is_scored(op: str, directions: int) 
     found = scene.analysis
     (measured,) = scene.measure(range(31))
     assert [layer.size for layer in found.graph.layers] == [13, HIDDEN]
-    assert not unscored(found.model, found.graph, found.linears, measured, found.graph.layers)
+    assert not unscored(found, measured, found.graph.layers)
     counts = {layer.id: 5 for layer in found.graph.layers}
-    choices = select_channels(
-        *(found.model, found.graph, found.linears), measured, found.graph.layers, counts, SelectOptions()
-    )
+    choices = select_channels(found, measured, counts, SelectOptions())
     assert [choice.kept.shape[-1] for choice in choices] == [5, 5]
 
 
@@ -93,7 +91,7 @@ def test_inputs_that_no_gate_reads_are_cut_first() -> None:
     (measured,) = scene.measure(range(131))
     layer = found.graph.layers[0]
     counts = {layer.id: 8}
-    (choice,) = select_channels(*(found.model, found.graph, found.linears), measured, [layer], counts, SelectOptions())
+    (choice,) = select_channels(found, measured, counts, SelectOptions())
     assert sorted({*unread, *choice.kept.tolist()}) == list(range(13))
 
 

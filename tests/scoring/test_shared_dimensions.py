@@ -65,7 +65,7 @@ def test_every_head_is_a_consumer_of_the_units_that_they_share() -> None:
     (found,) = made.measure(range(COUNT))
     (layer,) = [one for one in analysis.graph.layers if one.kind == "qk"]
     assert (layer.size, layer.over) == (PAIRS, None)
-    consumers = Consumers.of(analysis.model, analysis.graph, analysis.linears, found, labels=False)(layer, {})
+    consumers = Consumers.of(analysis, found, labels=False)(layer, {})
     assert [one.units.tolist() for one in consumers] == [list(range(PAIRS)) * 2] * HEADS
 
 
@@ -85,8 +85,7 @@ def test_the_dimensions_that_make_all_heads_scores_are_kept(score: str, estimato
     (found,) = made.measure(range(COUNT), binned=estimator == "binned")
     layers = [one for one in analysis.graph.layers if one.kind == "qk"]
     options = SelectOptions(score, estimator)
-    measured = analysis.model, analysis.graph, analysis.linears, found
-    (choice,) = select_channels(*measured, layers, uniform(layers, 0.6), options)
+    (choice,) = select_channels(analysis, found, uniform(layers, 0.6), options)
     assert choice.kept.tolist() == [1, 2, 4]
 
 

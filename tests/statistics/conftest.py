@@ -57,9 +57,8 @@ class Scene:
     data: Calibration
 
     def measure(self, *sets: Sequence[int], **options: Any) -> tuple[Statistics, ...]:
-        found = self.analysis.model, self.analysis.graph, self.analysis.linears
         chosen = [np.asarray(samples, dtype=np.int64) for samples in sets]
-        return capture(*found, self.data, chosen, CaptureOptions(threads=1, **options))
+        return capture(self.analysis, self.data, chosen, CaptureOptions(threads=1, **options))
 
     def with_arrays(self, arrays: dict[str, NDArray[Any]]) -> Scene:
         return Scene(self.analysis, check_calibration(arrays, self.analysis.model.graph))

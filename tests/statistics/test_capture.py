@@ -177,9 +177,8 @@ def test_passes_hold_what_fits() -> None:
 def test_passes_change_nothing(scene: Scene) -> None:
     told: list[tuple[str, int, int]] = []
     (whole,) = scene.measure(ALL)
-    found = scene.analysis.model, scene.analysis.graph, scene.analysis.linears
     options = capturing.CaptureOptions(threads=1, memory=1)
-    (parts,) = capturing.capture(*found, scene.data, [np.arange(24)], options, lambda *step: told.append(step))
+    (parts,) = capturing.capture(scene.analysis, scene.data, [np.arange(24)], options, lambda *step: told.append(step))
     assert_alike(whole, parts, tolerance=0.0)
     assert told[-1][1] == told[-1][2] == 24 * (len(whole.sources) + len(whole.scores))
     assert all(isinstance(moments.scatter, np.memmap) for moments in parts.sources.values())

@@ -34,7 +34,7 @@ found = onnxmi.analyse(path)
 few = onnxmi.check_calibration(dict(np.load(images)), found.model.graph)
 many = Repeated(few.arrays, few.whole, None, count, None)
 sets = [np.arange(count)]
-(made,) = capture(found.model, found.graph, found.linears, many, sets, CaptureOptions(threads=1))
+(made,) = capture(found, many, sets, CaptureOptions(threads=1))
 assert made.samples == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

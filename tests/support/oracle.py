@@ -12,10 +12,17 @@ import onnx
 from onnxmi.axes.terms import Keeping, Kept, kept_size
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.graph.infer import infer
+from onnxmi.graph.linear import find_linears
 from onnxmi.model import Model
 from onnxmi.runtime.probe import Probe, probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.transforms.hoist_gather import find_unused_positions, hoist_position_gather, saves_work
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.transforms.cut import Cut
+from onnxmi.transforms.hoist_gather import (
+    find_unused_positions,
+    hoist_position_gather,
+    saves_work,
+)
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.verification.checks import masked_original
 
@@ -47,6 +54,11 @@ class Case:
     def graph(self) -> ChannelGraph:
         return infer(self.model, self.probe)
 
+    @cached_property
+    def analysis(self) -> Analysis:
+        linears = find_linears(self.model.graph, self.graph)
+        return Analysis(self.model, self.model, self.probe, self.graph, linears)
+
     @property
     def layers(self) -> dict[str, Layer]:
         return {layer.name: layer for layer in self.graph.layers}
@@ -69,7 +81,10 @@ class Case:
         }
 
     def cut(self, keeping: Keeping) -> onnx.ModelProto:
-        return prune_channels(self.model, self.graph, keeping)
+        return prune_channels(self.cut_of(keeping))
+
+    def cut_of(self, keeping: Keeping) -> Cut:
+        return Cut(self.analysis, keeping)
 
     def masked(self, keeping: Keeping) -> onnx.ModelProto:
         return masked_original(self.model, self.graph, self.probe, keeping)

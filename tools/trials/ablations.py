@@ -90,9 +90,7 @@ class Ablations:
         study = self.study(seed, repair=repair)
         found, counts = study.analysis, uniform_at(study, self._sparsity)
         settings = select_options(study.options)
-        rankings = top_down.rank_channels(
-            found.model, found.graph, found.linears, study.measured.fit, study.layers, settings
-        )
+        rankings = top_down.rank_channels(found, study.measured.fit, study.layers, settings)
         kept = {i: ranking.kept(counts[i]).indices for i, ranking in rankings.items()}
         choices = [
             Choice(layer.name, layer.kind, layer.size, kept[layer.id])
