@@ -149,6 +149,7 @@ def render() -> str:
             "# Operators",
             "",
             f"{len(cut)} operators can be cut: {counts}. Any other operator freezes every axis it touches, by name.",
+            "[Adding an operator](adding_an_operator.md) says how to add one.",
             "",
             "Made by",
             "",

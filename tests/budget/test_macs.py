@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import pytest
@@ -16,9 +14,6 @@ from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.errors import UsageError
 from onnxmi.graph.cost import all_shapes, cost
 from onnxmi.graph.cost_model import CostModel, mac_pieces
-from onnxmi.graph.macs import node_macs
-from onnxmi.model import Node
-from onnxmi.operators.registry import OPERATORS
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 
@@ -160,17 +155,6 @@ def test_they_are_counted_and_predicted(name: str) -> None:
 def test_most_of_them_can_be_cut() -> None:
     uncut = [name for name, make in CASES.items() if not Case.of(make()[0]).graph.layers]
     assert uncut == []
-
-
-def test_whatever_is_a_matrix_or_attention_is_counted() -> None:
-    """Three axes of size three suit all of them."""
-    wanted = {key for key, operator in OPERATORS.items() if operator.layouts}
-    wanted |= {("", "DeformConv"), ("", "Attention"), (MS, "MultiHeadAttention"), (MS, "GroupQueryAttention")}
-    names = tuple("abcdefghi")
-    shapes = dict.fromkeys([*names, "y"], (3, 3, 3))
-    for domain, op in sorted(wanted):
-        node = Node(0, "n", op, domain, names[:3], ("y",), {"equation": "bij,bjk,bkl->bil"})
-        assert node_macs(replace(node, inputs=names if op.startswith("QLinear") else node.inputs), shapes) > 0, op
 
 
 def sums() -> onnx.ModelProto:
