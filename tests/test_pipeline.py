@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.build import Build
 
 import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.errors import NothingToPruneError, OnnxmiError, UsageError
+from tests.support.build import Build
 
 QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
 

@@ -29,18 +29,18 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
-from support.build import Build  # noqa: E402
-from support.random_models import random_network  # noqa: E402
 
 import onnxmi  # noqa: E402
 from onnxmi.cli import main  # noqa: E402
 from onnxmi.errors import OnnxmiError  # noqa: E402
+from tests.support.build import Build  # noqa: E402
+from tests.support.random_models import random_network  # noqa: E402
 
 KINDS = "channels,ffn,heads,hidden,qk,value,width"
 ALL_KINDS = tuple(KINDS.split(","))

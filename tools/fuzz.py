@@ -29,16 +29,16 @@ from pathlib import Path
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-from support.build import Build  # noqa: E402
-from support.mutations import damage_arrays, damage_bytes, damage_model, damage_plan  # noqa: E402
-from support.random_models import random_model  # noqa: E402
 
 from onnxmi.cli import main as command_line  # noqa: E402
+from tests.support.build import Build  # noqa: E402
+from tests.support.mutations import damage_arrays, damage_bytes, damage_model, damage_plan  # noqa: E402
+from tests.support.random_models import random_model  # noqa: E402
 
 REFUSED = {1, 2, 3}
 SAMPLES = 16

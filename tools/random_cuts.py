@@ -19,11 +19,12 @@ from pathlib import Path
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import onnx  # noqa: E402
-from support.oracle import Case, assert_exact, random_plan  # noqa: E402
-from support.random_models import random_model  # noqa: E402
+
+from tests.support.oracle import Case, assert_exact, random_plan  # noqa: E402
+from tests.support.random_models import random_model  # noqa: E402
 
 
 def examine(number: int, seen: Counter[str]) -> None:

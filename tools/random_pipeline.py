@@ -24,10 +24,11 @@ from pathlib import Path
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click  # noqa: E402
-from support.whole_runs import MODES, Outcome, Subject, examine  # noqa: E402
+
+from tests.support.whole_runs import MODES, Outcome, Subject, examine  # noqa: E402
 
 SLOW = 60.0  # seconds of one mode on one of these networks: a finding
 SHOWN = 12  # numbers of networks to print for a kind of finding

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from support.build import Build
+
+from tests.support.build import Build
 
 IN, HIDDEN, OUT = 10, 24, 4
 

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import onnx
 import pytest
-from support.build import Build
+
+from tests.support.build import Build
 
 IN, HIDDEN, OUT = 7, 11, 5
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from conformance.gaps import KNOWN, NOT_COMPARED
-from conformance.node_cases import choices, wrap
 from onnx.backend.test.case.test_case import TestCase
-from support.oracle import Case, assert_exact, run, spread
 
 from onnxmi.axes.terms import Kept, is_cut
 from onnxmi.errors import ModelError
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.verification.masked_normalization import KNOWN as SPELLED
+from tests.conformance.gaps import KNOWN, NOT_COMPARED
+from tests.conformance.node_cases import choices, wrap
+from tests.support.oracle import Case, assert_exact, run, spread
 
 TOLERANCE = 1e-4  # the operators inside may compute in any type; the differences of wrong cuts are of the order of 1
 Plan = dict[int, Kept]

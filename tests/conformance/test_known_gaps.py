@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_exact, assert_frozen, spread
+
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_exact, assert_frozen, spread
 
 
 def _gap(why: str) -> pytest.MarkDecorator:

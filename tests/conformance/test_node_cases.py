@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from conformance.examine import Outcome, examine, is_left_out
-from conformance.gaps import NO_LAYER, NOT_RUN
-from conformance.node_cases import EXPANDED, by_operator
-from support.settings import EXAMPLES
 
 from onnxmi.operators.elementwise import OPERATORS as ELEMENTWISE
 from onnxmi.operators.registry import OPERATORS as RECORDS
+from tests.conformance.examine import Outcome, examine, is_left_out
+from tests.conformance.gaps import NO_LAYER, NOT_RUN
+from tests.conformance.node_cases import EXPANDED, by_operator
+from tests.support.settings import EXAMPLES
 
 OPERATORS = sorted(op for (domain, op), record in RECORDS.items() if not domain and record.axes is not None)
 EVERY = EXAMPLES > 60

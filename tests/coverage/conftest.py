@@ -1,4 +1,5 @@
-import support.settings  # noqa: F401  (registers the profile)
 from hypothesis import settings
+
+import tests.support.settings  # noqa: F401  (registers the profile)
 
 settings.load_profile("onnxmi")

@@ -3,10 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_exact, cut_all
 
 from onnxmi.axes.terms import Kept
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_exact, cut_all
 
 HEADS, SIZE, WIDTH, TOKENS = 3, 5, 7, 11
 

@@ -1,12 +1,12 @@
 """Models that decide: rounding may change what they choose, so they are compared where they choose."""
 
 import numpy as np
-from support.build import Build
-from support.oracle import Case, cut_all
 
 from onnxmi.model import Model
 from onnxmi.verification.checks import check_equivalence, check_shapes
 from onnxmi.verification.discontinuities import find_discontinuities
+from tests.support.build import Build
+from tests.support.oracle import Case, cut_all
 
 
 def ranked() -> Case:

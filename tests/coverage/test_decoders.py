@@ -7,11 +7,11 @@ import random
 import numpy as np
 import onnx
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_exact, cut_all, random_plan, run
 
 from onnxmi.outputs.uninitialized import find_uninitialized
 from onnxmi.verification.checks import check_equivalence, check_result
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_exact, cut_all, random_plan, run
 
 MS, HEADS, KV, SIZE, WIDTH, INNER, VOCAB, WINDOW = "com.microsoft", 4, 2, 16, 24, 40, 31, 4
 

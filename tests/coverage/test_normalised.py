@@ -1,8 +1,9 @@
 """Cuts of an axis that something normalises over are checked against normalisations that leave the masked out."""
 
 import pytest
-from support.build import Build, between_matmuls
-from support.oracle import Case, assert_exact, cut_all
+
+from tests.support.build import Build, between_matmuls
+from tests.support.oracle import Case, assert_exact, cut_all
 
 
 def check(proto, size: int = 11) -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from support.build import Build, between_convs, between_gemms
-from support.oracle import Case, assert_exact, assert_prunes, cut_all
 
 from onnxmi.model import Model
 from onnxmi.operators.einsum import parse_equation, signature
+from tests.support.build import Build, between_convs, between_gemms
+from tests.support.oracle import Case, assert_exact, assert_prunes, cut_all
 
 
 @pytest.mark.parametrize("equation", ["nti,io->nto", "...i,io->...o", "nti,io"])

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_exact, cut_all
+
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_exact, cut_all
 
 IN, HIDDEN, OUT = 7, 11, 5
 

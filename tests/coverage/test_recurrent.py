@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_exact, assert_prunes, cut_all
+
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_exact, assert_prunes, cut_all
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 HIDDEN, SIZE, LENGTH = 11, 7, 5

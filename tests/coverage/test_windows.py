@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from support.build import Build, between_gemms, between_matmuls
-from support.oracle import Case, assert_exact, assert_frozen, assert_prunes, cut_all
+
+from tests.support.build import Build, between_gemms, between_matmuls
+from tests.support.oracle import Case, assert_exact, assert_frozen, assert_prunes, cut_all
 
 END = 2**63 - 1
 

@@ -1,7 +1,8 @@
 from functools import cache
 
 import pytest
-from fusions.zoo_models import Halve, Halved, unpack
+
+from tests.fusions.zoo_models import Halve, Halved, unpack
 
 
 @pytest.fixture(scope="session")

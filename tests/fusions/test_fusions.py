@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from fusions.zoo_models import Halve
-from support.oracle import gap, run
+
+from tests.fusions.zoo_models import Halve
+from tests.support.oracle import gap, run
 
 TRANSFORMERS = {
     "hf-bert-cls-eager": "bert",

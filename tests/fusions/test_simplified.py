@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fusions.zoo_models import Halve
 
 from onnxmi.graph.channel_graph import KINDS
 from onnxmi.graph.cost import parameters
 from onnxmi.model import Graph
+from tests.fusions.zoo_models import Halve
 
 NAMES = ("hf-bert-cls-eager", "hf-vit-cls", "hf-llama-lm", "hf-swin-cls", "own-lstm-cls", "tv-resnet18")
 

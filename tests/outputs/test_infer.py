@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support.build import Build
 
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
 from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning, View
 from onnxmi.transforms.analysis import analyze
+from tests.support.build import Build
 
 
 def meaning_of(proto: onnx.ModelProto) -> Meaning:

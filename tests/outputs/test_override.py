@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import onnx
 import pytest
-from support.build import Build
 
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.transforms.analysis import analyze, find_meaning
+from tests.support.build import Build
 
 
 def two_heads() -> tuple[onnx.ModelProto, str, str]:

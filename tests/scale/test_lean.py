@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from cli.conftest import Workplace
 
 import onnxmi
 from onnxmi import PruneOptions
@@ -23,6 +22,7 @@ from onnxmi.model.editor import Editor
 from onnxmi.model.graph import Graph
 from onnxmi.model.load import checker_error
 from onnxmi.runtime.session import open_session
+from tests.cli.conftest import Workplace
 
 SIZES = (6, 64, 50, 4)  # w0 has 1,536 bytes, w1 12,800, w2 800
 QUICK = PruneOptions(keep=0.5, force=True, threads=1, latency=False)

@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from support.random_models.network import Network
+from tests.support.random_models.network import Network
 
 Array = NDArray[np.generic]
 Feeds = dict[str, Array]

@@ -21,9 +21,9 @@ import onnx
 import onnxmi
 from onnxmi.errors import InvariantError, NothingToPruneError, OnnxmiError
 from onnxmi.gate.check import CheckOptions, check
-from support import judge
-from support.random_models import random_network
-from support.random_models.network import Network
+from tests.support import judge
+from tests.support.random_models import random_network
+from tests.support.random_models.network import Network
 
 KINDS = ("channels", "ffn", "heads", "hidden", "qk", "value", "width")
 COUNT, FRESH = 66, 240  # samples to calibrate on, and others to judge by; multiples of every fixed batch

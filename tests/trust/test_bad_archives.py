@@ -10,9 +10,9 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from cli.conftest import Workplace
 
 from onnxmi.data import npz
+from tests.cli.conftest import Workplace
 
 
 @pytest.fixture

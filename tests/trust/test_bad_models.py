@@ -7,13 +7,13 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from cli.conftest import Workplace
 from onnx import helper, numpy_helper
-from trust.bad_models import SPOILED, custom, input_dim, weight, zero_width
 
 import onnxmi
 from onnxmi.errors import ModelError
 from onnxmi.model import Model
+from tests.cli.conftest import Workplace
+from tests.trust.bad_models import SPOILED, custom, input_dim, weight, zero_width
 
 
 @pytest.fixture

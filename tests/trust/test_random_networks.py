@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from support.random_models import random_model
 
 import onnxmi
 from onnxmi.errors import CheckError
+from tests.support.random_models import random_model
 
 EVERY_KIND = ("channels", "ffn", "heads", "hidden", "qk", "value", "width")
 

@@ -10,7 +10,8 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from support.random_models import random_model
+
+from tests.support.random_models import random_model
 
 OUT, PLAN = "model.pruned.onnx", "model.pruned.plan.json"
 

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support import judge
-from support.random_models import random_network
-from support.whole_runs import MODES, Subject, examine
+
+from tests.support import judge
+from tests.support.random_models import random_network
+from tests.support.whole_runs import MODES, Subject, examine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = range(60)

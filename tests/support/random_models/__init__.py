@@ -10,7 +10,7 @@ import random
 
 import onnx
 
-from support.random_models.anywhere import (
+from tests.support.random_models.anywhere import (
     activation,
     add_constant,
     chosen,
@@ -23,8 +23,8 @@ from support.random_models.anywhere import (
     split,
     squeezed,
 )
-from support.random_models.attend import decoder_attention, fused_attention, fused_decoder
-from support.random_models.broadcasts import (
+from tests.support.random_models.attend import decoder_attention, fused_attention, fused_decoder
+from tests.support.random_models.broadcasts import (
     dueling,
     gate_of_means,
     norm_of_positions,
@@ -36,7 +36,7 @@ from support.random_models.broadcasts import (
     unit_gate,
     unit_residual,
 )
-from support.random_models.dense import (
+from tests.support.random_models.dense import (
     attention,
     batch_norm,
     cumulated,
@@ -57,7 +57,7 @@ from support.random_models.dense import (
     turn,
     turned_gemm,
 )
-from support.random_models.ends import (
+from tests.support.random_models.ends import (
     End,
     auxiliary,
     features,
@@ -73,7 +73,7 @@ from support.random_models.ends import (
     stretched,
     suppressed,
 )
-from support.random_models.images import (
+from tests.support.random_models.images import (
     channels_last,
     conv,
     depth_to_space,
@@ -96,9 +96,9 @@ from support.random_models.images import (
     transposed_conv,
     twice_conv,
 )
-from support.random_models.maker import GROUPED, Flow, Maker, Step, Steps
-from support.random_models.network import Network
-from support.random_models.rounded import rounded_conv, rounded_linear
+from tests.support.random_models.maker import GROUPED, Flow, Maker, Step, Steps
+from tests.support.random_models.network import Network
+from tests.support.random_models.rounded import rounded_conv, rounded_linear
 
 
 def _shuffle_or_norm(m: Maker, x: Flow) -> Flow:

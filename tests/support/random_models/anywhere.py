@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from support.random_models.maker import Flow, Maker, channel_axis, per_channel
+from tests.support.random_models.maker import Flow, Maker, channel_axis, per_channel
 
 
 def activation(m: Maker, x: Flow) -> Flow:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from support.random_models.dense import matmul
-from support.random_models.maker import Flow, Maker
+from tests.support.random_models.dense import matmul
+from tests.support.random_models.maker import Flow, Maker
 
 PAST = 3  # tokens in a cache
 _SIZES = [(3, 3, 4), (3, 1, 6), (4, 2, 6), (2, 2, 10), (6, 2, 4)]  # heads, groups of keys and values, dimensions

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from support.random_models.maker import Flow, Maker, channel_axis
+from tests.support.random_models.maker import Flow, Maker, channel_axis
 
 
 def one_unit(m: Maker, x: Flow) -> str:

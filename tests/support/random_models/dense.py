@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from support.random_models.anywhere import activation
-from support.random_models.maker import CHANNELS, GROUPED, Flow, Maker
+from tests.support.random_models.anywhere import activation
+from tests.support.random_models.maker import CHANNELS, GROUPED, Flow, Maker
 
 
 def gemm(m: Maker, x: Flow, out: int | None = None) -> Flow:

@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 import onnx
 
-from support.random_models.anywhere import activation
-from support.random_models.dense import flatten_tokens, matmul, mean_tokens, to_tokens
-from support.random_models.images import pointwise, to_flat, to_sequence
-from support.random_models.maker import Flow, Made, Maker, channel_axis
+from tests.support.random_models.anywhere import activation
+from tests.support.random_models.dense import flatten_tokens, matmul, mean_tokens, to_tokens
+from tests.support.random_models.images import pointwise, to_flat, to_sequence
+from tests.support.random_models.maker import Flow, Made, Maker, channel_axis
 
 End = Callable[[Maker, Flow], None]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from support.random_models.maker import CHANNELS, GROUPED, Flow, Maker
+from tests.support.random_models.maker import CHANNELS, GROUPED, Flow, Maker
 
 
 def conv(m: Maker, x: Flow, out: int | None = None, kernel: int | None = None, **fixed: Any) -> Flow:

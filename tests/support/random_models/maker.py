@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from support.build import Build
+from tests.support.build import Build
 
 CHANNELS = (5, 7, 9, 11, 15, 21)
 GROUPED = (9, 15, 21)

@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-from support.random_models.maker import Fed, Made, Maker
+from tests.support.random_models.maker import Fed, Made, Maker
 
 
 @dataclass(frozen=True, eq=False)

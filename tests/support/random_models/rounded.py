@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from support.random_models.maker import CHANNELS, Flow, Maker
+from tests.support.random_models.maker import CHANNELS, Flow, Maker
 
 
 def rounded(m: Maker, x: str) -> str:
