@@ -32,7 +32,6 @@ from onnxmi.pruning.sweep import Curve, Point, trade_off
 from onnxmi.repair import RepairNote
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.timing import Latency
-from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, analyze, as_model, find_meaning
@@ -340,14 +339,14 @@ def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
 
 
 def _scored_notes(study: Study) -> list[str]:
-    if study.options.score in UNMEASURED:
+    if not study.options.scorer.needs_statistics:
         return []
     found, measured = study.analysis, study.measured.fit
     unseen = unscored(found, measured, study.layers)
     notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
     asked = asked_about(found, study.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
-    if unfelt and study.options.sensitivity and study.options.score == "joint":
+    if unfelt and study.options.sensitivity and study.options.scorer.uses_sensitivity:
         count = f"{len(unfelt)} of {len(asked)} operators"
         notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
     return notes

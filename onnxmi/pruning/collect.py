@@ -21,7 +21,6 @@ from onnxmi.model import Model
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.runtime.session import limited
-from onnxmi.selection.scores import UNMEASURED
 from onnxmi.selection.targets import consumes
 from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_PER_FEATURE, CaptureOptions, capture
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
@@ -51,7 +50,7 @@ def collect(
 
 def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
     """Return statistics from a path or a Measurement; refuse those of another model or measured otherwise."""
-    if options.estimator == "binned":
+    if options.scorer.measure is not None:
         raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
     measured = statistics if isinstance(statistics, Measurement) else load_measurement(statistics)
     try:
@@ -74,7 +73,7 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
         options.batch_size,
         options.threads,
         options.seed,
-        binned=options.estimator == "binned",
+        measure=options.scorer.measure,
         mask=options.mask,
         memory=options.memory,
     )
@@ -90,7 +89,7 @@ def measure_statistics(
     analysis, data, options = outputs.analysis, outputs.data, outputs.options
     sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
     fitted, *judged = capture(analysis, data, sets, capture_options(options), progress)
-    if options.sensitivity and options.score == "joint":
+    if options.sensitivity and options.scorer.uses_sensitivity:
         fitted = replace(fitted, sensitivities=sensitivities_of(outputs, deal.fit, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
@@ -127,7 +126,7 @@ def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Lin
 
 def needed(options: PruneOptions, selects: bool) -> bool:
     """Whether anything reads statistics: repair does, and most scores where units are selected."""
-    return options.repair or options.target == "labels" or (selects and options.score not in UNMEASURED)
+    return options.repair or options.target == "labels" or (selects and options.scorer.needs_statistics)
 
 
 def nothing_measured(model: Model) -> Measurement:

@@ -27,6 +27,7 @@ from onnxmi.budget.size_grid import parse_alignment
 from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
+from onnxmi.selection.scorer import Scorer
 from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.top_down import TARGETS
 
@@ -118,6 +119,11 @@ class PruneOptions:
     def budget(self) -> Budget:
         """What is asked for."""
         return Budget(**{field.name: getattr(self, field.name) for field in fields(Budget)})
+
+    @property
+    def scorer(self) -> Scorer:
+        """How units are chosen."""
+        return SCORERS[self.score, self.estimator]
 
     @property
     def shown(self) -> dict[str, Any]:

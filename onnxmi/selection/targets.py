@@ -36,7 +36,7 @@ class Consumer:
     covariance : (K, K) of its input features; mean : (K,).
     weights : (K, M), the columns of the kept neurons above.
     units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
-    binned : (K, M) mutual information from histograms in nats, where they were captured.
+    measured : (K, M) what the score had measured beside the moments, where it did.
     felt : (K, R) weights of what the outputs feel of Y, ``Y L``: an error e of Y moves them by ``|e L|``; None where
         that is not known.
     """
@@ -45,7 +45,7 @@ class Consumer:
     mean: Floats
     weights: Floats
     units: Ints
-    binned: Floats | None = None
+    measured: Floats | None = None
     felt: Floats | None = None
 
 
@@ -91,7 +91,7 @@ class Consumers:
             return
         moments = self.statistics.sources[source.key]
         stored = [weights_of(self.model, reader) for reader in readers]
-        tables = [self.statistics.binned.get(reader.key) for reader in readers]
+        tables = [self.statistics.measured.get(reader.key) for reader in readers]
         classes = self.statistics.classes.get(source.key) if self.labels else None
         for group in range(readers[0].groups):
             rows = np.flatnonzero(readers[0].kept_features(keeping)[group])
@@ -103,8 +103,8 @@ class Consumers:
             own = moments.group(group).take(rows)
             if classes is not None:
                 weights = classes.weights(moments, (group,))[rows]
-            binned = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
-            table = np.concatenate(binned, axis=1) if binned and classes is None else None
+            measured = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
+            table = np.concatenate(measured, axis=1) if measured and classes is None else None
             felt = None if classes is not None else self._felt(readers, stored, group, rows, columns)
             yield Consumer(own.covariance, own.mean, weights, units, table, felt)
 

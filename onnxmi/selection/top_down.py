@@ -13,7 +13,8 @@ from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.plan import Choice
 from onnxmi.information import Selection
-from onnxmi.selection.scores import SCORERS, UNMEASURED, Candidates
+from onnxmi.selection.scorer import Candidates
+from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.targets import Consumers
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.analysis import Analysis
@@ -106,19 +107,20 @@ class _Selector:
     def __call__(self, layer: Layer, quota: int, keeping: Keeping) -> Selection:
         if quota == 0:
             return Selection.of([], [])
-        blind = self.options.score in UNMEASURED
+        scorer = SCORERS[self.options.score, self.options.estimator]
+        data_free = not scorer.needs_statistics
         candidates = Candidates(
             layer=layer,
-            consumers=() if blind else self.consumers(layer, keeping),
+            consumers=() if data_free else self.consumers(layer, keeping),
             keep=quota * layer.parts,
             quota=quota,
             parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
             norms=partial(unit_norms, self.analysis, layer),
             seed=self.options.seed,
         )
-        if not (blind or candidates.consumers):
+        if not (data_free or candidates.consumers):
             return candidates.best(candidates.norms())
-        return SCORERS[self.options.score, self.options.estimator](candidates)
+        return scorer.select(candidates)
 
 
 @stage("select")

@@ -5,22 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
 from onnxmi.errors import ModelError
-from onnxmi.graph.linear import feature_rows, row_count, weights_of
-from onnxmi.information import ClassMeans, JointHistogram, MomentAccumulator, Moments, NotFiniteError, quantile_edges
-from onnxmi.model import Model
+from onnxmi.graph.linear import feature_rows, row_count
+from onnxmi.information import MomentAccumulator, Moments, NotFiniteError
 from onnxmi.statistics.attention_scores import ScoreProduct
-from onnxmi.statistics.row_sampling import Batch, Drawer, Places
+from onnxmi.statistics.row_observers import Observers
+from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.statistics.shared_inputs import Source
 from onnxmi.typing import Array, Floats
 
-HISTOGRAM_ROWS = 8_192
-BINS = 8
-CLASSES = 1_024  # labels beyond it are no classes
 CHUNK = 2_048  # rows that are multiplied at once
 
 
@@ -38,38 +34,8 @@ def _on_disk(array: Floats) -> Floats:
         return np.memmap(file, dtype=array.dtype, mode="r", shape=array.shape)
 
 
-@dataclass(frozen=True)
-class Histograms:
-    """Joint histograms of a source's features with the outputs of each of its readers, on a share of the rows."""
-
-    weights: Mapping[str, Floats]
-    step: int
-    found: dict[str, list[JointHistogram]]
-
-    @staticmethod
-    def of(model: Model, source: Source, wanted: int) -> Histograms:
-        """Start counting."""
-        weights = {linear.key: weights_of(model, linear) for linear in source.linears}
-        return Histograms(weights, max(1, wanted // HISTOGRAM_ROWS), {})
-
-    def count(self, rows: Array) -> None:
-        """Take in rows (groups, N, K); the first ones set the bins' edges."""
-        drawn = rows[:, :: self.step]
-        for key, weights in self.weights.items():
-            made = np.matmul(drawn, weights.astype(drawn.dtype))
-            if key not in self.found:
-                pairs = zip(drawn, made, strict=True)
-                self.found[key] = [JointHistogram(quantile_edges(x, BINS), quantile_edges(y, BINS)) for x, y in pairs]
-            for histogram, x, y in zip(self.found[key], drawn, made, strict=True):
-                histogram.update(x, y)
-
-    def information(self) -> dict[str, Floats]:
-        """Linear.key -> (groups, K, M) nats."""
-        return {key: np.stack([h.mutual_information() for h in found]) for key, found in self.found.items()}
-
-
 class SourceGauge:
-    """Moments of one source, and where asked for, means by class and histograms."""
+    """Moments of one source, and whatever observers take of the same rows."""
 
     def __init__(
         self,
@@ -77,17 +43,15 @@ class SourceGauge:
         drawer: Drawer,
         sets: int,
         wanted: int,
-        labelled: bool,
-        histograms: Histograms | None,
+        observers: Observers,
         *,
         spatial: bool,
     ) -> None:
-        """`wanted` is the number of rows; histograms are those of the first set; spatial: some samples are enough."""
+        """`wanted` is the number of rows; spatial: some samples are enough."""
         self.source, self.taps, self.spatial = source, source.taps, spatial
         self.moments: list[Moments] = []
-        self.classes: list[ClassMeans | None] = [None] * sets
-        self.histograms = histograms
-        self._drawer, self._wanted, self._labelled = drawer, wanted, labelled
+        self.observers = observers
+        self._drawer, self._wanted = drawer, wanted
         self._sums = [MomentAccumulator(CHUNK) for _ in range(sets)]
         linear = source.linear
         self.bytes = linear.groups * linear.features * (8 * linear.features * (sets + 2) + 4 * CHUNK * (sets + 2))
@@ -101,10 +65,8 @@ class SourceGauge:
             rows = feature_rows(linear, activation, places)
             with _finite(linear.nodes[0].label):
                 self._sums[number].update(rows)
-            if self._labelled:
-                self._classify(number, rows, places // max(row_count(linear, activation) // batch.fed, 1), batch)
-            if self.histograms is not None and number == 0:
-                self.histograms.count(rows)
+            samples = places // max(row_count(linear, activation) // batch.fed, 1)
+            self.observers.update(number, rows, samples, batch)
 
     def finish(self, spill: bool) -> None:
         """Settle the moments."""
@@ -112,13 +74,6 @@ class SourceGauge:
             moments = [sums.moments() for sums in self._sums]
         self.moments = [spilled(one) for one in moments] if spill else moments
         self._sums = []
-
-    def _classify(self, number: int, rows: Array, samples: Places, batch: Batch) -> None:
-        labels = batch.labels
-        if labels is None or labels.max(initial=0) >= CLASSES or samples.max(initial=0) >= batch.count:
-            return
-        fresh, so_far = ClassMeans.of(rows, labels[samples]), self.classes[number]
-        self.classes[number] = fresh if so_far is None else so_far.merge(fresh)
 
 
 class ScoreGauge:

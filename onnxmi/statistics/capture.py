@@ -22,8 +22,9 @@ from onnxmi.model import Model
 from onnxmi.model.mapped import is_memory_mapped
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
-from onnxmi.statistics.accumulators import Gauge, Histograms, ScoreGauge, SourceGauge
+from onnxmi.statistics.accumulators import Gauge, ScoreGauge, SourceGauge
 from onnxmi.statistics.attention_scores import find_score_products
+from onnxmi.statistics.row_observers import ClassObserver, MeasureFactory, Observers
 from onnxmi.statistics.row_sampling import Batch, Drawer
 from onnxmi.statistics.shared_inputs import find_sources, top_sources
 from onnxmi.statistics.statistics import Statistics
@@ -51,8 +52,8 @@ class CaptureOptions:
         Intra-operator threads; 0 lets onnxruntime choose.
     seed : int
         Of the positions that are drawn from long sequences and large images.
-    binned : bool
-        Also count the joint histograms of every input feature with every output.
+    measure : callable or None
+        Makes what a score wants measured beside the moments; see `onnxmi.statistics.row_observers`.
     mask : str or None
         The input that is zero at padding; without it, those with "mask" in their name.
     memory : int or None
@@ -62,7 +63,7 @@ class CaptureOptions:
     batch_size: int = 32
     threads: int = 0
     seed: int = 0
-    binned: bool = False
+    measure: MeasureFactory | None = None
     mask: str | None = None
     memory: int | None = None
 
@@ -228,9 +229,12 @@ def _gauges(
     placed: list[tuple[int, Gauge]] = []
     for source in sources:
         wanted = rows_measured(source.linear)
-        histograms = Histograms.of(model, source, wanted) if options.binned else None
+        observers = Observers(
+            classes=ClassObserver(sets) if source.key in labelled else None,
+            measure=None if options.measure is None else options.measure(model, source, wanted),
+        )
         of = source.linear.key in images
-        gauge = SourceGauge(source, drawers[of], sets, wanted, source.key in labelled, histograms, spatial=of)
+        gauge = SourceGauge(source, drawers[of], sets, wanted, observers, spatial=of)
         placed.append((source.linear.nodes[0].index, gauge))
     for product in find_score_products(model.graph, graph, mask_inputs(model, graph, options.mask)):
         placed.append((product.node.index, ScoreGauge(product, sets)))
@@ -283,13 +287,15 @@ def _statistics(gauges: Sequence[Gauge], number: int, samples: int) -> Statistic
     """What the gauges show of one set of samples."""
     read = [gauge for gauge in gauges if isinstance(gauge, SourceGauge)]
     scores = {g.product.key: g.moments[number] for g in gauges if isinstance(g, ScoreGauge)}
-    classes = {gauge.source.key: gauge.classes[number] for gauge in read}
-    counted = [gauge.histograms for gauge in read if gauge.histograms is not None and number == 0]
+    classes = {gauge.source.key: gauge.observers.classes for gauge in read}
+    means = {key: observer.means[number] for key, observer in classes.items() if observer is not None}
+    measures = [gauge.observers.measure for gauge in read if number == 0]
+    results = [measure.result() for measure in measures if measure is not None]
     return Statistics(
         sources={gauge.source.key: gauge.moments[number] for gauge in read if gauge.moments},
         keys={linear.key: gauge.source.key for gauge in read for linear in gauge.source.linears},
         samples=samples,
         scores={key: moments for key, moments in scores.items() if moments is not None},
-        classes={key: means for key, means in classes.items() if means is not None},
-        binned={key: table for histograms in counted for key, table in histograms.information().items()},
+        classes={key: one for key, one in means.items() if one is not None},
+        measured={key: table for result in results for key, table in result.items()},
     )

@@ -33,9 +33,9 @@ class Statistics:
         attention scores, (groups, dimensions, dimensions); see `onnxmi.statistics.attention_scores`.
     classes : mapping
         Source -> means of its features by class, for operators right below the outputs where samples have labels.
-    binned : mapping
-        Linear.key -> (groups, K, M) mutual information of each input feature with each output from quantile
-        histograms, in nats; empty unless asked for. It is not additive: merging loses it.
+    measured : mapping
+        Linear.key -> (groups, K, M), what a score asked to have measured of each input feature and each output; empty
+        for most scores. It is not additive: merging loses it.
     sensitivities : mapping
         Linear.key -> how much the outputs mind errors of its results, where that could be found.
     """
@@ -45,7 +45,7 @@ class Statistics:
     samples: int
     scores: Mapping[str, Moments] = field(default_factory=dict)
     classes: Mapping[str, ClassMeans] = field(default_factory=dict)
-    binned: Mapping[str, Floats] = field(default_factory=dict)
+    measured: Mapping[str, Floats] = field(default_factory=dict)
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
 
     def saw(self, key: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from onnxmi.axes.terms import Kept
 from onnxmi.budget.size_grid import uniform
+from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.targets import Consumers
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from tests.statistics.conftest import Scene, scene_of
@@ -82,7 +83,7 @@ def test_every_head_is_a_consumer_of_the_units_that_they_share() -> None:
 def test_the_dimensions_that_make_all_heads_scores_are_kept(score: str, estimator: str) -> None:
     made = scene(decoder(dead=(0, 3)))
     analysis = made.analysis
-    (found,) = made.measure(range(COUNT), binned=estimator == "binned")
+    (found,) = made.measure(range(COUNT), measure=SCORERS[score, estimator].measure)
     layers = [one for one in analysis.graph.layers if one.kind == "qk"]
     options = SelectOptions(score, estimator)
     (choice,) = select_channels(analysis, found, uniform(layers, 0.6), options)

@@ -10,6 +10,7 @@ import pytest
 from onnxmi.budget.size_grid import uniform
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.runtime.session import open_session
+from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.targets import Consumers
 from onnxmi.selection.top_down import SelectOptions, select_channels, unscored
 from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
@@ -138,7 +139,7 @@ def test_the_dimensions_that_make_the_scores_are_kept(score: str, estimator: str
             stored.raw_data = (0 * np.frombuffer(stored.raw_data, dtype=np.float32)).tobytes()
     scene = scene_of(proto, token_arrays(COUNT))
     analysis = scene.analysis
-    (found,) = scene.measure(range(COUNT), binned=estimator == "binned")
+    (found,) = scene.measure(range(COUNT), measure=SCORERS[score, estimator].measure)
     layers = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     (choice,) = select_channels(
         analysis,

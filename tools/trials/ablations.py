@@ -17,7 +17,7 @@ import onnx
 from onnxmi.graph.plan import Choice, Plan
 from onnxmi.pruning.search import meet, price
 from onnxmi.pruning.session import Study, carry_out, choose, select_options
-from onnxmi.selection import scores, top_down
+from onnxmi.selection import joint, top_down
 from trials.cases import Case
 from trials.records import Records, Row
 from trials.sparsity import sparsity_of, uniform_at
@@ -101,7 +101,7 @@ class Ablations:
         return carry_out(study, plan).proto, study, plan
 
     def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
-        with swapped(scores, "FELT_NOISE", noise):
+        with swapped(joint, "SENSITIVITY_NOISE", noise):
             return self.plain(seed, repair=repair)
 
     def stepless(self, seed: int) -> tuple[onnx.ModelProto, Study, Plan]:

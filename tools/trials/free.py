@@ -10,7 +10,6 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxmi.pruning.session import Study
-from onnxmi.selection.scores import UNMEASURED
 from trials.cases import Case, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt
@@ -44,7 +43,7 @@ REPAIRED_ZEROS: Mapping[str, Callable[[Study, float], Mapping[str, NDArray[Any]]
     "sparsegpt, per block": sparsegpt,
     STEPWISE: _stepwise,
 }
-SEEDLESS = UNMEASURED - {"random"}  # without repair, such a score gives the same model with any seed
+SEEDLESS = {"magnitude"}  # without repair, such a score gives the same model with any seed
 
 
 class Free:
