@@ -200,3 +200,12 @@ def test_no_import_hides_in_a_function(module: str) -> None:
         assert not [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))], (
             function.name
         )
+
+
+def test_helpers_of_tests_are_imported_by_one_name() -> None:
+    """A file imported as `support.build` and as `tests.support.build` would be two modules."""
+    helpers = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"shipped"}
+    for path in [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and "." in node.module:
+                assert node.module.partition(".")[0] not in helpers, f"{path}: {node.module}"

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.build import Build
-from support.oracle import Case, assert_prunes
 
 from onnxmi.graph.cost import cost
 from onnxmi.graph.linear import find_linears
 from onnxmi.operators import registry
 from onnxmi.operators.operator import Operator
 from onnxmi.statistics.backward import Backward
+from tests.support.build import Build
+from tests.support.oracle import Case, assert_prunes
 
 KEY = ("com.microsoft", "FusedMatMul")
 IN, HIDDEN, OUT = 7, 11, 5

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from support.build import Build
 
 from onnxmi.graph.macs import node_macs
 from onnxmi.model import Graph, Model, Node
@@ -25,6 +24,7 @@ from onnxmi.operators.registry import FAMILIES, OPERATORS, UNKNOWN, merge, opera
 from onnxmi.operators.vjp import ALL_OPERANDS
 from onnxmi.runtime.probe import probe
 from onnxmi.transforms.hoist_gather import find_unused_positions
+from tests.support.build import Build
 
 Array = NDArray[Any]
 MS = "com.microsoft"
