@@ -60,14 +60,14 @@ def parameters(graph: Graph) -> int:
 
 
 @dataclass(frozen=True)
-class Hanging:
+class Dependents:
     """What hangs on a layer: the parameters that carry it, and the MACs of the operators that make or use it."""
 
     parameters: int
     macs: int
 
 
-def hanging(graph: Graph, channels: ChannelGraph, shapes: Shapes) -> dict[int, Hanging]:
+def dependents(graph: Graph, channels: ChannelGraph, shapes: Shapes) -> dict[int, Dependents]:
     """Layer id -> what hangs on it; MACs on inputs of the given shapes."""
     carried: Counter[int] = Counter()
     for name in graph.constants:
@@ -77,7 +77,7 @@ def hanging(graph: Graph, channels: ChannelGraph, shapes: Shapes) -> dict[int, H
         here = {atom.id for term in axes for atom in atoms(term)}
         carried.update(dict.fromkeys(here, prod(graph.constant_shape(graph.nodes[node].inputs[operand]))))
     return {
-        layer.id: Hanging(
+        layer.id: Dependents(
             carried[layer.id], sum(node_macs(graph.nodes[n], shapes) for n in {*layer.makers, *layer.users})
         )
         for layer in channels.layers

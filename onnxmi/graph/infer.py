@@ -18,7 +18,7 @@ def infer(model: Model, probe: Probe) -> ChannelGraph:
     """Find out which axes can only be cut together, which cannot be cut, and where each is consumed."""
     inference = _Inference(model.graph, probe)
     inference.run_rules()
-    inference.freeze_borders()
+    inference.freeze_interface()
     inference.solver.settle_marks()
     return _read_off(inference)
 
@@ -86,7 +86,7 @@ class _Inference:
         shape = self.probe.shapes.get(name)
         return None if shape is None else tuple(self.solver.dim(size) for size in shape)
 
-    def freeze_borders(self) -> None:
+    def freeze_interface(self) -> None:
         """The model's interface, and what subgraphs read, cannot change."""
         for info in self.graph.inputs:
             self._freeze(info.name, f"it is an axis of the graph input {info.name}")

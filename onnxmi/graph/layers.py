@@ -33,7 +33,7 @@ class LayerReader:
         layers: list[Layer] = []
         stuck: list[tuple[int, str]] = []
         for atom in sorted(self._carried() & set(users), key=lambda a: (makers.get(a, users[a]), a)):
-            reason = solver.marks(atom).get("frozen") or self._tangled(atom, neighbours)
+            reason = solver.marks(atom).get("frozen") or self._self_product(atom, neighbours)
             if solver.size(atom) == 1:
                 continue
             if reason:
@@ -135,7 +135,7 @@ class LayerReader:
                 return outer
         return None
 
-    def _tangled(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> str | None:
+    def _self_product(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> str | None:
         """An atom that stands twice in one product has no index of its own."""
         if any(repeats_in_product(term, atom) for terms in neighbours[atom] for term in terms):
             return "it is multiplied with itself on one axis"

@@ -19,7 +19,7 @@ from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
 from onnxmi.graph.parameters import Bias, Parameter, Use, computing, find_parameter, known_value, readers
-from onnxmi.graph.quantization import Affine, Staying, read_quantised
+from onnxmi.graph.quantization import AffineQuantization, KeptAlongAxis, read_quantized
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.layout import MatrixLayout, MatrixTerms, OperatorShape
 from onnxmi.operators.registry import operator_of
@@ -41,9 +41,9 @@ class Linear:
     layout : MatrixLayout
         How its arrays look as rows and matrices.
     taps : tuple of str
-        The activations, before they are quantised where that depends on them.
-    read : pair of float or None
-        Scale and zero point of a quantised activation.
+        The activations, before they are quantized where that depends on them.
+    activation_qparams : pair of float or None
+        Scale and zero point of a quantized activation.
     weights : Parameter
         What the weight is stored as.
     slots : tuple of (int, int)
@@ -66,7 +66,7 @@ class Linear:
     ends: tuple[Node, ...]
     layout: MatrixLayout
     taps: tuple[str, ...]
-    read: tuple[float, float] | None
+    activation_qparams: tuple[float, float] | None
     weights: Parameter
     slots: tuple[Use, ...]
     groups: int
@@ -142,7 +142,7 @@ class _Found:
     end: Node
     tap: str
     weights: Parameter
-    read: tuple[float, float] | None = None
+    activation_qparams: tuple[float, float] | None = None
 
     @property
     def reading(self) -> tuple[Any, ...]:
@@ -182,10 +182,10 @@ def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Found | None:
     maker = graph.producers.get(tap)
     if maker is not None and maker.op == "DynamicQuantizeLinear":
         tap = maker.inputs[0]
-    coded = read_quantised(graph, node, layout.quantized, layout.output_axis)
-    if coded is None:
+    reading = read_quantized(graph, node, layout.quantized, layout.output_axis)
+    if reading is None:
         return None
-    return _Found(node, layout, coded.end, tap, replace(weights, coding=coded.coding), coded.read)
+    return _Found(node, layout, reading.end, tap, replace(weights, scheme=reading.scheme), reading.activation)
 
 
 def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
@@ -199,7 +199,7 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
         ends=tuple(one.end for one in found),
         layout=layout,
         taps=tuple(one.tap for one in found),
-        read=found[0].read,
+        activation_qparams=found[0].activation_qparams,
         weights=weights,
         slots=tuple(dict.fromkeys(one.weights.use for one in found)),
         groups=terms.groups,
@@ -223,7 +223,11 @@ def _terms(channels: ChannelGraph, found: _Found) -> MatrixTerms:
 def _bias(graph: Graph, channels: ChannelGraph, found: _Found) -> Bias | None:
     node, layout = found.node, found.layout
     if layout.bias is not None:
-        return Bias(node.index, layout.bias, _coded(graph, found, layout.bias)) if node.operand(layout.bias) else None
+        return (
+            Bias(node.index, layout.bias, _bias_parameter(graph, found, layout.bias))
+            if node.operand(layout.bias)
+            else None
+        )
     result = found.end.outputs[0]
     after = graph.consumers.get(result, ())
     if not layout.has_bias_after or len(after) != 1 or result in graph.exposed:
@@ -237,13 +241,15 @@ def _bias(graph: Graph, channels: ChannelGraph, found: _Found) -> Bias | None:
     return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
 
 
-def _coded(graph: Graph, found: _Found, operand: int) -> Parameter | None:
+def _bias_parameter(graph: Graph, found: _Found, operand: int) -> Parameter | None:
     """The parameter of a node's own bias, which has the scales of activation and weights where those are stored."""
     stored = _own(graph, found.node, operand)
-    quantized, coding = found.layout.quantized, found.weights.coding
-    if stored is None or quantized is None or quantized.activation is None or coding is None:
+    quantized, scheme = found.layout.quantized, found.weights.scheme
+    if stored is None or quantized is None or quantized.activation is None or scheme is None:
         return stored
-    return replace(stored, coding=Affine((found.node.inputs[quantized.activation[0]], *coding.scales), "", 0))
+    return replace(
+        stored, scheme=AffineQuantization((found.node.inputs[quantized.activation[0]], *scheme.scales), "", 0)
+    )
 
 
 def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
@@ -273,16 +279,16 @@ def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kep
 
 
 def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
-    """Type of the weights as the operator sees them; of quantised ones that of their scale."""
-    if linear.weights.coding is not None and linear.weights.coding.scales:
-        return model.graph.constant_dtype(linear.weights.coding.scales[0])
+    """Type of the weights as the operator sees them; of quantized ones that of their scale."""
+    if linear.weights.scheme is not None and linear.weights.scheme.scales:
+        return model.graph.constant_dtype(linear.weights.scheme.scales[0])
     node, operand = linear.nodes[0], linear.layout.weight
     if linear.weights.use == (node.index, operand):
         return linear.weights.dtype(model)
     return known_value(model, node.inputs[operand]).dtype
 
 
-def staying_of(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> Staying:
+def kept_along_axes(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> KeptAlongAxis:
     """Return what stays along each axis of the stored weight, for `Parameter.encoded`."""
     return lambda axis: np.flatnonzero(kept_mask(graph.axes[linear.weight_name][axis], keeping))
 
@@ -304,8 +310,8 @@ def row_count(linear: Linear, activation: Array) -> int:
 
 def feature_rows(linear: Linear, activation: Array, places: Ints) -> Array:
     """Return the input features at some rows, (groups, rows, K); `places` index the rows that `row_count` counts."""
-    if linear.read is not None:
-        scale, zero = linear.read
+    if linear.activation_qparams is not None:
+        scale, zero = linear.activation_qparams
         activation = (activation.astype(np.float32) - np.float32(zero)) * np.float32(scale)
     return linear.layout.feature_rows(linear.shape, activation, places)
 

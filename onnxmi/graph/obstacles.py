@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.parameters import Bias, Parameter, is_dequantised, is_made_up, is_shared, readers
+from onnxmi.graph.parameters import Bias, Parameter, is_computed_from_scalars, is_dequantized, is_shared, readers
 from onnxmi.model import Graph, Node
 from onnxmi.operators.layout import MatrixLayout
 
@@ -22,13 +22,13 @@ def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], layout: MatrixLay
         return "its weight is also used by other operators"
     if not weights.stored and is_shared(graph, weights.name):
         return "its weight is computed from one that is also used by other operators"
-    if not weights.stored and is_made_up(graph, weights.name):
+    if not weights.stored and is_computed_from_scalars(graph, weights.name):
         return "its weight is not stored"
-    if not weights.stored and is_dequantised(graph, weights.name):
+    if not weights.stored and is_dequantized(graph, weights.name):
         return "its weight is quantised in a way that is only read"
-    if weights.coding is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
+    if weights.scheme is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
         return "its weight is quantised in groups"
-    if weights.coding is not None and not weights.coding.scales:
+    if weights.scheme is not None and not weights.scheme.scales:
         return "the scale of its weight is not found"
     return None
 

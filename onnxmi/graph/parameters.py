@@ -1,7 +1,7 @@
 """Parameters of operators: stored tensors, or what a file computes from stored tensors alone.
 
 A weight may lie behind a Cast, a Transpose or a DequantizeLinear, or be standardised where the model runs. Its values
-are found by running just that part. A new one is stored as the old one was (cast, quantised with the same scales), or
+are found by running just that part. A new one is stored as the old one was (cast, quantized with the same scales), or
 in place of what was computed.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.graph.quantization import Affine, Coding, Staying, everything
+from onnxmi.graph.quantization import AffineQuantization, KeptAlongAxis, QuantizationScheme, keep_all
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.subgraph import PartialModel
 from onnxmi.runtime.session import open_session
@@ -24,7 +24,7 @@ from onnxmi.typing import Array
 Use = tuple[int, int]
 
 _SEEN_THROUGH = frozenset({("", "Identity"), ("", "Cast")})
-_QUANTISED = frozenset({("", "DequantizeLinear"), ("com.microsoft", "DequantizeLinear")})
+_DEQUANTIZE = frozenset({("", "DequantizeLinear"), ("com.microsoft", "DequantizeLinear")})
 
 
 @dataclass(frozen=True)
@@ -39,40 +39,40 @@ class Parameter:
         The node and operand that read it: the operator's own, or those of a Cast or DequantizeLinear before it.
     stored : bool
         Whether it is stored.
-    coding : Coding or None
-        How it is quantised.
+    scheme : QuantizationScheme or None
+        How it is quantized.
     """
 
     name: str
     use: Use
     stored: bool = True
-    coding: Coding | None = None
+    scheme: QuantizationScheme | None = None
 
     def value(self, model: Model) -> Array:
         """Return the values that the operator sees."""
-        return self.decoded(model, known_value(model, self.name), everything)
+        return self.decoded(model, known_value(model, self.name), keep_all)
 
     def dtype(self, model: Model) -> np.dtype[Any]:
         """Type of what is stored, or computed."""
         return model.graph.constant_dtype(self.name) if self.stored else known_value(model, self.name).dtype
 
-    def encoded(self, model: Model, value: Array, staying: Staying) -> Array:
-        """Return new values as they are stored; quantised ones are rounded.
+    def encoded(self, model: Model, value: Array, kept_along: KeptAlongAxis) -> Array:
+        """Return new values as they are stored; quantized ones are rounded.
 
         Parameters
         ----------
         value : array
             What the operator is to see.
-        staying : function
+        kept_along : function
             What stays along each axis of what is stored.
         """
-        if self.coding is None:
+        if self.scheme is None:
             return np.asarray(value, dtype=self.dtype(model))
-        return self.coding.encode(value, known_value(model, self.name), partial(known_value, model), staying)
+        return self.scheme.encode(value, known_value(model, self.name), partial(known_value, model), kept_along)
 
-    def decoded(self, model: Model, stored: Array, staying: Staying) -> Array:
+    def decoded(self, model: Model, stored: Array, kept_along: KeptAlongAxis) -> Array:
         """Return what the operator sees of values as `encoded` returns them."""
-        return stored if self.coding is None else self.coding.decode(stored, partial(known_value, model), staying)
+        return stored if self.scheme is None else self.scheme.decode(stored, partial(known_value, model), kept_along)
 
 
 @dataclass(frozen=True)
@@ -97,31 +97,31 @@ def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
     name = node.inputs[operand]
     if name not in graph.folded or name in graph.overridable:
         return None
-    coding: Coding | None = None
+    scheme: QuantizationScheme | None = None
     while (maker := graph.producers.get(name)) is not None and not graph.is_constant(name):
-        quantised = (maker.domain, maker.op) in _QUANTISED and coding is None
-        if quantised:
-            coding = _coding(graph, maker)
-            if coding is None:  # blocks
+        quantized = (maker.domain, maker.op) in _DEQUANTIZE and scheme is None
+        if quantized:
+            scheme = _scheme(graph, maker)
+            if scheme is None:  # blocks
                 break
         elif (maker.domain, maker.op) not in _SEEN_THROUGH:
             break
         node, operand, name = maker, 0, maker.inputs[0]
-    return Parameter(name, (node.index, operand), graph.is_constant(name), coding)
+    return Parameter(name, (node.index, operand), graph.is_constant(name), scheme)
 
 
-def _coding(graph: Graph, node: Node) -> Affine | None:
+def _scheme(graph: Graph, node: Node) -> AffineQuantization | None:
     zero = node.operand(2)
     known = all(graph.is_constant(name) for name in (node.inputs[1], zero) if name)
     plain = known and len(graph.constant_shape(node.inputs[1])) < 2
-    return Affine((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
+    return AffineQuantization((node.inputs[1],), zero, int(node.attributes.get("axis", 1))) if plain else None
 
 
 def readers(graph: Graph, name: str) -> Iterator[Use]:
     """Yield what reads a tensor, also through a Cast, an Identity or a DequantizeLinear."""
     for node, operand in graph.consumers.get(name, ()):
         kind = node.domain, node.op
-        if kind in _SEEN_THROUGH or (kind in _QUANTISED and operand == 0):
+        if kind in _SEEN_THROUGH or (kind in _DEQUANTIZE and operand == 0):
             yield from readers(graph, node.outputs[0])
         else:
             yield node.index, operand
@@ -148,15 +148,15 @@ def is_shared(graph: Graph, name: str) -> bool:
     return bool(read or (inside | matrices) & graph.exposed)
 
 
-def is_made_up(graph: Graph, name: str) -> bool:
+def is_computed_from_scalars(graph: Graph, name: str) -> bool:
     """Whether a tensor is computed from vectors and numbers alone: to store it would make the file larger."""
     return not any(_is_matrix(graph, n) for n in _stored_for(graph, computing(graph, name)))
 
 
-def is_dequantised(graph: Graph, name: str) -> bool:
+def is_dequantized(graph: Graph, name: str) -> bool:
     """Whether a tensor is computed from integers: to store it as it is would make the file larger."""
     made = (graph.nodes[index] for index in computing(graph, name))
-    return any((node.domain, node.op) in _QUANTISED for node in made)
+    return any((node.domain, node.op) in _DEQUANTIZE for node in made)
 
 
 def _stored_for(graph: Graph, nodes: set[int]) -> set[str]:

@@ -15,34 +15,34 @@ from onnxmi.typing import Array, Ints
 
 Read = Callable[[str], Array]
 """Name of a stored tensor -> its values."""
-Staying = Callable[[int], Ints]
+KeptAlongAxis = Callable[[int], Ints]
 """Axis of the stored integers -> what stays along it."""
 
 
 _ZERO = 8  # what half a byte has to be for a weight of 0
 
 
-def everything(axis: int) -> Any:
+def keep_all(axis: int) -> Any:
     """Let all stay."""
     return slice(None)
 
 
-class Coding(Protocol):
+class QuantizationScheme(Protocol):
     """A way to store weights as integers."""
 
     @property
     def scales(self) -> tuple[str, ...]:
         """Tensors whose product is the scale; none where it is not known."""
 
-    def decode(self, stored: Array, read: Read, staying: Staying) -> Array:
+    def decode(self, stored: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
         """Return what the integers that stay stand for, float64."""
 
-    def encode(self, value: Array, old: Array, read: Read, staying: Staying) -> Array:
+    def encode(self, value: Array, old: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
         """Return the integers that come nearest to values; `old` are those before the cut."""
 
 
 @dataclass(frozen=True)
-class Affine:
+class AffineQuantization:
     """Integers q stand for ``(q - zero) * scale``.
 
     Attributes
@@ -59,27 +59,27 @@ class Affine:
     zero: str
     axis: int
 
-    def decode(self, stored: Array, read: Read, staying: Staying) -> Array:
-        """See `Coding.decode`."""
-        scale, zero = self._numbers(stored.ndim, read, staying)
+    def decode(self, stored: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
+        """See `QuantizationScheme.decode`."""
+        scale, zero = self._numbers(stored.ndim, read, kept_along)
         return np.asarray((stored.astype(np.float64) - zero) * scale)
 
-    def encode(self, value: Array, old: Array, read: Read, staying: Staying) -> Array:
-        """See `Coding.encode`; new weights stay in the range of the old ones.
+    def encode(self, value: Array, old: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
+        """See `QuantizationScheme.encode`; new weights stay in the range of the old ones.
 
         They may be held to fewer bits than their type has, against overflow; the 32 bits of a bias are all used.
         """
-        scale, zero = self._numbers(value.ndim, read, staying)
+        scale, zero = self._numbers(value.ndim, read, kept_along)
         wide = old.dtype.itemsize > 2
         low, high = (np.iinfo(old.dtype).min, np.iinfo(old.dtype).max) if wide else (old.min(), old.max())
         return np.asarray(np.clip(np.rint(value / scale) + zero, float(low), float(high))).astype(old.dtype)
 
-    def _numbers(self, rank: int, read: Read, staying: Staying) -> tuple[Array, Array]:
+    def _numbers(self, rank: int, read: Read, kept_along: KeptAlongAxis) -> tuple[Array, Array]:
         """Scale and zero point as arrays that broadcast over the values."""
 
         def number(name: str) -> Array:
             value = read(name).astype(np.float64).reshape(-1)
-            value = value[staying(self.axis % rank)] if value.size > 1 else value
+            value = value[kept_along(self.axis % rank)] if value.size > 1 else value
             return value.reshape([value.size if axis == self.axis % rank else 1 for axis in range(rank)])
 
         scale = np.ones([1] * rank)
@@ -89,7 +89,7 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Nibbles:
+class Int4BlockQuantization:
     """Bytes (outputs, blocks, block / 2) of two weights each, the lower half first; each block has a scale.
 
     Attributes
@@ -103,46 +103,46 @@ class Nibbles:
     scales: tuple[str]
     blocks: int
 
-    def decode(self, stored: Array, read: Read, staying: Staying) -> Array:
-        """See `Coding.decode`: (outputs, inputs)."""
+    def decode(self, stored: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
+        """See `QuantizationScheme.decode`: (outputs, inputs)."""
         pairs = np.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:2], -1)
-        values = (pairs.astype(np.float64) - _ZERO) * self._scale(read, staying)[:, :, None]
+        values = (pairs.astype(np.float64) - _ZERO) * self._scale(read, kept_along)[:, :, None]
         return np.asarray(values.reshape(len(stored), -1))
 
-    def encode(self, value: Array, old: Array, read: Read, staying: Staying) -> Array:
-        """See `Coding.encode`; the value is (outputs, inputs)."""
+    def encode(self, value: Array, old: Array, read: Read, kept_along: KeptAlongAxis) -> Array:
+        """See `QuantizationScheme.encode`; the value is (outputs, inputs)."""
         blocked = value.reshape(len(value), -1, 2 * old.shape[2])
-        scale = self._scale(read, staying)[:, :, None]
+        scale = self._scale(read, kept_along)[:, :, None]
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
         integers = np.clip(np.rint(blocked * inverse) + _ZERO, 0, 15).astype(old.dtype)
         return np.asarray(integers[..., ::2] | (integers[..., 1::2] << 4))
 
-    def _scale(self, read: Read, staying: Staying) -> Array:
+    def _scale(self, read: Read, kept_along: KeptAlongAxis) -> Array:
         """(outputs, blocks) that stay."""
         scale = read(self.scales[0]).astype(np.float64).reshape(-1, self.blocks)
-        return np.asarray(scale[staying(0)][:, staying(1)])
+        return np.asarray(scale[kept_along(0)][:, kept_along(1)])
 
 
 @dataclass(frozen=True)
-class Reading:
+class QuantizedReading:
     """The operator in numbers.
 
     Attributes
     ----------
-    coding : Coding
+    scheme : QuantizationScheme
         Of the weights; without scales where they are not found.
-    read : pair of float or None
+    activation : pair of float or None
         Scale and zero point of the activation, where they are stored.
     end : Node
         What makes the product: the operator, or what scales it.
     """
 
-    coding: Coding
-    read: tuple[float, float] | None
+    scheme: QuantizationScheme
+    activation: tuple[float, float] | None
     end: Node
 
 
-def read_quantised(graph: Graph, node: Node, quantised: QuantizedOperands, axis: int) -> Reading | None:
+def read_quantized(graph: Graph, node: Node, quantized: QuantizedOperands, axis: int) -> QuantizedReading | None:
     """Return what an operator's integers stand for; None where zero points or scales are not stored.
 
     Parameters
@@ -150,24 +150,24 @@ def read_quantised(graph: Graph, node: Node, quantised: QuantizedOperands, axis:
     axis : int
         That of the weights on which scales and zero points may be several.
     """
-    zero = node.operand(quantised.zero)
+    zero = node.operand(quantized.zero)
     if zero and not graph.is_constant(zero):
         return None
-    if quantised.scale is None:
+    if quantized.scale is None:
         end, scale = _scaled_later(graph, node)
-        return Reading(Affine(scale, zero, axis), None, end)
-    scale_name = node.inputs[quantised.scale]
+        return QuantizedReading(AffineQuantization(scale, zero, axis), None, end)
+    scale_name = node.inputs[quantized.scale]
     if not graph.is_constant(scale_name):
         return None
-    if quantised.packed:
-        whole = node.attributes.get("bits", 4) == 4 and not node.operand(quantised.zero) and not node.operand(4)
+    if quantized.packed:
+        whole = node.attributes.get("bits", 4) == 4 and not node.operand(quantized.zero) and not node.operand(4)
         blocks = graph.constant_shape(node.inputs[1])[1] if graph.is_constant(node.inputs[1]) else 0
-        return Reading(Nibbles((scale_name,), blocks), None, node) if whole and blocks else None
-    coding = Affine((scale_name,), zero, axis)
-    if quantised.activation is None:
-        return Reading(coding, None, node)
-    scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantised.activation)
-    return None if scale_read is None or zero_read is None else Reading(coding, (scale_read, zero_read), node)
+        return QuantizedReading(Int4BlockQuantization((scale_name,), blocks), None, node) if whole and blocks else None
+    scheme = AffineQuantization((scale_name,), zero, axis)
+    if quantized.activation is None:
+        return QuantizedReading(scheme, None, node)
+    scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantized.activation)
+    return None if scale_read is None or zero_read is None else QuantizedReading(scheme, (scale_read, zero_read), node)
 
 
 def _number(graph: Graph, name: str) -> float | None:

@@ -8,8 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
-from onnxmi.graph.linear import Linear, feature_rows, output_rows, staying_of, weight_array, weight_matrix, weights_of
-from onnxmi.graph.quantization import Staying
+from onnxmi.graph.linear import (
+    Linear,
+    feature_rows,
+    kept_along_axes,
+    output_rows,
+    weight_array,
+    weight_matrix,
+    weights_of,
+)
+from onnxmi.graph.quantization import KeptAlongAxis
 from onnxmi.model import Model
 from onnxmi.repair.regression import Solution
 from onnxmi.transforms.cut import Cut
@@ -49,7 +57,7 @@ class Frame:
     weights: Floats
     shape: tuple[int, ...]
     model: Model
-    staying: Staying
+    staying: KeptAlongAxis
 
     @staticmethod
     def of(cut: Cut, linear: Linear) -> Frame:
@@ -67,7 +75,7 @@ class Frame:
             weights=weights_of(model, linear),
             shape=sliced_shape(graph, linear.weight_name, keeping),
             model=model,
-            staying=staying_of(graph, linear, keeping),
+            staying=kept_along_axes(graph, linear, keeping),
         )
 
     def wanted(self, group: int) -> Floats:
@@ -87,7 +95,7 @@ class Frame:
 
     def rounded(self, solved: Sequence[Solution]) -> list[Floats]:
         """The groups' weights as they come back from where they are stored: quantised ones are rounded and clipped."""
-        if self.linear.weights.coding is None:
+        if self.linear.weights.scheme is None:
             return [solution.weights for solution in solved]
         return self.matrices(self.replacement(solved))
 

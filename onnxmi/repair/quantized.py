@@ -18,7 +18,7 @@ from onnxmi.typing import Floats
 
 def settle(frame: Frame, solved: Sequence[Solution], regressions: Sequence[Regression]) -> list[Solution]:
     """Return the solutions as they will be stored, one for each kept group."""
-    if frame.linear.weights.coding is None:
+    if frame.linear.weights.scheme is None:
         return list(solved)
     rounded = frame.rounded(solved)
     return [_settle(*found) for found in zip(solved, rounded, regressions, strict=True)]

@@ -17,7 +17,7 @@ import numpy as np
 from onnxmi.axes.terms import Keeping
 from onnxmi.errors import stage
 from onnxmi.graph.dataflow import Flow
-from onnxmi.graph.linear import Linear, columns_of, new_bias, staying_of
+from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
@@ -268,7 +268,7 @@ def _unrepaired(cut: Cut, linear: Linear) -> Replacement:
     if linear.weights.stored:
         return Replacement(linear, None, shift)
     sliced = slice_array(linear.weights.value(model), graph.axes[linear.weight_name], keeping)
-    return Replacement(linear, linear.weights.encoded(model, sliced, staying_of(graph, linear, keeping)), shift)
+    return Replacement(linear, linear.weights.encoded(model, sliced, kept_along_axes(graph, linear, keeping)), shift)
 
 
 def _solve(regression: Regression, measured: Measured, group: int) -> Solution:

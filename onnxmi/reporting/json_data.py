@@ -13,7 +13,7 @@ from onnxmi.budget.goals import option
 from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.cost import hanging
+from onnxmi.graph.cost import dependents
 from onnxmi.graph.macs import node_macs
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.api import Analysis, Curve, Point, Result
@@ -201,7 +201,7 @@ def meaning_data(meaning: Meaning) -> dict[str, Any]:
 def layer_rows(analysis: Analysis) -> list[LayerRow]:
     """One row a layer, in graph order."""
     nodes = analysis.model.graph.nodes
-    weight = hanging(analysis.model.graph, analysis.graph, analysis.probe.shapes)
+    weight = dependents(analysis.model.graph, analysis.graph, analysis.probe.shapes)
     total = sum(node_macs(node, analysis.probe.shapes) for node in nodes)
     return [
         {

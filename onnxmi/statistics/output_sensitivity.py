@@ -168,7 +168,7 @@ def _bytes(linear: Linear) -> int:
 def _plain(linear: Linear) -> bool:
     """Whether what an operator gives is its product, but for an activation whose slope is known, and not too wide."""
     known = linear.layout.result_is_product and all(operator_of(end).vjp is not None for end in linear.ends)
-    return known and linear.read is None and linear.outputs.size <= WIDEST * linear.groups
+    return known and linear.activation_qparams is None and linear.outputs.size <= WIDEST * linear.groups
 
 
 def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:

@@ -260,12 +260,12 @@ class Forest:
         return rng.choice(known)
 
 
-def _tangled(term: Term) -> set[int]:
+def _self_product(term: Term) -> set[int]:
     """Atoms that stand twice in one product: inference leaves them alone."""
     if isinstance(term, Dim):
         return set()
     children = term.factors if isinstance(term, Product) else term.parts
-    found = set().union(*map(_tangled, children))
+    found = set().union(*map(_self_product, children))
     if isinstance(term, Product):
         held = [{atom.id for atom in atoms(child)} for child in children]
         found |= {atom for ids in held for atom in ids if sum(atom in other for other in held) > 1}
@@ -284,7 +284,7 @@ def test_unified_terms_lose_the_same_positions_under_every_plan(rng: random.Rand
     solver.settle_marks()
     resolved = [solver.resolve(term) for term in terms]
     assert {term.size for term in resolved} == {size}
-    tangled = set().union(*map(_tangled, resolved))
+    tangled = set().union(*map(_self_product, resolved))
     keeping = {}
     for atom in {atom for term in resolved for atom in atoms(term)}:
         if atom.id not in tangled and "frozen" not in solver.marks(atom.id) and atom.size > 1:

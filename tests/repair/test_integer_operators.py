@@ -149,7 +149,7 @@ def test_what_has_no_bias_and_gives_integers_is_scored_but_not_repaired() -> Non
     y = b.op("QLinearMatMul", b.op("QuantizeLinear", hidden, *read), *read, *stored(b, WIDTH, OUT), *made)
     case = Case.of(b.proto(b.op("DequantizeLinear", y, *made)))
     linear = find_linears(case.model.graph, case.graph)[-1]
-    assert linear.read == (pytest.approx(0.05), 119.0)
+    assert linear.activation_qparams == (pytest.approx(0.05), 119.0)
     assert linear.obstacle == "it is quantised and has no bias"
 
 

@@ -275,7 +275,7 @@ def test_a_bias_that_others_read_stays_theirs(bench: type[Bench]) -> None:
 def test_what_rounding_spoils_is_not_used(worse: bool) -> None:
     """The error of what will be stored decides, and what rounding moves the mean by goes into the bias."""
     plain, solved, rounded = (np.full((2, 1), value) for value in (1.0, 2.0, 3.0))
-    coded = SimpleNamespace(linear=SimpleNamespace(weights=SimpleNamespace(coding="some")))
+    coded = SimpleNamespace(linear=SimpleNamespace(weights=SimpleNamespace(scheme="some")))
     frame = SimpleNamespace(**vars(coded), rounded=lambda _: [rounded], plain=lambda _: plain)
     told = {1.0: 4.0, 3.0: 5.0 if worse else 2.0}
     regression = SimpleNamespace(
