@@ -97,7 +97,7 @@ def test_a_plan_is_carried_out_as_it_is(model, arrays):
         model, arrays, PruneOptions(keep=0.5, repair=False, threads=1, latency=False, force=True), plan=plan
     )
     assert again.plan is plan
-    assert data(again.proto) == data(onnxmi.apply(model, plan)[0])
+    assert data(again.proto) == data(onnxmi.apply(model, plan).model)
 
 
 def test_filters_do_not_go_with_a_plan(model, arrays):

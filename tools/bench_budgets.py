@@ -22,6 +22,7 @@ import onnxmi
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.latency_model import draw_sizes, plain_cut
 from onnxmi.budget.size_grid import candidate_sizes, uniform
+from onnxmi.data.sources import as_calibration
 from onnxmi.graph.padding_mask import packed
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.options import PruneOptions
@@ -29,7 +30,6 @@ from onnxmi.pruning.search import meet, price
 from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_study, study_of
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import measure_latency
-from onnxmi.transforms.analysis import as_calibration
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import silent

@@ -97,7 +97,7 @@ def _again(proto: Any, arrays: Any, options: onnxmi.PruneOptions, plan: onnxmi.P
     free = replace(options, keep=None)  # the plan says what stays
     for name, run in {
         "replayed": lambda: onnxmi.prune(proto, arrays, free, plan=plan).proto,
-        "applied": lambda: onnxmi.apply(proto, plan)[0],
+        "applied": lambda: onnxmi.apply(proto, plan).proto,
     }.items():
         try:
             made[name] = digest(model_bytes(run()))

@@ -8,14 +8,18 @@ from itertools import product
 from pathlib import Path
 
 from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
-from onnxmi.data.calibration import Calibration, load_calibration
+from onnxmi.budget.fields import Count, Counts, Flag, Quantity, Text, count, counts, flag, quantity, text
+from onnxmi.budget.units import SECONDS
+from onnxmi.data.calibration import Calibration, check_calibration
+from onnxmi.data.sources import CalibrationLike, read_arrays
 from onnxmi.errors import UsageError, stage
 from onnxmi.graph.cost import cost, parameters
-from onnxmi.model import Model, load
+from onnxmi.model import Model
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.profile import OperatorTime, operator_times
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.timing import RELOAD, Interval, Latency, measure_latency
+from onnxmi.runtime.timing import CLOCKS, RELOAD, Interval, Latency, measure_latency
+from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
 
 PRECISION = 0.01  # intervals narrower than this share to both sides are good enough
@@ -27,16 +31,16 @@ class BenchOptions:
 
     Attributes
     ----------
-    data : Path or None
-        An .npz file of samples; None makes inputs up.
+    data : path, mapping, iterable of feeds, Calibration or None
+        Samples, as `onnxmi.prune` takes them; None makes inputs up.
     threads : tuple of int
         Intra-operator threads to try; 0 lets onnxruntime choose.
-    batches : tuple of int
+    batch : tuple of int
         Samples a run to try; empty for what the model fixes, or 1.
-    lengths : tuple of int
+    sequence : tuple of int
         Sizes of the other dynamic axes to try; empty for those of the samples.
     seconds : float
-        Longest time for one setting, all models together.
+        Longest time in s for one setting, all models together.
     runs : int
         Most runs of each model in one setting.
     clock : str
@@ -45,15 +49,24 @@ class BenchOptions:
         Measure the peak memory; profile the operators (in the first setting).
     """
 
-    data: Path | None = None
-    threads: tuple[int, ...] = (0,)
-    batches: tuple[int, ...] = ()
-    lengths: tuple[int, ...] = ()
-    seconds: float = 5.0
-    runs: int = 1000
-    clock: str = "wall"
-    memory: bool = True
-    operators: bool = True
+    data: CalibrationLike | None = None
+    threads: Counts = counts(0)
+    batch: Counts = counts()
+    sequence: Counts = counts()
+    seconds: Quantity = quantity(SECONDS, 5.0)
+    runs: Count = count(1000)
+    clock: Text = text("wall")
+    memory: Flag = flag(True)
+    operators: Flag = flag(True)
+
+    def check(self) -> None:
+        """Raise UsageError where options are out of range or contradict each other."""
+        if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != (1,)):
+            raise UsageError("the clock is wall, or cpu, which counts one thread: it needs --threads 1")
+        if min((*self.batch, *self.sequence, self.runs)) < 1 or min(self.threads, default=-1) < 0:
+            raise UsageError("batch, sequence and runs must be 1 or more, threads 0 or more")
+        if not self.seconds > 0:
+            raise UsageError(f"seconds: {self.seconds:g}: wanted: a time above 0")
 
 
 @dataclass(frozen=True)
@@ -124,13 +137,13 @@ class Bench:
 
 
 @stage("bench")
-def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: Progress = silent) -> Bench:
+def bench(models: Sequence[ModelLike], options: BenchOptions | None = None, advance: Progress = silent) -> Bench:
     """Measure models side by side.
 
     Parameters
     ----------
-    paths : sequence of Path
-        Model files; speed-ups are against the first.
+    models : sequence of path, onnx.ModelProto or Model
+        Speed-ups are against the first; the memory is measured of those that come from a file.
     options : BenchOptions, optional
         See there.
     advance : callable(stage, done, total)
@@ -144,35 +157,42 @@ def bench(paths: Sequence[Path], options: BenchOptions | None = None, advance: P
         If a file cannot be used.
     """
     options = options or BenchOptions()
-    if options.clock == "cpu" and options.threads != (1,):
-        raise UsageError("the cpu clock counts one thread: it needs --threads 1")
-    models = [load(path) for path in paths]
-    data = [None if options.data is None else load_calibration(options.data, model.graph) for model in models]
-    settings = list(_settings(options, models, data))
-    feeds = [[bench_inputs(*pair, at.batch, at.length) for pair in zip(models, data, strict=True)] for at in settings]
-    names = unique_names(paths)
+    options.check()
+    loaded = [as_model(model) for model in models]
+    data = _samples(options.data, loaded)
+    settings = list(_settings(options, loaded, data))
+    feeds = [[bench_inputs(*pair, at.batch, at.length) for pair in zip(loaded, data, strict=True)] for at in settings]
+    names = unique_names([model.path for model in loaded])
     rows: list[Row] = []
     for number, (at, inputs) in enumerate(zip(settings, feeds, strict=True)):
         advance("bench", number, len(settings))
-        rows += _rows(names, models, data, at, inputs, options)
+        rows += _rows(names, loaded, data, at, inputs, options)
     operators: tuple[tuple[OperatorTime, ...], ...] = ()
     if options.operators:
-        pairs = zip(models, feeds[0], strict=True)
+        pairs = zip(loaded, feeds[0], strict=True)
         operators = tuple(operator_times(model.proto, inputs, settings[0].threads) for model, inputs in pairs)
-    subjects = [Subject(name, m.size, parameters(m.graph)) for name, m in zip(names, models, strict=True)]
+    subjects = [Subject(name, m.size, parameters(m.graph)) for name, m in zip(names, loaded, strict=True)]
     return Bench(tuple(subjects), tuple(rows), operators, tuple(_notes(options, data)))
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file: its own without its ending, or its path where two have the same."""
-    short = [path.stem for path in paths]
+def _samples(data: CalibrationLike | None, models: Sequence[Model]) -> list[Calibration | None]:
+    """Check the samples against each model; what can be read once only is read once."""
+    if data is None:
+        return [None for _ in models]
+    arrays, where = read_arrays(data, models[0].graph)
+    return [check_calibration(arrays, model.graph, where) for model in models]
+
+
+def unique_names(paths: Sequence[Path | None]) -> list[str]:
+    """Return a name for each model: of its file without its ending, or its path where two have the same; a number."""
+    short = [f"model {number}" if path is None else path.stem for number, path in enumerate(paths, 1)]
     return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths, strict=True)]
 
 
 def _settings(options: BenchOptions, models: Sequence[Model], data: Sequence[Calibration | None]) -> Iterator[Setting]:
     fixed = fixed_batch(models[0]) if data[0] is None else data[0].step
-    batches = options.batches or (fixed or 1,)
-    lengths: tuple[int | None, ...] = options.lengths or (None,)
+    batches = options.batch or (fixed or 1,)
+    lengths: tuple[int | None, ...] = options.sequence or (None,)
     for threads, batch, length in product(options.threads, batches, lengths):
         yield Setting(threads, batch, length)
 

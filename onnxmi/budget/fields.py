@@ -41,14 +41,20 @@ class OptionField(Generic[Held, Given]):
             raise UsageError(f"{self._name}: {error}") from error
 
 
-Number = OptionField[float | None, float | str | None]
+MaybeQuantity = OptionField[float | None, float | str | None]
 """A quantity, or None."""
-Size = OptionField[int | None, float | str | None]
+Quantity = OptionField[float, float | str]
+"""A quantity."""
+MaybeCount = OptionField[int | None, int | None]
+"""A whole number, or None."""
+MaybeSize = OptionField[int | None, float | str | None]
 """A whole number of bytes, or None."""
 Names = OptionField[tuple[str, ...], str | Iterable[str]]
 """Names or patterns; one of them may come without a list around it."""
 Count = OptionField[int, int]
 """A whole number."""
+Counts = OptionField[tuple[int, ...], int | Iterable[int]]
+"""Whole numbers; one of them may come without a list around it."""
 Flag = OptionField[bool, bool]
 """True or False."""
 Text = OptionField[str, str]
@@ -57,12 +63,17 @@ MaybeText = OptionField[str | None, str | None]
 """A text, or None."""
 
 
-def quantity(unit: Unit) -> Number:
+def maybe_quantity(unit: Unit) -> MaybeQuantity:
     """Make a field that takes "50%" or 0.5, None by default."""
     return OptionField(lambda value: None if value is None else read_quantity(value, unit), None)
 
 
-def size(unit: Unit) -> Size:
+def quantity(unit: Unit, default: float) -> Quantity:
+    """Make a field that takes "5s" or a number, and holds a number."""
+    return OptionField(lambda value: read_quantity(value, unit), default)
+
+
+def maybe_size(unit: Unit) -> MaybeSize:
     """Make a field that takes "10MB" or a number of bytes, None by default."""
     return OptionField(lambda value: None if value is None else _whole(read_quantity(value, unit)), None)
 
@@ -70,6 +81,16 @@ def size(unit: Unit) -> Size:
 def count(default: int) -> Count:
     """Make a field that takes a whole number."""
     return OptionField(read_count, default)
+
+
+def maybe_count() -> MaybeCount:
+    """Make a field that takes a whole number or None."""
+    return OptionField(lambda value: None if value is None else read_count(value), None)
+
+
+def counts(*default: int) -> Counts:
+    """Make a field that takes a whole number or several."""
+    return OptionField(_read_counts, default)
 
 
 def flag(default: bool) -> Flag:
@@ -120,6 +141,10 @@ def read_count(value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise UsageError(f"{value!r} is not a whole number")
     return int(value)
+
+
+def _read_counts(value: object) -> tuple[int, ...]:
+    return tuple(map(read_count, value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)))
 
 
 def _whole(number: float) -> int:

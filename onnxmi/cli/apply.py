@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from onnxmi.api.targets import check_external, check_target, default_target
 from onnxmi.cli.arguments import JSON, MODEL, OUTPUT
 from onnxmi.cli.failures import epilog
-from onnxmi.cli.targets import check_external, check_target, default_target
 from onnxmi.cli.verbosity import print_data
 from onnxmi.model import load
 from onnxmi.model.save import save
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 
@@ -32,8 +32,9 @@ def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
     check_target(target, model, plan)
     source = load(model)
     check_external(source, target)
-    proto, checks = api.apply(source, plan)
-    size = save(proto, target, external=bool(source.externals))
+    result = pipeline.apply(source, plan)
+    checks = result.checks
+    size = save(result.proto, target, external=bool(source.externals))
     if as_json:
         print_data(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
     else:

@@ -98,6 +98,9 @@ MEMORY = click.option(
     type=Quantity(BYTES),
     help="What statistics may take at a time, such as 4GB; more passes where they need more [default: no limit].",
 )
+STATISTICS = click.option(
+    "--statistics", "--stats", "stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 
 

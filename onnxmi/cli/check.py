@@ -10,10 +10,10 @@ from typing import Any
 import click
 from rich.console import Console
 
+from onnxmi.api.targets import check_target
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
 from onnxmi.cli.failures import epilog
-from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
@@ -82,7 +82,7 @@ def _spelling(parameter: click.Parameter) -> str:
 @click.option("--strict", is_flag=True, help="Pass only what is certain: the whole interval within the limit.")
 @THREADS
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a timed run [default: 1].")
-@click.option("--sequence", "length", type=click.IntRange(min=1), help="Size of dynamic axes other than the batch.")
+@click.option("--sequence", type=click.IntRange(min=1), help="Size of dynamic axes other than the batch.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run for --max-drop."
 )
@@ -114,7 +114,7 @@ def check(model: Path | None, junit: Path | None, markdown: Path | None, as_json
     options = CheckOptions(limits=limits, **settings)
     options.require()
     for target in filter(None, (junit, markdown)):
-        check_target(target, model, *filter(None, (options.baseline, options.data)))
+        check_target(target, model, *filter(None, (settings["baseline"], settings["data"])))
     with progress_bars() as progress:
         report = check_model(model, options, progress)
     _write(report, junit, markdown)

@@ -17,8 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
+from onnxmi.api.targets import check_target
 from onnxmi.cli.failures import DEBUG, command_line
-from onnxmi.cli.targets import check_target
 from onnxmi.errors import UsageError, stages_of
 from onnxmi.model.save import write_together
 from onnxmi.model.structure import structure_at

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
@@ -53,6 +54,24 @@ class OneLineGroup(click.Group):
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_TYPED] = typed
         return context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Name the commands where none is given."""
+        if not args:
+            ctx.fail(f"no command is given; there are: {', '.join(self.list_commands(ctx))}")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and say what may have been meant where there is none of this name."""
+        name = args[0]
+        if name in self.commands or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        near = get_close_matches(name, self.commands, 1)
+        if name.endswith(".onnx"):
+            ctx.fail(f"{name!r} is not a command; did you mean `onnxmi inspect {shlex.quote(name)}`, or prune?")
+        ctx.fail(f"no such command {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

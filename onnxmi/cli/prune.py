@@ -10,6 +10,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from onnxmi.api.pruning import prune as prune_model
+from onnxmi.api.results import Result
+from onnxmi.api.targets import check_external, check_page, check_target, default_target, plan_path
 from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
@@ -20,6 +23,7 @@ from onnxmi.cli.arguments import (
     MEMORY,
     MODEL,
     SEED,
+    STATISTICS,
     TARGET_AND_OUTPUTS,
     THREADS,
     budgets,
@@ -27,13 +31,12 @@ from onnxmi.cli.arguments import (
     scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
-from onnxmi.cli.targets import check_external, check_page, check_target, default_target
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
-from onnxmi.model.save import Content, data_path, files_of, write_together
-from onnxmi.pruning import api
+from onnxmi.model.save import Content, data_path, write_together
+from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import result_data, to_json
 from onnxmi.reporting.progress import progress_bars
@@ -64,7 +67,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @BATCH_SIZE
 @MASK
 @MEMORY
-@click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@STATISTICS
 @click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
 @click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than that takes.")
 @click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
@@ -96,27 +99,27 @@ def prune(
     if plan is not None:
         _refuse_beside_a_plan(click.get_current_context())
     target = output or default_target(model)
-    plan_target = target.with_suffix(".plan.json")
     check_target(target, model, calib, *filter(None, [plan, stats]))
+    plan_target = plan_path(target)
     check_target(plan_target, model, calib, *filter(None, [stats]))
     if page is not None:
         html.require_extra()
         check_page(page, target, plan_target, data_path(target), model, calib, *filter(None, [plan, stats]))
-    options = api.PruneOptions(**settings)
+    options = PruneOptions(**settings)
     options.check()
     source = load(model)
     check_external(source, target, plan_target, *filter(None, [page]))
     try:
         with progress_bars() as progress:
-            result = api.prune(source, calib, options, plan=plan, statistics=stats, progress=progress)
+            result = prune_model(source, calib, options, plan=plan, statistics=stats, progress=progress)
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise
         write_unchanged(source, target, plan_target, str(error), as_json)
         return
-    files = files_of(result.proto, target, bool(source.externals))
-    if plan is None or plan.resolve() != plan_target.resolve():  # a plan there says so already, perhaps by hand
-        files[plan_target] = result.plan.to_json().encode()
+    files = result.files(target)
+    if plan is not None and plan.resolve() == plan_target.resolve():  # it says so already, perhaps by hand
+        del files[plan_target]
     found = _as_json(result, target, plan_target, files) if as_json or page is not None else ""
     if page is not None:
         files[page] = html.render(json.loads(found), "this run")
@@ -127,17 +130,15 @@ def prune(
         _show(result, files)
 
 
-def _as_json(result: api.Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
+def _as_json(result: Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
     places = {"output": str(target), "plan": str(plan_target)}
     if data_path(target) in files:
         places["data"] = str(data_path(target))
     return to_json({**places, "command": command_line(click.get_current_context()), **result_data(result)})
 
 
-def _show(result: api.Result, files: Iterable[Path]) -> None:
-    text.show_budget(console := Console(), result)
-    text.show_outputs(console, result)
-    text.show_result(console, result)
+def _show(result: Result, files: Iterable[Path]) -> None:
+    text.show_summary(console := Console(), result)
     for path in files:
         console.print(text.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
 

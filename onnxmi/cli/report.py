@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from onnxmi.api.targets import check_target
 from onnxmi.cli.failures import epilog
-from onnxmi.cli.targets import check_target
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting import html
 from onnxmi.reporting.html.fields import read_json

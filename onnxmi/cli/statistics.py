@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from onnxmi.api.targets import check_target
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, SEED, THREADS
 from onnxmi.cli.failures import epilog
-from onnxmi.cli.targets import check_target
 from onnxmi.cli.verbosity import print_data
-from onnxmi.pruning import api
+from onnxmi.pruning import collect
+from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.progress import progress_bars
@@ -35,12 +36,12 @@ STATS_OUTPUT = click.option(
 def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: Any) -> None:
     """Measure MODEL on the sample inputs in CALIB once, for many plans.
 
-    Use the file with `onnxmi prune MODEL CALIB --stats STATS`, with the same seed and mask. A sample is measured, used
-    for judging or held back by its content and the seed, in whatever file it is.
+    Use the file with `onnxmi prune MODEL CALIB --statistics STATS`, with the same seed and mask. A sample is measured,
+    used for judging or held back by its content and the seed, in whatever file it is.
     """
     check_target(output, model, calib)
     with progress_bars() as progress:
-        measured = api.collect(model, calib, api.PruneOptions(**settings), progress)
+        measured = collect.collect(model, calib, PruneOptions(**settings), progress)
     _show_measurement(output, measured, as_json)
 
 

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 from rich.console import Console
 
+from onnxmi.api.targets import check_page, check_target
 from onnxmi.budget.goals import Kind
 from onnxmi.budget.units import SHARE, read_quantity
 from onnxmi.cli.arguments import (
@@ -26,17 +27,18 @@ from onnxmi.cli.arguments import (
     MODEL,
     OUTPUTS,
     SEED,
+    STATISTICS,
     THREADS,
     layer_choice,
     scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
-from onnxmi.cli.targets import check_page, check_target
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
+from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
 from onnxmi.reporting.progress import progress_bars
@@ -84,7 +86,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @BATCH_SIZE
 @MASK
 @MEMORY
-@click.option("--stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured.")
+@STATISTICS
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the curve as CSV, too.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots, too.")
 @JSON
@@ -112,10 +114,10 @@ def sweep(
         check_page(page, *inputs, *filter(None, [table]))
     if table is not None and page is not None and table.resolve() == page.resolve():
         raise UsageError(f"{page}: --csv and --report name the same file")
-    options = api.PruneOptions(**settings)
+    options = PruneOptions(**settings)
     source = load(model)
     with progress_bars() as progress:
-        curve = api.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
+        curve = pipeline.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
     data = to_json({"command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}
     if table is not None:

@@ -74,6 +74,8 @@ def read_archive(
             # numpy takes what is no archive for a pickle, and this program reads no pickles
             if zipfile.is_zipfile(stream):
                 return _read(stream, path, refusal, kind, mapped)
+            if not os.fstat(stream.fileno()).st_size:
+                raise refusal(f"{path}: is empty, not {kind}")
             stream.seek(0)
             single = stream.read(len(_NPY)) == _NPY
     except OSError as error:

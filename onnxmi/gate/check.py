@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxmi.benchmark.compare import sample_macs
 from onnxmi.benchmark.inputs import bench_inputs
+from onnxmi.budget.fields import (
+    Count,
+    Flag,
+    MaybeCount,
+    MaybeText,
+    Names,
+    Quantity,
+    Text,
+    count,
+    flag,
+    maybe_count,
+    maybe_text,
+    names,
+    quantity,
+    text,
+)
+from onnxmi.budget.units import SECONDS, SHARE, read_quantity
 from onnxmi.data.batching import batched
-from onnxmi.data.calibration import Calibration, load_calibration
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import ModelError, UsageError, stage
 from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
 from onnxmi.evaluation.judgement import RequestedMetric
@@ -21,11 +38,12 @@ from onnxmi.evaluation.output_metrics import find_output_metric
 from onnxmi.gate.drop import drop
 from onnxmi.gate.interface import interface_changes
 from onnxmi.gate.limits import LIMITS, Measured, Verdict, judge
-from onnxmi.model import Model, load
+from onnxmi.model import Model
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure_latency
+from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
 
 RUNS = 1000  # at most: runs next to each other are alike, and so tell less than an interval supposes
@@ -37,12 +55,12 @@ class CheckOptions:
 
     Attributes
     ----------
-    limits : mapping of str to float
-        Keys of `onnxmi.gate.limits.LIMITS`; bytes, ms, ratios and points.
-    baseline : Path or None
+    limits : mapping of str to float or str
+        Keys of `onnxmi.gate.limits.LIMITS`, such as "max-size"; bytes, ms, ratios and points, or texts such as "9MB".
+    baseline : path, onnx.ModelProto, Model or None
         The model it is to replace.
-    data : Path or None
-        Evaluation samples, with `labels` where there are any.
+    data : path, mapping, iterable of feeds, Calibration or None
+        Evaluation samples, as `onnxmi.prune` takes them, with `labels` where there are any.
     metric : str or None
         A metric of `onnxmi.evaluation.output_metrics` for every output that it fits, or one of
         `onnxmi.evaluation.metrics` for the first output. None for the metric of each output's kind.
@@ -50,7 +68,7 @@ class CheckOptions:
         What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
     ignore_outputs : tuple of str
         Outputs that are not compared.
-    threads, batch, length : int
+    threads, batch, sequence : int
         Threads, samples a run and sizes of other dynamic axes for times and memory; None for those of the samples.
     batch_size : int
         Samples a run for the metric.
@@ -64,38 +82,58 @@ class CheckOptions:
         Pass only where the whole interval is within the limit.
     """
 
-    limits: Mapping[str, float] = field(default_factory=dict)
-    baseline: Path | None = None
-    data: Path | None = None
-    metric: str | None = None
-    outputs: tuple[str, ...] = ()
-    ignore_outputs: tuple[str, ...] = ()
-    threads: int = 0
-    batch: int | None = None
-    length: int | None = None
-    batch_size: int = 32
-    seconds: float = 20.0
-    precision: float = 0.01
-    clock: str = "wall"
-    strict: bool = False
+    limits: Mapping[str, float | str] = field(default_factory=dict)
+    baseline: ModelLike | None = None
+    data: CalibrationLike | None = None
+    metric: MaybeText = maybe_text()
+    outputs: Names = names()
+    ignore_outputs: Names = names()
+    threads: Count = count(0)
+    batch: MaybeCount = maybe_count()
+    sequence: MaybeCount = maybe_count()
+    batch_size: Count = count(32)
+    seconds: Quantity = quantity(SECONDS, 20.0)
+    precision: Quantity = quantity(SHARE, 0.01)
+    clock: Text = text("wall")
+    strict: Flag = flag(False)
 
-    def require(self) -> None:
-        """Raise UsageError where nothing is asked, or something cannot be measured."""
+    @cached_property
+    def bounds(self) -> Mapping[str, float]:
+        """The limits as numbers: bytes, ms, ratios and points.
+
+        Raises
+        ------
+        UsageError
+            If one does not exist, or is no quantity.
+        """
+        if not isinstance(self.limits, Mapping):
+            raise UsageError(f"limits: {self.limits!r} is not a mapping from names of limits to quantities")
         unknown = [name for name in self.limits if name not in LIMITS]
         if unknown:
             raise UsageError(f"no limit {unknown[0]!r}; there are {', '.join(LIMITS)}")
-        if not self.limits:
+        return {name: _bound(name, bound) for name, bound in self.limits.items()}
+
+    def require(self) -> None:
+        """Raise UsageError where nothing is asked, or something cannot be measured."""
+        if not self.bounds:
             raise UsageError(f"nothing is asked of the model: give a limit, such as --{' or --'.join(LIMITS)}")
-        for name in self.limits:
+        for name in self.bounds:
             missing = [f"--{need}" for need in LIMITS[name].needs if getattr(self, need) is None]
             if missing:
                 raise UsageError(f"--{name} needs {' and '.join(missing)}")
-        if self.metric is not None and "max-drop" not in self.limits:
+        if self.metric is not None and "max-drop" not in self.bounds:
             raise UsageError("--metric is for --max-drop, which is not given")
-        for text in self.outputs:
-            parse_override(text)
+        for override in self.outputs:
+            parse_override(override)
         if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != 1):
             raise UsageError("the clock is wall, or cpu with --threads 1")
+
+
+def _bound(name: str, bound: float | str) -> float:
+    try:
+        return read_quantity(bound, LIMITS[name].unit)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -120,8 +158,8 @@ class Report:
 
 
 @stage("gate")
-def check(path: str | Path, options: CheckOptions, advance: Progress = silent) -> Report:
-    """Check a model file.
+def check(model: ModelLike, options: CheckOptions, advance: Progress = silent) -> Report:
+    """Check a model.
 
     Returns
     -------
@@ -136,24 +174,25 @@ def check(path: str | Path, options: CheckOptions, advance: Progress = silent) -
         If a file cannot be used.
     """
     options.require()
-    model = load(path)
-    old = None if options.baseline is None else load(options.baseline)
-    data = None if options.data is None else load_calibration(options.data, (old or model).graph)
+    new = as_model(model)
+    old = None if options.baseline is None else as_model(options.baseline)
+    data = None if options.data is None else as_calibration(options.data, old or new)
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
         RequestedMetric.of(options.metric, has_labels)  # what is wrong with it is said before the long work
-    subject = _Subject(model, old, data, options)
+    subject = _Subject(new, old, data, options)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
-    for number, (name, bound) in enumerate(options.limits.items()):
-        advance("check", number, len(options.limits))
+    for number, (name, bound) in enumerate(options.bounds.items()):
+        advance("check", number, len(options.bounds))
         if usable or name in _UNRUN:
             verdicts.append(_judged(subject, name, bound))
         else:
             verdicts.append(Verdict(name, False, "", "not measured", "the model cannot stand in for the baseline"))
     notes = [*(subject.samples.notes if subject.samples is not None else ()), *_notes(subject)]
     compared = subject.compared.outputs if "compared" in vars(subject) else ()
-    return Report(str(path), None if old is None else str(old.path), tuple(verdicts), tuple(notes), compared)
+    against = None if old is None else str(old.path or "the baseline")
+    return Report(str(new.path or "the model"), against, tuple(verdicts), tuple(notes), compared)
 
 
 @dataclass(frozen=True)
@@ -176,7 +215,7 @@ class _Subject:
     @cached_property
     def feeds(self) -> Feeds:
         data = self.samples if self.options.batch is None else self.data
-        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.length)
+        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.sequence)
 
     @cached_property
     def timed(self) -> tuple[Latency, ...]:
@@ -190,7 +229,7 @@ class _Subject:
             seconds=options.seconds,
             clock=options.clock,
             # a percentile far out needs more runs than a median: all that there is time for
-            precision=None if "max-p95" in options.limits else options.precision,
+            precision=None if "max-p95" in options.bounds else options.precision,
             reload=RELOAD,
         )
 
@@ -247,11 +286,12 @@ def _size_ratio(subject: _Subject) -> Measured:
 
 
 def _macs(subject: _Subject) -> Measured:
-    return Measured(sample_macs(subject.model, subject.samples, subject.options.length))
+    return Measured(sample_macs(subject.model, subject.samples, subject.options.sequence))
 
 
 def _memory(subject: _Subject) -> Measured:
-    assert subject.model.path is not None
+    if subject.model.path is None:
+        raise UsageError("--max-memory needs a model file: a process of its own loads it")
     return Measured(peak_memory(subject.model.path, subject.feeds, subject.options.threads))
 
 
@@ -272,7 +312,7 @@ def _speedup(subject: _Subject) -> Measured:
 
 def _drop(subject: _Subject) -> Measured:
     options, labels = subject.options, None if subject.data is None else subject.data.labels
-    return drop(subject.compared, options.limits["max-drop"], options.metric, labels)
+    return drop(subject.compared, options.bounds["max-drop"], options.metric, labels)
 
 
 def _judged(subject: _Subject, name: str, bound: float) -> Verdict:

@@ -154,7 +154,10 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     try:
         if not path.is_file() and path.exists() and not path.is_dir():  # a pipe would be waited for
             raise PlanError(f"{path}: is not a regular file")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            raise PlanError(f"{path}: is empty")
+        document = json.loads(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

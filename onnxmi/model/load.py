@@ -13,7 +13,7 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from onnxmi.errors import DataError, ModelError, stage
+from onnxmi.errors import DataError, ModelError, UsageError, stage
 from onnxmi.model.external_data import (
     byte_size,
     bytes_or_path,
@@ -74,14 +74,19 @@ class Model:
         """Wrap a proto that has no file. Raises ModelError; see `validate_model`."""
         scratch, whole = SpillFile(), inline_functions(proto)
         validate_model(whole)
-        data = serialized(proto)
-        if data is not None:
-            return Model(scratch.memory_mapped(whole), hashlib.sha256(data).hexdigest(), len(data), spill_file=scratch)
-        bare, placed = split_tensors(proto, "data")
-        digest = hashlib.sha256(skeleton_bytes(bare))
-        for block in data_blocks(placed):
-            digest.update(block)
-        return Model(scratch.memory_mapped(whole), digest.hexdigest(), byte_size(proto), spill_file=scratch)
+        return Model(scratch.memory_mapped(whole), proto_digest(proto), byte_size(proto), spill_file=scratch)
+
+
+def proto_digest(proto: onnx.ModelProto) -> str:
+    """Return the SHA-256 of a serialized model, whose tensors follow it where it is too large for one message."""
+    data = serialized(proto)
+    if data is not None:
+        return hashlib.sha256(data).hexdigest()
+    bare, placed = split_tensors(proto, "data")
+    digest = hashlib.sha256(skeleton_bytes(bare))
+    for block in data_blocks(placed):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def checker_error(proto: onnx.ModelProto) -> str | None:
@@ -135,6 +140,19 @@ def _count_inlined_operators(proto: onnx.ModelProto) -> int:
     return count(proto.graph)
 
 
+def as_path(path: object, what: str) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    UsageError
+        If it is of another type; `what` names it.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{what}: expected a path, not {type(path).__name__}")
+    return Path(os.fsdecode(path))
+
+
 @stage("load")
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model file with its external data.
@@ -145,7 +163,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         If the file is missing, is no ONNX model, refers to external data that is missing or outside its folder, or is
         damaged; see `onnxmi.model.validate`.
     """
-    path = Path(path)
+    path = as_path(path, "model")
     proto = _parse(path, _read(path))
     try:
         proto = inline_functions(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
+from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.data.splits import Deal, deal_samples
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.graph.channel_graph import Layer
@@ -18,6 +19,7 @@ from onnxmi.graph.linear import Linear
 from onnxmi.graph.padding_mask import packed
 from onnxmi.information import Sensitivity
 from onnxmi.model import Model
+from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.runtime.session import limited
@@ -26,7 +28,7 @@ from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_P
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.statistics.statistics_file import Measurement, load_measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyze, as_calibration, as_model
+from onnxmi.transforms.analysis import Analysis, ModelLike, analyze, as_model
 from onnxmi.typing import Progress, Samples, silent
 
 
@@ -48,11 +50,13 @@ def collect(
         return measure_statistics(OutputMeasure(analysis, data, deal.fit, options), deal, progress)
 
 
-def given_statistics(statistics: Measurement | str | Path, model: Model, options: PruneOptions) -> Measurement:
+def given_statistics(statistics: Measurement | str | PathLike[str], model: Model, options: PruneOptions) -> Measurement:
     """Return statistics from a path or a Measurement; refuse those of another model or measured otherwise."""
     if options.scorer.measure is not None:
         raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
-    measured = statistics if isinstance(statistics, Measurement) else load_measurement(statistics)
+    measured = (
+        statistics if isinstance(statistics, Measurement) else load_measurement(as_path(statistics, "statistics"))
+    )
     try:
         measured.require(model.digest, measured_with(options))
     except StatisticsError as error:

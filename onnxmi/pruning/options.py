@@ -8,18 +8,18 @@ from typing import Any
 from onnxmi.budget.fields import (
     Count,
     Flag,
+    MaybeQuantity,
+    MaybeSize,
     MaybeText,
     Names,
-    Number,
     OptionField,
-    Size,
     Text,
     count,
     flag,
+    maybe_quantity,
+    maybe_size,
     maybe_text,
     names,
-    quantity,
-    size,
     text,
 )
 from onnxmi.budget.goals import Budget
@@ -34,64 +34,99 @@ from onnxmi.selection.top_down import TARGETS
 
 @dataclass(frozen=True)
 class PruneOptions:
-    """Options of `prune`.
+    """Options of `prune`, `sweep` and `collect`; each is also a keyword of these functions.
+
+    Quantities may be numbers or texts with a unit: 0.5 or "50%", 2 or "2x", 10_000_000 or "10MB", 5 or "5ms".
+
+    **Budgets.** Without any, the fastest model is searched that loses at most 0.01 of the metric. Budgets of cost hold
+    together; `max_drop` beside them is a condition.
 
     Attributes
     ----------
-    keep, max_size, params, macs, speedup, max_latency, max_drop
-        What is asked for; see `onnxmi.budget.goals.Budget`. Without any, the fastest model that costs at most one
-        point.
+    keep : float or None
+        Share of every layer's units that stays, all layers alike; no other budget of cost goes with it.
+    max_size : int or None
+        Bytes of the file with its external data, at most.
+    params, macs : float or None
+        Share of the original's parameters, and of its multiply-accumulates (MACs), that stays, at most.
+    speedup : float or None
+        Times as fast as the original on this machine, at least.
+    max_latency : float or None
+        Milliseconds a run on this machine, at most.
+    max_drop : float or None
+        Points of the metric that may be lost on samples that nothing was fitted to: 0.01 is one percentage point of an
+        accuracy.
     best_effort : bool
         Take the nearest that can be reached instead of failing.
     metric : str or None
-        What `max_drop` counts; see `onnxmi.evaluation.metrics`. None for accuracy with labels, else agreement.
-    align : str
-        "auto" for sizes that pay on the processor, "none", or a number that sizes are multiples of.
-    batch : int
-        Samples a run when times are measured.
+        What `max_drop` counts, such as "f1", "top5", "mse" or "module:function"; None for the metric of each output's
+        kind, which is accuracy for classes with labels.
+    align : str or int
+        Sizes that layers are cut to: "auto" for those that pay on this processor, multiples of a number, or "none".
+
+    cut : str or iterable of str
+        Kinds of layers to cut, such as "ffn,heads"; empty for channels, ffn, heads and hidden.
+    skip, only : str or iterable of str
+        Shell patterns of layer names to leave alone, or to cut and no others; `inspect` has the names. Other tools call
+        them `ignored_layers` or `nodes_to_exclude`.
+    outputs : str or iterable of str
+        What outputs are, where it is not what `inspect` says: "NAME:KIND[:AXIS][*WEIGHT]".
+    ignore_outputs : str or iterable of str
+        Outputs that are not compared.
+
     score : str
-        joint, pairwise, magnitude, wanda, variance or random.
+        What a unit is worth: "joint", or to compare "pairwise", "magnitude", "wanda", "variance" or "random".
     estimator : str
-        gaussian, or binned for the pairwise score.
-    repair : bool
-        Refit the weights that lost inputs.
-    cut : tuple of str
-        Kinds of layers to cut; empty for channels, ffn, heads and hidden.
-    skip, only : tuple of str
-        Shell patterns of layer names to leave alone, or to cut and no others.
-    seed : int
-        For the division of the samples, the positions drawn and the random score.
-    threads : int
-        Intra-operator threads of onnxruntime; 0 lets it choose.
-    batch_size : int
-        Samples a run when statistics are measured.
-    mask : str or None
-        The input that is zero at padding; without it, one with "mask" in its name.
-    memory : int or None
-        Bytes that what is measured in one pass may take; None for as much as it needs.
+        "gaussian", or "binned" for the pairwise score.
     target : str
         What layers right below the outputs are scored against: "outputs", or the calibration's "labels".
     sensitivity : bool
-        Score neurons by what the outputs feel of them, where that can be found; else all of a layer count alike.
+        Weight neurons by the sensitivity of the outputs to them, where a backward pass can tell it.
+    repair : bool
+        Refit the weights that lost inputs.
+
+    seed : int
+        For the division of the samples, the positions drawn and the random score. The same inputs and seed give the
+        same bytes.
+    threads : int
+        Intra-operator threads of onnxruntime; 0 lets it choose.
+    batch : int
+        Samples a run when times are measured.
+    batch_size : int
+        Samples a run when statistics are measured.
+    memory : int or None
+        Bytes that statistics of one pass may take; None for as much as they need.
+    mask : str or None
+        The input that is zero at padding; None for one with "mask" in its name.
     latency : bool
-        Measure both models' latency.
-    outputs : tuple of str
-        What outputs are, where it is not what `inspect` says: `NAME:KIND[:AXIS][*WEIGHT]`.
-    ignore_outputs : tuple of str
-        Outputs that are not compared.
+        Measure the time of both models for the report, whatever the budget is.
     few_samples : bool
         Promise a loss on fewer distinct samples than that takes.
     force : bool
-        Return a result whose outputs are lost.
+        Return a result with an output that is more than half lost.
+
+    Raises
+    ------
+    UsageError
+        If a value has a wrong type. What is out of range is refused by the functions that take the options.
+
+    Examples
+    --------
+    >>> options = onnxmi.PruneOptions(max_size="1.5MB", max_latency="0.2s", max_drop="1%", skip="*/head/*")
+    >>> options.max_size, options.max_latency, options.max_drop, options.skip
+    (1500000, 200.0, 0.01, ('*/head/*',))
+    >>> onnxmi.PruneOptions(speedup="fast")
+    Traceback (most recent call last):
+    onnxmi.errors.UsageError: speedup: 'fast' is not a factor such as 2x
     """
 
-    keep: Number = quantity(SHARE)
-    max_size: Size = size(BYTES)
-    params: Number = quantity(SHARE)
-    macs: Number = quantity(SHARE)
-    speedup: Number = quantity(FACTOR)
-    max_latency: Number = quantity(MILLISECONDS)
-    max_drop: Number = quantity(POINTS)
+    keep: MaybeQuantity = maybe_quantity(SHARE)
+    max_size: MaybeSize = maybe_size(BYTES)
+    params: MaybeQuantity = maybe_quantity(SHARE)
+    macs: MaybeQuantity = maybe_quantity(SHARE)
+    speedup: MaybeQuantity = maybe_quantity(FACTOR)
+    max_latency: MaybeQuantity = maybe_quantity(MILLISECONDS)
+    max_drop: MaybeQuantity = maybe_quantity(POINTS)
     best_effort: Flag = flag(False)
     metric: MaybeText = maybe_text()
     align: OptionField[str, str | int] = OptionField(str, "auto")
@@ -106,7 +141,7 @@ class PruneOptions:
     threads: Count = count(0)
     batch_size: Count = count(32)
     mask: MaybeText = maybe_text()
-    memory: Size = size(BYTES)
+    memory: MaybeSize = maybe_size(BYTES)
     target: Text = text("outputs")
     sensitivity: Flag = flag(True)
     latency: Flag = flag(True)

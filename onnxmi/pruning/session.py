@@ -13,6 +13,7 @@ import onnx
 from onnxmi.budget.goals import Kind
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
+from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.evaluation_set import EvaluationSet
@@ -32,7 +33,7 @@ from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from onnxmi.statistics.statistics_file import Measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, analyze, as_calibration
+from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
 from onnxmi.transforms.prune_channels import prune_channels

@@ -16,11 +16,13 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.cost import dependents
 from onnxmi.graph.macs import node_macs
 from onnxmi.outputs.view import Meaning
-from onnxmi.pruning.api import Analysis, Curve, Point, Result
+from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.sweep import Curve, Point
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.version import versions
 
 
-def outputs_data(result: Result) -> list[dict[str, Any]]:
+def outputs_data(result: Outcome) -> list[dict[str, Any]]:
     """Return the same as plain data; damage 0 is equal, 1 is as bad as a constant."""
     parts = {part.view.name: part for part in result.damage.parts}
     return [
@@ -93,7 +95,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def result_data(result: Result) -> dict[str, Any]:
+def result_data(result: Outcome) -> dict[str, Any]:
     """Everything that `prune` found."""
     graph = result.analysis.graph
     parts = {layer.name: layer.parts for layer in graph.layers}
@@ -133,7 +135,7 @@ def _frozen_data(graph: ChannelGraph) -> list[dict[str, Any]]:
     return [{"name": frozen.name, "size": frozen.size, "reason": frozen.reason} for frozen in graph.frozen]
 
 
-def _latency_data(result: Result) -> dict[str, Any] | None:
+def _latency_data(result: Outcome) -> dict[str, Any] | None:
     if result.latency is None:
         return None
     before, after = result.latency

@@ -19,8 +19,10 @@ from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.view import Meaning
-from onnxmi.pruning.api import Analysis, Curve, Result
+from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.sweep import Curve
 from onnxmi.reporting.json_data import LayerRow, layer_rows
+from onnxmi.transforms.analysis import Analysis
 
 SHOWN = 12  # entries of a long list that the terminal shows; --json has all
 METRICS_SHOWN = 3  # of an output
@@ -45,7 +47,14 @@ def number_table(title: str, *columns: str) -> Table:
     return table
 
 
-def show_result(console: Console, result: Result) -> None:
+def show_summary(console: Console, result: Outcome) -> None:
+    """Print everything that `onnxmi prune` prints of a result."""
+    show_budget(console, result)
+    show_outputs(console, result)
+    show_result(console, result)
+
+
+def show_result(console: Console, result: Outcome) -> None:
     """Print what was cut, what it gains and costs, and what was left alone and why."""
     console.print(_summary(result))
     console.print(_cut(result))
@@ -57,7 +66,7 @@ def show_result(console: Console, result: Result) -> None:
 # -- the summary ------------------------------------------------------------------------------------------------------
 
 
-def _summary(result: Result) -> Table:
+def _summary(result: Outcome) -> Table:
     before, after = result.before, result.after
     table = number_table("Model", "", "before", "after", "")
     _add_counts(table, "parameters", before.parameters, after.parameters)
@@ -84,7 +93,7 @@ def _ratio(before: int, after: int) -> str:
 # -- the layers -------------------------------------------------------------------------------------------------------
 
 
-def _cut(result: Result) -> Table:
+def _cut(result: Outcome) -> Table:
     table = number_table("Layers that were cut", "layer", "kind", "before", "after")
     layers = {layer.name: layer for layer in result.analysis.graph.layers}
     for choice in result.plan.choices:
@@ -99,7 +108,7 @@ def _size(size: int, parts: int) -> str:
     return f"{parts} x {size}" if parts > 1 else str(size)
 
 
-def _left_alone(result: Result) -> RenderableType:
+def _left_alone(result: Outcome) -> RenderableType:
     graph = result.analysis.graph
     cut = {choice.layer for choice in result.plan.choices}
     out = {layer.name for layer in result.left_out}
@@ -108,7 +117,7 @@ def _left_alone(result: Result) -> RenderableType:
     return _reasons("Left alone", [*entries, *((frozen.name, frozen.size, frozen.reason) for frozen in graph.frozen)])
 
 
-def _why_left_out(layer: Layer, result: Result) -> str:
+def _why_left_out(layer: Layer, result: Outcome) -> str:
     if layer in result.unseen:
         return "no output that is compared tells about it"
     kinds = result.plan.options.get("cut") or DEFAULT_KINDS
@@ -135,7 +144,7 @@ def _entry(name: str, remarks: Iterable[str]) -> Group:
     return Group(plain(name), *(Padding(plain(remark, "dim"), (0, 0, 0, 2)) for remark in remarks))
 
 
-def _repair_notes(result: Result) -> list[str]:
+def _repair_notes(result: Outcome) -> list[str]:
     unused = Counter(note.reason for note in result.repairs if not note.used)
     return [f"{count} of {len(result.repairs)} operators were not repaired: {why}" for why, count in unused.items()]
 
@@ -185,7 +194,7 @@ def _seen_from(name: str, near: str) -> str:
     return f".../{'/'.join(path[common:])}" if any(path[:common]) else name
 
 
-def show_outputs(console: Console, result: Result) -> None:
+def show_outputs(console: Console, result: Outcome) -> None:
     """Print of every output what it is, how much of it is lost, and what it loses of the metrics that fit it."""
     if result.quality is None:
         return
@@ -222,7 +231,7 @@ _UNITS: Mapping[str, Unit] = {
 }
 
 
-def show_budget(console: Console, result: Result) -> None:
+def show_budget(console: Console, result: Outcome) -> None:
     """Print what was asked for beside what was reached, and what was tried on the way."""
     if result.goals:
         console.print(_goals(result))
@@ -237,7 +246,7 @@ def show_budget(console: Console, result: Result) -> None:
         )
 
 
-def _goals(result: Result) -> RenderableType:
+def _goals(result: Outcome) -> RenderableType:
     table = number_table("Budget", "", "asked", "reached", "")
     for goal in result.goals:
         shown = _UNITS[goal.name].show
@@ -254,7 +263,7 @@ def _bound(goal: Goal) -> str:
     return ">= " if goal.name == "speedup" else "<= "
 
 
-def _trials(result: Result) -> RenderableType:
+def _trials(result: Outcome) -> RenderableType:
     table = number_table("Trials", "repair", "cost aimed at", "points lost *", "of the worst output", "")
     for trial in result.trials:
         error = "" if trial.error is None else f" ± {trial.error:.4f}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from os import PathLike
 
 import onnx
 
-from onnxmi.data.calibration import Calibration, check_calibration, load_calibration
+from onnxmi.data.calibration import Calibration
+from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.infer import infer
 from onnxmi.graph.linear import Linear, find_linears
@@ -20,10 +21,8 @@ from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
 from onnxmi.transforms.hoist_gather import UnusedPositions, hoist_position_gather
-from onnxmi.typing import Array
 
-ModelLike = Model | onnx.ModelProto | str | Path
-CalibrationLike = Calibration | Mapping[str, Array] | str | Path
+ModelLike = Model | onnx.ModelProto | str | PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +118,8 @@ def as_model(model: ModelLike) -> Model:
     """Return a Model from a path, a proto or a Model."""
     if isinstance(model, Model):
         return model
-    return Model.of(model) if isinstance(model, onnx.ModelProto) else load(model)
-
-
-def as_calibration(calibration: CalibrationLike, model: Model) -> Calibration:
-    """Return checked calibration samples from a path, a mapping of arrays or a Calibration."""
-    if isinstance(calibration, Calibration):
-        return calibration
-    if isinstance(calibration, Mapping):
-        return check_calibration(calibration, model.graph)
-    return load_calibration(calibration, model.graph)
+    if isinstance(model, onnx.ModelProto):
+        return Model.of(model)
+    if not isinstance(model, str | PathLike):
+        raise UsageError(f"model: expected a path, an onnx.ModelProto or an onnxmi.Model, not {type(model).__name__}")
+    return load(model)

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmi.errors import CheckError
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
 
 RUN = ("prune", "model.onnx", "calib.npz")
 PRUNE = (*RUN, "--keep", "0.5")
@@ -25,8 +25,10 @@ PRUNE = (*RUN, "--keep", "0.5")
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "Missing command"),
-        (("shrink",), "No such command 'shrink'"),
+        ((), "no command is given; there are: apply, bench, capture, check, inspect, merge, prune, report, sweep"),
+        (("shrink",), "no such command 'shrink' (`onnxmi --help` explains)"),
+        (("prun",), "no such command 'prun'; did you mean 'prune'?"),
+        (("my model.onnx", "calib.npz"), "is not a command; did you mean `onnxmi inspect 'my model.onnx'`, or prune?"),
         (("--keep", "0.5"), "No such option"),
         (("prune",), "Missing argument 'MODEL'"),
         (("prune", "model.onnx"), "Missing argument 'CALIB'"),
@@ -35,7 +37,7 @@ PRUNE = (*RUN, "--keep", "0.5")
         (("prune", "model.onnx", "calib.npz", "--keep", "0.5", "more"), "unexpected extra argument"),
         ((*PRUNE, "--score", "best"), "'best' is not one of"),
         ((*PRUNE, "--estimator", "exact"), "'exact' is not one of"),
-        ((*PRUNE, "--keep", "half"), "'half' is not a valid float"),
+        ((*PRUNE, "--keep", "half"), "'half' is not a share such as 50%"),
         ((*PRUNE, "--seed", "-1"), "-1 is not in the range"),
         ((*PRUNE, "--batch-size", "0"), "0 is not in the range"),
         ((*PRUNE, "--threads", "two"), "'two' is not a valid integer"),
@@ -47,7 +49,7 @@ def test_wrong_arguments(place, args, message):
     assert message in place.fails(2, *args)
 
 
-@pytest.mark.parametrize("keep", ["0", "-0.5", "1.5", "nan", "inf"])
+@pytest.mark.parametrize("keep", ["0", "-0.5", "1.5", "101%", "1e999"])
 def test_keep_out_of_range(place, keep):
     assert "wanted: a share above 0 and at most 1" in place.fails(2, *PRUNE, "--keep", keep)
 
@@ -73,6 +75,33 @@ def test_what_does_not_go_with_a_plan(place, option):
 
 def test_a_kind_of_layer_that_does_not_exist(place):
     assert "no kind of layer 'neurons'" in place.fails(2, *PRUNE, "--cut", "hidden,neurons")
+
+
+@pytest.mark.parametrize("output", [".", "/", ".."])
+def test_an_output_without_a_name(place, output):
+    assert f"{output}: is a folder" in place.fails(3, *PRUNE, "-o", output)
+
+
+def test_statistics_have_two_spellings(place):
+    place.succeeds("capture", "model.onnx", "calib.npz", "-o", "s.npz")
+    for option in ("--statistics", "--stats"):
+        place.succeeds(*PRUNE, option, "s.npz")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "empty"),
+        ("prune", "model.onnx", "empty"),
+        ("apply", "model.onnx", "empty"),
+        ("report", "empty", "-o", "page.html"),
+        ("merge", "empty", "-o", "sum.npz"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_empty_file(place, command):
+    (place.folder / "empty").touch()
+    assert "empty: is empty" in place.fails(3, *command)
 
 
 @pytest.mark.parametrize("output", ["model.onnx", "calib.npz", "./model.onnx"])
@@ -140,7 +169,7 @@ def test_a_check_that_fails(place, monkeypatch):
     def refuse(_checks):
         raise CheckError("the result was not written because a check failed: it is wrong")
 
-    monkeypatch.setattr(api, "require_passed", refuse)
+    monkeypatch.setattr(pipeline, "require_passed", refuse)
     assert "it is wrong" in place.fails(1, *PRUNE)
 
 
@@ -332,7 +361,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError("division by zero\nover two lines")
 
-    monkeypatch.setattr(api, "study_of", broken)
+    monkeypatch.setattr(pipeline, "study_of", broken)
     message = place.fails(4, *PRUNE)
     assert message == (
         "a bug in onnxmi: ZeroDivisionError: division by zero over two lines; "
@@ -341,7 +370,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
 
 
 def test_the_traceback_of_a_bug_is_there_on_request(place, monkeypatch):
-    monkeypatch.setattr(api, "study_of", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "study_of", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("ONNXMI_TRACEBACK", "1")
     assert isinstance(place.run(*PRUNE).exception, ZeroDivisionError)
 
@@ -350,7 +379,7 @@ def test_out_of_memory(place, monkeypatch):
     def hungry(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(api, "study_of", hungry)
+    monkeypatch.setattr(pipeline, "study_of", hungry)
     assert place.fails(3, *PRUNE) == "not enough memory"
 
 

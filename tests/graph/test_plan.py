@@ -73,9 +73,14 @@ def test_folder(tmp_path):
     assert "cannot be read" in refused(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00\x01", "nonsense", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"])
+@pytest.mark.parametrize("text", ["{", "\x00\x01", "nonsense", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"])
 def test_what_is_not_json(tmp_path, text):
     assert "is not JSON" in refused(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_empty_file(tmp_path, text):
+    assert refused(written(tmp_path, text)).endswith("plan.json: is empty")
 
 
 def test_bytes_that_are_not_text(tmp_path):
@@ -168,7 +173,8 @@ def test_a_plan_that_keeps_all(model, plan):
 
 
 def test_applying_cuts_what_the_plan_says(model, plan):
-    cut, checks = onnxmi.apply(model, plan)
+    applied = onnxmi.apply(model, plan)
+    cut, checks = applied.model, applied.checks
     shapes = {tensor.name: tuple(tensor.dims) for tensor in cut.graph.initializer}
     assert shapes["w0"] == (6, 3)
     assert shapes["w1"] == (3, 10)
@@ -178,6 +184,6 @@ def test_applying_cuts_what_the_plan_says(model, plan):
 
 def test_a_plan_that_says_to_keep_one_layer_whole_among_others(model, plan):
     whole = Choice("fc1", "hidden", 10, np.arange(10))
-    cut, _ = onnxmi.apply(model, replace(plan, choices=(*plan.choices, whole)))
-    same, _ = onnxmi.apply(model, plan)
+    cut = onnxmi.apply(model, replace(plan, choices=(*plan.choices, whole))).model
+    same = onnxmi.apply(model, plan).model
     assert cut.SerializeToString(deterministic=True) == same.SerializeToString(deterministic=True)

@@ -249,7 +249,7 @@ def test_the_place_of_the_data_is_looked_at_early(place):
 
 @pytest.mark.parametrize("name", [OUT, f"{OUT}.data"])
 def test_two_files_are_not_written_through_links(place, monkeypatch, name):
-    monkeypatch.setattr("onnxmi.pruning.api.prune", None)  # refused before the work
+    monkeypatch.setattr("onnxmi.pruning.pipeline.prune", None)  # refused before the work
     (place.folder / name).symlink_to("elsewhere")
     assert "is a link" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
 

@@ -6,13 +6,14 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxmi.data.sources import as_calibration
 from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weights_of
 from onnxmi.repair import StepOptions
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.shared_inputs import find_sources
-from onnxmi.transforms.analysis import analyze, as_calibration
+from onnxmi.transforms.analysis import analyze
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.measure import yardstick_of

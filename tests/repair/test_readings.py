@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxmi.data.sources import as_calibration
 from onnxmi.graph.linear import Linear, find_linears
-from onnxmi.pruning.api import prune
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.pipeline import prune
 from onnxmi.statistics.capture import CaptureOptions, capture
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
-from onnxmi.transforms.analysis import analyze, as_calibration
+from onnxmi.transforms.analysis import analyze
 from tests.repair.conftest import Bench
 from tests.support.build import Build
 from tests.support.measure import yardstick_of

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from onnxmi.cli import main
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
 from onnxmi.reporting import html
 
 PRUNE = ("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--threads", "1")
@@ -77,7 +77,7 @@ def test_a_page_of_a_sweep_alone(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "other.json: is not JSON: "),
+        (b"", "other.json: is empty"),
         (b"{", "other.json: is not JSON: "),
         (b"\xff\xfe", "other.json: is not JSON: "),
         (b"[" * 100_000, "other.json: is not JSON: "),
@@ -163,12 +163,12 @@ def test_the_plan_is_named_by_its_bytes(folder):
     ],
 )
 def test_places_where_a_page_cannot_go(folder, monkeypatch, page, code, message):
-    monkeypatch.setattr(api, "prune", lambda *_, **__: pytest.fail("the long work has started"))
+    monkeypatch.setattr(pipeline, "prune", lambda *_, **__: pytest.fail("the long work has started"))
     assert message in folder.fails(code, *PRUNE, "--report", page)
 
 
 def test_without_the_extra_no_work_is_done(folder, bare, monkeypatch):
-    monkeypatch.setattr(api, "prune", lambda *_, **__: pytest.fail("the long work has started"))
+    monkeypatch.setattr(pipeline, "prune", lambda *_, **__: pytest.fail("the long work has started"))
     assert "pip install 'onnxmi[report]'" in folder.fails(2, *PRUNE, "--report", "page.html")
 
 

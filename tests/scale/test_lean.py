@@ -262,7 +262,7 @@ def test_what_prune_returns_stands_alone(low, mlp, samples):
 
 def test_what_apply_returns_stands_alone(low, mlp, samples):
     plan = onnxmi.prune(mlp(SIZES), {"x": samples()}, QUICK).plan
-    made, _ = onnxmi.apply(mlp(SIZES), plan)
+    made = onnxmi.apply(mlp(SIZES), plan).model
     gc.collect()
     assert list(low.iterdir()) == []
     assert open_session(made).run({"x": samples()})["y"].shape == (40, 4)

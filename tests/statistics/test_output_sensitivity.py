@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 import onnxmi
+from onnxmi.data.sources import as_calibration
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.information import Sensitivity
 from onnxmi.model import Graph
@@ -21,7 +22,7 @@ from onnxmi.statistics.backward import Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics_file import load_measurement, save_measurement
-from onnxmi.transforms.analysis import analyze, as_calibration
+from onnxmi.transforms.analysis import analyze
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
 

@@ -149,7 +149,7 @@ def cut(subject: Subject) -> None:
     if not names:
         raise NothingToPruneError("nothing to prune: no layer is exact")
     result = subject.prune(keep=0.5, cut=kinds, only=tuple(names), repair=False, force=True)
-    applied, _ = onnxmi.apply(proto, result.plan)
+    applied = onnxmi.apply(proto, result.plan).model
     if _bytes(applied) != _bytes(result.proto):
         raise WrongError("apply gives something else", "a plan applied is not the plain cut")
     if judge.judgeable(proto) and {choice.layer for choice in result.plan.choices} <= set(names):

@@ -9,12 +9,13 @@ import pytest
 
 import onnxmi
 from onnxmi import PruneOptions
+from onnxmi.data.sources import as_calibration
 from onnxmi.errors import PlanError, StatisticsError
 from onnxmi.model import Model
 from onnxmi.pruning.search import price
 from onnxmi.pruning.session import measure_study, study_of
 from onnxmi.runtime.session import open_session
-from onnxmi.transforms.analysis import analyze, as_calibration
+from onnxmi.transforms.analysis import analyze
 from onnxmi.transforms.factorize_embedding import (
     document_counts,
     factorize_embeddings,

@@ -24,11 +24,11 @@ runpy.run_module("onnxmi", run_name="__main__")
 _BUSY = """
 import hashlib, sys
 from onnxmi import __main__
-from onnxmi.pruning import api
+from onnxmi.api import pruning
 def busy(*_, **__):
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
-api.analyse = busy
+pruning.as_model = busy
 sys.argv = ["onnxmi", "inspect", "model.onnx"]
 __main__.run()
 """
@@ -37,7 +37,7 @@ __main__.run()
 _SLOW = """
 import sys, time
 from onnxmi import __main__
-from onnxmi.pruning import api
+from onnxmi.api import pruning
 from onnxmi.cli import signals
 signals.GRACE = 1000
 def slow(*_, **__):
@@ -47,7 +47,7 @@ def slow(*_, **__):
     finally:
         print("cleaning", flush=True)
         time.sleep(60)
-api.analyse = slow
+pruning.as_model = slow
 sys.argv = ["onnxmi", "inspect", "model.onnx"]
 __main__.run()
 """
@@ -111,7 +111,7 @@ def test_who_asks_twice_does_not_wait(run):
 _LATE = """
 import os, signal, sys, time
 from onnxmi import __main__
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
 from onnxmi.cli import main
 real = main.invoke
 def invoke(ctx):

@@ -17,7 +17,7 @@ SOURCES = sorted((ROOT / "onnxmi").rglob("*.py"))
 _WATCHED = """
 import sys
 from onnxmi import __main__
-from onnxmi.pruning import api
+from onnxmi.pruning import pipeline
 from onnxmi.cli import main
 FORBIDDEN = ("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "pickle.", "subprocess.", "os.system",
              "os.exec", "os.posix_spawn", "os.fork", "ctypes.dlopen")

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from onnxmi.graph.cost import cost
-from onnxmi.pruning.api import prune
+from onnxmi.pruning.pipeline import prune
 from onnxmi.runtime.session import open_session
 from trials.cases import CUTS, Case, sizes
 from trials.records import Records, Row

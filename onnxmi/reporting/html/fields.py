@@ -27,7 +27,10 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file cannot be read or holds anything else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            raise DataError(f"{path}: is empty")
+        found = json.loads(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -2,107 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
 
-import onnx
+import numpy as np
 
-from onnxmi.budget.goals import COSTS, Goal, Kind, Trial, option
+from onnxmi.budget.goals import COSTS, Goal, Kind, option
 from onnxmi.budget.size_grid import kept_count, uniform
+from onnxmi.data.sources import CalibrationLike
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
-from onnxmi.errors import CheckError, ModelError, NothingToPruneError, PlanError, UsageError
+from onnxmi.errors import CheckError, NothingToPruneError, PlanError, UsageError
 from onnxmi.evaluation.cautions import cautions
 from onnxmi.evaluation.judgement import Judgement, judge
-from onnxmi.evaluation.output_metrics import MetricValue
-from onnxmi.evaluation.quality import Quality, quality_of
+from onnxmi.evaluation.quality import quality_of
 from onnxmi.evaluation.yardstick import Damage
-from onnxmi.graph.channel_graph import Layer
-from onnxmi.graph.cost import Cost
+from onnxmi.graph.cost import cost
 from onnxmi.graph.plan import Plan, load_plan
 from onnxmi.model import Model
+from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.mapped import with_values_inside
-from onnxmi.pruning.collect import asked_about, collect, given_statistics, measured_notes
+from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
 from onnxmi.pruning.floor import require_outputs, require_samples
 from onnxmi.pruning.loss_search import SEARCHED, smallest_within
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.search import Found, meet, price
 from onnxmi.pruning.session import Study, carry_out, choose, measure_study, require_costs, study_of
-from onnxmi.pruning.sweep import Curve, Point, trade_off
-from onnxmi.repair import RepairNote
+from onnxmi.pruning.sweep import Curve, trade_off
 from onnxmi.runtime.session import limited
-from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import Measurement
-from onnxmi.transforms.analysis import Analysis, CalibrationLike, ModelLike, analyse, analyze, as_model, find_meaning
+from onnxmi.transforms.analysis import ModelLike, analyze, as_model
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, silent
-from onnxmi.verification.checks import Check, check_equivalence, check_result, check_same, check_shapes, require_passed
+from onnxmi.verification.checks import check_equivalence, check_result, check_same, check_shapes, require_passed
 
+AnyPath = str | PathLike[str]
+_UNREPAIRED = "no samples were given: nothing is repaired, and what the outputs lose is not known"
 _ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What `prune` made and found.
-
-    Attributes
-    ----------
-    proto : onnx.ModelProto
-        The verified, smaller model.
-    plan : Plan
-        What stays of each layer that was cut.
-    analysis : Analysis
-        The source's channel graph, with what was frozen and why.
-    left_out, unseen : tuple of Layer
-        Layers that were left out, and those of them that no compared output tells about.
-    before, after : Cost
-        Parameters, bytes and MACs.
-    quality : Quality or None
-        On samples that nothing was fitted to; None where there is only one sample.
-    damage : Damage
-        Of every output, on the same samples.
-    latency : tuple of two Latency, or None
-        Of the original and of the result, on one sample.
-    repairs : tuple of RepairNote
-        What repair did to each operator.
-    checks : tuple of Check
-        All of them passed.
-    notes : tuple of str
-        What the user should know.
-    goals : tuple of Goal
-        What was asked for, and reached; none for a plan or a share.
-    trials : tuple of Trial
-        What was tried on the way.
-    metric : str
-        What the loss is counted in that decides.
-    readings : mapping of str to tuple of Reading
-        Output -> its metrics with what they lose, on the same samples.
-    """
-
-    proto: onnx.ModelProto
-    plan: Plan
-    analysis: Analysis
-    left_out: tuple[Layer, ...]
-    unseen: tuple[Layer, ...]
-    before: Cost
-    after: Cost
-    quality: Quality | None
-    damage: Damage
-    latency: tuple[Latency, Latency] | None
-    repairs: tuple[RepairNote, ...]
-    checks: tuple[Check, ...]
-    notes: tuple[str, ...]
-    goals: tuple[Goal, ...] = ()
-    trials: tuple[Trial, ...] = ()
-    metric: str = ""
-    readings: Mapping[str, tuple[MetricValue, ...]] = field(default_factory=dict)
-
-    @property
-    def by_default(self) -> bool:
-        """Whether no budget was given."""
-        return bool(self.trials) and "max_drop" not in self.plan.options
 
 
 def prune(
@@ -110,10 +49,10 @@ def prune(
     calibration: CalibrationLike,
     options: PruneOptions | None = None,
     *,
-    plan: Plan | str | Path | None = None,
-    statistics: Measurement | str | Path | None = None,
+    plan: Plan | AnyPath | None = None,
+    statistics: Measurement | AnyPath | None = None,
     progress: Progress = silent,
-) -> Result:
+) -> Outcome:
     """Make a model smaller: score, select top-down, cut, repair and verify.
 
     Parameters
@@ -133,8 +72,8 @@ def prune(
 
     Returns
     -------
-    Result
-        Its model passed every check; save it with `onnxmi.save`.
+    Outcome
+        Its model passed every check.
 
     Raises
     ------
@@ -151,10 +90,10 @@ def _prune(
     source: Model,
     calibration: CalibrationLike,
     options: PruneOptions,
-    plan: Plan | str | Path | None,
-    statistics: Measurement | str | Path | None,
+    plan: Plan | AnyPath | None,
+    statistics: Measurement | AnyPath | None,
     progress: Progress,
-) -> Result:
+) -> Outcome:
     given = None if plan is None else given_plan(plan, source)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     decides = given is None and stats is None and options.budget.drop is not None
@@ -194,7 +133,7 @@ def sweep(
     *,
     by: Kind = "time",
     shares: Sequence[float] | None = None,
-    statistics: Measurement | str | Path | None = None,
+    statistics: Measurement | AnyPath | None = None,
     progress: Progress = silent,
 ) -> Curve:
     """Measure the whole trade-off: models at several shares of one cost, from one measurement.
@@ -228,7 +167,7 @@ def sweep(
         return trade_off(study, price(study, {by}, progress), by, shares, progress)
 
 
-def given_plan(plan: Plan | str | Path, model: Model, *, cuts: bool = True) -> Plan:
+def given_plan(plan: Plan | AnyPath, model: Model, *, cuts: bool = True) -> Plan:
     """Return a plan from a path or a Plan.
 
     Parameters
@@ -241,7 +180,7 @@ def given_plan(plan: Plan | str | Path, model: Model, *, cuts: bool = True) -> P
     PlanError
         If it was made for another model, or cuts nothing.
     """
-    made = plan if isinstance(plan, Plan) else load_plan(plan)
+    made = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
     if made.digest != model.digest:
         raise PlanError(f"the plan is for a model with digest {made.digest[:12]}, this one's is {model.digest[:12]}")
     if cuts and not any(choice.count < choice.size for choice in made.choices):
@@ -281,7 +220,7 @@ def _unchosen(study: Study) -> str:
     return f"no layer was chosen of {len(study.left_out)} ({named}){hint}"
 
 
-def _report(study: Study, found: Found, selected: bool) -> Result:
+def _report(study: Study, found: Found, selected: bool) -> Outcome:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
     options, held = study.options, study.deal.held
     source, result = study.source, found.candidate.proto
@@ -294,8 +233,10 @@ def _report(study: Study, found: Found, selected: bool) -> Result:
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
-    return Result(
-        proto=with_values_inside(result),  # what it refers to goes with the source
+    smaller = with_values_inside(result)  # what it refers to goes with the source
+    return Outcome(
+        proto=smaller,
+        digest=proto_digest(smaller),
         plan=found.candidate.plan,
         analysis=study.analysis,
         left_out=study.left_out if selected else (),
@@ -352,7 +293,7 @@ def _scored_notes(study: Study) -> list[str]:
     return notes
 
 
-def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, tuple[Check, ...]]:
+def apply(model: ModelLike, plan: Plan | AnyPath) -> Outcome:
     """Replay a plan without calibration data: the plain cut, verified on made-up inputs.
 
     Raises
@@ -373,21 +314,21 @@ def apply(model: ModelLike, plan: Plan | str | Path) -> tuple[onnx.ModelProto, t
     if analysis.model is not analysis.source:
         checks.append(check_same(analysis.source, analysis.model, analysis.probe, feeds))
     require_passed(checks)
-    return with_values_inside(cut), tuple(checks)
-
-
-__all__ = [
-    "Analysis",
-    "Curve",
-    "ModelError",
-    "Point",
-    "PruneOptions",
-    "Result",
-    "analyse",
-    "analyze",
-    "apply",
-    "collect",
-    "find_meaning",
-    "prune",
-    "sweep",
-]
+    smaller, inputs = with_values_inside(cut), analysis.probe.feeds
+    samples = next((len(array) for array in inputs.values() if np.ndim(array)), 1)
+    return Outcome(
+        proto=smaller,
+        digest=proto_digest(smaller),
+        plan=chosen,
+        analysis=analysis,
+        left_out=(),
+        unseen=(),
+        before=cost(analysis.source.proto, inputs, samples),
+        after=cost(cut, inputs, samples),
+        quality=None,
+        damage=Damage(()),
+        latency=None,
+        repairs=(),
+        checks=tuple(checks),
+        notes=(_UNREPAIRED, *analysis.unused_positions.notes),
+    )

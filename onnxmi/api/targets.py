@@ -15,6 +15,35 @@ def default_target(model: Path) -> Path:
     return model.parent / f"{model.stem}.pruned.onnx"
 
 
+def plan_path(target: Path) -> Path:
+    """Return the path of the plan beside a result."""
+    return target.with_suffix(".plan.json")
+
+
+def check_result_target(source: Model, target: Path, *inputs: object, plan: object = None) -> None:
+    """Refuse early a place where a result and its plan cannot go, or that is one of the inputs.
+
+    Parameters
+    ----------
+    source : Model
+        The original.
+    target : Path
+        Where the result goes.
+    *inputs : object
+        What was given; those that are paths are not written over.
+    plan : object
+        The same, but for the plan of the result, which may take its place.
+    """
+    read = [*filter(None, [source.path]), *_paths(*inputs)]
+    check_target(target, *read, *_paths(plan))
+    check_target(plan_path(target), *read)
+    check_external(source, target, plan_path(target))
+
+
+def _paths(*inputs: object) -> list[Path]:
+    return [Path(os.fsdecode(given)) for given in inputs if isinstance(given, str | os.PathLike)]
+
+
 def check_external(source: Model, target: Path, *others: Path) -> None:
     """Refuse to write over the external data of the source, or where that of the result cannot go."""
     for path in (target, *others):
@@ -43,4 +72,4 @@ def check_target(target: Path, *sources: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(f"{target}: its folder is not writable")
     if any(target.resolve() == source.resolve() for source in sources):
-        raise UsageError(f"{target}: is also an input; choose another output with -o")
+        raise UsageError(f"{target}: is also an input; choose another output")

@@ -1,0 +1,315 @@
+"""Pruning, as users call it: what `onnxmi prune`, `apply`, `sweep`, `inspect`, `capture` and `merge` do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Unpack
+
+import numpy as np
+
+from onnxmi.api.keywords import AnyPath, Names, PruneFields, Quantity, merged
+from onnxmi.api.results import Curve, Inspection, Result
+from onnxmi.api.targets import check_result_target
+from onnxmi.budget.goals import Kind
+from onnxmi.budget.units import SHARE, read_quantity
+from onnxmi.data.sources import CalibrationLike, as_calibration
+from onnxmi.errors import UsageError
+from onnxmi.graph.plan import Plan
+from onnxmi.model.load import as_path
+from onnxmi.pruning import collect as collecting
+from onnxmi.pruning import pipeline
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.statistics.statistics_file import Measurement, merge_files
+from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
+from onnxmi.typing import Progress, silent
+
+
+def prune(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    *,
+    output: AnyPath | None = None,
+    plan: Plan | AnyPath | None = None,
+    statistics: Measurement | AnyPath | None = None,
+    progress: Progress = silent,
+    **fields: Unpack[PruneFields],
+) -> Result:
+    """Make a model smaller and faster: score units, cut, repair and verify.
+
+    With no options at all, the result is the fastest model found that loses at most 0.01 of the metric (accuracy where
+    there are labels, else agreement with the original) on samples that nothing was fitted to.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        The original; it is never changed.
+    calibration : path, mapping of arrays, iterable of mappings, or Calibration
+        Sample inputs, some hundred of them: an `.npz` file, or a mapping from the names of the model's inputs to
+        arrays with the samples on their first axis. Or feeds as onnxruntime takes them, one or more samples each: any
+        iterable of such mappings (a generator, a list), or an object whose `get_next()` returns the next one and None
+        at the end, as a CalibrationDataReader does. An array `labels`, one class a sample, is optional.
+    options : PruneOptions, optional
+        A budget and everything else that can be chosen.
+    output : path, optional
+        Where to write the model, and its plan beside it; see `Result.save`. Without it, nothing is written.
+    plan : Plan or path, optional
+        Cut what this plan says, and repair, instead of selecting.
+    statistics : Measurement or path, optional
+        Use what `collect` measured instead of measuring it now.
+    progress : callable(stage, done, total), optional
+        Called during long work.
+    **fields
+        Fields of `PruneOptions`, which win over those of `options`: `speedup=2`, `max_size="10MB"`, `skip="*/head/*"`.
+
+    Returns
+    -------
+    Result
+        Its model passed every check. `print(result)` is the summary, `result.save(path)` writes it.
+
+    Raises
+    ------
+    UsageError
+        If an option is wrong, or options contradict each other.
+    ModelError
+        If the model cannot be read or run.
+    CalibrationError
+        If the samples do not fit the model.
+    NothingToPruneError
+        If no layer can be cut, or none may be.
+    CheckError
+        If a budget is out of reach, or a check failed. Nothing is written then.
+    DataError
+        If a file cannot be read or written.
+
+    All are kinds of `OnnxmiError`.
+
+    Examples
+    --------
+    >>> result = onnxmi.prune("digits-mlp.onnx", "digits-mlp.calib.npz", macs="40%", threads=1, output="small.onnx")
+    >>> result.goals[0].name, result.goals[0].met
+    ('macs', True)
+    >>> result.after.macs <= 0.4 * result.before.macs
+    True
+    >>> onnx.load("small.onnx") == result.model
+    True
+
+    Feeds one by one, as a CalibrationDataReader gives them:
+
+    >>> images = np.load("digits-mlp.calib.npz")["image"]
+    >>> feeds = ({"image": image[np.newaxis]} for image in images[:200])
+    >>> onnxmi.prune("digits-mlp.onnx", feeds, keep=0.5, threads=1, latency=False)
+    <onnxmi.Result: 2 layers cut, 85,002 -> 26,122 parameters, 340.8 kB -> 105.3 kB>
+    """
+    chosen = merged(options, PruneOptions, fields, "prune", "output", "plan", "statistics", "progress")
+    chosen.check()
+    source = as_model(model)
+    if output is not None:
+        check_result_target(source, as_path(output, "output"), calibration, statistics, plan=plan)
+    outcome = pipeline.prune(source, calibration, chosen, plan=plan, statistics=statistics, progress=progress)
+    result = Result(**vars(outcome))
+    if output is not None:
+        result.save(output)
+    return result
+
+
+def apply(model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = None) -> Result:
+    """Cut what a plan says, without samples and so without repair; the cut is verified on made-up inputs.
+
+    The same plan gives the same bytes. To repair as well, use `prune(model, calibration, plan=plan)`.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        The model that the plan was made for.
+    plan : Plan or path
+        Such as `Result.plan`, or a file that was written beside a result.
+    output : path, optional
+        Where to write the model, and the plan beside it.
+
+    Returns
+    -------
+    Result
+        Without `quality`, `damage` and `latency`: nothing was measured.
+
+    Raises
+    ------
+    PlanError
+        If the plan is for another model, or cannot be read.
+    NothingToPruneError
+        If it keeps every unit.
+    ModelError
+        If the model cannot be read or run.
+
+    Examples
+    --------
+    >>> result = onnxmi.prune("digits-mlp.onnx", "digits-mlp.calib.npz", keep=0.5, threads=1, latency=False)
+    >>> cut = onnxmi.apply("digits-mlp.onnx", result.plan)
+    >>> cut.after.parameters == result.after.parameters
+    True
+    """
+    source = as_model(model)
+    if output is not None:
+        check_result_target(source, as_path(output, "output"), plan=plan)
+    result = Result(**vars(pipeline.apply(source, plan)))
+    if output is not None:
+        result.save(output)
+    return result
+
+
+def sweep(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    *,
+    by: Kind = "time",
+    shares: Iterable[Quantity] | None = None,
+    statistics: Measurement | AnyPath | None = None,
+    progress: Progress = silent,
+    **fields: Unpack[PruneFields],
+) -> Curve:
+    """Show what sizes and speeds cost: models at several shares of one cost, from one measurement.
+
+    With no options, seven models between the smallest that can be had and the original, by time. None of them is
+    written: choose one and ask `prune` for it.
+
+    Parameters
+    ----------
+    model, calibration, options, statistics, progress, **fields
+        As for `prune`; no budget may be among the options.
+    by : {"time", "size", "params", "macs"}
+        The cost that is divided: ms a run, bytes, parameters, or multiply-accumulates.
+    shares : iterable of float or str, optional
+        Shares of the original's cost, such as 0.5 or "50%".
+
+    Returns
+    -------
+    Curve
+        `points`, from the largest model to the smallest; `print` shows them as a table.
+
+    Raises
+    ------
+    UsageError
+        If an option is wrong, or a budget is among them.
+    OnnxmiError
+        As `prune` does.
+
+    Examples
+    --------
+    >>> curve = onnxmi.sweep("digits-mlp.onnx", "digits-mlp.calib.npz", by="macs", shares=["60%", "30%"], threads=1)
+    >>> [point.share for point in curve.points]
+    [0.6, 0.3]
+    """
+    chosen = merged(options, PruneOptions, fields, "sweep", "by", "shares", "statistics", "progress")
+    chosen.check()
+    asked = None if shares is None else _shares(shares)
+    curve = pipeline.sweep(model, calibration, chosen, by=by, shares=asked, statistics=statistics, progress=progress)
+    return Curve(**vars(curve))
+
+
+def _shares(shares: Iterable[Quantity]) -> tuple[float, ...]:
+    if isinstance(shares, str) or not isinstance(shares, Iterable):
+        raise UsageError(f"shares: {shares!r} is not a list of shares such as [0.7, '50%']")
+    read = tuple(read_quantity(share, SHARE) for share in shares)
+    if not all(0.0 < share < 1.0 for share in read):
+        raise UsageError(f"shares: {read}: every share has to be between 0 and 1")
+    return read
+
+
+def inspect(
+    model: ModelLike,
+    calibration: CalibrationLike | None = None,
+    *,
+    outputs: Names = (),
+    ignore_outputs: Names = (),
+    threads: int = 0,
+) -> Inspection:
+    """Find out what can be cut in a model, what cannot and why, and what its outputs mean.
+
+    Parameters
+    ----------
+    model : path, onnx.ModelProto or Model
+        The model.
+    calibration : optional
+        Samples to run it on, as for `prune`; without them, inputs are made up.
+    outputs, ignore_outputs : str or iterable of str
+        What outputs mean, and which are not compared; see `PruneOptions`.
+    threads : int
+        Intra-operator threads of onnxruntime; 0 lets it choose.
+
+    Returns
+    -------
+    Inspection
+        `layers`, `frozen` and `outputs`; `print` shows them as tables.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be read, or runs on no inputs that were tried.
+    UsageError
+        If an output is named that does not exist.
+
+    Examples
+    --------
+    >>> found = onnxmi.inspect("digits-mlp.onnx")
+    >>> [(layer.name, layer.kind, layer.size) for layer in found.layers]
+    [('/hidden1/Gemm', 'hidden', 256), ('/hidden2/Gemm', 'hidden', 256)]
+    >>> [output.kind for output in found.outputs]
+    ['classes']
+    """
+    chosen = PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs, threads=threads)
+    chosen.check()
+    source = as_model(model)
+    data = None if calibration is None else as_calibration(calibration, source)
+    analysis = analyze(source, None if data is None else data.one_run(np.arange(data.count), 3))
+    return Inspection(analysis, find_meaning(analysis, data, chosen.overrides, chosen.ignore_outputs, chosen.threads))
+
+
+def collect(
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    progress: Progress = silent,
+    **fields: Unpack[PruneFields],
+) -> Measurement:
+    """Measure once what `prune` needs, for many plans; `onnxmi capture` does the same.
+
+    Parameters
+    ----------
+    model, calibration, options, progress, **fields
+        As for `prune`. Of the options, the seed, the mask, the memory, the threads and the batch size count.
+
+    Returns
+    -------
+    Measurement
+        For the argument `statistics` of `prune` and `sweep`; `save_measurement` writes it, `merge` adds files up.
+
+    Raises
+    ------
+    OnnxmiError
+        As `prune` does.
+    """
+    return collecting.collect(
+        model, calibration, merged(options, PruneOptions, fields, "collect", "progress"), progress
+    )
+
+
+def merge(paths: Sequence[AnyPath]) -> Measurement:
+    """Add up statistics files that were measured on different samples of one model.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        What `save_measurement` or `onnxmi capture` wrote.
+
+    Returns
+    -------
+    Measurement
+        What one measurement of all samples gives, up to rounding and the rows that each part drew.
+
+    Raises
+    ------
+    StatisticsError
+        If a file cannot be read, or they do not fit each other.
+    """
+    return merge_files([as_path(path, "paths") for path in paths])

@@ -1,0 +1,85 @@
+"""What a pruning run made, and what it found on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx
+
+from onnxmi.budget.goals import Goal, Trial
+from onnxmi.evaluation.output_metrics import MetricValue
+from onnxmi.evaluation.quality import Quality
+from onnxmi.evaluation.yardstick import Damage
+from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.cost import Cost
+from onnxmi.graph.plan import Plan
+from onnxmi.repair import RepairNote
+from onnxmi.runtime.timing import Latency
+from onnxmi.transforms.analysis import Analysis
+from onnxmi.verification.checks import Check
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A verified model, and what was found on the way to it.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The verified, smaller model.
+    digest : str
+        SHA-256 of that model as it was verified.
+    plan : Plan
+        What stays of each layer that was cut.
+    analysis : Analysis
+        The source's channel graph, with what was frozen and why.
+    left_out, unseen : tuple of Layer
+        Layers that were left out, and those of them that no compared output tells about.
+    before, after : Cost
+        Parameters, bytes and MACs.
+    quality : Quality or None
+        On samples that nothing was fitted to; None where there is only one sample.
+    damage : Damage
+        Of every output, on the same samples.
+    latency : tuple of two Latency, or None
+        Of the original and of the result, on one sample.
+    repairs : tuple of RepairNote
+        What repair did to each operator.
+    checks : tuple of Check
+        All of them passed.
+    notes : tuple of str
+        What the user should know.
+    goals : tuple of Goal
+        What was asked for, and reached; none for a plan or a share.
+    trials : tuple of Trial
+        What was tried on the way.
+    metric : str
+        What the loss is counted in that decides.
+    readings : mapping of str to tuple of MetricValue
+        Output -> its metrics with what they lose, on the same samples.
+    """
+
+    proto: onnx.ModelProto
+    digest: str
+    plan: Plan
+    analysis: Analysis
+    left_out: tuple[Layer, ...]
+    unseen: tuple[Layer, ...]
+    before: Cost
+    after: Cost
+    quality: Quality | None
+    damage: Damage
+    latency: tuple[Latency, Latency] | None
+    repairs: tuple[RepairNote, ...]
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+    goals: tuple[Goal, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    metric: str = ""
+    readings: Mapping[str, tuple[MetricValue, ...]] = field(default_factory=dict)
+
+    @property
+    def by_default(self) -> bool:
+        """Whether no budget was given."""
+        return bool(self.trials) and "max_drop" not in self.plan.options
