@@ -1,13 +1,15 @@
-"""Pricing: what cutting one layer alone to some sizes does to the outputs, measured.
+"""Damage curves: what cutting one layer alone to some sizes does to the outputs, predicted or measured.
 
-Each layer is cut to a few sizes, repaired in one pass, and run on some samples; everything before the layer is run once
-only. Errors of layers cut together add up about as their squares do, so the prices of a whole plan are added.
+What cannot be predicted (see `onnxmi.budget.predicted_damage`) is measured: a layer is cut to a few sizes, repaired in
+one pass, and run on some samples; everything before the layer is run once only. Errors of layers cut together add up
+about as their squares do, so the damage of a whole plan is the sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -30,6 +32,7 @@ from onnxmi.typing import Floats, Ints, Progress, silent
 
 UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
 ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it
+NOTHING: Mapping[int, Mapping[int, float]] = MappingProxyType({})
 SHARES = (0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.09, 0.03, 0.01, 0.0)  # of a layer's size, at which it is priced
 
 
@@ -64,8 +67,9 @@ def price_layers(
     ruler: DamageReference,
     threads: int,
     progress: Progress = silent,
+    predicted: Mapping[int, Mapping[int, float]] = NOTHING,
 ) -> dict[int, Curve]:
-    """Measure the damage curve of every layer.
+    """Return the damage curve of every layer; measure what was not predicted.
 
     Parameters
     ----------
@@ -77,6 +81,8 @@ def price_layers(
         To fit the one-pass repair on, as the final model will be repaired; without it, unrepaired cuts are measured.
     ruler : Ruler
         The original's answers on the samples to measure on.
+    predicted : mapping
+        Layer id -> size -> damage, where that is known already.
     """
     model = analysis.model
     walk = Stepper(model.proto, ruler.feeds, threads)
@@ -84,11 +90,14 @@ def price_layers(
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
         layer = rankings[atom].layer
-        for _ in walk.to(_read_by(model, entry)):
-            pass
-        priced = _measured_sizes(sizes[layer.id])
-        damage = np.zeros(len(priced))
-        for number, size in enumerate(priced[:-1].tolist()):
+        priced = priced_sizes(sizes[layer.id])
+        known = predicted.get(layer.id, {})
+        damage = np.array([known.get(size, 0.0) for size in priced.tolist()])
+        missing = [(number, size) for number, size in enumerate(priced[:-1].tolist()) if size not in known]
+        if missing:
+            for _ in walk.to(_read_by(model, entry)):
+                pass
+        for number, size in missing:
             cut = Cut(analysis, {layer.id: rankings[atom].kept(size)})
             with stage("price", layer.name):
                 made = () if statistics is None else repair_at_once(cut, statistics, ONE_RIDGE).replacements
@@ -117,7 +126,7 @@ def _read_by(model: Model, node: int) -> list[str]:
     return [name for name in (*graph.nodes[node].inputs, *graph.nodes[node].captures) if name in graph.producers]
 
 
-def _measured_sizes(sizes: Ints) -> Ints:
+def priced_sizes(sizes: Ints) -> Ints:
     """The sizes nearest to `SHARES` of the whole, and the whole."""
     nearest = {int(sizes[np.abs(sizes - share * sizes[-1]).argmin()]) for share in SHARES}
     return np.array(sorted(nearest | {int(sizes[-1])}), dtype=np.int64)

@@ -9,20 +9,22 @@ from math import ceil
 import onnx
 
 from onnxmi.budget.allocate import Limit, Menu, allocate, largest, smallest
-from onnxmi.budget.damage_curves import price_layers
+from onnxmi.budget.damage_curves import price_layers, priced_sizes
 from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
 from onnxmi.budget.latency_model import plain_cut
+from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
+from onnxmi.pruning.collect import capture_options
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
-from onnxmi.selection.top_down import rank_channels
+from onnxmi.selection.top_down import Ranking, rank_channels
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
-from onnxmi.typing import Progress, Samples, silent
+from onnxmi.typing import Ints, Progress, Samples, silent
 
 Counts = dict[int, int]
 
@@ -99,13 +101,27 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     batches = study.data.packed(_priced(study), options.batch_size)
     ruler = DamageReference.of(found.model, outputs.yardstick, batches, outputs.masks, options.threads)
     statistics = study.measured if options.repair else None
-    curves = price_layers(found, rankings, sizes, statistics, ruler, options.threads, progress)
+    predicted = _predicted(study, rankings, sizes, progress)
+    curves = price_layers(found, rankings, sizes, statistics, ruler, options.threads, progress, predicted)
     menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
     costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
     if "time" in wanted:
         costs["time"] = latency_model(study, sizes, progress).cost
     return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
+
+
+def _predicted(
+    study: Study, rankings: Mapping[int, Ranking], sizes: Mapping[int, Ints], progress: Progress
+) -> dict[int, dict[int, float]]:
+    """Predict the damage of sizes, where consumers are refitted: only that keeps the change of weights small."""
+    if not study.options.repair:
+        return {}
+    offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
+    fit, yardstick, how = study.deal.fit, study.outputs.yardstick, capture_options(study.options)
+    return predict_damage(
+        study.analysis, rankings, offered, study.measured.fit, study.data, fit, yardstick, how, progress
+    )
 
 
 def _priced(study: Study) -> Samples:

@@ -44,8 +44,8 @@ _SALT = 0x5E5  # the draw of samples is none of the other draws
 
 
 @dataclass(frozen=True, eq=False)
-class _Way:
-    """The way back through one model.
+class OutputGradients:
+    """The backward pass of one model from its compared outputs to the results of linear operators.
 
     Attributes
     ----------
@@ -65,20 +65,35 @@ class _Way:
     masks: tuple[str, ...]
 
     @staticmethod
-    def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> _Way:
+    def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> OutputGradients:
+        """Look for the results whose gradients are complete."""
         made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears}
         targets = tuple(view.tensor for view in yardstick.views)
         backward = Backward(model.graph, frozenset(name for names in made.values() for name in names), targets)
         known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
-        return _Way(backward, known, yardstick, tuple(masks))
+        return OutputGradients(backward, known, yardstick, tuple(masks))
 
     @property
     def taps(self) -> list[str]:
+        """Tensors that a session has to show."""
         inputs = {info.name for info in self.backward.graph.inputs}
         return [name for name in dict.fromkeys((*self.backward.targets, *self.backward.reads)) if name not in inputs]
 
-    def gradients(self, session: Session, batch: Batch, seed: int) -> dict[str, Array]:
-        """Gradients of what the outputs are measured by, with random signs, of a batch."""
+    def gradients(self, session: Session, batch: Batch, seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Go back through a batch.
+
+        Returns
+        -------
+        values : dict
+            Tensor name -> array, of the inputs and of all that the session taps.
+        gradients : dict
+            Result of a linear operator -> gradient of what the outputs are measured by, with random signs.
+
+        Raises
+        ------
+        NoGradientError
+            Where an operator turns out to do what its rule does not know.
+        """
         values = {**batch.feeds, **session.run(batch.feeds)}
         masks = [batch.feeds[name] for name in self.masks]
         rows = {
@@ -88,7 +103,7 @@ class _Way:
         seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
         found = self.backward(values, seeds)
         makers = self.backward.graph.producers
-        return {name: before_activation(makers[name], values[name], gradient) for name, gradient in found.items()}
+        return values, {name: before_activation(makers[name], values[name], one) for name, one in found.items()}
 
 
 @stage("sensitivity")
@@ -126,16 +141,16 @@ def measure_sensitivities(
     model, linears = analysis.model, analysis.linears
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
     wanted = [one for one in _within(SUMS, linears) if requested is None or one.key in requested]
-    way = _Way.of(model, wanted, yardstick, masks)
-    drawn = _drawn_samples(model.graph, calibration, samples, options.seed)
+    way = OutputGradients.of(model, wanted, yardstick, masks)
+    drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
     session = open_session(model.proto, taps=way.taps, threads=options.threads)
     sums: dict[str, Floats] = {}
     done = 0
-    for chosen, feeds in calibration.packed(drawn, _batch_size(session, calibration, drawn, options.memory)):
+    for chosen, feeds in calibration.packed(drawn, batch_size_within(session, calibration, drawn, options.memory)):
         try:
-            gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
+            _, gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
         except NoGradientError:
             return {}
         for linear in linears:
@@ -146,7 +161,7 @@ def measure_sensitivities(
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
 
 
-def _drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed: int) -> Samples:
+def drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed: int) -> Samples:
     """Draw as many for one model, whatever is asked about: a statistics file has what a run by itself would measure."""
     large = sum(prod(graph.constant_shape(name)) for name in graph.constants) > LARGE
     wanted = SAMPLES_OF_LARGE if large else SAMPLES
@@ -155,7 +170,7 @@ def _drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, see
 
 def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
     """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
-    narrowest = sorted(filter(_plain, linears), key=_bytes)
+    narrowest = sorted((one for one in linears if has_gradient(one) and _is_narrow(one)), key=_bytes)
     totals = accumulate(map(_bytes, narrowest))
     room = {linear.key for linear, total in zip(narrowest, totals, strict=True) if total <= limit}
     return [linear for linear in linears if linear.key in room]
@@ -165,13 +180,17 @@ def _bytes(linear: Linear) -> int:
     return linear.outputs.size**2 // linear.groups * np.dtype(np.float64).itemsize
 
 
-def _plain(linear: Linear) -> bool:
-    """Whether what an operator gives is its product, but for an activation whose slope is known, and not too wide."""
+def has_gradient(linear: Linear) -> bool:
+    """Whether what an operator gives is its product, but for an activation whose slope is known."""
     known = linear.layout.result_is_product and all(operator_of(end).vjp is not None for end in linear.ends)
-    return known and linear.activation_qparams is None and linear.outputs.size <= WIDEST * linear.groups
+    return known and linear.activation_qparams is None
 
 
-def _batch_size(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
+def _is_narrow(linear: Linear) -> bool:
+    return linear.outputs.size <= WIDEST * linear.groups
+
+
+def batch_size_within(session: Session, calibration: Calibration, drawn: Samples, memory: int | None) -> int:
     """As many samples as leave the inner tensors within the memory, if all were as long as the longest."""
     longest = max(
         (feeds for _, feeds in calibration.packed(drawn, 1)), key=lambda feeds: sum(map(np.size, feeds.values()))

@@ -1,0 +1,89 @@
+"""Gradients of the outputs by a linear operator's weights, sample by sample, with its inputs centered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxmi.graph.linear import Linear, feature_rows, output_rows, row_count
+from onnxmi.operators.patches import Window, window
+from onnxmi.typing import Array, Floats
+
+Gradients = NDArray[np.float32]
+
+
+def weight_gradients(linear: Linear, activation: Array, gradient: Array, mean: Floats, fed: int) -> Iterator[Gradients]:
+    """Sum (x - mean) g' over the rows of each sample.
+
+    Parameters
+    ----------
+    activation : array
+        What the operator reads.
+    gradient : array
+        Of the outputs by its results, of their shape.
+    mean : (groups, K) float64
+        Means of its input features: a refit moves the bias so that means stay.
+    fed : int
+        Samples in the batch.
+
+    Yields
+    ------
+    (groups, K, M) float32
+        Of one sample; of the whole batch at once where samples do not lie along the first axis. Signs of samples are
+        independent, so squares of such a sum are the sums of squares in expectation.
+    """
+    apart = activation.shape[0] == gradient.shape[0] == fed
+    pairs = zip(np.split(activation, fed), np.split(gradient, fed), strict=True) if apart else [(activation, gradient)]
+    for own, upper in pairs:
+        raw, sums = _convolved(linear, own, upper) if _is_convolution(linear) else _multiplied(linear, own, upper)
+        yield raw - mean.astype(np.float32)[:, :, None] * sums[:, None, :]
+
+
+def _is_convolution(linear: Linear) -> bool:
+    return bool(linear.kernel) and all(node.op in ("Conv", "FusedConv") for node in linear.nodes)
+
+
+def _multiplied(linear: Linear, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
+    """Return X' G, (groups, K, M), and the sums of G over rows, (groups, M)."""
+    places = np.arange(row_count(linear, activation))
+    features = feature_rows(linear, activation, places)
+    upper = output_rows(linear, gradient, places, linear.groups)
+    return np.matmul(features.swapaxes(1, 2), upper), upper.sum(1)
+
+
+def _convolved(linear: Linear, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
+    """Do the same without unfolding: a kernel entry sees the input through one strided slice."""
+    seen = window(linear.nodes[0].attributes, linear.kernel, activation.shape[2:], transposed=False)
+    samples, channels = activation.shape[:2]
+    upper = np.concatenate(list(gradient.reshape(samples, linear.groups, -1, int(np.prod(seen.places)))), axis=2)
+    upper = np.ascontiguousarray(upper.swapaxes(1, 2))  # (groups, rows, M)
+    padded = _padded(activation, seen)
+    entries = []
+    for offsets in product(*map(range, seen.kernel)):
+        part = padded[(slice(None), slice(None), *_slices(seen, offsets))]
+        part = part.reshape(samples, linear.groups, channels // linear.groups, -1)
+        entries.append(np.matmul(np.concatenate(list(part), axis=2), upper))
+    raw = np.stack(entries, axis=2)  # (groups, channels, kernel entries, M): features in the order of the weights
+    return raw.reshape(linear.groups, -1, upper.shape[2]), upper.sum(1)
+
+
+def _padded(activation: Array, seen: Window) -> Array:
+    """Zeros around the input, as far as any kernel entry reads."""
+    reach = [
+        (places - 1) * stride + (kernel - 1) * dilation + 1
+        for places, stride, kernel, dilation in zip(seen.places, seen.strides, seen.kernel, seen.dilations, strict=True)
+    ]
+    shape = [max(n, size + before) for n, size, before in zip(reach, seen.size, seen.before, strict=True)]
+    made = np.zeros((*activation.shape[:2], *shape), activation.dtype)
+    inner = (slice(before, before + size) for before, size in zip(seen.before, seen.size, strict=True))
+    made[(slice(None), slice(None), *inner)] = activation
+    return made
+
+
+def _slices(seen: Window, offsets: tuple[int, ...]) -> Iterator[slice]:
+    for offset, places, stride, dilation in zip(offsets, seen.places, seen.strides, seen.dilations, strict=True):
+        start = offset * dilation
+        yield slice(start, start + (places - 1) * stride + 1, stride)
