@@ -171,7 +171,7 @@ def render() -> str:
             "number. What is contracted is where channels are consumed; what is normalised over makes a layer",
             "renormalising; what is frozen is never cut.",
             "",
-            *(line for family in FAMILIES for line in _section(family)),
+            *(line for family in FAMILIES for line in _section(family) if _has_axis_rules(family)),
         ]
     )
 
@@ -181,8 +181,13 @@ def _matrix(family: ModuleType) -> Iterator[str]:
     rows: dict[tuple[str, ...], list[Key]] = {}
     for key, operator in family.OPERATORS.items():
         rows.setdefault(cells(operator), []).append(key)
+    rows.pop((NO,) * len(COLUMNS), None)  # what is known says where sizes come from, and nothing more
     for texts, keys in rows.items():
         yield f"| {_names(keys)} | {' | '.join(texts)} |"
+
+
+def _has_axis_rules(family: ModuleType) -> bool:
+    return any(operator.axes is not None for operator in family.OPERATORS.values())
 
 
 def _section(family: ModuleType) -> list[str]:

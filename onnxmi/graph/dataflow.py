@@ -6,37 +6,11 @@ the speech is), two models answer with tensors of different sizes, and elements 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onnxmi.model import Graph, Node
+from onnxmi.operators.registry import operator_of
 
-# Operators whose results have as many entries as the values of their inputs say.
-_COUNTING = frozenset({"NonZero", "NonMaxSuppression", "Unique", "Compress", "StringSplit"})
-# Operand positions that state sizes.
-_STATED: Mapping[str, tuple[int, ...]] = {
-    "Reshape": (1,),
-    "Expand": (1,),
-    "Range": (0, 1, 2),
-    "ConstantOfShape": (0,),
-    "Tile": (1,),
-    "Slice": (1, 2, 4),
-    "Resize": (2, 3),
-    "Upsample": (1,),
-    "Pad": (1,),
-    "TopK": (1,),
-    "OneHot": (1,),
-    "Split": (1,),
-    "CenterCropPad": (1,),
-    "AffineGrid": (1,),
-    "Col2Im": (1,),
-    "MaxUnpool": (2,),
-    "Loop": (0, 1),
-}
-# Operators whose results have the size of their first input, whatever the others are.
-_SIZED_BY_FIRST = frozenset({"ScatterND", "ScatterElements", "Scatter", "TensorScatter"})
-_SHAPES = frozenset({"Shape", "Size"})
-_BODIES = frozenset({"If", "Loop", "Scan"})
 _TABLE_ITEM = 4  # bytes: stored integers of this width or more are positions and indices, narrower ones coded weights
 
 
@@ -70,21 +44,23 @@ class Flow:
 
     def _learns(self, graph: Graph, node: Node) -> bool:
         read = [name for name in (*node.inputs, *node.captures) if name]
-        if node.op in _SHAPES:
+        operator = operator_of(node)
+        if operator.reads_shape:
             return any(name in self.varying for name in read)
-        if node.op in _BODIES or node.domain == "ai.onnx.ml":
+        if operator.has_body or node.domain == "ai.onnx.ml":
             return True
         return any(name in self.learned or _is_weight(graph, name) for name in read)
 
     def _varies(self, graph: Graph, node: Node) -> bool:
-        if node.op in _SHAPES or _is_of_fixed_size(graph, node):
+        operator = operator_of(node)
+        if operator.reads_shape or _is_of_fixed_size(graph, node):
             return False
-        if node.op in _COUNTING and any(name in self.learned for name in node.inputs):
+        if operator.result_size.counted and any(name in self.learned for name in node.inputs):
             return True
-        stated = (node.operand(position) for position in _STATED.get(node.op, ()))
+        stated = (node.operand(position) for position in operator.result_size.stated)
         if any(name in self.learned and name not in graph.folded for name in stated):
             return True
-        read = node.inputs[:1] if node.op in _SIZED_BY_FIRST else (*node.inputs, *node.captures)
+        read = node.inputs[:1] if operator.result_size.by_first else (*node.inputs, *node.captures)
         return any(name in self.varying for name in read)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onnxmi.operators.context import RuleContext
-from onnxmi.operators.operator import STANDARD, Key, Operator, every_output
+from onnxmi.operators.operator import STANDARD, Key, Operator, ResultSize, every_output
 from onnxmi.operators.signature_rule import broadcast
 
 # -- how axes are tied -------------------------------------------------------------------------------------------------
@@ -36,13 +36,19 @@ def _random_like_axes(ctx: RuleContext) -> None:
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
-_COUNTED = Operator(axes=_counted_axes, piecewise_constant=every_output)
 _RANDOM = Operator(axes=_random_axes)
 _RANDOM_LIKE = Operator(axes=_random_like_axes)
 
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "ConstantOfShape"): Operator(axes=_filled_axes, piecewise_constant=every_output),
-    **{(STANDARD, op): _COUNTED for op in ("Range", "NonZero")},
+    (STANDARD, "ConstantOfShape"): Operator(
+        axes=_filled_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(0,))
+    ),
+    (STANDARD, "Range"): Operator(
+        axes=_counted_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(0, 1, 2))
+    ),
+    (STANDARD, "NonZero"): Operator(
+        axes=_counted_axes, piecewise_constant=every_output, result_size=ResultSize(counted=True)
+    ),
     **{(STANDARD, op): _RANDOM for op in ("RandomNormal", "RandomUniform")},
     **{(STANDARD, op): _RANDOM_LIKE for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli")},
 }

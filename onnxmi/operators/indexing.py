@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxmi.model import Node
 from onnxmi.operators.context import RuleContext, Terms
-from onnxmi.operators.operator import STANDARD, Key, Operator, every_output, later_outputs
+from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, ResultSize, every_output, later_outputs
 from onnxmi.operators.signature_rule import broadcast
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 
@@ -171,18 +171,35 @@ def _replaces_or_adds(node: Node) -> bool:
 
 _WRITTEN = frozenset({0, 2})  # the data and the updates
 
+_BY_FIRST = ResultSize(by_first=True)
+_COUNTED = Operator(result_size=ResultSize(counted=True))
+
 OPERATORS: Mapping[Key, Operator] = {
     (STANDARD, "Gather"): Operator(axes=_gather_axes, vjp=Vjp(_gather_vjp)),
     (STANDARD, "GatherElements"): Operator(axes=_gather_elements_axes, vjp=Vjp(_gather_elements_vjp)),
     (STANDARD, "GatherND"): Operator(axes=_gather_nd_axes, vjp=Vjp(_gather_nd_vjp)),
-    (STANDARD, "Scatter"): Operator(axes=_gather_elements_axes),
+    (STANDARD, "Scatter"): Operator(axes=_gather_elements_axes, result_size=_BY_FIRST),
     (STANDARD, "ScatterElements"): Operator(
-        axes=_gather_elements_axes, vjp=Vjp(_scatter_elements_vjp, _WRITTEN, supports=_replaces_or_adds)
+        axes=_gather_elements_axes,
+        vjp=Vjp(_scatter_elements_vjp, _WRITTEN, supports=_replaces_or_adds),
+        result_size=_BY_FIRST,
     ),
     (STANDARD, "ScatterND"): Operator(
-        axes=_scatter_nd_axes, vjp=Vjp(_scatter_nd_vjp, _WRITTEN, supports=_replaces_or_adds)
+        axes=_scatter_nd_axes,
+        vjp=Vjp(_scatter_nd_vjp, _WRITTEN, supports=_replaces_or_adds),
+        result_size=_BY_FIRST,
     ),
-    (STANDARD, "OneHot"): Operator(axes=_one_hot_axes, piecewise_constant=every_output),
-    (STANDARD, "TopK"): Operator(axes=_top_k_axes, vjp=Vjp(_top_k_vjp), piecewise_constant=later_outputs),
+    (STANDARD, "OneHot"): Operator(
+        axes=_one_hot_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(1,))
+    ),
+    (STANDARD, "TopK"): Operator(
+        axes=_top_k_axes,
+        vjp=Vjp(_top_k_vjp),
+        piecewise_constant=later_outputs,
+        result_size=ResultSize(stated=(1,)),
+    ),
+    (STANDARD, "TensorScatter"): Operator(result_size=_BY_FIRST),
+    **{(STANDARD, op): _COUNTED for op in ("NonMaxSuppression", "Unique", "Compress", "StringSplit")},
+    (MICROSOFT, "Unique"): _COUNTED,
     (STANDARD, "Trilu"): Operator(axes=_trilu_axes, vjp=Vjp(_trilu_vjp)),
 }

@@ -62,6 +62,25 @@ class NormParameters:
 
 
 @dataclass(frozen=True)
+class ResultSize:
+    """What the size of an operator's results depends on besides the sizes of its operands.
+
+    Attributes
+    ----------
+    stated : tuple of int
+        Operands whose values state sizes.
+    counted : bool
+        Results have as many entries as the values of the operands say.
+    by_first : bool
+        Results have the size of the first operand, whatever the others are.
+    """
+
+    stated: tuple[int, ...] = ()
+    counted: bool = False
+    by_first: bool = False
+
+
+@dataclass(frozen=True)
 class QueryKeyAxes:
     """How the queries and keys of a product come.
 
@@ -121,6 +140,12 @@ class Operator:
         What the time of an element depends on: "convolution" (channels come in blocks), "slow" or "plain".
     convolves : bool
         It slides a kernel over positions: people call its outputs channels.
+    result_size : ResultSize
+        What its results' size depends on. Absent: on the sizes of its operands alone.
+    reads_shape : bool
+        Its results depend on the shape of its operand, and not on the values.
+    has_body : bool
+        It runs a graph of its own, which may hold weights.
     """
 
     axes: AxisRule | None = None
@@ -136,3 +161,6 @@ class Operator:
     query_keys: Callable[[Node, Axes, Axes], QueryKeyAxes | None] | None = None
     cost_class: CostClass = "plain"
     convolves: bool = False
+    result_size: ResultSize = ResultSize()
+    reads_shape: bool = False
+    has_body: bool = False

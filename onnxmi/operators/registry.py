@@ -8,6 +8,7 @@ from types import ModuleType
 from onnxmi.model import Node
 from onnxmi.operators import (
     attention,
+    control_flow,
     conv,
     einsum,
     elementwise,
@@ -41,6 +42,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     indexing,
     resize,
     generators,
+    control_flow,
     quantized,
     ort_fused,
 )

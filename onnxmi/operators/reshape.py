@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxmi.operators.context import RuleContext, Terms
-from onnxmi.operators.operator import STANDARD, Key, Operator, every_output
+from onnxmi.operators.operator import STANDARD, Key, Operator, ResultSize, every_output
 from onnxmi.operators.positionwise import CarriedAxes, PositionContext
 from onnxmi.operators.signature_rule import broadcast
 from onnxmi.operators.vjp import ALL_OPERANDS, Gradients, Vjp, VjpContext, sum_to_shape
@@ -160,16 +160,17 @@ def _transpose_positions(ctx: PositionContext) -> CarriedAxes | None:
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
+_STATED = ResultSize(stated=(1,))
 _REINTERPRETED = Operator(axes=_reinterpret_axes, vjp=Vjp(_reshape_vjp))
 
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "Reshape"): Operator(axes=_reshape_axes, vjp=Vjp(_reshape_vjp)),
+    (STANDARD, "Reshape"): Operator(axes=_reshape_axes, vjp=Vjp(_reshape_vjp), result_size=_STATED),
     **{(STANDARD, op): _REINTERPRETED for op in ("Flatten", "Squeeze", "Unsqueeze")},
     (STANDARD, "Transpose"): Operator(axes=_transpose_axes, vjp=Vjp(_transpose_vjp), positionwise=_transpose_positions),
     (STANDARD, "Concat"): Operator(axes=_concat_axes, vjp=Vjp(_concat_vjp, ALL_OPERANDS)),
-    (STANDARD, "Split"): Operator(axes=_split_axes, vjp=Vjp(_split_vjp, all_outputs=True)),
-    (STANDARD, "Expand"): Operator(axes=_expand_axes, vjp=Vjp(_expand_vjp)),
-    (STANDARD, "Shape"): Operator(axes=_shape_axes, piecewise_constant=every_output),
-    (STANDARD, "Size"): Operator(axes=_size_axes, piecewise_constant=every_output),
+    (STANDARD, "Split"): Operator(axes=_split_axes, vjp=Vjp(_split_vjp, all_outputs=True), result_size=_STATED),
+    (STANDARD, "Expand"): Operator(axes=_expand_axes, vjp=Vjp(_expand_vjp), result_size=_STATED),
+    (STANDARD, "Shape"): Operator(axes=_shape_axes, piecewise_constant=every_output, reads_shape=True),
+    (STANDARD, "Size"): Operator(axes=_size_axes, piecewise_constant=every_output, reads_shape=True),
     (STANDARD, "Constant"): Operator(axes=_constant_axes),
 }

@@ -6,13 +6,14 @@ Resize is linear along each axis, so its gradient goes through the transposed ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import isclose
 
 import numpy as np
 
 from onnxmi.model import Node
 from onnxmi.operators.context import RuleContext, Terms
-from onnxmi.operators.operator import STANDARD, Key, Operator
+from onnxmi.operators.operator import STANDARD, Key, Operator, ResultSize
 from onnxmi.operators.signature_rule import SignatureRule
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 from onnxmi.typing import Array
@@ -196,13 +197,16 @@ def _sampled(signature: str) -> Operator:
 
 
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "Resize"): Operator(axes=_resize_axes, vjp=Vjp(_resize_vjp, supports=_is_known)),
-    (STANDARD, "Upsample"): Operator(axes=_resize_axes),
+    (STANDARD, "Resize"): Operator(
+        axes=_resize_axes, vjp=Vjp(_resize_vjp, supports=_is_known), result_size=ResultSize(stated=(2, 3))
+    ),
+    (STANDARD, "Upsample"): Operator(axes=_resize_axes, result_size=ResultSize(stated=(1,))),
     (STANDARD, "DepthToSpace"): Operator(axes=_depth_to_space_axes, vjp=Vjp(_depth_to_space_vjp)),
     (STANDARD, "SpaceToDepth"): Operator(axes=_space_to_depth_axes, vjp=Vjp(_space_to_depth_vjp)),
-    (STANDARD, "Col2Im"): Operator(axes=_col2im_axes),
+    (STANDARD, "Col2Im"): Operator(axes=_col2im_axes, result_size=ResultSize(stated=(1,))),
     (STANDARD, "GridSample"): _sampled("n c *s, n *t _ -> n c *t"),
     (STANDARD, "RoiAlign"): _sampled("n c *s, r _, r -> r c *t"),
     (STANDARD, "MaxRoiPool"): _sampled("n c *s, r _ -> r c *t"),
-    (STANDARD, "MaxUnpool"): _sampled("n c *s, n c *s, _? -> n c *t"),
+    (STANDARD, "MaxUnpool"): replace(_sampled("n c *s, n c *s, _? -> n c *t"), result_size=ResultSize(stated=(2,))),
+    (STANDARD, "AffineGrid"): Operator(result_size=ResultSize(stated=(1,))),
 }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnxmi.operators.context import RuleContext, Terms
-from onnxmi.operators.operator import STANDARD, Key, Operator
+from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, ResultSize
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 from onnxmi.typing import Array
 
@@ -178,8 +178,12 @@ def _tile_vjp(ctx: VjpContext) -> Gradients:
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
+_STATED = ResultSize(stated=(1,))
+
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "Slice"): Operator(axes=_slice_axes, vjp=Vjp(_slice_vjp)),
-    (STANDARD, "Pad"): Operator(axes=_pad_axes, vjp=Vjp(_pad_vjp)),
-    (STANDARD, "Tile"): Operator(axes=_tile_axes, vjp=Vjp(_tile_vjp)),
+    (STANDARD, "Slice"): Operator(axes=_slice_axes, vjp=Vjp(_slice_vjp), result_size=ResultSize(stated=(1, 2, 4))),
+    (STANDARD, "Pad"): Operator(axes=_pad_axes, vjp=Vjp(_pad_vjp), result_size=_STATED),
+    (STANDARD, "Tile"): Operator(axes=_tile_axes, vjp=Vjp(_tile_vjp), result_size=_STATED),
+    (STANDARD, "CenterCropPad"): Operator(result_size=_STATED),
+    (MICROSOFT, "Pad"): Operator(result_size=_STATED),
 }

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from onnxmi.benchmark.compare import Bench, Row, Setting
 from onnxmi.budget.units import size_text
+from onnxmi.graph.macs import multiplies
 from onnxmi.reporting.text import printable
 from onnxmi.runtime.profile import OperatorTime
 
@@ -118,7 +119,7 @@ def _heavy_shares(bench: Bench) -> str:
     """Say how much of the time is in products, which shrink with two widths."""
     shares = []
     for number, (subject, operators) in enumerate(zip(bench.subjects, bench.operators, strict=True), 1):
-        heavy, total = _total([entry for entry in operators if entry.heavy]), _total(operators)
+        heavy, total = _total([entry for entry in operators if multiplies(entry.operator)]), _total(operators)
         name = f"model {number}" if len(bench.subjects) > COLUMNS else subject.name
         shares.append(f"{heavy / total if total else 0.0:.0%} of {name}")
     return f"Products and convolutions, whose work shrinks fastest when widths are cut: {', '.join(shares)}."
@@ -143,7 +144,8 @@ def bench_data(bench: Bench) -> dict[str, Any]:
         "models": [vars(subject) for subject in bench.subjects],
         "rows": [row_data(row) for row in bench.rows],
         "operators": {
-            subject.name: [{**vars(entry), "heavy": entry.heavy} for entry in operators] for subject, operators in pairs
+            subject.name: [{**vars(entry), "heavy": multiplies(entry.operator)} for entry in operators]
+            for subject, operators in pairs
         },
         "notes": list(bench.notes),
     }

@@ -17,10 +17,6 @@ WARM_UP = 3
 _KERNEL = "_kernel_time"  # how the names of the events end that say how long a node computed
 _BODIES = frozenset({"If", "Loop", "Scan"})  # the time of their bodies' nodes is counted already
 
-# Operators whose work shrinks with the product of two widths. The others move or change each number once or so: theirs
-# shrinks with one width, or not at all. In onnxruntime's spelling, after its fusions.
-HEAVY = ("MatMul", "Gemm", "Conv", "Attention", "LSTM", "GRU", "RNN", "Einsum", "MoE", "QGemm")
-
 
 @dataclass(frozen=True)
 class OperatorTime:
@@ -29,11 +25,6 @@ class OperatorTime:
     operator: str
     nodes: int
     milliseconds: float
-
-    @property
-    def heavy(self) -> bool:
-        """Whether it multiplies widths with each other."""
-        return any(part in self.operator for part in HEAVY)
 
 
 def operator_times(proto: onnx.ModelProto, feeds: Feeds, threads: int) -> tuple[OperatorTime, ...]:
