@@ -7,7 +7,6 @@ of shape (groups, rows, K) and W of shape (groups, K, M): a convolution's featur
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -147,16 +146,7 @@ class _Found:
     @property
     def reading(self) -> tuple[Any, ...]:
         """How it reads its weight and its activation: nodes that do so alike can be looked at together."""
-        attributes = (self.node.attributes.get(name, default) for name, default in _LAYOUT.items())
-        return (self.node.domain, self.node.op, self.layout, *attributes)
-
-
-# Attributes that say how rows and matrices lie in an operator's arrays, with what they are where they are not given.
-_LAYOUT: Mapping[str, Any] = {
-    **dict.fromkeys(("equation", "strides", "dilations", "pads", "output_padding", "direction", "layout")),
-    **{"transB": 0, "alpha": 1.0, "group": 1, "auto_pad": "NOTSET"},
-}
-_TURNED = ("transA", "transBatchA", "transBatchB", "output_shape")
+        return (self.node.domain, self.node.op, self.layout, *self.layout.reading(self.node))
 
 
 def _fits(channels: ChannelGraph, found: _Found) -> bool:
@@ -166,8 +156,6 @@ def _fits(channels: ChannelGraph, found: _Found) -> bool:
     if layout.result_is_product:
         known |= {node.inputs[layout.activation], node.outputs[0]}
     if weight is None or not all(name in channels.axes for name in known):
-        return False
-    if any(node.attributes.get(name, 0) for name in _TURNED):
         return False
     return layout.accepts(node, len(weight)) and all(term.size for term in weight)
 

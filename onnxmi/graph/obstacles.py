@@ -26,11 +26,9 @@ def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], layout: MatrixLay
         return "its weight is not stored"
     if not weights.stored and is_dequantized(graph, weights.name):
         return "its weight is quantised in a way that is only read"
-    if weights.scheme is not None and nodes[0].op == "ConvTranspose" and nodes[0].attributes.get("group", 1) != 1:
-        return "its weight is quantised in groups"
     if weights.scheme is not None and not weights.scheme.scales:
-        return "the scale of its weight is not found"
-    return None
+        return layout.why_not_requantized(nodes[0]) or "the scale of its weight is not found"
+    return None if weights.scheme is None else layout.why_not_requantized(nodes[0])
 
 
 def obstacle_of_biases(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,11 @@ def _deform_conv_axes(ctx: RuleContext) -> None:
 class ConvRows(MatrixLayout):
     """One row a position: its features are the patch under the kernel; weights (M, K of a group, *kernel)."""
 
+    attributes: ClassVar[Mapping[str, Any]] = {
+        **dict.fromkeys(("strides", "dilations", "pads", "output_padding")),
+        "group": 1,
+        "auto_pad": "NOTSET",
+    }
     channel_axis = 1
     weight_rank = None
     output_axis = 0
@@ -98,7 +103,11 @@ class ConvTransposeRows(ConvRows):
 
     def accepts(self, node: Node, rank: int) -> bool:
         """See `MatrixLayout.accepts`: with automatic padding the window is not worked out."""
-        return bool(node.attributes.get("auto_pad", "NOTSET") == "NOTSET")
+        return _has_plain_padding(node)
+
+    def why_not_requantized(self, node: Node) -> str | None:
+        """See `MatrixLayout.why_not_requantized`: the outputs of a group lie on an axis that all groups share."""
+        return "its weight is quantised in groups" if node.attributes.get("group", 1) != 1 else None
 
     def window(self, shape: OperatorShape, activation: Array) -> Window:
         """See `ConvRows.window`."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -203,6 +204,7 @@ def letters_of(node: Node, weight: int) -> Letters | None:
 class EinsumRows(MatrixLayout):
     """Rows and matrices as the letters say."""
 
+    attributes: ClassVar[Mapping[str, Any]] = {"equation": None}
     weight_rank = None
 
     def _letters(self, node: Node) -> Letters:

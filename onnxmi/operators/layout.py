@@ -8,8 +8,9 @@ own layout, which goes from the operator's arrays to these and back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onnxmi.axes.terms import Axes, Term
 from onnxmi.model import Node
@@ -110,6 +111,8 @@ class MatrixLayout(ABC):
     """Number of the weights' axes; None for any."""
     output_axis: ClassVar[int] = 1
     """The axis of the stored weights that scales and zero points may lie on."""
+    attributes: ClassVar[Mapping[str, Any]] = {}
+    """Attributes that say how rows and matrices lie in the arrays, with what they are where they are not given."""
     has_bias_after: ClassVar[bool] = True
     """Whether a vector that a later operator adds lies along its outputs."""
 
@@ -128,6 +131,14 @@ class MatrixLayout(ABC):
     def accepts(self, node: Node, rank: int) -> bool:
         """Whether the layout describes a node with weights of so many axes."""
         return self.weight_rank in (None, rank)
+
+    def reading(self, node: Node) -> tuple[Any, ...]:
+        """How a node reads its weight and its activation: nodes that do so alike can be looked at together."""
+        return tuple(node.attributes.get(name, default) for name, default in self.attributes.items())
+
+    def why_not_requantized(self, node: Node) -> str | None:
+        """Why new weights could not be stored with the scales of the old ones, if so."""
+        return None
 
     def kernel(self, weight: Shape) -> Shape:
         """Spatial shape of the kernel of weights of a shape; empty where there is none."""

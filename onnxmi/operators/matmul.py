@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,6 +52,13 @@ def gemm_axes(ctx: RuleContext) -> None:
 
 class MatrixRows(MatrixLayout):
     """Features on the last axis of the activation; weights (K, M), or (M, K) with transB."""
+
+    attributes: ClassVar[Mapping[str, Any]] = {"transB": 0, "alpha": 1.0}
+
+    def accepts(self, node: Node, rank: int) -> bool:
+        """See `MatrixLayout.accepts`: rows of a transposed activation are not on its last axis."""
+        transposed = any(node.attributes.get(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
+        return super().accepts(node, rank) and not transposed
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`; an operator with an epilogue may give other axes than its product has."""

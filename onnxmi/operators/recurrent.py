@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +56,7 @@ class _RecurrentAxes:
 class RecurrentInputRows(MatrixRows):
     """What a recurrent layer reads at each step; weights (directions, gates * hidden, K)."""
 
+    attributes: ClassVar[Mapping[str, Any]] = dict.fromkeys(("direction", "layout"))
     weight_rank = 3
     has_bias_after = False
     result_is_product = False
