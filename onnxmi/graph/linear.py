@@ -120,20 +120,20 @@ class Linear:
 def find_linears(graph: Graph, channels: ChannelGraph) -> tuple[Linear, ...]:
     """Return the linear operators that contract an activation with a stored weight, in graph order."""
     contracted = {(c.node, c.operand) for c in channels.contractions}
-    sharing: dict[tuple[Any, ...], list[_Found]] = defaultdict(list)
+    sharing: dict[tuple[Any, ...], list[_Candidate]] = defaultdict(list)
     for node in graph.nodes:
         for layout in operator_of(node).layouts:
-            found = _find(graph, node, layout) if (node.index, layout.consumed) in contracted else None
-            if found is not None and _fits(channels, found):
-                sharing[found.weights.name, *found.reading].append(found)
-    computed = [one.weights.name for found in sharing.values() for one in found if not one.weights.stored]
+            candidate = _find(graph, node, layout) if (node.index, layout.consumed) in contracted else None
+            if candidate is not None and _fits(channels, candidate):
+                sharing[candidate.weights.name, *candidate.kind].append(candidate)
+    computed = [one.weights.name for candidates in sharing.values() for one in candidates if not one.weights.stored]
     inside = {node for name in computed for node in computing(graph, name)}  # what makes others' weights goes with them
-    parts = [[one for one in found if one.node.index not in inside] for found in sharing.values()]
-    return tuple(_linear(graph, channels, tuple(found)) for found in parts if found)
+    parts = [[one for one in candidates if one.node.index not in inside] for candidates in sharing.values()]
+    return tuple(_linear(graph, channels, tuple(part)) for part in parts if part)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Candidate:
     """One node of a linear operator; see `Linear`."""
 
     node: Node
@@ -144,15 +144,15 @@ class _Found:
     activation_qparams: tuple[float, float] | None = None
 
     @property
-    def reading(self) -> tuple[Any, ...]:
+    def kind(self) -> tuple[Any, ...]:
         """How it reads its weight and its activation: nodes that do so alike can be looked at together."""
         return (self.node.domain, self.node.op, self.layout, *self.layout.reading(self.node))
 
 
-def _fits(channels: ChannelGraph, found: _Found) -> bool:
-    node, layout = found.node, found.layout
+def _fits(channels: ChannelGraph, candidate: _Candidate) -> bool:
+    node, layout = candidate.node, candidate.layout
     weight = channels.axes.get(node.inputs[layout.weight])
-    known = {found.weights.name, found.tap}
+    known = {candidate.weights.name, candidate.tap}
     if layout.result_is_product:
         known |= {node.inputs[layout.activation], node.outputs[0]}
     if weight is None or not all(name in channels.axes for name in known):
@@ -160,36 +160,36 @@ def _fits(channels: ChannelGraph, found: _Found) -> bool:
     return layout.accepts(node, len(weight)) and all(term.size for term in weight)
 
 
-def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Found | None:
+def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Candidate | None:
     """None where the weights depend on what the model is fed, or the activation is stored."""
     tap, weights = layout.tap(node), find_parameter(graph, node, layout.weight)
     if weights is None or graph.is_constant(tap):
         return None
     if layout.quantized is None:
-        return _Found(node, layout, node, tap, weights)
+        return _Candidate(node, layout, node, tap, weights)
     maker = graph.producers.get(tap)
     if maker is not None and maker.op == "DynamicQuantizeLinear":
         tap = maker.inputs[0]
     reading = read_quantized(graph, node, layout.quantized, layout.output_axis)
     if reading is None:
         return None
-    return _Found(node, layout, reading.end, tap, replace(weights, scheme=reading.scheme), reading.activation)
+    return _Candidate(node, layout, reading.end, tap, replace(weights, scheme=reading.scheme), reading.activation)
 
 
-def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> Linear:
-    node, weights, layout = found[0].node, found[0].weights, found[0].layout
-    nodes = tuple(one.node for one in found)
+def _linear(graph: Graph, channels: ChannelGraph, candidates: tuple[_Candidate, ...]) -> Linear:
+    node, weights, layout = candidates[0].node, candidates[0].weights, candidates[0].layout
+    nodes = tuple(one.node for one in candidates)
     shape = tuple(term.size for term in channels.axes[weights.name])
-    biases = tuple(_bias(graph, channels, one) for one in found)
-    terms = _terms(channels, found[0])
+    biases = tuple(_bias(graph, channels, one) for one in candidates)
+    terms = _terms(channels, candidates[0])
     return Linear(
         nodes=nodes,
-        ends=tuple(one.end for one in found),
+        ends=tuple(one.end for one in candidates),
         layout=layout,
-        taps=tuple(one.tap for one in found),
-        activation_qparams=found[0].activation_qparams,
+        taps=tuple(one.tap for one in candidates),
+        activation_qparams=candidates[0].activation_qparams,
         weights=weights,
-        slots=tuple(dict.fromkeys(one.weights.use for one in found)),
+        slots=tuple(dict.fromkeys(one.weights.use for one in candidates)),
         groups=terms.groups,
         biases=biases,
         channels=terms.inputs,
@@ -202,21 +202,21 @@ def _linear(graph: Graph, channels: ChannelGraph, found: tuple[_Found, ...]) -> 
     )
 
 
-def _terms(channels: ChannelGraph, found: _Found) -> MatrixTerms:
+def _terms(channels: ChannelGraph, candidate: _Candidate) -> MatrixTerms:
     """Return the number of groups, and the terms of inputs and outputs."""
-    weight, activation = channels.axes[found.weights.name], channels.axes[found.tap]
-    return found.layout.terms(found.node, weight, activation, channels.axes.get(found.end.outputs[0], ()))
+    weight, activation = channels.axes[candidate.weights.name], channels.axes[candidate.tap]
+    return candidate.layout.terms(candidate.node, weight, activation, channels.axes.get(candidate.end.outputs[0], ()))
 
 
-def _bias(graph: Graph, channels: ChannelGraph, found: _Found) -> Bias | None:
-    node, layout = found.node, found.layout
+def _bias(graph: Graph, channels: ChannelGraph, candidate: _Candidate) -> Bias | None:
+    node, layout = candidate.node, candidate.layout
     if layout.bias is not None:
         return (
-            Bias(node.index, layout.bias, _bias_parameter(graph, found, layout.bias))
+            Bias(node.index, layout.bias, _bias_parameter(graph, candidate, layout.bias))
             if node.operand(layout.bias)
             else None
         )
-    result = found.end.outputs[0]
+    result = candidate.end.outputs[0]
     after = graph.consumers.get(result, ())
     if not layout.has_bias_after or len(after) != 1 or result in graph.exposed:
         return None
@@ -229,22 +229,22 @@ def _bias(graph: Graph, channels: ChannelGraph, found: _Found) -> Bias | None:
     return Bias(adder.index, place, stored) if stored and shape_of(graph, channels, stored.name) == (width,) else None
 
 
-def _bias_parameter(graph: Graph, found: _Found, operand: int) -> Parameter | None:
+def _bias_parameter(graph: Graph, candidate: _Candidate, operand: int) -> Parameter | None:
     """The parameter of a node's own bias, which has the scales of activation and weights where those are stored."""
-    stored = _own(graph, found.node, operand)
-    quantized, scheme = found.layout.quantized, found.weights.scheme
+    stored = _own(graph, candidate.node, operand)
+    quantized, scheme = candidate.layout.quantized, candidate.weights.scheme
     if stored is None or quantized is None or quantized.activation is None or scheme is None:
         return stored
     return replace(
-        stored, scheme=AffineQuantization((found.node.inputs[quantized.activation[0]], *scheme.scales), "", 0)
+        stored, scheme=AffineQuantization((candidate.node.inputs[quantized.activation[0]], *scheme.scales), "", 0)
     )
 
 
 def _own(graph: Graph, node: Node, operand: int) -> Parameter | None:
     """The parameter at an operand; as this node sees it where others read what it is made of."""
-    found = find_parameter(graph, node, operand)
-    if found is None or found.use == (node.index, operand) or len(list(readers(graph, found.name))) == 1:
-        return found
+    parameter = find_parameter(graph, node, operand)
+    if parameter is None or parameter.use == (node.index, operand) or len(list(readers(graph, parameter.name))) == 1:
+        return parameter
     return Parameter(node.inputs[operand], (node.index, operand), graph.is_constant(node.inputs[operand]))
 
 

@@ -25,7 +25,7 @@ def recurrent(b: Build, op: str, x: str, size: int, directions: int = 1) -> list
     return made
 
 
-def lenses(case: Case) -> dict[str, Linear]:
+def layouts(case: Case) -> dict[str, Linear]:
     found = find_linears(case.model.graph, case.graph)
     return {linear.layout.name or "input": linear for linear in found if not linear.layout.result_is_product}
 
@@ -39,7 +39,7 @@ def test_both_products_together_are_what_the_gates_see(directions: int) -> None:
     flat = b.reshape(b.op("Transpose", states, perm=[0, 2, 1, 3]), LENGTH, BATCH, directions * HIDDEN)
     proto = b.proto(b.dense(flat, directions * HIDDEN, 3))
     case = Case.of(proto)
-    found = lenses(case)
+    found = layouts(case)
     reads, state = found["input"], found["recurrence"]
     values = open_session(proto, taps=[x, states], optimise=False).run(case.feeds())
     places = np.arange(LENGTH * BATCH)
@@ -99,5 +99,5 @@ def test_what_is_not_refitted_is_told() -> None:
     b = Build(seed=3)
     _, last = recurrent(b, "GRU", b.dense(b.input(LENGTH, "N", SIZE), SIZE, 13), 13)
     case = Case.of(b.proto(b.gemm(b.op("Squeeze", last, b.ints(0)), HIDDEN, 3)))
-    assert {linear.obstacle for linear in lenses(case).values()} == {"its gates are scored, not refitted"}
-    assert len({linear.key for linear in lenses(case).values()}) == 2
+    assert {linear.obstacle for linear in layouts(case).values()} == {"its gates are scored, not refitted"}
+    assert len({linear.key for linear in layouts(case).values()}) == 2

@@ -22,13 +22,13 @@ class _Heads:
     value: int
 
     @staticmethod
-    def of(ctx: RuleContext, heads: int, key_heads: int, qk: int, value: int) -> _Heads:
+    def of(ctx: RuleContext, n_heads: int, n_key_heads: int, qk: int, value: int) -> _Heads:
         dim = ctx.solver.dim
-        made = _Heads(dim(key_heads), dim(heads // key_heads), dim(qk), dim(value))
-        for term, kind in ((made.keys, "heads"), (made.group, "heads"), (made.qk, "qk"), (made.value, "value")):
+        heads = _Heads(dim(n_key_heads), dim(n_heads // n_key_heads), dim(qk), dim(value))
+        for term, kind in ((heads.keys, "heads"), (heads.group, "heads"), (heads.qk, "qk"), (heads.value, "value")):
             ctx.set_kind(term, kind)
-        ctx.pin_attribute("scale", qk**-0.5, made.qk)
-        return made
+        ctx.pin_attribute("scale", qk**-0.5, heads.qk)
+        return heads
 
     def queries(self, ctx: RuleContext) -> list[int]:
         return [term for term in (self.keys, self.group) if ctx.size(term) != 1] or [self.keys]
@@ -98,23 +98,23 @@ def attention_axes(ctx: RuleContext) -> None:
     if query is None or key is None or value is None:
         return
     if len(query) == 4:
-        heads, key_heads = ctx.size(query[1]), ctx.size(key[1])
-        made = _Heads.of(ctx, heads, key_heads, ctx.size(query[3]), ctx.size(value[3]))
+        n_heads, n_key_heads = ctx.size(query[1]), ctx.size(key[1])
+        heads = _Heads.of(ctx, n_heads, n_key_heads, ctx.size(query[3]), ctx.size(value[3]))
     else:
-        heads, key_heads = int(ctx.attribute("q_num_heads")), int(ctx.attribute("kv_num_heads"))
-        sizes = ctx.size(query[2]) // heads, ctx.size(value[2]) // key_heads
-        made = _Heads.of(ctx, heads, key_heads, *sizes)
-        ctx.declare_size("q_num_heads", ctx.solver.product(made.queries(ctx)))
-        ctx.declare_size("kv_num_heads", made.keys)
+        n_heads, n_key_heads = int(ctx.attribute("q_num_heads")), int(ctx.attribute("kv_num_heads"))
+        sizes = ctx.size(query[2]) // n_heads, ctx.size(value[2]) // n_key_heads
+        heads = _Heads.of(ctx, n_heads, n_key_heads, *sizes)
+        ctx.declare_size("q_num_heads", ctx.solver.product(heads.queries(ctx)))
+        ctx.declare_size("kv_num_heads", heads.keys)
     for terms, what in ((query, "query"), (key, "key"), (value, "value"), (ctx.outs[0], "out")):
-        _place(ctx, terms, made, what)
+        _place(ctx, terms, heads, what)
     _one_batch(ctx, [query, key, value, *_optional(ctx.ins, 4, 5), *ctx.outs])
     if any(ctx.ins[3:]):
         ctx.freeze(query[:1], "is told of each sample what to attend to")
     _consume(ctx, (0, 1))
-    _per_head(ctx, ctx.ins, 3, made)
-    _cache(ctx, [*_optional(ctx.ins, 4, 5), *_optional(ctx.outs, 1, 2)], made)
-    _per_head(ctx, ctx.outs, 3, made)
+    _per_head(ctx, ctx.ins, 3, heads)
+    _cache(ctx, [*_optional(ctx.ins, 4, 5), *_optional(ctx.outs, 1, 2)], heads)
+    _per_head(ctx, ctx.outs, 3, heads)
 
 
 def multi_head_axes(ctx: RuleContext) -> None:
@@ -123,19 +123,19 @@ def multi_head_axes(ctx: RuleContext) -> None:
     if query is None or key is None or value is None or len(query) != 3 or len(key) > 4:
         ctx.freeze_all("packs its operands in a way that is not understood")
         return
-    heads = int(ctx.attribute("num_heads"))
-    width = ctx.size(value[3]) if len(value) == 4 else ctx.size(value[2]) // heads
-    made = _Heads.of(ctx, heads, heads, ctx.size(query[2]) // heads, width)
-    ctx.declare_size("num_heads", made.keys)
+    n_heads = int(ctx.attribute("num_heads"))
+    width = ctx.size(value[3]) if len(value) == 4 else ctx.size(value[2]) // n_heads
+    heads = _Heads.of(ctx, n_heads, n_heads, ctx.size(query[2]) // n_heads, width)
+    ctx.declare_size("num_heads", heads.keys)
     for terms, what in ((query, "query"), (key, "key"), (value, "value"), (ctx.outs[0], "out")):
-        _place(ctx, terms, made, what)
+        _place(ctx, terms, heads, what)
     bias = ctx.operand(3)
     if bias is not None:
-        ctx.unify(bias[0], ctx.solver.sum([made.packed(ctx, what) for what in ("query", "key", "value")]))
+        ctx.unify(bias[0], ctx.solver.sum([heads.packed(ctx, what) for what in ("query", "key", "value")]))
     _consume(ctx, (0, 1, 3))
-    _per_head(ctx, ctx.ins, 5, made)
-    _cache(ctx, [*_optional(ctx.ins, 6, 7), *_optional(ctx.outs, 1, 2)], made)
-    _per_head(ctx, ctx.outs, 3, made)
+    _per_head(ctx, ctx.ins, 5, heads)
+    _cache(ctx, [*_optional(ctx.ins, 6, 7), *_optional(ctx.outs, 1, 2)], heads)
+    _per_head(ctx, ctx.outs, 3, heads)
 
 
 def packed_axes(ctx: RuleContext) -> None:
@@ -143,17 +143,17 @@ def packed_axes(ctx: RuleContext) -> None:
     source, weights, out = ctx.operand(0), ctx.operand(1), ctx.outs[0]
     if source is None or weights is None or out is None:
         return
-    heads = int(ctx.attribute("num_heads"))
+    n_heads = int(ctx.attribute("num_heads"))
     stated = ctx.attribute("qkv_hidden_sizes")
     widths = stated or (ctx.size(weights[1]) // 3,) * 3
-    made = _Heads.of(ctx, heads, heads, widths[0] // heads, widths[2] // heads)
-    parts = [made.packed(ctx, what) for what in ("query", "key", "value")]
+    heads = _Heads.of(ctx, n_heads, n_heads, widths[0] // n_heads, widths[2] // n_heads)
+    parts = [heads.packed(ctx, what) for what in ("query", "key", "value")]
     if stated is None:  # three equal parts
-        ctx.unify(made.qk, made.value)
+        ctx.unify(heads.qk, heads.value)
     ctx.unify(source[-1], weights[0])
     ctx.unify(weights[1], ctx.solver.sum(parts))
-    _place(ctx, out, made, "out")
-    ctx.declare_size("num_heads", made.keys)
+    _place(ctx, out, heads, "out")
+    ctx.declare_size("num_heads", heads.keys)
     for entry, part in enumerate(parts if stated else ()):
         ctx.declare_size("qkv_hidden_sizes", part, entry)
     bias = ctx.operand(2)
@@ -161,9 +161,9 @@ def packed_axes(ctx: RuleContext) -> None:
         ctx.unify(bias[0], weights[1])
     _consume(ctx, (0, 1, 2))
     if ctx.attribute("do_rotary", 0):
-        ctx.freeze([made.qk], "rotates it")
-    _cache(ctx, [*_optional(ctx.ins, 4), *_optional(ctx.outs, 1)], made)
-    _per_head(ctx, ctx.ins, 5, made)
+        ctx.freeze([heads.qk], "rotates it")
+    _cache(ctx, [*_optional(ctx.ins, 4), *_optional(ctx.outs, 1)], heads)
+    _per_head(ctx, ctx.ins, 5, heads)
 
 
 def grouped_query_axes(ctx: RuleContext) -> None:
@@ -171,22 +171,22 @@ def grouped_query_axes(ctx: RuleContext) -> None:
     query, key, value = _optional(ctx.ins, 0, 1, 2)
     if query is None:
         return
-    heads, key_heads = int(ctx.attribute("num_heads")), int(ctx.attribute("kv_num_heads"))
-    size = ctx.size(query[2]) // (heads if key is not None else heads + 2 * key_heads)
-    made = _Heads.of(ctx, heads, key_heads, size, size)
-    ctx.unify(made.qk, made.value)  # the operator knows one head size
-    ctx.declare_size("num_heads", ctx.solver.product(made.queries(ctx)))
-    ctx.declare_size("kv_num_heads", made.keys)
+    n_heads, n_key_heads = int(ctx.attribute("num_heads")), int(ctx.attribute("kv_num_heads"))
+    size = ctx.size(query[2]) // (n_heads if key is not None else n_heads + 2 * n_key_heads)
+    heads = _Heads.of(ctx, n_heads, n_key_heads, size, size)
+    ctx.unify(heads.qk, heads.value)  # the operator knows one head size
+    ctx.declare_size("num_heads", ctx.solver.product(heads.queries(ctx)))
+    ctx.declare_size("kv_num_heads", heads.keys)
     if key is None:  # all three in one
-        parts = [made.packed(ctx, what) for what in ("query", "key", "value")]
+        parts = [heads.packed(ctx, what) for what in ("query", "key", "value")]
         ctx.unify(query[2], ctx.solver.sum(parts))
     else:
-        _place(ctx, query, made, "query")
+        _place(ctx, query, heads, "query")
     for terms, what in ((key, "key"), (value, "value"), (ctx.outs[0], "out")):
-        _place(ctx, terms, made, what)
+        _place(ctx, terms, heads, what)
     _consume(ctx, (0, 1))
-    _cache(ctx, [*_optional(ctx.ins, 3, 4), *_optional(ctx.outs, 1, 2)], made)
-    ctx.freeze([made.qk], "rotates it" if ctx.attribute("do_rotary", 0) else "takes heads of 8, 16, ... channels")
+    _cache(ctx, [*_optional(ctx.ins, 3, 4), *_optional(ctx.outs, 1, 2)], heads)
+    ctx.freeze([heads.qk], "rotates it" if ctx.attribute("do_rotary", 0) else "takes heads of 8, 16, ... channels")
 
 
 def _positions(ctx: RuleContext, operand: Terms, table: Terms, ids: int) -> None:

@@ -1,4 +1,4 @@
-"""Every lens: rows times the weight matrix, plus the bias, is what the operator gives."""
+"""Every layout: rows times the weight matrix, plus the bias, is what the operator gives."""
 
 from __future__ import annotations
 
