@@ -20,7 +20,7 @@ import onnx
 
 import onnxmi
 from onnxmi.budget.allocate import Limit, allocate
-from onnxmi.budget.latency_model import draw_sizes, plain_cut
+from onnxmi.budget.latency_model import keep_first_units, sample_sizes
 from onnxmi.budget.size_grid import candidate_sizes, uniform
 from onnxmi.data.sources import as_calibration
 from onnxmi.graph.padding_mask import packed
@@ -87,7 +87,7 @@ def share_of_units(study: Study, macs: float) -> float:
     low, high = 0.02, 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        cut = prune_channels(Cut(study.analysis, plain_cut(study.layers, uniform(study.layers, middle))))
+        cut = prune_channels(Cut(study.analysis, keep_first_units(study.layers, uniform(study.layers, middle))))
         low, high = (low, middle) if study.cost(cut).macs > macs * whole else (middle, high)
     return low
 
@@ -197,8 +197,8 @@ def times(folder: Path, only: tuple[str, ...], batch: int, plot: Path | None) ->
         sizes = {layer.id: candidate_sizes(study.analysis, layer, None) for layer in study.layers}
         predicted = latency_model(study, sizes)
         pairs = []
-        for draw in draw_sizes(sizes, CUTS, seed=12345):
-            cut = prune_channels(Cut(study.analysis, plain_cut(study.layers, draw)))
+        for draw in sample_sizes(sizes, CUTS, seed=12345):
+            cut = prune_channels(Cut(study.analysis, keep_first_units(study.layers, draw)))
             was, now = measure_latency(
                 (study.model.proto, cut), study.timed_feeds, threads=1, runs=60, seconds=6.0, clock="cpu"
             )

@@ -20,11 +20,11 @@ Counts = dict[int, int]
 
 ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
 HALVINGS = 40  # of the multiplier's interval
-SHARING = 12  # updates of the multipliers' shares where there are several limits
+WEIGHT_UPDATES = 12  # updates of the multipliers' shares where there are several limits
 
 
 @dataclass(frozen=True, eq=False)
-class Menu:
+class SizeOptions:
     """The sizes a layer may have, ascending, the last its own, and the damage of each: (n,) both."""
 
     sizes: Ints
@@ -38,17 +38,17 @@ class Limit:
     cost: CostModel
     most: float
 
-    def load(self, counts: Mapping[int, int]) -> float:
+    def utilization(self, counts: Mapping[int, int]) -> float:
         """Cost relative to the limit: above one, it is broken."""
         return self.cost.total(counts) / self.most
 
 
-def allocate(menus: Mapping[int, Menu], limits: Sequence[Limit]) -> Counts | None:
+def allocate(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit]) -> Counts | None:
     """Choose a size for each layer.
 
     Parameters
     ----------
-    menus : mapping
+    size_options : mapping
         Layer id -> its sizes and their damage.
     limits : sequence of Limit
         All of them have to hold.
@@ -58,49 +58,51 @@ def allocate(menus: Mapping[int, Menu], limits: Sequence[Limit]) -> Counts | Non
     dict or None
         Layer id -> units that stay; None if even the smallest sizes break a limit.
     """
-    whole = {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
+    whole = {layer: int(options.sizes[-1]) for layer, options in size_options.items()}
     if _meets(limits, whole):
         return whole
-    if not _meets(limits, smallest(menus)):
+    if not _meets(limits, smallest(size_options)):
         return None
     shares = np.full(len(limits), 1.0 / len(limits))
     best: Counts | None = None
-    for _ in range(SHARING if len(limits) > 1 else 1):
-        found = _sweep(menus, limits, shares, whole)
-        if best is None or _damage(menus, found) < _damage(menus, best):
+    for _ in range(WEIGHT_UPDATES if len(limits) > 1 else 1):
+        found = _sweep(size_options, limits, shares, whole)
+        if best is None or _damage(size_options, found) < _damage(size_options, best):
             best = found
-        loads = np.array([limit.load(found) for limit in limits])
-        shares = shares * np.square(loads)  # a limit with room to spare matters less
+        utilizations = np.array([limit.utilization(found) for limit in limits])
+        shares = shares * np.square(utilizations)  # a limit with room to spare matters less
         shares /= shares.sum()
     assert best is not None
-    return _polish(menus, limits, best)
+    return _polish(size_options, limits, best)
 
 
-def smallest(menus: Mapping[int, Menu]) -> Counts:
+def smallest(size_options: Mapping[int, SizeOptions]) -> Counts:
     """Return the smallest size of each layer."""
-    return {layer: int(menu.sizes[0]) for layer, menu in menus.items()}
+    return {layer: int(options.sizes[0]) for layer, options in size_options.items()}
 
 
-def largest(menus: Mapping[int, Menu]) -> Counts:
+def largest(size_options: Mapping[int, SizeOptions]) -> Counts:
     """Return the largest size of each layer: nothing is cut."""
-    return {layer: int(menu.sizes[-1]) for layer, menu in menus.items()}
+    return {layer: int(options.sizes[-1]) for layer, options in size_options.items()}
 
 
 def _meets(limits: Sequence[Limit], counts: Mapping[int, int]) -> bool:
-    return all(limit.load(counts) <= 1.0 for limit in limits)
+    return all(limit.utilization(counts) <= 1.0 for limit in limits)
 
 
-def _damage(menus: Mapping[int, Menu], counts: Mapping[int, int]) -> float:
-    return float(sum(menu.damage[np.searchsorted(menu.sizes, counts[layer])] for layer, menu in menus.items()))
+def _damage(size_options: Mapping[int, SizeOptions], counts: Mapping[int, int]) -> float:
+    return float(
+        sum(options.damage[np.searchsorted(options.sizes, counts[layer])] for layer, options in size_options.items())
+    )
 
 
-def _sweep(menus: Mapping[int, Menu], limits: Sequence[Limit], shares: Floats, whole: Counts) -> Counts:
+def _sweep(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], shares: Floats, whole: Counts) -> Counts:
     """Find the smallest multiplier that meets the limits, and the counts it gives."""
     low, high = 1e-9, 1e9
-    counts = smallest(menus)
+    counts = smallest(size_options)
     for _ in range(HALVINGS):
         middle = float(np.sqrt(low * high))
-        trial = _descend(menus, limits, middle * shares, whole)
+        trial = _descend(size_options, limits, middle * shares, whole)
         if _meets(limits, trial):
             high, counts = middle, trial
         else:
@@ -108,14 +110,16 @@ def _sweep(menus: Mapping[int, Menu], limits: Sequence[Limit], shares: Floats, w
     return counts
 
 
-def _descend(menus: Mapping[int, Menu], limits: Sequence[Limit], multipliers: Floats, start: Counts) -> Counts:
+def _descend(
+    size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], multipliers: Floats, start: Counts
+) -> Counts:
     """Give each layer in turn the size that is best while the others stay, until none changes."""
     counts = dict(start)
     for _ in range(ROUNDS):
         changed = False
-        for layer, menu in menus.items():
-            price = menu.damage + _load(limits, multipliers, layer, menu.sizes, counts)
-            size = int(menu.sizes[int(np.argmin(price))])
+        for layer, options in size_options.items():
+            price = options.damage + _utilization(limits, multipliers, layer, options.sizes, counts)
+            size = int(options.sizes[int(np.argmin(price))])
             changed |= size != counts[layer]
             counts[layer] = size
         if not changed:
@@ -123,7 +127,7 @@ def _descend(menus: Mapping[int, Menu], limits: Sequence[Limit], multipliers: Fl
     return counts
 
 
-def _load(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes: Ints, counts: Counts) -> Floats:
+def _utilization(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes: Ints, counts: Counts) -> Floats:
     parts = (
         factor * limit.cost.of_layer(layer, sizes, counts) / limit.most
         for factor, limit in zip(multipliers, limits, strict=True)
@@ -131,33 +135,33 @@ def _load(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes: Ints,
     return sum(parts, start=np.zeros(len(sizes)))
 
 
-def _polish(menus: Mapping[int, Menu], limits: Sequence[Limit], counts: Counts) -> Counts:
+def _polish(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], counts: Counts) -> Counts:
     """Spend what is left: enlarge layers one step, or one against another made smaller, while that helps and fits."""
-    while (step := _best_change(menus, limits, counts)) is not None:
+    while (step := _best_change(size_options, limits, counts)) is not None:
         counts = {**counts, **step}
     return counts
 
 
-def _best_change(menus: Mapping[int, Menu], limits: Sequence[Limit], counts: Counts) -> Counts | None:
-    steps = {layer: _neighbours(menu, counts[layer]) for layer, menu in menus.items()}
+def _best_change(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], counts: Counts) -> Counts | None:
+    steps = {layer: _neighbours(options, counts[layer]) for layer, options in size_options.items()}
     ups = [(layer, up) for layer, (_, up) in steps.items() if up is not None]
     downs = [(layer, down) for layer, (down, _) in steps.items() if down is not None]
     changes: list[Counts] = [{layer: up} for layer, up in ups]
     changes += [{one: up, other: down} for one, up in ups for other, down in downs if one != other]
-    gain = _gain_of(menus, counts)
+    gain = _gain_of(size_options, counts)
     worthwhile = sorted((change for change in changes if gain(change) > 0), key=gain, reverse=True)
     return next((change for change in worthwhile if _meets(limits, {**counts, **change})), None)
 
 
-def _neighbours(menu: Menu, size: int) -> tuple[int | None, int | None]:
-    place = int(np.searchsorted(menu.sizes, size))
-    down = int(menu.sizes[place - 1]) if place else None
-    return down, int(menu.sizes[place + 1]) if place + 1 < len(menu.sizes) else None
+def _neighbours(options: SizeOptions, size: int) -> tuple[int | None, int | None]:
+    place = int(np.searchsorted(options.sizes, size))
+    down = int(options.sizes[place - 1]) if place else None
+    return down, int(options.sizes[place + 1]) if place + 1 < len(options.sizes) else None
 
 
-def _gain_of(menus: Mapping[int, Menu], counts: Counts) -> Callable[[Counts], float]:
+def _gain_of(size_options: Mapping[int, SizeOptions], counts: Counts) -> Callable[[Counts], float]:
     def gain(change: Counts) -> float:
-        touched = {layer: menus[layer] for layer in change}
+        touched = {layer: size_options[layer] for layer in change}
         before = {layer: counts[layer] for layer in change}
         return _damage(touched, before) - _damage(touched, change)
 

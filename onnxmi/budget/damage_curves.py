@@ -20,7 +20,7 @@ from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.model import Model
 from onnxmi.model.subgraph import PartialModel
-from onnxmi.repair import repair_at_once
+from onnxmi.repair import repair_one_pass
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.selection.top_down import Ranking
@@ -37,7 +37,7 @@ SHARES = (0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.09, 0.03, 0.01, 0.0)  # of a layer
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class DamageCurve:
     """What a layer's sizes cost the outputs.
 
     Attributes
@@ -59,7 +59,7 @@ class Curve:
         return np.where(sizes >= self.sizes[-1], 0.0, np.exp(logs))
 
 
-def price_layers(
+def measure_damage_curves(
     analysis: Analysis,
     rankings: Mapping[int, Ranking],
     sizes: Mapping[int, Ints],
@@ -68,7 +68,7 @@ def price_layers(
     threads: int,
     progress: Progress = silent,
     predicted: Mapping[int, Mapping[int, float]] = NOTHING,
-) -> dict[int, Curve]:
+) -> dict[int, DamageCurve]:
     """Return the damage curve of every layer; measure what was not predicted.
 
     Parameters
@@ -86,7 +86,7 @@ def price_layers(
     """
     model = analysis.model
     walk = Stepper(model.proto, ruler.feeds, threads)
-    curves: dict[int, Curve] = {}
+    curves: dict[int, DamageCurve] = {}
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
         layer = rankings[atom].layer
@@ -100,9 +100,9 @@ def price_layers(
         for number, size in missing:
             cut = Cut(analysis, {layer.id: rankings[atom].kept(size)})
             with stage("price", layer.name):
-                made = () if statistics is None else repair_at_once(cut, statistics, ONE_RIDGE).replacements
+                made = () if statistics is None else repair_one_pass(cut, statistics, ONE_RIDGE).replacements
                 damage[number] = _damage(prune_channels(cut, made), walk, ruler, threads)
-        curves[layer.id] = Curve(priced, np.maximum.accumulate(damage[::-1])[::-1])
+        curves[layer.id] = DamageCurve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves
 

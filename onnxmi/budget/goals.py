@@ -141,7 +141,7 @@ class Goal:
         return Goal("max_drop", asked, judgement.drop, decision != "beyond", decision == "undecided")
 
     @property
-    def shortfall(self) -> float:
+    def violation(self) -> float:
         """How far what was reached is from what was asked, as a factor of cost: above 1 where it is not met."""
         return self.asked / self.reached if self.name == "speedup" else self.reached / self.asked
 

@@ -29,7 +29,7 @@ from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
 Shapes = Mapping[str, tuple[int, ...]]
-Draw = dict[int, int]
+Sizes = dict[int, int]
 """Layer id -> units that stay."""
 
 PROBES = 24  # random cuts that are timed
@@ -55,13 +55,13 @@ class LatencyModel:
     error: float
 
 
-def draw_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Draw]:
+def sample_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Sizes]:
     """Sizes for some random cuts; none is nothing.
 
     Every cut has its own share of what may stay, from little to nearly all, around which its layers are drawn.
     """
     rng = np.random.default_rng(seed)
-    draws: list[Draw] = []
+    draws: list[Sizes] = []
     for level in (np.arange(count) + 0.5) / count:
         picked = {}
         for layer, options in sizes.items():
@@ -72,7 +72,7 @@ def draw_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Draw]:
     return draws
 
 
-def plain_cut(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
+def keep_first_units(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
     """Keep the first units of each layer: for time it does not matter which."""
     keeping: dict[int, Kept] = {}
     for layer in layers:
@@ -84,9 +84,9 @@ def plain_cut(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
     return keeping
 
 
-def time_draws(
+def time_cuts(
     analysis: Analysis,
-    draws: Sequence[Draw],
+    draws: Sequence[Sizes],
     feeds: Feeds,
     threads: int,
     progress: Progress = silent,
@@ -95,7 +95,7 @@ def time_draws(
     shares: list[float] = []
     whole: list[float] = []
     for done, draw in enumerate(draws):
-        cut = prune_channels(Cut(analysis, plain_cut(analysis.graph.layers, draw)))
+        cut = prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw)))
         clock = "cpu" if threads == 1 else "wall"
         was, now = measure_latency(
             (analysis.model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock
@@ -107,7 +107,7 @@ def time_draws(
 
 
 def fit_times(
-    work: Mapping[str, CostModel], draws: Sequence[Draw], dense: float, shares: Floats, layers: Sequence[int]
+    work: Mapping[str, CostModel], draws: Sequence[Sizes], dense: float, shares: Floats, layers: Sequence[int]
 ) -> LatencyModel:
     """Explain times by kinds of work.
 

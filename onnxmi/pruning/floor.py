@@ -81,8 +81,8 @@ def _counts(study: Study, found: Found) -> dict[int, int]:
 
 def _predicted(prices: Prices, kind: Kind, most: float) -> float:
     """Return the sum of the prices of the sizes that a cost allows; infinite where it allows none."""
-    menus = prices.menus
-    counts = allocate(menus, [Limit(prices.costs[kind], most)])
+    size_options = prices.size_options
+    counts = allocate(size_options, [Limit(prices.costs[kind], most)])
     if counts is None:
         return float("inf")
-    return float(sum(menu.damage[menu.sizes == counts[layer]].sum() for layer, menu in menus.items()))
+    return float(sum(options.damage[options.sizes == counts[layer]].sum() for layer, options in size_options.items()))

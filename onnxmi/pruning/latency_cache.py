@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmi.budget.latency_model import PROBES, Draw, LatencyModel, draw_sizes, fit_times, kinds_of_work, time_draws
+from onnxmi.budget.latency_model import PROBES, LatencyModel, Sizes, fit_times, kinds_of_work, sample_sizes, time_cuts
 from onnxmi.errors import DataError
 from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
@@ -32,11 +32,11 @@ def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = 
     """Fit a latency model to times on this machine, measured now or kept from before."""
     found, feeds, threads = study.analysis, study.timed_feeds, study.options.threads
     layers = [layer.id for layer in study.layers]
-    draws = draw_sizes(sizes, PROBES, study.options.seed)
+    draws = sample_sizes(sizes, PROBES, study.options.seed)
     path, key = _path(threads), _key(study, draws)
     kept = _read(path).get(key)
     if kept is None or len(kept[1]) != len(draws):
-        dense, shares = time_draws(found, draws, feeds, threads, progress)
+        dense, shares = time_cuts(found, draws, feeds, threads, progress)
         kept = dense, shares.tolist()
         _write(path, key, kept)
     graph = found.model.graph
@@ -45,7 +45,7 @@ def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = 
     return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
 
 
-def _key(study: Study, draws: list[Draw]) -> str:
+def _key(study: Study, draws: list[Sizes]) -> str:
     """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
     shapes = sorted((name, list(np.shape(value))) for name, value in study.timed_feeds.items())
     said = json.dumps([study.model.digest, shapes, [sorted(draw.items()) for draw in draws]])

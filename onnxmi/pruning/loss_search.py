@@ -56,7 +56,7 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
     search.refine(search.screen())
     chosen = search.best
     if chosen is None and study.model is not study.source:
-        chosen = search.uncut(carry_out(study, choose(study, largest(prices.menus), progress)))
+        chosen = search.uncut(carry_out(study, choose(study, largest(prices.size_options), progress)))
     if chosen is None and study.options.best_effort:
         chosen = search.mildest
     if chosen is None:
@@ -179,9 +179,9 @@ class _Search:
 
     def _try(self, share: float, stepwise: bool) -> _Made | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
-        study, menus = self._study, self._prices.menus
-        counts = allocate(menus, [Limit(self._cost, share * self._whole)])
-        if counts is None or counts == largest(menus):
+        study, size_options = self._study, self._prices.size_options
+        counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
+        if counts is None or counts == largest(size_options):
             return None
         known = next((made for made in self._full if made.counts == counts), None) if stepwise else None
         if known is not None:  # sizes are coarse: another cost may allow the same ones

@@ -8,10 +8,10 @@ from math import ceil
 
 import onnx
 
-from onnxmi.budget.allocate import Limit, Menu, allocate, largest, smallest
-from onnxmi.budget.damage_curves import price_layers, priced_sizes
+from onnxmi.budget.allocate import Limit, SizeOptions, allocate, largest, smallest
+from onnxmi.budget.damage_curves import measure_damage_curves, priced_sizes
 from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
-from onnxmi.budget.latency_model import plain_cut
+from onnxmi.budget.latency_model import keep_first_units
 from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
@@ -51,14 +51,14 @@ class Prices:
         Kind of cost -> that of the source, in the same unit.
     """
 
-    menus: Mapping[int, Menu]
+    size_options: Mapping[int, SizeOptions]
     costs: Mapping[Kind, CostModel]
     source: Mapping[Kind, float]
 
     def least(self, kind: Kind) -> float:
         """Share of a cost that is left at the smallest sizes."""
         whole = self.source[kind]
-        return self.costs[kind].total(smallest(self.menus)) / whole if whole else 1.0
+        return self.costs[kind].total(smallest(self.size_options)) / whole if whole else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     alignment = parse_alignment(options.align)
     sizes = {layer.id: candidate_sizes(found, layer, alignment) for layer in study.layers}
     if not Cut(
-        found, plain_cut(study.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
+        found, keep_first_units(study.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
     ).is_possible:
         sizes = {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
     rankings = rank_channels(found, study.measured.fit, study.layers, select_options(options), progress)
@@ -102,13 +102,13 @@ def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> P
     ruler = DamageReference.of(found.model, outputs.yardstick, batches, outputs.masks, options.threads)
     statistics = study.measured if options.repair else None
     predicted = _predicted(study, rankings, sizes, progress)
-    curves = price_layers(found, rankings, sizes, statistics, ruler, options.threads, progress, predicted)
-    menus = {layer: Menu(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
+    curves = measure_damage_curves(found, rankings, sizes, statistics, ruler, options.threads, progress, predicted)
+    size_options = {layer: SizeOptions(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
     costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
     if "time" in wanted:
         costs["time"] = latency_model(study, sizes, progress).cost
-    return Prices(menus, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
+    return Prices(size_options, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
 
 
 def _predicted(
@@ -188,7 +188,7 @@ def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
         if all(goal.met for goal in goals):
             return Found(candidate, tuple(goals), notes=tuple(dropped), prices=prices)
         for goal in goals:  # repair adds a few biases, and times are never measured twice alike
-            tightened[goal.name] *= max(1.0, goal.shortfall * MARGIN)
+            tightened[goal.name] *= max(1.0, goal.violation * MARGIN)
     return _nearest(study, prices, progress)
 
 
@@ -203,31 +203,31 @@ def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Count
     tried: list[Counts] = []
     while len(tried) < CORRECTIONS:
         limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
-        counts = allocate(prices.menus, limits)
+        counts = allocate(prices.size_options, limits)
         if counts is None or counts in tried:
             break
         tried.append(counts)
-        uncut = counts == largest(prices.menus) and study.model is study.source
+        uncut = counts == largest(prices.size_options) and study.model is study.source
         if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
             break
         goals = judge_costs(study, budget, plain(study, counts))
         if uncut and all(goal.met for goal in goals):
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
-        load = max(goal.shortfall for goal in goals)
+        load = max(goal.violation for goal in goals)
         if all(goal.met for goal in goals) and (best is None or load > best[0]):
             best = load, counts
         if best is not None and best[0] >= CLOSE:
             break
         for goal in goals:
             measured = COSTS[goal.name] == "time"
-            tightened[goal.name] *= goal.shortfall if measured else max(1.0, goal.shortfall * MARGIN)
+            tightened[goal.name] *= goal.violation if measured else max(1.0, goal.violation * MARGIN)
     return None if best is None else best[1]
 
 
 def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
     """Fall back on the smallest sizes, or say what the limit is."""
     budget = study.options.budget
-    plan = choose(study, smallest(prices.menus), progress)
+    plan = choose(study, smallest(prices.size_options), progress)
     candidate = carry_out(study, plan, progress=progress)
     goals = judge_costs(study, budget, candidate.proto)
     missed = [goal for goal in goals if not goal.met]
@@ -251,7 +251,7 @@ def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
 
 def plain(study: Study, counts: Counts) -> onnx.ModelProto:
     """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
-    return prune_channels(Cut(study.analysis, plain_cut(study.layers, counts)))
+    return prune_channels(Cut(study.analysis, keep_first_units(study.layers, counts)))
 
 
 def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:

@@ -28,7 +28,7 @@ from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples, repair, repair_at_once
+from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples, repair, repair_one_pass
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.selection.top_down import SelectOptions, select_channels
@@ -298,7 +298,7 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
 
 def _repaired(study: Study, cut: Cut, stepwise: bool, progress: Progress) -> Repaired:
     if not stepwise:
-        return repair_at_once(cut, study.measured)
+        return repair_one_pass(cut, study.measured)
     samples = RepairSamples(study.data, study.deal.fit, study.deal.judge, capture_options(study.options))
     return repair(cut, samples, study.measured, OutputComparison(study.judged_damage, study.offsets), progress)
 

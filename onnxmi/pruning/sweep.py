@@ -107,7 +107,7 @@ def trade_off(
         least = prices.least(by)
         shares = [least + level * (1 - least) for level in LEVELS]
     for done, share in enumerate(sorted(shares, reverse=True)):
-        counts = allocate(prices.menus, [Limit(prices.costs[by], share * whole)])
+        counts = allocate(prices.size_options, [Limit(prices.costs[by], share * whole)])
         if counts is None:
             skipped.append(share)
         else:

@@ -1,7 +1,7 @@
 """Repair: closed-form least squares for every linear operator that a cut touches."""
 
 from onnxmi.repair.choose import OutputComparison, repair
-from onnxmi.repair.one_pass import repair_at_once
+from onnxmi.repair.one_pass import repair_one_pass
 from onnxmi.repair.regression import Repaired, RepairNote
 from onnxmi.repair.samples import RepairSamples
 from onnxmi.repair.stepwise import StepOptions, repair_stepwise
@@ -13,6 +13,6 @@ __all__ = [
     "Repaired",
     "StepOptions",
     "repair",
-    "repair_at_once",
+    "repair_one_pass",
     "repair_stepwise",
 ]

@@ -9,7 +9,7 @@ import onnx
 
 from onnxmi.errors import ModelError
 from onnxmi.repair.centered import centered
-from onnxmi.repair.one_pass import repair_at_once
+from onnxmi.repair.one_pass import repair_one_pass
 from onnxmi.repair.regression import Repaired
 from onnxmi.repair.samples import RepairSamples
 from onnxmi.repair.stepwise import repair_stepwise
@@ -61,12 +61,12 @@ def repair(
     Repaired
         Few samples cannot make the model worse than the unrepaired cut on the judging samples.
     """
-    at_once = repair_at_once(cut, statistics)
-    stepwise = repair_stepwise(cut, samples, shared=at_once, progress=progress)
-    unrepaired = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in at_once.notes))
-    candidates = [stepwise, at_once, unrepaired]
+    one_pass = repair_one_pass(cut, statistics)
+    stepwise = repair_stepwise(cut, samples, shared=one_pass, progress=progress)
+    unrepaired = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in one_pass.notes))
+    candidates = [stepwise, one_pass, unrepaired]
     if outputs.offsets is not None:
-        even = [_centered(cut, candidate, outputs.offsets) for candidate in (at_once, unrepaired)]
+        even = [_centered(cut, candidate, outputs.offsets) for candidate in (one_pass, unrepaired)]
         candidates = [stepwise, *even, unrepaired]
 
     def error(candidate: Repaired) -> float:

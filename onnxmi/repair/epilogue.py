@@ -1,8 +1,8 @@
-"""What becomes of a linear operator's result: its scale, the residual stream it joins, and whether it is rectified.
+"""The epilogue of a linear operator: bias, batch normalization, residual addition and Relu.
 
-The repair aims at what comes out of this tail, not at the bare result. Only what acts on the result's entries one by
-one belongs to it: a scale and an offset for each output, a stream that has the result's shape or broadcasts to it, a
-Relu. Where the result itself is broadcast, or an axis other than the outputs' is scaled, the tail ends.
+The repair aims at what comes out of the epilogue, not at the bare result. Only what acts on the result's entries one by
+one belongs to it: a scale and an offset for each output, a residual input that has the result's shape or broadcasts to
+it, a Relu. Where the result itself is broadcast, or an axis other than the outputs' is scaled, the epilogue ends.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxmi.typing import Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Tail:
+class Epilogue:
     """A result y goes on as ``scale * y + offset``, plus the stream, and then perhaps through a Relu.
 
     Attributes
@@ -40,19 +40,19 @@ class Tail:
     rectified: bool = False
     broadcasts: bool = False
 
-    def bare(self) -> Tail:
-        """Return the tail up to where the stream joins."""
+    def bare(self) -> Epilogue:
+        """Return the epilogue up to where the residual input is added."""
         return replace(self, stream=None, rectified=False, broadcasts=False)
 
 
-def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
+def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilogue:
     """Follow an operator's result for as long as it has one reader and keeps its shape."""
     graph, bias, node = model.graph, linear.biases[0], linear.nodes[0]
     scale, offset = np.ones(linear.outputs.size), np.zeros(linear.outputs.size)
     if bias is not None and bias.stored is not None:
         offset = bias.stored.value(model).astype(np.float64) * linear.beta
     if linear.layout.has_epilogue:
-        return Tail(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
+        return Epilogue(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
     result = result_of(graph, linear)
     reader = graph.only_reader(result)
     if reader is not None and _scales_outputs(channels, linear, result):
@@ -60,14 +60,14 @@ def find_tail(model: Model, channels: ChannelGraph, linear: Linear) -> Tail:
         if found is not None:
             scale, offset = found[0], found[0] * offset + found[1]
             result, reader = reader.outputs[0], graph.only_reader(reader.outputs[0])
-    tail = Tail(scale, offset)
+    epilogue = Epilogue(scale, offset)
     if reader is not None and _adds_stream(reader):
         stream = _stream(graph, channels, reader, result)
         if stream is None:
-            return tail
-        tail = replace(tail, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
+            return epilogue
+        epilogue = replace(epilogue, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
         reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
-    return replace(tail, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
+    return replace(epilogue, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
 
 
 def result_of(graph: Graph, linear: Linear) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
-from onnxmi.repair.epilogue import Tail
-from onnxmi.repair.operator_cut import Frame, inverse
+from onnxmi.repair.epilogue import Epilogue
+from onnxmi.repair.operator_cut import OperatorCut, inverse
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.relu_aware import RectifiedRows
 from onnxmi.repair.samples import JUDGES
@@ -20,16 +20,21 @@ WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes mo
 class Measured:
     """Both models' rows at one operator, batch by batch."""
 
-    def __init__(self, frame: Frame, tail: Tail, priors: Sequence[Floats]) -> None:
+    def __init__(self, operator_cut: OperatorCut, epilogue: Epilogue, priors: Sequence[Floats]) -> None:
         """`priors` are weights (S, M) of each kept group: what they miss is measured, and a ridge shrinks to them."""
-        self._frame, self._tail, self._priors = frame, tail, priors
-        self._scale, self._offset = frame.kept(tail.scale), frame.kept(tail.offset)
+        self._frame, self._epilogue, self._priors = operator_cut, epilogue, priors
+        self._scale, self._offset = operator_cut.kept(epilogue.scale), operator_cut.kept(epilogue.offset)
         self._sums: dict[int, MomentAccumulator] = {}
         self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
-        self._whole = frame.linear.features + frame.linear.outputs.size // frame.linear.groups > WIDEST_IN_FOLDS
+        self._whole = (
+            operator_cut.linear.features + operator_cut.linear.outputs.size // operator_cut.linear.groups
+            > WIDEST_IN_FOLDS
+        )
         self._trouble: NotFiniteError | None = None
 
-    def add(self, part: int, original: Array, cut: Array, places: Samples, stream: tuple[Array, Array] | None) -> None:
+    def add(
+        self, part: int, original: Array, cut: Array, row_indices: Samples, stream: tuple[Array, Array] | None
+    ) -> None:
         """Take in one batch of a part of the samples.
 
         Parameters
@@ -45,14 +50,14 @@ class Measured:
         """
         kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
         undo = inverse(self._scale).astype(kind)
-        drift = None if stream is None else (stream[0] - stream[1]) * undo
-        inputs, wanted = self._frame.targets(original, cut, places, drift)
+        stream_error = None if stream is None else (stream[0] - stream[1]) * undo
+        inputs, wanted = self._frame.targets(original, cut, row_indices, stream_error)
         sums = self._sums.setdefault(min(part, 0) if self._whole else part, MomentAccumulator())
         try:
             sums.update(self._frame.joined(inputs, wanted, self._priors))
         except NotFiniteError as error:
             self._trouble = error  # the other batches have to advance all the same
-        if self._tail.rectified:
+        if self._epilogue.rectified:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
             threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
             self._rows[part == JUDGES].append((inputs, wanted, threshold.astype(kind)))

@@ -22,7 +22,7 @@ from onnxmi.typing import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class NormalizationParameters:
     """A normalisation over its last axis with a stored scale and shift.
 
     Attributes
@@ -48,7 +48,7 @@ class Affine:
         return self.node.outputs[0]
 
 
-def find_affines(cut: Cut) -> Iterator[Affine]:
+def find_normalizations(cut: Cut) -> Iterator[NormalizationParameters]:
     """Yield the normalisations that lose channels and whose parameters can be replaced."""
     model, keeping, removed = cut.model, cut.keeping, cut.branches.removed
     for normalisation in cut.graph.normalizations:
@@ -64,15 +64,15 @@ def find_affines(cut: Cut) -> Iterator[Affine]:
         operands = [operand for operand in (scale, shift) if operand is not None]
         if all(_is_vector(model, node.inputs[operand]) for operand in operands):
             kept = np.flatnonzero(kept_mask(normalisation.terms[0], keeping))
-            yield Affine(node, scale, shift, kept)
+            yield NormalizationParameters(node, scale, shift, kept)
 
 
 def _is_vector(model: Model, name: str) -> bool:
     return model.graph.is_constant(name) and len(model.graph.constant_shape(name)) == 1
 
 
-def solve_affine(
-    model: Model, affine: Affine, fitted: PairMoments, judged: PairMoments | None
+def refit_normalization(
+    model: Model, normalization: NormalizationParameters, fitted: PairMoments, judged: PairMoments | None
 ) -> tuple[tuple[Floats, Floats] | None, tuple[VectorReplacement, ...], RepairNote]:
     """Fit the original's channels to the cut model's, and use it where it is better on the judging rows.
 
@@ -80,24 +80,28 @@ def solve_affine(
     -------
     scale and shift (C,) to apply to the cut model's result (None if not used), the new parameters, and a note.
     """
-    scale, shift = fitted.fit(shifted=affine.shift is not None)
+    scale, shift = fitted.fit(shifted=normalization.shift is not None)
     judge = judged or fitted
     plain = judge.error(np.ones_like(scale), np.zeros_like(shift))
     error = judge.error(scale, shift)
     spread = float(judge.yy.sum() / judge.count) or 1.0
     used = error < plain
     reason = "" if used else "the plain cut is better on held-out samples"
-    note = RepairNote(affine.node.label, used, 0.0, plain / spread, error / spread, reason)
+    note = RepairNote(normalization.node.label, used, 0.0, plain / spread, error / spread, reason)
     if not used:
         return None, (), note
-    return (scale, shift), tuple(_replacements(model, affine, scale, shift)), note
+    return (scale, shift), tuple(_replacements(model, normalization, scale, shift)), note
 
 
-def _replacements(model: Model, affine: Affine, scale: Floats, shift: Floats) -> Iterator[VectorReplacement]:
+def _replacements(
+    model: Model, normalization: NormalizationParameters, scale: Floats, shift: Floats
+) -> Iterator[VectorReplacement]:
     """New parameters: scaling a result by s and shifting it by t is scaling its parameters by s and adding t."""
-    operands = [(affine.scale, np.zeros_like(shift))]
-    if affine.shift is not None:
-        operands.append((affine.shift, shift))
+    operands = [(normalization.scale, np.zeros_like(shift))]
+    if normalization.shift is not None:
+        operands.append((normalization.shift, shift))
     for operand, extra in operands:
-        old = model.graph.constant(affine.node.inputs[operand])[affine.kept]
-        yield VectorReplacement(affine.node.index, operand, (old.astype(np.float64) * scale + extra).astype(old.dtype))
+        old = model.graph.constant(normalization.node.inputs[operand])[normalization.kept]
+        yield VectorReplacement(
+            normalization.node.index, operand, (old.astype(np.float64) * scale + extra).astype(old.dtype)
+        )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from onnxmi.errors import stage
 from onnxmi.graph.linear import Linear
 from onnxmi.information import RIDGES, Missing
-from onnxmi.repair.operator_cut import Frame
-from onnxmi.repair.quantized import settle
+from onnxmi.repair.operator_cut import OperatorCut
+from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.statistics.statistics_file import Measurement
 from onnxmi.transforms.cut import Cut
@@ -18,7 +18,7 @@ from onnxmi.typing import Progress, silent
 UNSEEN = "no sample got as far as this operator"
 
 
-def repair_at_once(
+def repair_one_pass(
     cut: Cut, statistics: Measurement, ridges: Sequence[float] = RIDGES, progress: Progress = silent
 ) -> Repaired:
     """Solve the regression of every operator that lost inputs, from moments that are already at hand.
@@ -44,12 +44,14 @@ def repair_at_once(
             notes.append(RepairNote(linear.label, used=False, reason=obstacle))
             continue
         with stage("repair", linear.label):
-            frame = Frame.of(cut, linear)
-            regressions = [_regression(frame, group, statistics) for group in range(len(frame.groups))]
-            solved = settle(frame, [_solve(regression, ridges) for regression in regressions], regressions)
+            operator_cut = OperatorCut.of(cut, linear)
+            regressions = [_regression(operator_cut, group, statistics) for group in range(len(operator_cut.groups))]
+            solved = quantize_solutions(
+                operator_cut, [_solve(regression, ridges) for regression in regressions], regressions
+            )
         notes.append(note_of(linear, solved))
         if notes[-1].used:
-            replacements.append(frame.replacement(solved))
+            replacements.append(operator_cut.replacement(solved))
         progress("repair", done + 1, len(lost))
     return Repaired(tuple(replacements), tuple(notes))
 
@@ -60,14 +62,14 @@ def _lost(linear: Linear, cut: Cut) -> bool:
     return not linear.kept_features(cut.keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
-def _regression(frame: Frame, group: int, statistics: Measurement) -> Regression:
+def _regression(operator_cut: OperatorCut, group: int, statistics: Measurement) -> Regression:
     """What the kept inputs of one group are to make up for."""
     fitted, judged = statistics.fit, statistics.judge
-    key, number = frame.linear.key, frame.groups[group]
-    lost = (frame.features[group], frame.wanted(group))
+    key, number = operator_cut.linear.key, operator_cut.groups[group]
+    lost = (operator_cut.features[group], operator_cut.wanted(group))
     own = Missing.of_cut(fitted.moments[key].group(number), *lost)
     other = None if judged is None or not judged.saw(key) else Missing.of_cut(judged.moments[key].group(number), *lost)
-    plain = frame.plain(group)
+    plain = operator_cut.plain(group)
     return Regression((own,), other, plain, plain)
 
 

@@ -28,7 +28,7 @@ SMALL_SCALE = 1e-3  # a channel that is scaled down this far after the operator 
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class OperatorCut:
     """A linear operator and what stays of it.
 
     Attributes
@@ -60,13 +60,13 @@ class Frame:
     staying: KeptAlongAxis
 
     @staticmethod
-    def of(cut: Cut, linear: Linear) -> Frame:
+    def of(cut: Cut, linear: Linear) -> OperatorCut:
         """Work out what a cut leaves of an operator."""
         model, graph, keeping = cut.model, cut.graph, cut.keeping
         features, outputs = linear.kept_features(keeping), linear.kept_outputs(keeping)
         blind = not features.any()  # where all groups lost all their inputs, only the bias is left to repair
         groups = tuple(g for g in range(linear.groups) if (blind or features[g].any()) and outputs[g].any())
-        return Frame(
+        return OperatorCut(
             linear=linear,
             after=replace(linear, groups=len(groups)),
             groups=groups,
@@ -105,7 +105,9 @@ class Frame:
         seen = self.linear.weights.decoded(self.model, made.weights, self.staying)
         return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, seen)]
 
-    def targets(self, original: Array, cut: Array, places: Ints, drift: Array | None) -> tuple[Array, Array]:
+    def targets(
+        self, original: Array, cut: Array, row_indices: Ints, stream_error: Array | None
+    ) -> tuple[Array, Array]:
         """Inputs of the cut model, and the results that are wanted of them.
 
         Parameters
@@ -121,17 +123,17 @@ class Frame:
         -------
         (groups, rows, S) and (groups, rows, M) arrays; the results are without bias.
         """
-        before = feature_rows(self.linear, original, places)
-        inputs = feature_rows(self.after, cut, places)
+        before = feature_rows(self.linear, original, row_indices)
+        inputs = feature_rows(self.after, cut, row_indices)
         wanted = np.stack([before[g] @ self.wanted(k).astype(before.dtype) for k, g in enumerate(self.groups)])
-        return inputs, wanted if drift is None else wanted + drift
+        return inputs, wanted if stream_error is None else wanted + stream_error
 
     def joined(self, inputs: Array, wanted: Array, priors: Sequence[Floats]) -> Array:
         """Inputs beside what weights (S, M) of each group miss of the wanted results, (groups, rows, S + M)."""
         missing = [wanted[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
         return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
-    def stream(self, original: Array, cut: Array, places: Ints) -> tuple[Array, Array]:
+    def stream(self, original: Array, cut: Array, row_indices: Ints) -> tuple[Array, Array]:
         """Return what the results are added to, in both models: (groups, rows, M) each.
 
         Parameters
@@ -141,10 +143,10 @@ class Frame:
         cut : array
             Of the shape that the cut model has it in; it may broadcast to the results'.
         """
-        before = output_rows(self.linear, original, places, self.linear.groups)
+        before = output_rows(self.linear, original, row_indices, self.linear.groups)
         shape = list(original.shape)
         shape[self.linear.layout.channel_axis] = sum(map(len, self.outputs))
-        after = output_rows(self.linear, np.broadcast_to(cut, shape), places, len(self.groups))
+        after = output_rows(self.linear, np.broadcast_to(cut, shape), row_indices, len(self.groups))
         return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
 
     def kept(self, of_outputs: Floats) -> Floats:

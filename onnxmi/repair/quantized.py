@@ -11,20 +11,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnxmi.repair.operator_cut import Frame
+from onnxmi.repair.operator_cut import OperatorCut
 from onnxmi.repair.regression import Regression, Solution
 from onnxmi.typing import Floats
 
 
-def settle(frame: Frame, solved: Sequence[Solution], regressions: Sequence[Regression]) -> list[Solution]:
+def quantize_solutions(
+    operator_cut: OperatorCut, solved: Sequence[Solution], regressions: Sequence[Regression]
+) -> list[Solution]:
     """Return the solutions as they will be stored, one for each kept group."""
-    if frame.linear.weights.scheme is None:
+    if operator_cut.linear.weights.scheme is None:
         return list(solved)
-    rounded = frame.rounded(solved)
-    return [_settle(*found) for found in zip(solved, rounded, regressions, strict=True)]
+    rounded = operator_cut.rounded(solved)
+    return [_quantize_solution(*found) for found in zip(solved, rounded, regressions, strict=True)]
 
 
-def _settle(solution: Solution, rounded: Floats, regression: Regression) -> Solution:
+def _quantize_solution(solution: Solution, rounded: Floats, regression: Regression) -> Solution:
     if not solution.used:
         return solution
     plain = regression.plain

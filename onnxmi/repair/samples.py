@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxmi.data.calibration import Calibration, chances
 from onnxmi.statistics.capture import CaptureOptions
-from onnxmi.statistics.row_sampling import Batch, Drawer
+from onnxmi.statistics.row_sampling import Batch, RowSampler
 from onnxmi.typing import Samples
 
 JUDGES = -1  # the part of the samples that nothing is fitted to; those fitted to are parts 0, 1, ...
@@ -36,9 +36,9 @@ class RepairSamples:
     judge: Samples
     options: CaptureOptions
 
-    def drawer(self) -> Drawer:
+    def sampler(self) -> RowSampler:
         """Return what draws rows of all these samples."""
-        return Drawer(self.calibration, np.concatenate([self.fit, self.judge]), self.options.seed)
+        return RowSampler(self.calibration, np.concatenate([self.fit, self.judge]), self.options.seed)
 
     def batches(self) -> list[tuple[Batch, int]]:
         """Return all batches, each with the number of its part; see `parts_of`."""

@@ -21,11 +21,11 @@ from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
-from onnxmi.repair.epilogue import Tail, find_tail
+from onnxmi.repair.epilogue import Epilogue, find_epilogue
 from onnxmi.repair.measured import Measured
-from onnxmi.repair.normalization import Affine, find_affines, solve_affine
-from onnxmi.repair.operator_cut import Frame, remaining_rows
-from onnxmi.repair.quantized import settle
+from onnxmi.repair.normalization import NormalizationParameters, find_normalizations, refit_normalization
+from onnxmi.repair.operator_cut import OperatorCut, remaining_rows
+from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.samples import JUDGES, RepairSamples
@@ -61,7 +61,7 @@ def repair_stepwise(
     shared: Repaired | None = None,
     progress: Progress = silent,
 ) -> Repaired:
-    """Repair a cut model operator by operator; see `repair_at_once` for what is returned.
+    """Repair a cut model operator by operator; see `repair_one_pass` for what is returned.
 
     Parameters
     ----------
@@ -79,19 +79,21 @@ def repair_stepwise(
     replacements: list[Replacement | VectorReplacement] = list(schedule.taken)
     stepped = {linear.label for linear in schedule.order}
     notes = [note for note in shared.notes if note.operator not in stepped]
-    stops: list[Linear | Affine] = sorted([*schedule.order, *find_affines(cut)], key=_place)
+    stops: list[Linear | NormalizationParameters] = sorted([*schedule.order, *find_normalizations(cut)], key=_place)
     for done, stop in enumerate(stops):
-        with stage("repair", stop.node.label if isinstance(stop, Affine) else stop.label):
-            made, note = walk.normalise(stop) if isinstance(stop, Affine) else walk.step(stop)
-        if note.used or isinstance(stop, Affine) or not stop.kept_features(cut.keeping).all():
+        with stage("repair", stop.node.label if isinstance(stop, NormalizationParameters) else stop.label):
+            made, note = (
+                walk.refit_normalization(stop) if isinstance(stop, NormalizationParameters) else walk.step(stop)
+            )
+        if note.used or isinstance(stop, NormalizationParameters) or not stop.kept_features(cut.keeping).all():
             notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
         replacements.extend(made)
         progress("repair", done + 1, len(stops))
     return Repaired(tuple(replacements), tuple(notes))
 
 
-def _place(stop: Linear | Affine) -> int:
-    return stop.node.index if isinstance(stop, Affine) else stop.nodes[0].index
+def _place(stop: Linear | NormalizationParameters) -> int:
+    return stop.node.index if isinstance(stop, NormalizationParameters) else stop.nodes[0].index
 
 
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
@@ -145,9 +147,9 @@ class _Walk:
 
     def __init__(self, cut: Cut, samples: RepairSamples, steps: StepOptions, schedule: _Schedule) -> None:
         model, graph, options = cut.model, cut.graph, samples.options
-        self._spec, self._steps, self._one_pass = cut, steps, schedule.one_pass
+        self._cut, self._steps, self._one_pass = cut, steps, schedule.one_pass
         self._model, self._graph, self._keeping = model, graph, cut.keeping
-        self._drawer, self._batches = samples.drawer(), samples.batches()
+        self._sampler, self._batches = samples.sampler(), samples.batches()
         self._pending = [linear.nodes[0].index for linear in schedule.order]
         self._masks = padding_masks(model, graph, schedule.order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
@@ -155,105 +157,119 @@ class _Walk:
         working = prune_channels(cut, [*unrepaired, *schedule.taken])
         inputs = [batch.feeds for batch, _ in self._batches]
         self._original = Stepper(model.proto, inputs, options.threads)
-        self._cut = Stepper(working, inputs, options.threads)
+        self._pruned = Stepper(working, inputs, options.threads)
 
-    def normalise(self, affine: Affine) -> tuple[tuple[VectorReplacement, ...], RepairNote]:
+    def refit_normalization(
+        self, normalization: NormalizationParameters
+    ) -> tuple[tuple[VectorReplacement, ...], RepairNote]:
         """Advance past one normalisation and refit its scale and shift."""
         measured: dict[bool, PairMoments] = {}
-        name = affine.result
+        name = normalization.result
         for (batch, part), original, cut in zip(
-            self._batches, self._original.to([name]), self._cut.to([name]), strict=True
+            self._batches, self._original.to([name]), self._pruned.to([name]), strict=True
         ):
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
-            places = self._drawer.places(len(before), batch, self._any_mask, np.inf)
-            found = PairMoments.of(after[places], before[places][:, affine.kept])
+            row_indices = self._sampler.sample_rows(len(before), batch, self._any_mask, np.inf)
+            found = PairMoments.of(after[row_indices], before[row_indices][:, normalization.kept])
             judges = part == JUDGES
             measured[judges] = measured[judges].merge(found) if judges in measured else found
-        correction, made, note = solve_affine(self._model, affine, measured[False], measured.get(True))
+        correction, made, note = refit_normalization(self._model, normalization, measured[False], measured.get(True))
         if correction is not None:
-            self._cut.amend(name, *correction)
+            self._pruned.amend(name, *correction)
         return made, note
 
     def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
-        frame = Frame.of(self._spec, linear)
+        operator_cut = OperatorCut.of(self._cut, linear)
         self._pending.remove(linear.nodes[0].index)
-        measured = self._measure(linear, frame, self._tail(linear))
+        measured = self._measure(linear, operator_cut, self._epilogue(linear))
         try:
             regressions = measured.regressions()
             solved = [_solve(regression, measured, group) for group, regression in enumerate(regressions)]
-            solved = settle(frame, solved, regressions)
+            solved = quantize_solutions(operator_cut, solved, regressions)
         except NotFiniteError as error:  # the cut made something overflow that did not before
             return (), RepairNote(linear.label, used=False, reason=str(error))
         note = note_of(linear, solved)
         if not note.used:
             return (), note
-        made = frame.replacement(solved)
+        made = operator_cut.replacement(solved)
         self._install(linear, made)
         return (made,), note
 
-    def _tail(self, linear: Linear) -> Tail:
+    def _epilogue(self, linear: Linear) -> Epilogue:
         """What becomes of the result; without the stream where that is not known before the result is."""
-        tail = find_tail(self._model, self._graph, linear)
-        if tail.stream is None:
-            return tail
-        if tail.stream in self._spec.branches.absent:
-            return tail.bare()
-        before = self._original.pieces.nodes_to_run([tail.stream])
+        epilogue = find_epilogue(self._model, self._graph, linear)
+        if epilogue.stream is None:
+            return epilogue
+        if epilogue.stream in self._cut.branches.absent:
+            return epilogue.bare()
+        before = self._original.pieces.nodes_to_run([epilogue.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
-        return tail.bare() if blocked or not self._steps.feedback else tail
+        return epilogue.bare() if blocked or not self._steps.feedback else epilogue
 
-    def _measure(self, linear: Linear, frame: Frame, tail: Tail) -> Measured:
+    def _measure(self, linear: Linear, operator_cut: OperatorCut, epilogue: Epilogue) -> Measured:
         tap, wanted_rows = linear.taps[0], rows_wanted(linear)
-        wanted = [tap] if tail.stream is None else [tap, tail.stream]
-        beside = [linear.ends[0].outputs[0]] if tail.broadcasts else []  # for its shape: the original is not changed
-        measured = Measured(frame, tail, self._priors(frame))
-        pairs = zip(self._batches, self._original.to([*wanted, *beside]), self._cut.to(wanted), strict=True)
+        wanted = [tap] if epilogue.stream is None else [tap, epilogue.stream]
+        # For its shape: the original is not changed.
+        beside = [linear.ends[0].outputs[0]] if epilogue.broadcasts else []
+        measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
+        pairs = zip(self._batches, self._original.to([*wanted, *beside]), self._pruned.to(wanted), strict=True)
         columns, axes = columns_of(linear), self._graph.axes
         for (batch, part), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
-            places = self._drawer.draw(linear, read, batch, self._masks.get(linear.key), wanted_rows)
-            measured.add(part, read, cut[tap], places, self._stream(frame, tail, original, cut, places))
+            row_indices = self._sampler.sample(linear, read, batch, self._masks.get(linear.key), wanted_rows)
+            measured.add(
+                part, read, cut[tap], row_indices, self._stream(operator_cut, epilogue, original, cut, row_indices)
+            )
         return measured
 
-    def _priors(self, frame: Frame) -> list[Floats]:
+    def _priors(self, operator_cut: OperatorCut) -> list[Floats]:
         """Weights that are right where the inputs are the original's: one-pass repaired, or the plain cut's."""
-        made = self._one_pass.get(frame.linear.key)
-        return [frame.plain(group) for group in range(len(frame.groups))] if made is None else frame.matrices(made)
+        made = self._one_pass.get(operator_cut.linear.key)
+        return (
+            [operator_cut.plain(group) for group in range(len(operator_cut.groups))]
+            if made is None
+            else operator_cut.matrices(made)
+        )
 
     def _stream(
-        self, frame: Frame, tail: Tail, original: Mapping[str, Array], cut: Mapping[str, Array], places: Samples
+        self,
+        operator_cut: OperatorCut,
+        epilogue: Epilogue,
+        original: Mapping[str, Array],
+        cut: Mapping[str, Array],
+        row_indices: Samples,
     ) -> tuple[Array, Array] | None:
         """What the results are added to in both models, of the results' shape."""
-        if tail.stream is None:
+        if epilogue.stream is None:
             return None
-        shaped, added_to = tail.stream, original[tail.stream]
-        if tail.broadcasts:
-            shaped = frame.linear.ends[0].outputs[0]
+        shaped, added_to = epilogue.stream, original[epilogue.stream]
+        if epilogue.broadcasts:
+            shaped = operator_cut.linear.ends[0].outputs[0]
             added_to = np.broadcast_to(added_to, original[shaped].shape)
-        staying = remaining_rows(added_to, self._graph.axes.get(shaped), columns_of(frame.linear), self._keeping)
-        return frame.stream(staying, cut[tail.stream], places)
+        staying = remaining_rows(added_to, self._graph.axes.get(shaped), columns_of(operator_cut.linear), self._keeping)
+        return operator_cut.stream(staying, cut[epilogue.stream], row_indices)
 
     def _install(self, linear: Linear, made: Replacement) -> None:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))
         if made.weights is not None:
-            self._cut.pieces.set_weight(self._name_of_weights(linear), made.weights)
+            self._pruned.pieces.set_weight(self._name_of_weights(linear), made.weights)
         bias = new_bias(self._model, linear, linear.biases[0], made.shift, kept)
-        self._cut.pieces.set_weight(self._name_of_bias(linear), bias)
+        self._pruned.pieces.set_weight(self._name_of_bias(linear), bias)
 
     def _name_of_weights(self, linear: Linear) -> str:
         """What the weights are called in the working model."""
         if linear.weights.stored:
             return linear.weight_name
-        pieces, (node, operand) = self._cut.pieces, linear.slots[0]
+        pieces, (node, operand) = self._pruned.pieces, linear.slots[0]
         result = self._model.graph.nodes[node].outputs[0]
         behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.layout.bias is None
         return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
 
     def _name_of_bias(self, linear: Linear) -> str:
         """What the bias is called in the working model, which has one for every operator."""
-        bias, pieces = linear.biases[0], self._cut.pieces
+        bias, pieces = linear.biases[0], self._pruned.pieces
         if bias is not None and bias.stored is not None:
             node, operand = bias.stored.use
             return pieces.result_operand(self._model.graph.nodes[node].outputs[0], operand)

@@ -13,25 +13,25 @@ from onnxmi.graph.linear import weights_of
 from onnxmi.information import JointHistogram, Selection, pairwise, pairwise_gaussian, quantile_edges
 from onnxmi.model import Model
 from onnxmi.selection.scorer import Candidates, Scorer
-from onnxmi.selection.targets import Consumer
+from onnxmi.selection.targets import Target
 from onnxmi.statistics.row_sampling import Batch
-from onnxmi.statistics.shared_inputs import Source
+from onnxmi.statistics.shared_inputs import LinearInput
 from onnxmi.typing import Array, Floats, Ints
 
 HISTOGRAM_ROWS = 8_192
 N_BINS = 8
 
 
-def _gaussian_scores(consumer: Consumer, n_units: int) -> Floats:
-    cross = consumer.covariance @ consumer.weights
-    spread = np.einsum("km,km->m", consumer.weights, cross)
-    information = pairwise_gaussian(consumer.covariance, cross, spread)
-    return pairwise(information, consumer.units, n_units)
+def _gaussian_scores(target: Target, n_units: int) -> Floats:
+    cross = target.covariance @ target.weights
+    spread = np.einsum("km,km->m", target.weights, cross)
+    information = pairwise_gaussian(target.covariance, cross, spread)
+    return pairwise(information, target.units, n_units)
 
 
 def select_by_gaussian(candidates: Candidates) -> Selection:
     """Sum over kept upper neurons of I(x_i; y_j), each pair Gaussian."""
-    return candidates.best_in_sum(lambda consumer: _gaussian_scores(consumer, candidates.units))
+    return candidates.best_in_sum(lambda target: _gaussian_scores(target, candidates.units))
 
 
 def select_by_bins(candidates: Candidates) -> Selection:
@@ -40,10 +40,10 @@ def select_by_bins(candidates: Candidates) -> Selection:
     Attention scores are made pair by pair and never seen as rows, and labels are no column of the weights.
     """
 
-    def score(consumer: Consumer) -> Floats:
-        if consumer.measured is None:
-            return _gaussian_scores(consumer, candidates.units)
-        return pairwise(consumer.measured, consumer.units, candidates.units)
+    def score(target: Target) -> Floats:
+        if target.measured is None:
+            return _gaussian_scores(target, candidates.units)
+        return pairwise(target.measured, target.units, candidates.units)
 
     return candidates.best_in_sum(score)
 
@@ -51,7 +51,7 @@ def select_by_bins(candidates: Candidates) -> Selection:
 class HistogramMeasure:
     """Joint histograms of an input's features with the outputs of each of its readers, on a share of the rows."""
 
-    def __init__(self, model: Model, source: Source, wanted: int) -> None:
+    def __init__(self, model: Model, source: LinearInput, wanted: int) -> None:
         """`wanted` is the number of rows that moments are taken of."""
         self._weights = {linear.key: weights_of(model, linear) for linear in source.linears}
         self._step = max(1, wanted // HISTOGRAM_ROWS)

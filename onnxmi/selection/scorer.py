@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.information import Selection, top
-from onnxmi.selection.targets import Consumer
+from onnxmi.selection.targets import Target
 from onnxmi.statistics.row_observers import MeasureFactory
 from onnxmi.typing import Floats, Ints
 
@@ -33,7 +33,7 @@ class Candidates:
     """
 
     layer: Layer
-    consumers: tuple[Consumer, ...]
+    targets: tuple[Target, ...]
     keep: int
     quota: int
     parts: Ints | None
@@ -54,11 +54,11 @@ class Candidates:
         """Keep the units with the highest scores."""
         return top(scores, self.keep, self.parts, self.quota_of_parts)
 
-    def best_in_sum(self, score: Callable[[Consumer], Floats]) -> Selection:
-        """Keep the units whose scores, summed over all consumers, are highest."""
+    def best_in_sum(self, score: Callable[[Target], Floats]) -> Selection:
+        """Keep the units whose scores, summed over all targets, are highest."""
         total = np.zeros(self.units)
-        for consumer in self.consumers:
-            total = total + score(consumer)
+        for target in self.targets:
+            total = total + score(target)
         return self.best(total)
 
 
@@ -71,11 +71,11 @@ class Scorer:
     select : callable
         Chooses units among candidates.
     needs_statistics : bool
-        Whether it looks at activations, that is at the candidates' consumers.
+        Whether it looks at activations, that is at the candidates' targets.
     uses_sensitivity : bool
-        Whether it weights consumers by the output sensitivity.
+        Whether it weights targets by the output sensitivity.
     measure : callable or None
-        Makes what is measured beside the moments, as the consumers' `measured`.
+        Makes what is measured beside the moments, as the targets' `measured`.
     """
 
     select: Callable[[Candidates], Selection]

@@ -5,7 +5,7 @@
 - A product of queries with keys makes attention scores: each head's score is the target of its dimensions.
 - Right below the outputs, where the samples have labels, the best linear prediction of the label may be the target.
 
-A layer with several consumers is worth what it tells each of them, summed. A residual stream is one layer with many:
+A layer with several targets is worth what it tells each of them, summed. A residual stream is one layer with many:
 every block on it, so it comes last and is scored against everything that is kept above it.
 """
 
@@ -21,14 +21,14 @@ from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.model import Model
 from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
-from onnxmi.statistics.shared_inputs import Source, find_sources
+from onnxmi.statistics.shared_inputs import LinearInput, find_linear_inputs
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
-class Consumer:
+class Target:
     """What consumes a layer, restricted to what is kept so far: one group of a source, or one head's scores.
 
     Attributes
@@ -37,8 +37,8 @@ class Consumer:
     weights : (K, M), the columns of the kept neurons above.
     units : (K,) the layer's unit that owns each feature, -1 for other layers' features.
     measured : (K, M) what the score had measured beside the moments, where it did.
-    felt : (K, R) weights of what the outputs feel of Y, ``Y L``: an error e of Y moves them by ``|e L|``; None where
-        that is not known.
+    sensitivity_weighted : (K, R) weights of ``Y L``: an error e of Y moves the outputs by ``|e L|``; None where that
+        is not known.
     """
 
     covariance: Floats
@@ -46,12 +46,12 @@ class Consumer:
     weights: Floats
     units: Ints
     measured: Floats | None = None
-    felt: Floats | None = None
+    sensitivity_weighted: Floats | None = None
 
 
 @dataclass(frozen=True)
-class Consumers:
-    """Finds the consumers of any layer.
+class Targets:
+    """Finds the targets of any layer.
 
     Attributes
     ----------
@@ -60,32 +60,32 @@ class Consumers:
     """
 
     model: Model
-    sources: tuple[Source, ...]
+    sources: tuple[LinearInput, ...]
     products: tuple[ScoreProduct, ...]
     statistics: Statistics
     labels: bool
 
     @staticmethod
-    def of(analysis: Analysis, statistics: Statistics, *, labels: bool) -> Consumers:
+    def of(analysis: Analysis, statistics: Statistics, *, labels: bool) -> Targets:
         """Look for them in a model."""
         measured = [linear for linear in analysis.linears if statistics.saw(linear.key)]
         found = find_score_products(analysis.model.graph, analysis.graph, {})
         products = [product for product in found if product.key in statistics.scores]
-        return Consumers(analysis.model, find_sources(measured, {}), tuple(products), statistics, labels)
+        return Targets(analysis.model, find_linear_inputs(measured, {}), tuple(products), statistics, labels)
 
-    def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Consumer, ...]:
+    def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Target, ...]:
         """Return what consumes a layer; nothing where no consumer of it could be measured."""
         linear = (self._readers(source, layer, keeping) for source in self.sources)
         scores = (self._scores(product, layer, keeping) for product in self.products)
-        return tuple(consumer for found in (*linear, *scores) for consumer in found)
+        return tuple(target for found in (*linear, *scores) for target in found)
 
     def measured(self, layer: Layer) -> bool:
         """Whether anything that consumes a layer was measured; no moments are looked at."""
         readers = (linear for source in self.sources for linear in source.linears)
         return any(consumes(linear, layer) for linear in readers) or any(_scores_of(p, layer) for p in self.products)
 
-    def _readers(self, source: Source, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
-        """Consumers behind one source: one for each group of channels."""
+    def _readers(self, source: LinearInput, layer: Layer, keeping: Keeping) -> Iterator[Target]:
+        """Targets behind one source: one for each group of channels."""
         readers = [linear for linear in source.linears if consumes(linear, layer)]
         if not readers:
             return
@@ -105,10 +105,12 @@ class Consumers:
                 weights = classes.weights(moments, (group,))[rows]
             measured = [t[group][rows][:, c] for t, c in zip(tables, columns, strict=True) if t is not None]
             table = np.concatenate(measured, axis=1) if measured and classes is None else None
-            felt = None if classes is not None else self._felt(readers, stored, group, rows, columns)
-            yield Consumer(own.covariance, own.mean, weights, units, table, felt)
+            sensitivity_weighted = (
+                None if classes is not None else self._sensitivity_weighted(readers, stored, group, rows, columns)
+            )
+            yield Target(own.covariance, own.mean, weights, units, table, sensitivity_weighted)
 
-    def _felt(
+    def _sensitivity_weighted(
         self, readers: Sequence[Linear], stored: Sequence[Floats], group: int, rows: Ints, columns: Sequence[Bools]
     ) -> Floats | None:
         found = [self.statistics.sensitivities.get(reader.key) for reader in readers]
@@ -119,15 +121,15 @@ class Consumers:
         ]
         return np.concatenate(known, axis=1) if len(known) == len(readers) else None
 
-    def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Consumer]:
-        """Consumers behind one product of queries and keys: one for each kept head."""
+    def _scores(self, product: ScoreProduct, layer: Layer, keeping: Keeping) -> Iterator[Target]:
+        """Targets behind one product of queries and keys: one for each kept head."""
         if not _scores_of(product, layer):
             return
         moments = self.statistics.scores[product.key]
         units = product.units(layer)
         for group in np.flatnonzero(product.kept_groups(keeping)).tolist():
             own = moments.group(group)
-            yield Consumer(own.covariance, own.mean, np.ones((own.features, 1)), units[group])
+            yield Target(own.covariance, own.mean, np.ones((own.features, 1)), units[group])
 
 
 def consumes(linear: Linear, layer: Layer) -> bool:

@@ -15,7 +15,7 @@ from onnxmi.graph.plan import Choice
 from onnxmi.information import Selection
 from onnxmi.selection.scorer import Candidates
 from onnxmi.selection.scores import SCORERS
-from onnxmi.selection.targets import Consumers
+from onnxmi.selection.targets import Targets
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Floats, Ints, Progress, silent
@@ -36,7 +36,7 @@ class SelectOptions:
     target : str
         What layers right below the outputs are scored against: "outputs" or, if they were measured, "labels".
     sensitivity : bool
-        Whether neurons count by what the outputs feel of them, where that was measured.
+        Whether neurons are weighted by the output sensitivity, where that was measured.
     """
 
     score: str = "joint"
@@ -71,7 +71,7 @@ def select_channels(
     Returns
     -------
     tuple of Choice
-        For the layers that lose something, in graph order. A layer with no measured consumer is chosen by the norms
+        For the layers that lose something, in graph order. A layer with no measured target is chosen by the norms
         of its weights; see `unscored`.
     """
     selector = _Selector.of(analysis, statistics, options)
@@ -94,15 +94,15 @@ class _Selector:
     """Chooses units of one layer, given what is kept above it."""
 
     analysis: Analysis
-    consumers: Consumers
+    targets: Targets
     options: SelectOptions
 
     @staticmethod
     def of(analysis: Analysis, statistics: Statistics, options: SelectOptions) -> _Selector:
         if not options.sensitivity:
             statistics = replace(statistics, sensitivities={})
-        consumers = Consumers.of(analysis, statistics, labels=options.target == "labels")
-        return _Selector(analysis, consumers, options)
+        targets = Targets.of(analysis, statistics, labels=options.target == "labels")
+        return _Selector(analysis, targets, options)
 
     def __call__(self, layer: Layer, quota: int, keeping: Keeping) -> Selection:
         if quota == 0:
@@ -111,14 +111,14 @@ class _Selector:
         data_free = not scorer.needs_statistics
         candidates = Candidates(
             layer=layer,
-            consumers=() if data_free else self.consumers(layer, keeping),
+            targets=() if data_free else self.targets(layer, keeping),
             keep=quota * layer.parts,
             quota=quota,
             parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
             norms=partial(unit_norms, self.analysis, layer),
             seed=self.options.seed,
         )
-        if not (data_free or candidates.consumers):
+        if not (data_free or candidates.targets):
             return candidates.best(candidates.norms())
         return scorer.select(candidates)
 
@@ -172,8 +172,8 @@ class Ranking:
 
 def unscored(analysis: Analysis, statistics: Statistics, layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Layers that nothing consumes that could be measured: their units are chosen by the norms of their weights."""
-    consumers = Consumers.of(analysis, statistics, labels=False)
-    return tuple(layer for layer in layers if not consumers.measured(layer))
+    targets = Targets.of(analysis, statistics, labels=False)
+    return tuple(layer for layer in layers if not targets.measured(layer))
 
 
 def _kept(layer: Layer, selection: Selection) -> Ints:

@@ -1,4 +1,4 @@
-"""Gauges: each reduces what it is shown of every batch to sums, for several sets of samples apart."""
+"""Accumulators: each reduces activations, batch by batch, to sums, for several sets of samples apart."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from onnxmi.graph.linear import feature_rows, row_count
 from onnxmi.information import MomentAccumulator, Moments, NotFiniteError
 from onnxmi.statistics.attention_scores import ScoreProduct
 from onnxmi.statistics.row_observers import Observers
-from onnxmi.statistics.row_sampling import Batch, Drawer
-from onnxmi.statistics.shared_inputs import Source
+from onnxmi.statistics.row_sampling import Batch, RowSampler
+from onnxmi.statistics.shared_inputs import LinearInput
 from onnxmi.typing import Array, Floats
 
 CHUNK = 2_048  # rows that are multiplied at once
@@ -34,13 +34,13 @@ def _on_disk(array: Floats) -> Floats:
         return np.memmap(file, dtype=array.dtype, mode="r", shape=array.shape)
 
 
-class SourceGauge:
-    """Moments of one source, and whatever observers take of the same rows."""
+class InputAccumulator:
+    """Moments of one shared input, and whatever observers take of the same rows."""
 
     def __init__(
         self,
-        source: Source,
-        drawer: Drawer,
+        source: LinearInput,
+        sampler: RowSampler,
         sets: int,
         wanted: int,
         observers: Observers,
@@ -51,32 +51,34 @@ class SourceGauge:
         self.source, self.taps, self.spatial = source, source.taps, spatial
         self.moments: list[Moments] = []
         self.observers = observers
-        self._drawer, self._wanted = drawer, wanted
+        self._sampler, self._wanted = sampler, wanted
         self._sums = [MomentAccumulator(CHUNK) for _ in range(sets)]
         linear = source.linear
         self.bytes = linear.groups * linear.features * (8 * linear.features * (sets + 2) + 4 * CHUNK * (sets + 2))
 
-    def absorb(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
+    def update(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""
         linear = self.source.linear
         for tap in dict.fromkeys(self.taps):
             activation = values[tap]
-            places = self._drawer.draw(linear, activation, batch, self.source.mask, self._wanted, len(set(self.taps)))
-            rows = feature_rows(linear, activation, places)
+            row_indices = self._sampler.sample(
+                linear, activation, batch, self.source.mask, self._wanted, len(set(self.taps))
+            )
+            rows = feature_rows(linear, activation, row_indices)
             with _finite(linear.nodes[0].label):
                 self._sums[number].update(rows)
-            samples = places // max(row_count(linear, activation) // batch.fed, 1)
+            samples = row_indices // max(row_count(linear, activation) // batch.fed, 1)
             self.observers.update(number, rows, samples, batch)
 
-    def finish(self, spill: bool) -> None:
-        """Settle the moments."""
+    def finalize(self, spill: bool) -> None:
+        """Turn the sums into moments."""
         with _finite(self.source.linear.nodes[0].label):
             moments = [sums.moments() for sums in self._sums]
         self.moments = [spilled(one) for one in moments] if spill else moments
         self._sums = []
 
 
-class ScoreGauge:
+class ScoreAccumulator:
     """Moments of the shares that dimensions of queries and keys have in the attention scores."""
 
     spatial = False
@@ -87,14 +89,14 @@ class ScoreGauge:
         self.moments: list[Moments | None] = [None] * sets
         self.bytes = 8 * max(product.group.size, 1) * product.term.size**2 * sets
 
-    def absorb(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
+    def update(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""
         with _finite(self.product.node.label):
             fresh = self.product.measure(values[self.taps[0]], values[self.taps[1]], batch)
         so_far = self.moments[number]
         self.moments[number] = fresh if so_far is None else so_far.merge(fresh)
 
-    def finish(self, spill: bool) -> None:
+    def finalize(self, spill: bool) -> None:
         """Nothing is left to do: the sums are small."""
 
 
@@ -107,4 +109,4 @@ def _finite(reader: str) -> Iterator[None]:
         raise ModelError(f"what {reader} reads cannot be measured on these samples: {error}") from error
 
 
-Gauge = SourceGauge | ScoreGauge
+Accumulator = InputAccumulator | ScoreAccumulator

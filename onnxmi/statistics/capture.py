@@ -22,11 +22,11 @@ from onnxmi.model import Model
 from onnxmi.model.mapped import is_memory_mapped
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
-from onnxmi.statistics.accumulators import Gauge, ScoreGauge, SourceGauge
+from onnxmi.statistics.accumulators import Accumulator, InputAccumulator, ScoreAccumulator
 from onnxmi.statistics.attention_scores import find_score_products
 from onnxmi.statistics.row_observers import ClassObserver, MeasureFactory, Observers
-from onnxmi.statistics.row_sampling import Batch, Drawer
-from onnxmi.statistics.shared_inputs import find_sources, top_sources
+from onnxmi.statistics.row_sampling import Batch, RowSampler
+from onnxmi.statistics.shared_inputs import find_linear_inputs, inputs_below_outputs
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Progress, Samples, silent
@@ -96,19 +96,22 @@ def capture(
     images = {linear.key for linear in linears if _reads_images(analysis.graph, linear)}
     wanted = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
     parts = _parts(calibration, sets, -(-wanted // PATCHES_PER_IMAGE), options.seed)
-    gauges = _gauges(analysis, calibration, parts, images, options)
+    accumulators = _accumulators(analysis, calibration, parts, images, options)
     lean = is_memory_mapped(model.proto)
     memory = LEAN_MEMORY if options.memory is None and lean else options.memory
-    passes = [[gauges[i] for i in indices] for indices in plan_passes([gauge.bytes for gauge in gauges], memory)]
+    passes = [
+        [accumulators[i] for i in indices]
+        for indices in plan_passes([accumulator.bytes for accumulator in accumulators], memory)
+    ]
     batches = list(_batches(calibration, parts, options.batch_size)) if lean and len(passes) > 1 else []
-    if not batches or not _in_stages(model, gauges, batches, memory or 0, options.threads, progress):
+    if not batches or not _in_stages(model, accumulators, batches, memory or 0, options.threads, progress):
         _in_passes(model, passes, calibration, parts, options, progress)
-    return tuple(_statistics(gauges, number, len(samples)) for number, samples in enumerate(sets))
+    return tuple(_statistics(accumulators, number, len(samples)) for number, samples in enumerate(sets))
 
 
 def _in_passes(
     model: Model,
-    passes: Sequence[Sequence[Gauge]],
+    passes: Sequence[Sequence[Accumulator]],
     calibration: Calibration,
     parts: Sequence[_Part],
     options: CaptureOptions,
@@ -118,33 +121,33 @@ def _in_passes(
     total, done = len(passes) * sum(len(part.samples) for part in parts), 0
     for chosen in passes:
         for part in parts:
-            wanting = [gauge for gauge in chosen if part.images or not gauge.spatial]
+            wanting = [accumulator for accumulator in chosen if part.images or not accumulator.spatial]
             for count in _run_part(model, wanting, calibration, part, options):
                 done += count
                 progress("capture", done, total)
-        for gauge in chosen:
-            gauge.finish(spill=len(passes) > 1)
+        for accumulator in chosen:
+            accumulator.finalize(spill=len(passes) > 1)
 
 
 def _run_part(
-    model: Model, gauges: Sequence[Gauge], calibration: Calibration, part: _Part, options: CaptureOptions
+    model: Model, accumulators: Sequence[Accumulator], calibration: Calibration, part: _Part, options: CaptureOptions
 ) -> Iterator[int]:
-    """Show every batch to the gauges, and yield how many samples it has."""
-    if not gauges:
+    """Show every batch to the accumulators, and yield how many samples it has."""
+    if not accumulators:
         yield len(part.samples)
         return
-    taps = list(dict.fromkeys(tap for gauge in gauges for tap in gauge.taps))
+    taps = list(dict.fromkeys(tap for accumulator in accumulators for tap in accumulator.taps))
     session = open_session(model.proto, taps=taps, threads=options.threads)
     for number, batch, _ in _batches(calibration, [part], options.batch_size):
         values = session.run(batch.feeds)
-        for gauge in gauges:
-            gauge.absorb(number, values, batch)
+        for accumulator in accumulators:
+            accumulator.update(number, values, batch)
         yield batch.count
 
 
 def _in_stages(
     model: Model,
-    gauges: Sequence[Gauge],
+    accumulators: Sequence[Accumulator],
     batches: Sequence[tuple[int, Batch, bool]],
     memory: int,
     threads: int,
@@ -152,21 +155,21 @@ def _in_stages(
 ) -> bool:
     """Run the model once, a layer at a time: of all samples only what later layers read is held.
 
-    Returns whether it was done: not where that would take more than the memory, or where a gauge reads at several
-    places, as what other gauges read between them would be gone.
+    Returns whether it was done: not where that would take more than the memory, or where an accumulator reads at
+    several places, as what other accumulators read between them would be gone.
     """
-    if any(len(set(gauge.taps)) > 1 for gauge in gauges if isinstance(gauge, SourceGauge)):
+    if any(len(set(accumulator.taps)) > 1 for accumulator in accumulators if isinstance(accumulator, InputAccumulator)):
         return False
     advance = Stepper(model.proto, [batch.feeds for _, batch, _ in batches], threads)
-    for done, gauge in enumerate(gauges):
-        held = advance.to(gauge.taps)
+    for done, accumulator in enumerate(accumulators):
+        held = advance.to(accumulator.taps)
         for place, ((number, batch, images), values) in enumerate(zip(batches, held, strict=True)):
             if done == place == 0 and len(batches) * sum(map(np.size, values.values())) * _ENTRY > memory:
                 return False
-            if images or not gauge.spatial:
-                gauge.absorb(number, values, batch)
-        gauge.finish(spill=True)
-        progress("capture", done + 1, len(gauges))
+            if images or not accumulator.spatial:
+                accumulator.update(number, values, batch)
+        accumulator.finalize(spill=True)
+        progress("capture", done + 1, len(accumulators))
     return True
 
 
@@ -213,20 +216,20 @@ def rows_measured(linear: Linear) -> int:
     return max(fewest, a_feature * linear.features)
 
 
-def _gauges(
+def _accumulators(
     analysis: Analysis,
     calibration: Calibration,
     parts: Sequence[_Part],
     images: Collection[str],
     options: CaptureOptions,
-) -> list[Gauge]:
+) -> list[Accumulator]:
     """What there is to measure, in the order of the graph."""
     model, graph, linears = analysis.model, analysis.graph, analysis.linears
     sets = 1 + max((part.number for part in parts), default=0)
-    drawers = {of: Drawer(calibration, _together(parts, of), options.seed) for of in (False, True)}
-    sources = find_sources(linears, padding_masks(model, graph, linears, options.mask))
-    labelled = top_sources(model.graph, sources) if calibration.labels is not None else frozenset()
-    placed: list[tuple[int, Gauge]] = []
+    samplers = {of: RowSampler(calibration, _together(parts, of), options.seed) for of in (False, True)}
+    sources = find_linear_inputs(linears, padding_masks(model, graph, linears, options.mask))
+    labelled = inputs_below_outputs(model.graph, sources) if calibration.labels is not None else frozenset()
+    placed: list[tuple[int, Accumulator]] = []
     for source in sources:
         wanted = rows_measured(source.linear)
         observers = Observers(
@@ -234,11 +237,11 @@ def _gauges(
             measure=None if options.measure is None else options.measure(model, source, wanted),
         )
         of = source.linear.key in images
-        gauge = SourceGauge(source, drawers[of], sets, wanted, observers, spatial=of)
-        placed.append((source.linear.nodes[0].index, gauge))
+        accumulator = InputAccumulator(source, samplers[of], sets, wanted, observers, spatial=of)
+        placed.append((source.linear.nodes[0].index, accumulator))
     for product in find_score_products(model.graph, graph, mask_inputs(model, graph, options.mask)):
-        placed.append((product.node.index, ScoreGauge(product, sets)))
-    return [gauge for _, gauge in sorted(placed, key=lambda pair: pair[0])]
+        placed.append((product.node.index, ScoreAccumulator(product, sets)))
+    return [accumulator for _, accumulator in sorted(placed, key=lambda pair: pair[0])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +275,8 @@ def _together(parts: Sequence[_Part], images: bool) -> Samples:
 
 def _reads_images(graph: ChannelGraph, linear: Linear) -> bool:
     """Whether a convolution has positions enough on one sample that not all samples are needed."""
-    places = graph.axes[linear.nodes[0].outputs[0]][2:] if linear.kernel else ()
-    return len(places) > 0 and prod(term.size for term in places) >= PATCHES_PER_IMAGE
+    row_indices = graph.axes[linear.nodes[0].outputs[0]][2:] if linear.kernel else ()
+    return len(row_indices) > 0 and prod(term.size for term in row_indices) >= PATCHES_PER_IMAGE
 
 
 def _batches(calibration: Calibration, parts: Sequence[_Part], size: int) -> Iterator[tuple[int, Batch, bool]]:
@@ -283,17 +286,17 @@ def _batches(calibration: Calibration, parts: Sequence[_Part], size: int) -> Ite
             yield part.number, Batch.of(calibration, chosen, feeds), part.images
 
 
-def _statistics(gauges: Sequence[Gauge], number: int, samples: int) -> Statistics:
-    """What the gauges show of one set of samples."""
-    read = [gauge for gauge in gauges if isinstance(gauge, SourceGauge)]
-    scores = {g.product.key: g.moments[number] for g in gauges if isinstance(g, ScoreGauge)}
-    classes = {gauge.source.key: gauge.observers.classes for gauge in read}
+def _statistics(accumulators: Sequence[Accumulator], number: int, samples: int) -> Statistics:
+    """What the accumulators show of one set of samples."""
+    read = [accumulator for accumulator in accumulators if isinstance(accumulator, InputAccumulator)]
+    scores = {g.product.key: g.moments[number] for g in accumulators if isinstance(g, ScoreAccumulator)}
+    classes = {accumulator.source.key: accumulator.observers.classes for accumulator in read}
     means = {key: observer.means[number] for key, observer in classes.items() if observer is not None}
-    measures = [gauge.observers.measure for gauge in read if number == 0]
+    measures = [accumulator.observers.measure for accumulator in read if number == 0]
     results = [measure.result() for measure in measures if measure is not None]
     return Statistics(
-        sources={gauge.source.key: gauge.moments[number] for gauge in read if gauge.moments},
-        keys={linear.key: gauge.source.key for gauge in read for linear in gauge.source.linears},
+        sources={accumulator.source.key: accumulator.moments[number] for accumulator in read if accumulator.moments},
+        keys={linear.key: accumulator.source.key for accumulator in read for linear in accumulator.source.linears},
         samples=samples,
         scores={key: moments for key, moments in scores.items() if moments is not None},
         classes={key: one for key, one in means.items() if one is not None},

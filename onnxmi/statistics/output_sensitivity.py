@@ -201,8 +201,8 @@ def batch_size_within(session: Session, calibration: Calibration, drawn: Samples
 
 def _squares(linear: Linear, gradient: Array) -> Floats:
     """Sum over rows of g g', (groups, M, M)."""
-    places = np.arange(gradient.size // linear.outputs.size)
-    rows = output_rows(linear, gradient, places, linear.groups)
+    row_indices = np.arange(gradient.size // linear.outputs.size)
+    rows = output_rows(linear, gradient, row_indices, linear.groups)
     return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from onnxmi.information import ClassMeans
 from onnxmi.model import Model
 from onnxmi.statistics.row_sampling import Batch
-from onnxmi.statistics.shared_inputs import Source
+from onnxmi.statistics.shared_inputs import LinearInput
 from onnxmi.typing import Array, Floats, Ints
 
 MAX_CLASSES = 1_024  # labels beyond it are not classes
@@ -41,7 +41,7 @@ class Measure(RowObserver, Protocol):
         """Linear.key -> (groups, K, M), what was measured on the first set."""
 
 
-MeasureFactory = Callable[[Model, Source, int], Measure]
+MeasureFactory = Callable[[Model, LinearInput, int], Measure]
 """Makes a measure for one shared input, of which so many rows are wanted."""
 
 

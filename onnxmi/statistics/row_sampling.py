@@ -18,12 +18,12 @@ from onnxmi.graph.linear import Linear, row_count
 from onnxmi.graph.padding_mask import Mask
 from onnxmi.typing import Array, Floats, Ints, Samples
 
-Places = Ints
+RowIndices = Ints
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a drawer of rows needs to know of one batch.
+    """What a sampler of rows needs to know of one batch.
 
     Attributes
     ----------
@@ -59,8 +59,8 @@ class Batch:
         return self._hashes[positions, seed]
 
 
-class Drawer:
-    """Draws rows from every batch of a set of samples.
+class RowSampler:
+    """Samples rows from every batch of a set of samples.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class Drawer:
         self._calibration, self._samples = calibration, samples
         self._unpadded: dict[str, int] = {}
 
-    def draw(
+    def sample(
         self, linear: Linear, activation: Array, batch: Batch, mask: Mask | None, wanted: int, nodes: int = 1
-    ) -> Places:
+    ) -> RowIndices:
         """Draw rows of one batch, without padding.
 
         Parameters
@@ -93,10 +93,10 @@ class Drawer:
         (rows,) int64
             Sorted places for `onnxmi.graph.linear.feature_rows`.
         """
-        return self.places(row_count(linear, activation), batch, mask, wanted, nodes)
+        return self.sample_rows(row_count(linear, activation), batch, mask, wanted, nodes)
 
-    def places(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> Places:
-        """Draw as `draw` does from a tensor with so many rows in the batch."""
+    def sample_rows(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> RowIndices:
+        """Draw as `sample` does from a tensor with so many rows in the batch."""
         by_sample = rows % batch.fed == 0
         counted = rows // batch.fed * batch.count if by_sample else rows
         total = rows / batch.fed * len(self._samples)

@@ -14,7 +14,7 @@ _WINDOW = ("strides", "dilations", "pads", "auto_pad", "output_padding", "output
 
 
 @dataclass(frozen=True)
-class Source:
+class LinearInput:
     """An activation seen through a window: the rows of input features of one or several linear operators.
 
     Attributes
@@ -42,15 +42,15 @@ class Source:
         return self.linear.taps
 
 
-def find_sources(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[Source, ...]:
+def find_linear_inputs(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> tuple[LinearInput, ...]:
     """Group linear operators by what they read, in their order: the query, key and value of attention read the same."""
     readers: dict[str, list[Linear]] = defaultdict(list)
     for linear in linears:
-        readers[source_key(linear)].append(linear)
-    return tuple(Source(key, tuple(found), masks.get(found[0].key)) for key, found in readers.items())
+        readers[input_key(linear)].append(linear)
+    return tuple(LinearInput(key, tuple(found), masks.get(found[0].key)) for key, found in readers.items())
 
 
-def source_key(linear: Linear) -> str:
+def input_key(linear: Linear) -> str:
     """Name what an operator reads: the tensor, and through which window or in which order of its axes."""
     taps = " & ".join((*linear.taps, *filter(None, [linear.layout.name])))
     if not linear.kernel:
@@ -62,7 +62,7 @@ def source_key(linear: Linear) -> str:
     return f"{taps} through {node.op} {'x'.join(map(str, linear.kernel))} ({window})"
 
 
-def top_sources(graph: Graph, sources: Sequence[Source]) -> frozenset[str]:
+def inputs_below_outputs(graph: Graph, sources: Sequence[LinearInput]) -> frozenset[str]:
     """Keys of the sources whose readers lead to the graph's outputs through no other linear operator."""
     reading = {node.index: source.key for source in sources for linear in source.linears for node in linear.nodes}
     below: set[str] = set()

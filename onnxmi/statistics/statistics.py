@@ -32,7 +32,7 @@ class Statistics:
         For each product of queries and keys, by the name of its result: moments of the dimensions' shares in the
         attention scores, (groups, dimensions, dimensions); see `onnxmi.statistics.attention_scores`.
     classes : mapping
-        Source -> means of its features by class, for operators right below the outputs where samples have labels.
+        LinearInput -> means of its features by class, for operators right below the outputs where samples have labels.
     measured : mapping
         Linear.key -> (groups, K, M), what a score asked to have measured of each input feature and each output; empty
         for most scores. It is not additive: merging loses it.

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxmi.axes.terms import Dim
-from onnxmi.budget.allocate import Limit, Menu, allocate
+from onnxmi.budget.allocate import Limit, SizeOptions, allocate
 from onnxmi.graph.cost_model import CostModel, Piece
 
 SIZES = np.array([2, 5, 7, 11])
 
 
-def menu(*damage: float) -> Menu:
-    return Menu(SIZES, np.array(damage))
+def options(*damage: float) -> SizeOptions:
+    return SizeOptions(SIZES, np.array(damage))
 
 
 def cost(*pieces: tuple[float, tuple[int, ...]], fixed: float = 0.0) -> CostModel:
@@ -26,83 +26,88 @@ def cost(*pieces: tuple[float, tuple[int, ...]], fixed: float = 0.0) -> CostMode
     return CostModel.of([*made, Piece(fixed, ())], {layer for _, layers in pieces for layer in layers})
 
 
-def damage_of(menus: dict[int, Menu], counts: dict[int, int]) -> float:
-    return sum(float(menus[layer].damage[SIZES.tolist().index(size)]) for layer, size in counts.items())
+def damage_of(size_options: dict[int, SizeOptions], counts: dict[int, int]) -> float:
+    return sum(float(size_options[layer].damage[SIZES.tolist().index(size)]) for layer, size in counts.items())
 
 
-def best_of_all(menus: dict[int, Menu], limits: list[Limit]) -> float | None:
-    every = (dict(zip(menus, sizes, strict=True)) for sizes in product(SIZES.tolist(), repeat=len(menus)))
-    fitting = [damage_of(menus, counts) for counts in every if all(limit.load(counts) <= 1 for limit in limits)]
+def best_of_all(size_options: dict[int, SizeOptions], limits: list[Limit]) -> float | None:
+    every = (dict(zip(size_options, sizes, strict=True)) for sizes in product(SIZES.tolist(), repeat=len(size_options)))
+    fitting = [
+        damage_of(size_options, counts) for counts in every if all(limit.utilization(counts) <= 1 for limit in limits)
+    ]
     return min(fitting, default=None)
 
 
-def curves(count: int) -> st.SearchStrategy[dict[int, Menu]]:
+def curves(count: int) -> st.SearchStrategy[dict[int, SizeOptions]]:
     steps = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3)
-    falling = steps.map(lambda s: Menu(SIZES, np.append(np.cumsum(s[::-1])[::-1], 0.0)))
-    return st.lists(falling, min_size=count, max_size=count).map(lambda menus: dict(enumerate(menus)))
+    falling = steps.map(lambda s: SizeOptions(SIZES, np.append(np.cumsum(s[::-1])[::-1], 0.0)))
+    return st.lists(falling, min_size=count, max_size=count).map(lambda size_options: dict(enumerate(size_options)))
 
 
 def test_nothing_is_cut_where_everything_fits() -> None:
-    menus = {0: menu(3, 2, 1, 0), 1: menu(3, 2, 1, 0)}
-    assert allocate(menus, [Limit(cost((100, (0,)), (100, (1,))), 200)]) == {0: 11, 1: 11}
+    size_options = {0: options(3, 2, 1, 0), 1: options(3, 2, 1, 0)}
+    assert allocate(size_options, [Limit(cost((100, (0,)), (100, (1,))), 200)]) == {0: 11, 1: 11}
 
 
 def test_what_does_not_fit_at_the_smallest_is_none() -> None:
-    assert allocate({0: menu(3, 2, 1, 0)}, [Limit(cost((110, (0,)), fixed=10), 29)]) is None
-    assert allocate({0: menu(3, 2, 1, 0)}, [Limit(cost((110, (0,)), fixed=10), 30)]) == {0: 2}
+    assert allocate({0: options(3, 2, 1, 0)}, [Limit(cost((110, (0,)), fixed=10), 29)]) is None
+    assert allocate({0: options(3, 2, 1, 0)}, [Limit(cost((110, (0,)), fixed=10), 30)]) == {0: 2}
 
 
 def test_the_layer_that_matters_less_is_cut_more() -> None:
-    menus = {0: menu(0.9, 0.5, 0.3, 0), 1: menu(0.009, 0.005, 0.003, 0)}
-    found = allocate(menus, [Limit(cost((110, (0,)), (110, (1,))), 130)])
+    size_options = {0: options(0.9, 0.5, 0.3, 0), 1: options(0.009, 0.005, 0.003, 0)}
+    found = allocate(size_options, [Limit(cost((110, (0,)), (110, (1,))), 130)])
     assert found == {0: 11, 1: 2}
 
 
 def test_a_cheap_layer_is_left_alone() -> None:
-    menus = {0: menu(0.9, 0.5, 0.3, 0), 1: menu(0.9, 0.5, 0.3, 0)}
-    found = allocate(menus, [Limit(cost((1, (0,)), (1100, (1,))), 801)])
+    size_options = {0: options(0.9, 0.5, 0.3, 0), 1: options(0.9, 0.5, 0.3, 0)}
+    found = allocate(size_options, [Limit(cost((1, (0,)), (1100, (1,))), 801)])
     assert found == {0: 11, 1: 7}
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(curves(3), st.floats(0.3, 0.95))
-def test_near_the_best_where_costs_add_up(menus: dict[int, Menu], share: float) -> None:
+def test_near_the_best_where_costs_add_up(size_options: dict[int, SizeOptions], share: float) -> None:
     limits = [Limit(cost((110, (0,)), (220, (1,)), (55, (2,))), 385 * share)]
-    found, best = allocate(menus, limits), best_of_all(menus, limits)
+    found, best = allocate(size_options, limits), best_of_all(size_options, limits)
     assert found is not None
-    assert limits[0].load(found) <= 1.0
+    assert limits[0].utilization(found) <= 1.0
     assert best is not None
-    assert damage_of(menus, found) <= best + 0.6 * float(max(np.diff(-m.damage).max() for m in menus.values())) + 1e-9
+    assert (
+        damage_of(size_options, found)
+        <= best + 0.6 * float(max(np.diff(-m.damage).max() for m in size_options.values())) + 1e-9
+    )
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(curves(3), st.floats(0.2, 0.95))
-def test_limits_hold_where_costs_of_neighbours_multiply(menus: dict[int, Menu], share: float) -> None:
+def test_limits_hold_where_costs_of_neighbours_multiply(size_options: dict[int, SizeOptions], share: float) -> None:
     chain = cost((100, (0,)), (400, (0, 1)), (300, (1, 2)), (50, (2,)))
     limits = [Limit(chain, 850 * share)]
-    found, best = allocate(menus, limits), best_of_all(menus, limits)
+    found, best = allocate(size_options, limits), best_of_all(size_options, limits)
     assert (found is None) == (best is None)
     if found is not None and best is not None:
-        assert limits[0].load(found) <= 1.0
-        assert damage_of(menus, found) <= 3.0 * best + 1e-9
+        assert limits[0].utilization(found) <= 1.0
+        assert damage_of(size_options, found) <= 3.0 * best + 1e-9
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(curves(2), st.floats(0.4, 0.9), st.floats(0.4, 0.9))
-def test_all_of_several_limits_hold(menus: dict[int, Menu], first: float, second: float) -> None:
+def test_all_of_several_limits_hold(size_options: dict[int, SizeOptions], first: float, second: float) -> None:
     limits = [Limit(cost((100, (0,)), (10, (1,))), 110 * first), Limit(cost((10, (0,)), (100, (1,))), 110 * second)]
-    found = allocate(menus, limits)
+    found = allocate(size_options, limits)
     assert found is not None
-    assert all(limit.load(found) <= 1.0 for limit in limits)
+    assert all(limit.utilization(found) <= 1.0 for limit in limits)
 
 
 @pytest.mark.parametrize("share", [0.35, 0.5, 0.8])
 def test_what_is_left_over_is_spent(share: float) -> None:
     """A curve that is not convex: the sweep alone would jump over the sizes between."""
-    menus = {0: menu(1.0, 0.99, 0.98, 0.0), 1: menu(1.0, 0.99, 0.98, 0.0)}
+    size_options = {0: options(1.0, 0.99, 0.98, 0.0), 1: options(1.0, 0.99, 0.98, 0.0)}
     limits = [Limit(cost((110, (0,)), (110, (1,))), 220 * share)]
-    found = allocate(menus, limits)
+    found = allocate(size_options, limits)
     assert found is not None
-    best = best_of_all(menus, limits)
+    best = best_of_all(size_options, limits)
     assert best is not None
-    assert damage_of(menus, found) == pytest.approx(best, abs=0.02)
+    assert damage_of(size_options, found) == pytest.approx(best, abs=0.02)

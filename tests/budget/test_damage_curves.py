@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import onnxmi
-from onnxmi.budget.damage_curves import Curve, price_layers
+from onnxmi.budget.damage_curves import DamageCurve, measure_damage_curves
 from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.pruning.options import PruneOptions
@@ -22,7 +22,7 @@ from onnxmi.typing import silent
 
 
 def test_between_the_sizes_damage_falls_geometrically() -> None:
-    curve = Curve(np.array([0, 4, 8]), np.array([1.0, 0.01, 0.0]))
+    curve = DamageCurve(np.array([0, 4, 8]), np.array([1.0, 0.01, 0.0]))
     assert curve.at(np.array([0, 2, 4])).tolist() == pytest.approx([1.0, 0.1, 0.01])
     assert 0.0 < curve.at(np.array([7]))[0] < 0.01
     assert curve.at(np.array([8])).tolist() == [0.0]
@@ -42,7 +42,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.deal.fit[:41], 32))
     ruler = DamageReference.of(model, study.outputs.yardstick, batches, (), 1)
-    curves = price_layers(study.analysis, rankings, sizes, None, ruler, 1)
+    curves = measure_damage_curves(study.analysis, rankings, sizes, None, ruler, 1)
     whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread
     for layer in study.layers:
         curve = curves[layer.id]

@@ -62,5 +62,5 @@ def test_when_it_is_met(name: str, asked: float, reached: float, met: bool) -> N
 
 
 def test_the_shortfall_is_a_factor_of_cost() -> None:
-    assert Goal.of("speedup", 3.0, 2.0).shortfall == 1.5
-    assert Goal.of("macs", 0.4, 0.5).shortfall == pytest.approx(1.25)
+    assert Goal.of("speedup", 3.0, 2.0).violation == 1.5
+    assert Goal.of("macs", 0.4, 0.5).violation == pytest.approx(1.25)

@@ -11,7 +11,7 @@ import pytest
 
 import onnxmi
 from onnxmi.axes.terms import Dim
-from onnxmi.budget.latency_model import draw_sizes, fit_times
+from onnxmi.budget.latency_model import fit_times, sample_sizes
 from onnxmi.graph.cost_model import CostModel, Piece
 from onnxmi.pruning import latency_cache
 from onnxmi.pruning.options import PruneOptions
@@ -31,15 +31,15 @@ def time_of(draw: dict[int, int]) -> float:
 
 
 def test_what_times_are_made_of_is_found() -> None:
-    draws = draw_sizes(SIZES, 24, seed=0)
+    draws = sample_sizes(SIZES, 24, seed=0)
     found = fit_times(WORK, draws, 6.0, np.array([time_of(draw) for draw in draws]) / 6.0, list(SIZES))
-    for draw in [*draw_sizes(SIZES, 7, seed=5), {}]:
+    for draw in [*sample_sizes(SIZES, 7, seed=5), {}]:
         assert found.cost.total(draw) == pytest.approx(time_of(draw), rel=0.01)
     assert found.error < 0.01
 
 
 def test_no_kind_of_work_takes_negative_time() -> None:
-    draws = draw_sizes(SIZES, 24, seed=0)
+    draws = sample_sizes(SIZES, 24, seed=0)
     odd = np.array([1.0 - 0.4 * draw[0] / 13 for draw in draws])  # the smaller, the slower
     found = fit_times(WORK, draws, 6.0, odd, list(SIZES))
     assert found.cost.fixed >= 0.0
@@ -47,8 +47,8 @@ def test_no_kind_of_work_takes_negative_time() -> None:
 
 
 def test_draws_are_seeded_usable_and_cover_the_range() -> None:
-    draws = draw_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
-    assert draws == draw_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
+    draws = sample_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
+    assert draws == sample_sizes({0: np.array([0, 4, 8, 16]), 1: np.array([3, 7])}, 16, seed=2)
     assert {draw[0] for draw in draws} == {4, 8, 16}
     assert {draw[1] for draw in draws} == {3, 7}
 
@@ -64,7 +64,7 @@ def test_times_are_kept_and_used_again(study, tmp_path, monkeypatch) -> None:
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
     first = latency_cache.latency_model(study, sizes)
     (path,) = (tmp_path / "kept").iterdir()
-    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: pytest.fail("timed again"))
+    monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: pytest.fail("timed again"))
     again = latency_cache.latency_model(study, sizes)
     assert again.cost.total({}) == first.cost.total({})
     assert len(json.loads(path.read_text())) == 1
@@ -81,7 +81,7 @@ def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(study, ml
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
 def test_a_damaged_table_is_measured_anew(study, tmp_path, monkeypatch, content) -> None:
     monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path))
-    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
+    monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
     latency_cache.latency_model(study, sizes)
     (path,) = tmp_path.iterdir()
@@ -93,7 +93,7 @@ def test_a_damaged_table_is_measured_anew(study, tmp_path, monkeypatch, content)
 def test_a_folder_that_cannot_be_written_is_no_error(study, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "file" / "below"))
-    monkeypatch.setattr(latency_cache, "time_draws", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
+    monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
     assert latency_cache.latency_model(study, sizes).cost.total({}) > 0.0
 

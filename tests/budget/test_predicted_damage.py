@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import onnxmi
-from onnxmi.budget.damage_curves import price_layers, priced_sizes
+from onnxmi.budget.damage_curves import measure_damage_curves, priced_sizes
 from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.budget.weight_changes import RIDGE, weight_changes
@@ -133,7 +133,7 @@ def both(bundled, name: str):
     )
     batches = list(study.data.batches(study.deal.fit[:128], 32))
     ruler = DamageReference.of(model, yardstick, batches, (), 1)
-    return predicted, price_layers(study.analysis, rankings, sizes, replace(measured, judge=None), ruler, 1)
+    return predicted, measure_damage_curves(study.analysis, rankings, sizes, replace(measured, judge=None), ruler, 1)
 
 
 def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:

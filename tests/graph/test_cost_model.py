@@ -9,7 +9,7 @@ import pytest
 
 import onnxmi
 from onnxmi.axes.terms import Dim, Product, Sum
-from onnxmi.budget.latency_model import draw_sizes, plain_cut
+from onnxmi.budget.latency_model import keep_first_units, sample_sizes
 from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.cost_model import CostModel, Piece, byte_pieces, mac_pieces, parameter_pieces
@@ -64,8 +64,8 @@ def test_predicted_is_what_a_cut_model_has(name: str) -> None:
     parameters, size, macs = models_of(analysis, feeds, 3)
     layers = analysis.graph.layers
     sizes = {layer.id: candidate_sizes(analysis, layer, 1) for layer in layers}
-    for draw in draw_sizes(sizes, 5, seed=3):
-        cut = prune_channels(Cut(analysis, plain_cut(layers, draw)))
+    for draw in sample_sizes(sizes, 5, seed=3):
+        cut = prune_channels(Cut(analysis, keep_first_units(layers, draw)))
         found: Cost = cost(cut, feeds, 3)
         assert parameters.total(draw) == pytest.approx(found.parameters, rel=1e-9)
         assert macs.total(draw) == pytest.approx(found.macs, rel=1e-6)

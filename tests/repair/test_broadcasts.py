@@ -50,8 +50,8 @@ def gate(b: Build) -> str:
     x = b.op("Relu", b.conv(b.input("N", 3, 5, 7), 3, 13))
     channels = b.conv(b.op("GlobalAveragePool", x), 13, 7, kernel=(1, 1))
     channels = b.conv(b.op("Relu", channels), 7, 13, kernel=(1, 1))
-    places = b.conv(b.op("Relu", b.conv(x, 13, 5)), 5, 1)
-    gated = b.op("Mul", x, b.op("Relu", b.op("Add", channels, places)))
+    row_indices = b.conv(b.op("Relu", b.conv(x, 13, 5)), 5, 1)
+    gated = b.op("Mul", x, b.op("Relu", b.op("Add", channels, row_indices)))
     return str(b.conv(b.op("Add", x, gated), 13, 5))
 
 

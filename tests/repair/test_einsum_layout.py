@@ -12,7 +12,7 @@ from onnxmi.repair import StepOptions
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
-from onnxmi.statistics.shared_inputs import find_sources
+from onnxmi.statistics.shared_inputs import find_linear_inputs
 from onnxmi.transforms.analysis import analyze
 from tests.repair.conftest import Bench
 from tests.support.build import Build
@@ -51,9 +51,9 @@ def test_rows_times_weights_are_the_result(equation: str) -> None:
     values = open_session(case.model.proto, taps=[linear.taps[0], linear.key], optimise=False).run(case.feeds())
     activation, result = values[linear.taps[0]], values[linear.key]
     matrix = weights_of(case.model, linear)
-    places = np.arange(row_count(linear, activation))
-    made = feature_rows(linear, activation, places) @ matrix
-    np.testing.assert_allclose(output_rows(linear, result, places, linear.groups), made, rtol=1e-4, atol=1e-5)
+    row_indices = np.arange(row_count(linear, activation))
+    made = feature_rows(linear, activation, row_indices) @ matrix
+    np.testing.assert_allclose(output_rows(linear, result, row_indices, linear.groups), made, rtol=1e-4, atol=1e-5)
     stored = case.model.graph.constant(linear.weight_name)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
     assert linear.obstacle == EQUATIONS[equation][2]
@@ -118,5 +118,5 @@ def test_readings_of_one_activation_in_another_order_are_measured_apart() -> Non
     rows = b.op("Add", b.op("Einsum", x, b.weight(13, 3), equation="nsd,df->nsf"), b.op("MatMul", x, b.weight(13, 3)))
     whole = b.op("Einsum", x, b.weight(5, 13, 3), equation="nsd,sdf->nf")
     case = Case.of(b.proto(b.op("Add", rows, b.op("Unsqueeze", whole, b.ints(1)))))
-    sources = find_sources(find_linears(case.model.graph, case.graph)[1:], {})
+    sources = find_linear_inputs(find_linears(case.model.graph, case.graph)[1:], {})
     assert [len(source.linears) for source in sources] == [2, 1]

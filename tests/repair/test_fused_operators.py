@@ -13,7 +13,7 @@ import pytest
 import onnxmi
 from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weights_of
 from onnxmi.repair import StepOptions
-from onnxmi.repair.epilogue import find_tail
+from onnxmi.repair.epilogue import find_epilogue
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.repair.conftest import Bench
@@ -83,16 +83,16 @@ SEEN = {"gemm": "FusedGemm", "matmul": "FusedMatMul", "conv": "FusedConv", "conv
 def test_rows_times_weights_and_the_bias_are_what_the_operator_gives(name: str) -> None:
     case = Case.of(model(name))
     linear = next(one for one in find_linears(case.model.graph, case.graph) if one.nodes[0].op == SEEN[name])
-    tail = find_tail(case.model, case.graph, linear)
-    taps = [linear.taps[0], linear.key, *([tail.stream] if tail.stream else [])]
+    epilogue = find_epilogue(case.model, case.graph, linear)
+    taps = [linear.taps[0], linear.key, *([epilogue.stream] if epilogue.stream else [])]
     values = open_session(case.model.proto, taps=taps, optimise=False).run(case.feeds())
-    places = np.arange(row_count(linear, values[linear.taps[0]]))
-    made = feature_rows(linear, values[linear.taps[0]], places) @ weights_of(case.model, linear) + tail.offset
-    if tail.stream:
-        made = made + output_rows(linear, values[tail.stream], places, 1)
-    assert tail.rectified == (name != "matmul")
-    made = np.maximum(made, 0) if tail.rectified else made
-    np.testing.assert_allclose(made, output_rows(linear, values[linear.key], places, 1), rtol=1e-4, atol=1e-5)
+    row_indices = np.arange(row_count(linear, values[linear.taps[0]]))
+    made = feature_rows(linear, values[linear.taps[0]], row_indices) @ weights_of(case.model, linear) + epilogue.offset
+    if epilogue.stream:
+        made = made + output_rows(linear, values[epilogue.stream], row_indices, 1)
+    assert epilogue.rectified == (name != "matmul")
+    made = np.maximum(made, 0) if epilogue.rectified else made
+    np.testing.assert_allclose(made, output_rows(linear, values[linear.key], row_indices, 1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FUSED)
@@ -120,10 +120,10 @@ def test_a_stream_that_a_normalisation_adds_is_part_of_the_target() -> None:
     nodes = case.model.graph.nodes
     found = find_linears(case.model.graph, case.graph)
     ends = {nodes[one.biases[0].node].op: one for one in found if one.biases[0] is not None}
-    tail = find_tail(case.model, case.graph, ends["SkipLayerNormalization"])
+    epilogue = find_epilogue(case.model, case.graph, ends["SkipLayerNormalization"])
     (node,) = (node for node in nodes if node.op == "SkipLayerNormalization")
-    assert tail.stream == node.inputs[0]
-    assert not tail.rectified
+    assert epilogue.stream == node.inputs[0]
+    assert not epilogue.rectified
 
 
 def cnn() -> onnx.ModelProto:

@@ -93,8 +93,10 @@ def test_rows_times_weights_are_what_the_operator_gives(name: str) -> None:
     taps = [linear.taps[0], linear.ends[0].outputs[0]]
     values = open_session(case.model.proto, taps=taps, optimise=False).run(case.feeds())
     activation, result = values[taps[0]], values[taps[1]].astype(np.float64)
-    places = np.arange(row_count(linear, activation))
-    made = np.matmul(feature_rows(linear, activation, places).astype(np.float64), weights_of(case.model, linear))[0]
+    row_indices = np.arange(row_count(linear, activation))
+    made = np.matmul(feature_rows(linear, activation, row_indices).astype(np.float64), weights_of(case.model, linear))[
+        0
+    ]
     bias = linear.biases[0]
     if linear.layout.bias is not None:
         made = made + bias.stored.value(case.model)

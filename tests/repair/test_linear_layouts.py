@@ -71,10 +71,10 @@ def check(b: Build, made: str) -> None:
     assert linear.nodes[0].outputs[0] == made
     values = open_session(case.model.proto, taps=[*linear.taps, made], optimise=False).run(case.feeds())
     activation, result = values[linear.taps[0]], values[made]
-    places = np.random.default_rng(0).permutation(row_count(linear, activation))[:29]
+    row_indices = np.random.default_rng(0).permutation(row_count(linear, activation))[:29]
     stored = graph.constant(linear.weight_name)
     matrix = weight_matrix(linear, stored)
-    got = np.matmul(feature_rows(linear, activation, places).astype(np.float64), matrix)
-    np.testing.assert_allclose(got, output_rows(linear, result, places, linear.groups), rtol=1e-4, atol=1e-5)
+    got = np.matmul(feature_rows(linear, activation, row_indices).astype(np.float64), matrix)
+    np.testing.assert_allclose(got, output_rows(linear, result, row_indices, linear.groups), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
     assert row_count(linear, activation) == result.size // result.shape[1 if linear.kernel else -1]

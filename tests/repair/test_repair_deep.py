@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from onnxmi.axes.terms import Kept
 from onnxmi.data.calibration import check_calibration
-from onnxmi.repair import repair_at_once, repair_stepwise
+from onnxmi.repair import repair_one_pass, repair_stepwise
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.build import Build
@@ -66,11 +66,11 @@ def test_a_deep_network_is_not_made_worse_step_by_step(bench, seed: int) -> None
     keeping = {layer.id: Kept(np.flatnonzero(np.arange(layer.size) % 9 != 1)) for layer in made.graph.layers}
     made.fit, made.judge = np.arange(38), np.arange(38, 41)
     cut = made.cut(keeping)
-    once = repair_at_once(cut, made.statistics())
+    once = repair_one_pass(cut, made.statistics())
     stepwise = repair_stepwise(cut, made.repair_samples(), shared=once)
     cuts = [prune_channels(cut, replacements) for replacements in ((), once.replacements, stepwise.replacements)]
-    plain, at_once, stepped = errors(made.model.proto, cuts, fresh)
-    assert stepped < 1.5 * min(at_once, plain)
+    plain, one_pass, stepped = errors(made.model.proto, cuts, fresh)
+    assert stepped < 1.5 * min(one_pass, plain)
 
 
 def errors(original: onnx.ModelProto, cuts: list[onnx.ModelProto], samples: np.ndarray) -> list[float]:

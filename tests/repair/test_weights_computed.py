@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from onnxmi.graph.linear import Linear, find_linears, weights_of
-from onnxmi.repair import StepOptions, repair_at_once
-from onnxmi.repair.quantized import settle
+from onnxmi.repair import StepOptions, repair_one_pass
+from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Solution
 from onnxmi.transforms.prune_channels import Replacement, prune_channels
 from tests.repair.conftest import Bench
@@ -204,7 +204,7 @@ def test_the_same_weight_behind_two_identities_is_one_operator() -> None:
 def test_one_pass_repair_of_a_computed_weight(bench: type[Bench]) -> None:
     scene = bench(model(standardised))
     keeping = scene.keep()
-    made = repair_at_once(scene.cut(keeping), scene.statistics())
+    made = repair_one_pass(scene.cut(keeping), scene.statistics())
     assert all(isinstance(one, Replacement) for one in made.replacements)
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
 
@@ -276,13 +276,13 @@ def test_what_rounding_spoils_is_not_used(worse: bool) -> None:
     """The error of what will be stored decides, and what rounding moves the mean by goes into the bias."""
     plain, solved, rounded = (np.full((2, 1), value) for value in (1.0, 2.0, 3.0))
     coded = SimpleNamespace(linear=SimpleNamespace(weights=SimpleNamespace(scheme="some")))
-    frame = SimpleNamespace(**vars(coded), rounded=lambda _: [rounded], plain=lambda _: plain)
+    operator_cut = SimpleNamespace(**vars(coded), rounded=lambda _: [rounded], plain=lambda _: plain)
     told = {1.0: 4.0, 3.0: 5.0 if worse else 2.0}
     regression = SimpleNamespace(
         plain=plain, fitted=SimpleNamespace(mean_x=np.array([0.25, 0.5])), error=lambda weights, _: told[weights[0, 0]]
     )
     solution = Solution(solved, np.array([0.5]), 1e-3, 1.0, 0.1, used=True)
-    (made,) = settle(frame, [solution], [regression])  # type: ignore[arg-type,list-item]
+    (made,) = quantize_solutions(operator_cut, [solution], [regression])  # type: ignore[arg-type,list-item]
     assert made.used is not worse
     np.testing.assert_array_equal(made.weights, plain if worse else rounded)
     np.testing.assert_allclose(made.shift, [0.0] if worse else [0.5 - 0.75])

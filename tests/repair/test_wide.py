@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.repair import repair_at_once, repair_stepwise, stepwise
+from onnxmi.repair import repair_one_pass, repair_stepwise, stepwise
 from tests.support.build import Build
 
 
@@ -22,13 +22,13 @@ def test_the_widest_is_taken_from_the_one_pass_repair(bench, monkeypatch, widest
     made = bench(mlp())
     keeping = made.keep(0.5)
     cut = made.cut(keeping)
-    shared = repair_at_once(cut, made.statistics())
-    frames: list[str] = []
-    real = stepwise.Frame.of
-    monkeypatch.setattr(stepwise.Frame, "of", lambda *args: frames.append(args[1].label) or real(*args))
+    shared = repair_one_pass(cut, made.statistics())
+    operator_cuts: list[str] = []
+    real = stepwise.OperatorCut.of
+    monkeypatch.setattr(stepwise.OperatorCut, "of", lambda *args: operator_cuts.append(args[1].label) or real(*args))
     monkeypatch.setattr(stepwise, "WIDEST", widest)
     repaired = repair_stepwise(cut, made.repair_samples(), shared=shared)
-    assert len(frames) == stepped
+    assert len(operator_cuts) == stepped
     last = made.linears[-1].label
     mine, theirs = (next(r for r in one.replacements if r.linear.label == last).shift for one in (repaired, shared))
     assert np.array_equal(mine, theirs) == (stepped == 2)

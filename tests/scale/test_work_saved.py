@@ -8,7 +8,7 @@ import pytest
 import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.pruning import session
-from onnxmi.selection.targets import Consumers
+from onnxmi.selection.targets import Targets
 
 LAZY = PruneOptions(keep=0.5, force=True, score="magnitude", repair=False, threads=1, latency=False)
 
@@ -64,6 +64,6 @@ def test_the_plan_is_the_same_with_and_without_statistics(mlp, arrays, score):
 
 
 def test_scores_that_look_at_no_activations_build_no_covariances(mlp, arrays, monkeypatch):
-    monkeypatch.setattr(Consumers, "__call__", None)
+    monkeypatch.setattr(Targets, "__call__", None)
     options = PruneOptions(**{**vars(LAZY), "repair": True})
     assert onnxmi.prune(mlp(), arrays, options).plan.choices

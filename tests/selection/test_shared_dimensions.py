@@ -9,7 +9,7 @@ import pytest
 from onnxmi.axes.terms import Kept
 from onnxmi.budget.size_grid import uniform
 from onnxmi.selection.scores import SCORERS
-from onnxmi.selection.targets import Consumers
+from onnxmi.selection.targets import Targets
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from tests.statistics.conftest import Scene, scene_of
 from tests.support.build import Build
@@ -66,8 +66,8 @@ def test_every_head_is_a_consumer_of_the_units_that_they_share() -> None:
     (found,) = made.measure(range(COUNT))
     (layer,) = [one for one in analysis.graph.layers if one.kind == "qk"]
     assert (layer.size, layer.over) == (PAIRS, None)
-    consumers = Consumers.of(analysis, found, labels=False)(layer, {})
-    assert [one.units.tolist() for one in consumers] == [list(range(PAIRS)) * 2] * HEADS
+    targets = Targets.of(analysis, found, labels=False)(layer, {})
+    assert [one.units.tolist() for one in targets] == [list(range(PAIRS)) * 2] * HEADS
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Consumers: which targets a layer is scored against, and with which moments."""
+"""Targets: which targets a layer is scored against, and with which moments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from onnxmi.axes.terms import Kept
 from onnxmi.budget.size_grid import uniform
-from onnxmi.selection.targets import Consumers
+from onnxmi.selection.targets import Targets
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from tests.statistics.conftest import Scene, image_arrays, image_model, scene_of
 
@@ -20,22 +20,22 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module")
-def consumers(scene: Scene) -> Consumers:
+def targets(scene: Scene) -> Targets:
     (found,) = scene.measure(range(COUNT))
-    return Consumers.of(scene.analysis, found, labels=False)
+    return Targets.of(scene.analysis, found, labels=False)
 
 
-def test_operators_that_read_the_same_make_one_target(scene: Scene, consumers: Consumers) -> None:
+def test_operators_that_read_the_same_make_one_target(scene: Scene, targets: Targets) -> None:
     first, _ = scene.analysis.graph.layers
-    made = consumers(first, {})
+    made = targets(first, {})
     assert [(c.covariance.shape, c.weights.shape) for c in made] == [((72, 72), (72, 12)), ((8, 8), (8, 6))]
     assert made[0].units.tolist() == np.repeat(np.arange(8), 9).tolist()
 
 
-def test_only_what_is_kept_above_is_a_target(scene: Scene, consumers: Consumers) -> None:
+def test_only_what_is_kept_above_is_a_target(scene: Scene, targets: Targets) -> None:
     first, second = scene.analysis.graph.layers
-    made = consumers(first, {second.id: Kept(np.array([1, 4]))})
-    whole = consumers(first, {})
+    made = targets(first, {second.id: Kept(np.array([1, 4]))})
+    whole = targets(first, {})
     assert [c.weights.shape[1] for c in made] == [4, 2]
     np.testing.assert_array_equal(made[0].weights, whole[0].weights[:, [1, 4, 7, 10]])
 
@@ -43,8 +43,8 @@ def test_only_what_is_kept_above_is_a_target(scene: Scene, consumers: Consumers)
 def test_labels_are_a_target_right_below_the_outputs_alone(scene: Scene) -> None:
     (found,) = scene.measure(range(COUNT))
     analysis = scene.analysis
-    told = Consumers.of(analysis, found, labels=True)
-    plain = Consumers.of(analysis, found, labels=False)
+    told = Targets.of(analysis, found, labels=True)
+    plain = Targets.of(analysis, found, labels=False)
     first, second = analysis.graph.layers
     assert told(second, {})[0].weights.shape == (6, 4)
     assert not np.allclose(told(second, {})[0].weights, plain(second, {})[0].weights)

@@ -11,7 +11,7 @@ from onnxmi.budget.size_grid import uniform
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.runtime.session import open_session
 from onnxmi.selection.scores import SCORERS
-from onnxmi.selection.targets import Consumers
+from onnxmi.selection.targets import Targets
 from onnxmi.selection.top_down import SelectOptions, select_channels, unscored
 from onnxmi.statistics.attention_scores import ScoreProduct, find_score_products
 from onnxmi.statistics.capture import CaptureOptions, capture
@@ -93,7 +93,7 @@ def test_what_is_the_same_for_every_key_is_worth_nothing() -> None:
 def test_each_head_is_a_consumer_of_its_own_dimensions(scene: Scene) -> None:
     analysis = scene.analysis
     (found,) = scene.measure(range(COUNT))
-    consumers = Consumers.of(analysis, found, labels=False)
+    consumers = Targets.of(analysis, found, labels=False)
     (layer,) = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
     made = consumers(layer, {})
     assert [consumer.units.tolist() for consumer in made] == np.arange(HEADS * DIMS).reshape(HEADS, DIMS).tolist()

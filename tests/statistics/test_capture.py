@@ -12,8 +12,8 @@ from onnxmi.information import Moments
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics import capture as capturing
 from onnxmi.statistics.capture import plan_passes
-from onnxmi.statistics.row_sampling import Drawer
-from onnxmi.statistics.shared_inputs import find_sources, top_sources
+from onnxmi.statistics.row_sampling import RowSampler
+from onnxmi.statistics.shared_inputs import find_linear_inputs, inputs_below_outputs
 from onnxmi.statistics.statistics import Statistics
 from tests.statistics.conftest import Scene, token_arrays
 
@@ -49,13 +49,13 @@ def test_moments_are_those_of_the_rows(scene: Scene) -> None:
     for linear in analysis.linears:
         activation = open_session(analysis.model.proto, taps=linear.taps, threads=1).run(scene.data.feed(np.arange(24)))
         value = activation[linear.taps[0]]
-        places = np.arange(row_count(linear, value))
+        row_indices = np.arange(row_count(linear, value))
         mask = masks.get(linear.key)
         if mask is not None:
-            places = places[scene.data.arrays[mask.name].reshape(-1) != 0]
-        wanted = Moments.of(feature_rows(linear, value, places))
+            row_indices = row_indices[scene.data.arrays[mask.name].reshape(-1) != 0]
+        wanted = Moments.of(feature_rows(linear, value, row_indices))
         made = found.moments[linear.key]
-        assert made.count == wanted.count == len(places)
+        assert made.count == wanted.count == len(row_indices)
         np.testing.assert_allclose(made.mean, wanted.mean, atol=1e-5)
         np.testing.assert_allclose(made.covariance, wanted.covariance, atol=1e-4)
 
@@ -70,8 +70,8 @@ def test_what_is_read_alike_is_measured_once(tokens: Scene, images: Scene) -> No
 def test_top_sources_are_those_below_the_outputs(tokens: Scene, images: Scene) -> None:
     for scene in (tokens, images):
         graph = scene.analysis.model.graph
-        sources = find_sources(scene.analysis.linears, {})
-        assert top_sources(graph, sources) == {sources[-1].key}
+        sources = find_linear_inputs(scene.analysis.linears, {})
+        assert inputs_below_outputs(graph, sources) == {sources[-1].key}
 
 
 def test_class_means_are_measured_right_below_the_outputs(images: Scene) -> None:
@@ -117,12 +117,12 @@ def test_rows_are_drawn_by_content(scene: Scene, monkeypatch: pytest.MonkeyPatch
 
 def test_about_as_many_rows_are_drawn_as_are_wanted(images: Scene) -> None:
     linear = images.analysis.linears[1]
-    drawer = Drawer(images.data, np.arange(24), seed=0)
+    sampler = RowSampler(images.data, np.arange(24), seed=0)
     value = np.zeros((24, 8, 9, 7), np.float32)
     from_all = next(iter(batches(images)))
     for wanted in (50, 500):
-        assert abs(len(drawer.draw(linear, value, from_all, None, wanted)) - wanted) < 4 * np.sqrt(wanted)
-    assert len(drawer.draw(linear, value, from_all, None, 10_000)) == 24 * 63
+        assert abs(len(sampler.sample(linear, value, from_all, None, wanted)) - wanted) < 4 * np.sqrt(wanted)
+    assert len(sampler.sample(linear, value, from_all, None, 10_000)) == 24 * 63
 
 
 def test_a_batch_may_give_no_row(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

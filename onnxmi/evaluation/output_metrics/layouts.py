@@ -96,7 +96,7 @@ def _plain(array: Array) -> Array:
 
 
 def _rows(samples: Sequence[Mapping[str, Array]]) -> Layout | None:
-    """Places and scores in one array: (boxes, 4 + classes), (boxes, 5 + classes) with objectness, or after NMS."""
+    """RowIndices and scores in one array: (boxes, 4 + classes), (boxes, 5 + classes) with objectness, or after NMS."""
     name = next(iter(samples[0]), None)
     if name is None or len(samples[0]) != 1:
         return None
@@ -149,7 +149,7 @@ def _scored(rows: Array, objectness: bool) -> _Found:
 
 
 def _separate(samples: Sequence[Mapping[str, Array]]) -> Layout | None:
-    """Places in one output, scores in another, and after NMS classes in a third."""
+    """RowIndices in one output, scores in another, and after NMS classes in a third."""
     first = samples[0]
     place = next((n for n, a in first.items() if a.ndim == 2 and 4 in a.shape and a.dtype.kind == "f"), None)
     if place is None:
