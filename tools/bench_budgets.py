@@ -26,8 +26,8 @@ from onnxmi.data.sources import as_calibration
 from onnxmi.graph.padding_mask import packed
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.search import meet, price
-from onnxmi.pruning.session import Candidate, Study, carry_out, choose, measure_study, study_of
+from onnxmi.pruning.search import satisfy_cost_budgets, sizing_problem
+from onnxmi.pruning.session import Candidate, PruningSession, execute_plan, make_plan, session_statistics, start_session
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.cut import Cut
@@ -50,14 +50,14 @@ class Worth:
         return f"{self.accuracy:.4f} | {self.agreement:.4f}"
 
 
-def study_named(folder: Path, name: str, **asked: float) -> Study:
+def study_named(folder: Path, name: str, **asked: float) -> PruningSession:
     """Look a model through and measure it."""
     options = PruneOptions(threads=1, **asked)  # type: ignore[arg-type]
-    study = study_of(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
-    return replace(study, measured=measure_study(study, None, True, silent))
+    study = start_session(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
+    return replace(study, measured=session_statistics(study, None, True, silent))
 
 
-def worth(study: Study, proto: onnx.ModelProto, path: Path) -> Worth:
+def worth(study: PruningSession, proto: onnx.ModelProto, path: Path) -> Worth:
     """Run a model and the original on an evaluation file, without the padding of short samples."""
     data = packed(study.model, study.analysis.graph, as_calibration(path, study.model), None, 1)
     sessions = [open_session(one, threads=1) for one in (study.source.proto, proto)]
@@ -73,7 +73,7 @@ def evaluations(folder: Path, name: str) -> list[Path]:
     return [path for kind in ("eval", "val") if (path := folder / f"{name}.{kind}.npz").exists()]
 
 
-def rows_of_worth(study: Study, proto: onnx.ModelProto, folder: Path, name: str) -> str:
+def rows_of_worth(study: PruningSession, proto: onnx.ModelProto, folder: Path, name: str) -> str:
     """One cell group for each evaluation file."""
     return " | ".join(str(worth(study, proto, path)) for path in evaluations(folder, name))
 
@@ -81,7 +81,7 @@ def rows_of_worth(study: Study, proto: onnx.ModelProto, folder: Path, name: str)
 # -- sizes for each layer ---------------------------------------------------------------------------------------------
 
 
-def share_of_units(study: Study, macs: float) -> float:
+def share_of_units(study: PruningSession, macs: float) -> float:
     """The one share for all layers that leaves so much of the work, by bisection over plain cuts."""
     whole = study.cost(study.source.proto).macs
     low, high = 0.02, 1.0
@@ -92,20 +92,23 @@ def share_of_units(study: Study, macs: float) -> float:
     return low
 
 
-def compared(study: Study, shares: Sequence[float]) -> Iterator[tuple[str, Candidate]]:
+def compared(study: PruningSession, shares: Sequence[float]) -> Iterator[tuple[str, Candidate]]:
     """Models at equal work: one share for all layers, sizes by price, and the same at sizes that pay."""
     whole = study.cost(study.source.proto).macs
-    prices = {
-        align: price(replace(study, options=replace(study.options, align=align)), {"macs"})
+    problem = {
+        align: sizing_problem(replace(study, options=replace(study.options, align=align)), {"macs"})
         for align in ("none", "auto")
     }
     for share in shares:
         even = share_of_units(study, share)
-        yield f"x {share:.2f} | one share ({even:.2f})", carry_out(study, choose(study, uniform(study.layers, even)))
-        for align, found in prices.items():
+        yield (
+            f"x {share:.2f} | one share ({even:.2f})",
+            execute_plan(study, make_plan(study, uniform(study.layers, even))),
+        )
+        for align, found in problem.items():
             counts = allocate(found.menus, [Limit(found.costs["macs"], share * whole)])
             if counts is not None:
-                yield f"x {share:.2f} | by price, align {align}", carry_out(study, choose(study, counts))
+                yield f"x {share:.2f} | by sizing_problem, align {align}", execute_plan(study, make_plan(study, counts))
 
 
 @click.group()
@@ -163,10 +166,10 @@ def speed(folder: Path, only: tuple[str, ...], factors: str, batch: str) -> None
         study = study_named(folder, name)
         for size in map(int, batch.split(",")):
             here = replace(study, options=replace(study.options, batch=size))
-            prices = price(here, {"time"})
+            problem = sizing_problem(here, {"time"})
             for factor in map(float, factors.split(",")):
                 asked = replace(here, options=replace(here.options, speedup=factor, best_effort=True))
-                found = meet(asked, prices)
+                found = satisfy_cost_budgets(asked, problem)
                 was, now = measure_latency(
                     (study.source.proto, found.candidate.proto),
                     here.timed_feeds,
@@ -193,7 +196,7 @@ def times(folder: Path, only: tuple[str, ...], batch: int, plot: Path | None) ->
     print("| model | cuts | median error | 90 % below | worst |\n" + RULE)
     for name in named(folder, only):
         options = PruneOptions(threads=1, batch=batch)
-        study = study_of(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
+        study = start_session(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
         sizes = {layer.id: candidate_sizes(study.analysis, layer, None) for layer in study.layers}
         predicted = latency_model(study, sizes)
         pairs = []

@@ -26,7 +26,7 @@ from onnxmi.information import (
 )
 from onnxmi.pruning.collect import capture_options, sensitivities_of
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import carry_out, choose, measure_study, study_of
+from onnxmi.pruning.session import execute_plan, make_plan, session_statistics, start_session
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import capture
 from onnxmi.statistics.statistics import Statistics
@@ -163,7 +163,7 @@ def bench_capture(model: str, calib: str) -> None:
 
     The plain pass takes the samples as they are in the file; the stages leave padding out, as `prune` does.
     """
-    study = study_of(onnxmi.load(model), calib, PruneOptions(keep=0.5, threads=1))
+    study = start_session(onnxmi.load(model), calib, PruneOptions(keep=0.5, threads=1))
     found, data = study.analysis, study.data
     every, options = np.arange(data.count), capture_options(study.options)
     taps = list(dict.fromkeys(tap for linear in found.linears for tap in linear.taps))
@@ -185,12 +185,12 @@ def bench_capture(model: str, calib: str) -> None:
         for name, work in stages.items():
             spent[name].append(seconds(work, 1))
     plain, tapped, captured, back = (float(np.median(times)) for times in spent.values())
-    study = replace(study, measured=measure_study(study, None, True, silent))
+    study = replace(study, measured=session_statistics(study, None, True, silent))
     start = time.process_time()
-    plan = choose(study, uniform(study.layers, 0.5))
+    plan = make_plan(study, uniform(study.layers, 0.5))
     selected = time.process_time() - start
     start = time.process_time()
-    carry_out(study, plan)
+    execute_plan(study, plan)
     repaired = time.process_time() - start
     print(
         f"{model}: {data.count} samples; in units of the plain forward pass ({plain:.2f} s): with every activation"

@@ -13,10 +13,10 @@ from onnxmi.api.pruning import prune as prune
 from onnxmi.api.pruning import sweep as sweep
 from onnxmi.api.reporting import report as report
 from onnxmi.api.results import Bench as Bench
-from onnxmi.api.results import Curve as Curve
 from onnxmi.api.results import Inspection as Inspection
 from onnxmi.api.results import Report as Report
 from onnxmi.api.results import Result as Result
+from onnxmi.api.results import TradeOff as TradeOff
 from onnxmi.benchmark.compare import BenchOptions as BenchOptions
 from onnxmi.budget.goals import Budget as Budget
 from onnxmi.budget.goals import Goal as Goal
@@ -46,10 +46,16 @@ from onnxmi.model import load as load
 from onnxmi.model import save as save
 from onnxmi.pruning.options import PruneOptions as PruneOptions
 from onnxmi.runtime.timing import Latency as Latency
-from onnxmi.statistics.statistics_file import Measurement as Measurement
-from onnxmi.statistics.statistics_file import load_measurement as load_measurement
-from onnxmi.statistics.statistics_file import save_measurement as save_measurement
+from onnxmi.statistics.statistics_file import StatisticsFile as StatisticsFile
+from onnxmi.statistics.statistics_file import load_statistics as load_statistics
+from onnxmi.statistics.statistics_file import save_statistics as save_statistics
 from onnxmi.transforms.analysis import Analysis as Analysis
 from onnxmi.transforms.analysis import analyse as analyse
 from onnxmi.transforms.analysis import analyze as analyze
 from onnxmi.verification.checks import Check as Check
+
+# Names of older versions.
+Curve = TradeOff
+Measurement = StatisticsFile
+load_measurement = load_statistics
+save_measurement = save_statistics

@@ -8,7 +8,7 @@ from typing import Unpack
 import numpy as np
 
 from onnxmi.api.keywords import AnyPath, Names, PruneFields, Quantity, merged
-from onnxmi.api.results import Curve, Inspection, Result
+from onnxmi.api.results import Inspection, Result, TradeOff
 from onnxmi.api.targets import check_result_target
 from onnxmi.budget.goals import Kind
 from onnxmi.budget.units import SHARE, read_quantity
@@ -19,7 +19,7 @@ from onnxmi.model.load import as_path
 from onnxmi.pruning import collect as collecting
 from onnxmi.pruning import pipeline
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.statistics.statistics_file import Measurement, merge_files
+from onnxmi.statistics.statistics_file import StatisticsFile, merge_files
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
 from onnxmi.typing import Progress, silent
 
@@ -31,7 +31,7 @@ def prune(
     *,
     output: AnyPath | None = None,
     plan: Plan | AnyPath | None = None,
-    statistics: Measurement | AnyPath | None = None,
+    statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
     **fields: Unpack[PruneFields],
 ) -> Result:
@@ -55,7 +55,7 @@ def prune(
         Where to write the model, and its plan beside it; see `Result.save`. Without it, nothing is written.
     plan : Plan or path, optional
         Cut what this plan says, and repair, instead of selecting.
-    statistics : Measurement or path, optional
+    statistics : StatisticsFile or path, optional
         Use what `collect` measured instead of measuring it now.
     progress : callable(stage, done, total), optional
         Called during long work.
@@ -164,10 +164,10 @@ def sweep(
     *,
     by: Kind = "time",
     shares: Iterable[Quantity] | None = None,
-    statistics: Measurement | AnyPath | None = None,
+    statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
     **fields: Unpack[PruneFields],
-) -> Curve:
+) -> TradeOff:
     """Show what sizes and speeds cost: models at several shares of one cost, from one measurement.
 
     With no options, seven models between the smallest that can be had and the original, by time. None of them is
@@ -184,7 +184,7 @@ def sweep(
 
     Returns
     -------
-    Curve
+    TradeOff
         `points`, from the largest model to the smallest; `print` shows them as a table.
 
     Raises
@@ -204,7 +204,7 @@ def sweep(
     chosen.check()
     asked = None if shares is None else _shares(shares)
     curve = pipeline.sweep(model, calibration, chosen, by=by, shares=asked, statistics=statistics, progress=progress)
-    return Curve(**vars(curve))
+    return TradeOff(**vars(curve))
 
 
 def _shares(shares: Iterable[Quantity]) -> tuple[float, ...]:
@@ -271,7 +271,7 @@ def collect(
     options: PruneOptions | None = None,
     progress: Progress = silent,
     **fields: Unpack[PruneFields],
-) -> Measurement:
+) -> StatisticsFile:
     """Measure once what `prune` needs, for many plans; `onnxmi capture` does the same.
 
     Parameters
@@ -281,8 +281,8 @@ def collect(
 
     Returns
     -------
-    Measurement
-        For the argument `statistics` of `prune` and `sweep`; `save_measurement` writes it, `merge` adds files up.
+    StatisticsFile
+        For the argument `statistics` of `prune` and `sweep`; `save_statistics` writes it, `merge` adds files up.
 
     Raises
     ------
@@ -294,17 +294,17 @@ def collect(
     )
 
 
-def merge(paths: Sequence[AnyPath]) -> Measurement:
+def merge(paths: Sequence[AnyPath]) -> StatisticsFile:
     """Add up statistics files that were measured on different samples of one model.
 
     Parameters
     ----------
     paths : sequence of path
-        What `save_measurement` or `onnxmi capture` wrote.
+        What `save_statistics` or `onnxmi capture` wrote.
 
     Returns
     -------
-    Measurement
+    StatisticsFile
         What one measurement of all samples gives, up to rounding and the rows that each part drew.
 
     Raises

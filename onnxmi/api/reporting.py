@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmi.api.keywords import AnyPath
-from onnxmi.api.results import Curve, Result
+from onnxmi.api.results import Result, TradeOff
 from onnxmi.api.targets import check_target
 from onnxmi.errors import UsageError
 from onnxmi.model.load import as_path
@@ -17,7 +17,7 @@ from onnxmi.reporting.html.fields import read_json
 
 
 def report(
-    result: Result | Curve | AnyPath, output: AnyPath | None = None, *, sweep: Curve | AnyPath | None = None
+    result: Result | TradeOff | AnyPath, output: AnyPath | None = None, *, sweep: TradeOff | AnyPath | None = None
 ) -> Path:
     """Make one HTML page of a result: every layer's units, what was lost, the checks. It needs no other file.
 
@@ -25,11 +25,11 @@ def report(
 
     Parameters
     ----------
-    result : Result, Curve or path
+    result : Result, TradeOff or path
         What `prune` or `sweep` returned, or a file with what their commands printed with `--json`.
     output : path, optional
         Where to write; for a file `run.json`, `run.html` by default.
-    sweep : Curve or path, optional
+    sweep : TradeOff or path, optional
         The trade-off curve to draw beside a result.
 
     Returns
@@ -48,21 +48,21 @@ def report(
     data, where = _data(result, "result")
     curve = None if sweep is None else _data(sweep, "sweep")
     target = _target(result, output)
-    check_target(target, *(Path(given) for given in (result, sweep) if not isinstance(given, Result | Curve | None)))
+    check_target(target, *(Path(given) for given in (result, sweep) if not isinstance(given, Result | TradeOff | None)))
     write_atomically(target, html.render(data, where, curve))
     return target
 
 
-def _data(given: Result | Curve | AnyPath, what: str) -> tuple[Mapping[str, Any], str]:
-    if isinstance(given, Result | Curve):
+def _data(given: Result | TradeOff | AnyPath, what: str) -> tuple[Mapping[str, Any], str]:
+    if isinstance(given, Result | TradeOff):
         return given.to_dict(), f"this {'run' if isinstance(given, Result) else 'sweep'}"
     path = as_path(given, what)
     return read_json(path), str(path)
 
 
-def _target(result: Result | Curve | AnyPath, output: AnyPath | None) -> Path:
+def _target(result: Result | TradeOff | AnyPath, output: AnyPath | None) -> Path:
     if output is not None:
         return as_path(output, "output")
-    if isinstance(result, Result | Curve):
+    if isinstance(result, Result | TradeOff):
         raise UsageError("output: say where to write the page, such as 'run.html'")
     return as_path(result, "result").with_suffix(".html")

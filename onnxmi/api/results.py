@@ -176,7 +176,7 @@ def _warn_of_pair() -> None:
     warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
-class Curve(Printed, sweep.Curve):
+class TradeOff(Printed, sweep.TradeOff):
     """A trade-off curve, as `onnxmi sweep` prints it."""
 
     def _show(self, console: Console) -> None:
@@ -186,7 +186,7 @@ class Curve(Printed, sweep.Curve):
         return curve_data(self)
 
     def __repr__(self) -> str:
-        return f"<onnxmi.Curve: {len(self.points)} models by {self.by}, {self.metric} on {self.samples} samples>"
+        return f"<onnxmi.TradeOff: {len(self.points)} models by {self.by}, {self.metric} on {self.samples} samples>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

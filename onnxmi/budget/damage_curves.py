@@ -24,7 +24,7 @@ from onnxmi.repair import repair_one_pass
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.selection.top_down import Ranking
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -63,7 +63,7 @@ def measure_damage_curves(
     analysis: Analysis,
     rankings: Mapping[int, Ranking],
     sizes: Mapping[int, Ints],
-    statistics: Measurement | None,
+    statistics: StatisticsFile | None,
     ruler: DamageReference,
     threads: int,
     progress: Progress = silent,
@@ -77,7 +77,7 @@ def measure_damage_curves(
         Layer id -> its units in the order of their worth.
     sizes : mapping
         Layer id -> sizes it may be cut to, ascending, the last its own.
-    statistics : Measurement or None
+    statistics : StatisticsFile or None
         To fit the one-pass repair on, as the final model will be repaired; without it, unrepaired cuts are measured.
     ruler : Ruler
         The original's answers on the samples to measure on.

@@ -16,7 +16,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.progress import progress_bars
-from onnxmi.statistics.statistics_file import Measurement, merge_files, save_measurement
+from onnxmi.statistics.statistics_file import StatisticsFile, merge_files, save_statistics
 
 STATS_OUTPUT = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the statistics."
@@ -59,8 +59,8 @@ def merge(stats: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _show_measurement(output, merge_files(stats), as_json)
 
 
-def _show_measurement(output: Path, measured: Measurement, as_json: bool) -> None:
-    size = save_measurement(measured, output)
+def _show_measurement(output: Path, measured: StatisticsFile, as_json: bool) -> None:
+    size = save_statistics(measured, output)
     fewest, most = measured.fit.rows
     if as_json:
         shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options)}

@@ -27,14 +27,14 @@ from onnxmi.selection.targets import consumes
 from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_PER_FEATURE, CaptureOptions, capture
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.statistics.statistics_file import Measurement, load_measurement
+from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics
 from onnxmi.transforms.analysis import Analysis, ModelLike, analyze, as_model
 from onnxmi.typing import Progress, Samples, silent
 
 
 def collect(
     model: ModelLike, calibration: CalibrationLike, options: PruneOptions | None = None, progress: Progress = silent
-) -> Measurement:
+) -> StatisticsFile:
     """Measure once what `prune` needs, for many plans; merge what is measured on other samples, save and load it.
 
     Of the options, the seed, the mask, the memory, the threads and the batch size count.
@@ -50,17 +50,19 @@ def collect(
         return measure_statistics(OutputMeasure(analysis, data, deal.fit, options), deal, progress)
 
 
-def given_statistics(statistics: Measurement | str | PathLike[str], model: Model, options: PruneOptions) -> Measurement:
-    """Return statistics from a path or a Measurement; refuse those of another model or measured otherwise."""
+def given_statistics(
+    statistics: StatisticsFile | str | PathLike[str], model: Model, options: PruneOptions
+) -> StatisticsFile:
+    """Return statistics from a path or a StatisticsFile; refuse those of another model or measured otherwise."""
     if options.scorer.measure is not None:
         raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
     measured = (
-        statistics if isinstance(statistics, Measurement) else load_measurement(as_path(statistics, "statistics"))
+        statistics if isinstance(statistics, StatisticsFile) else load_statistics(as_path(statistics, "statistics"))
     )
     try:
         measured.require(model.digest, measured_with(options))
     except StatisticsError as error:
-        where = "" if isinstance(statistics, Measurement) else f"{statistics}: "
+        where = "" if isinstance(statistics, StatisticsFile) else f"{statistics}: "
         raise StatisticsError(f"{where}{error}") from error
     return measured
 
@@ -85,7 +87,7 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
 
 def measure_statistics(
     outputs: OutputMeasure, deal: Deal, progress: Progress, layers: Sequence[Layer] | None = None
-) -> Measurement:
+) -> StatisticsFile:
     """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples).
 
     Sensitivities are those of what consumes the layers; without layers, of all operators.
@@ -96,7 +98,7 @@ def measure_statistics(
     if options.sensitivity and options.scorer.uses_sensitivity:
         fitted = replace(fitted, sensitivities=sensitivities_of(outputs, deal.fit, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
-    return Measurement(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
+    return StatisticsFile(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
 
 
 def sensitivities_of(
@@ -133,12 +135,12 @@ def needed(options: PruneOptions, selects: bool) -> bool:
     return options.repair or options.target == "labels" or (selects and options.scorer.needs_statistics)
 
 
-def nothing_measured(model: Model) -> Measurement:
+def nothing_measured(model: Model) -> StatisticsFile:
     """Stand in for statistics that nothing reads."""
-    return Measurement(model.digest, Statistics({}, {}, 0), None)
+    return StatisticsFile(model.digest, Statistics({}, {}, 0), None)
 
 
-def measured_notes(measured: Measurement, data: Calibration, deal: Deal) -> list[str]:
+def measured_notes(measured: StatisticsFile, data: Calibration, deal: Deal) -> list[str]:
     """Say how much was measured, and on what it should not have been."""
     if not measured.samples:
         return []

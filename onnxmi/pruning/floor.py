@@ -12,8 +12,8 @@ from onnxmi.errors import CalibrationError, CheckError
 from onnxmi.evaluation.damage_limits import loss_text, lost, severity
 from onnxmi.evaluation.yardstick import Damage, Part
 from onnxmi.outputs.view import Kind as OutputKind
-from onnxmi.pruning.search import Found, Prices
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.search import SearchResult, SizingProblem
+from onnxmi.pruning.session import PruningSession
 
 FEWEST = 32  # distinct samples that a promised loss takes, where a sample has one answer
 FEWEST_OF: Mapping[OutputKind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
@@ -21,7 +21,7 @@ LEFT = 0.5  # of the damage that an output is lost at: what the advice aims at
 SHARES = np.linspace(0.95, 0.1, 18)  # of a cost, at which the predicted damage is looked at
 
 
-def require_samples(study: Study) -> None:
+def require_samples(session: PruningSession) -> None:
     """Refuse to promise a loss on fewer distinct samples than that takes.
 
     Raises
@@ -29,20 +29,20 @@ def require_samples(study: Study) -> None:
     CalibrationError
         Where a loss is searched for, and `few_samples` is not set.
     """
-    if study.options.few_samples or study.options.budget.drop is None:
+    if session.options.few_samples or session.options.budget.drop is None:
         return
-    distinct = len(np.unique(study.data.fingerprints))
-    kinds = {view.kind for view in study.outputs.meaning.views}
+    distinct = len(np.unique(session.data.fingerprints))
+    kinds = {view.kind for view in session.outputs.meaning.views}
     fewest = max((FEWEST_OF.get(kind, FEWEST) for kind in kinds if kind != "state"), default=FEWEST)
     if distinct < fewest:
-        equal = f" ({study.data.count} with equal ones)" if distinct < study.data.count else ""
+        equal = f" ({session.data.count} with equal ones)" if distinct < session.data.count else ""
         raise CalibrationError(
             f"{distinct} distinct samples{equal} are too few to promise a loss: give {fewest} or more, ask for a cost"
             " (--keep, --macs, --max-size), or take what they can say with --few-samples"
         )
 
 
-def require_outputs(study: Study, found: Found, damage: Damage) -> None:
+def require_outputs(session: PruningSession, found: SearchResult, damage: Damage) -> None:
     """Refuse a result whose outputs are lost.
 
     Raises
@@ -55,18 +55,23 @@ def require_outputs(study: Study, found: Found, damage: Damage) -> None:
         return
     worst = gone[0]
     more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
-    raise CheckError(f"not written: {loss_text(worst)}{more}; {_advice(study, found, worst)}, or write it with --force")
+    raise CheckError(
+        f"not written: {loss_text(worst)}{more}; {_advice(session, found, worst)}, or write it with --force"
+    )
 
 
-def _advice(study: Study, found: Found, worst: Part) -> str:
+def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:
     """Say what would leave half of the most: from the prices, in the proportion in which they fell short here."""
-    prices, names = found.prices, [name for name in study.options.budget.costs if name in ("macs", "params", "speedup")]
-    if prices is None or not names:
+    problem, names = (
+        found.problem,
+        [name for name in session.options.budget.costs if name in ("macs", "params", "speedup")],
+    )
+    if problem is None or not names:
         return "ask for less"
     kind = COSTS[names[0]]
-    whole = prices.source[kind]
-    here = _predicted(prices, kind, prices.costs[kind].total(_counts(study, found))) or 1e-12
-    enough = [share for share in SHARES if _predicted(prices, kind, share * whole) / here * severity(worst) <= LEFT]
+    whole = problem.source[kind]
+    here = _predicted(problem, kind, problem.costs[kind].total(_counts(session, found))) or 1e-12
+    enough = [share for share in SHARES if _predicted(problem, kind, share * whole) / here * severity(worst) <= LEFT]
     if not enough:
         return "ask for less"
     share = min(enough)
@@ -74,15 +79,15 @@ def _advice(study: Study, found: Found, worst: Part) -> str:
     return f"about {option(names[0])} {asked} would leave it"
 
 
-def _counts(study: Study, found: Found) -> dict[int, int]:
-    by_name = {layer.name: layer.id for layer in study.layers}
+def _counts(session: PruningSession, found: SearchResult) -> dict[int, int]:
+    by_name = {layer.name: layer.id for layer in session.layers}
     return {by_name[choice.layer]: choice.count for choice in found.candidate.plan.choices if choice.layer in by_name}
 
 
-def _predicted(prices: Prices, kind: Kind, most: float) -> float:
+def _predicted(problem: SizingProblem, kind: Kind, most: float) -> float:
     """Return the sum of the prices of the sizes that a cost allows; infinite where it allows none."""
-    size_options = prices.size_options
-    counts = allocate(size_options, [Limit(prices.costs[kind], most)])
+    size_options = problem.size_options
+    counts = allocate(size_options, [Limit(problem.costs[kind], most)])
     if counts is None:
         return float("inf")
     return float(sum(options.damage[options.sizes == counts[layer]].sum() for layer, options in size_options.items()))

@@ -19,7 +19,7 @@ from onnxmi.budget.latency_model import PROBES, LatencyModel, Sizes, fit_times, 
 from onnxmi.errors import DataError
 from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.session import version
 from onnxmi.typing import Ints, Progress, silent
 
@@ -28,12 +28,12 @@ Times = tuple[float, list[float]]
 FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept
 
 
-def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = silent) -> LatencyModel:
+def latency_model(session: PruningSession, sizes: Mapping[int, Ints], progress: Progress = silent) -> LatencyModel:
     """Fit a latency model to times on this machine, measured now or kept from before."""
-    found, feeds, threads = study.analysis, study.timed_feeds, study.options.threads
-    layers = [layer.id for layer in study.layers]
-    draws = sample_sizes(sizes, PROBES, study.options.seed)
-    path, key = _path(threads), _key(study, draws)
+    found, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
+    layers = [layer.id for layer in session.layers]
+    draws = sample_sizes(sizes, PROBES, session.options.seed)
+    path, key = _path(threads), _key(session, draws)
     kept = _read(path).get(key)
     if kept is None or len(kept[1]) != len(draws):
         dense, shares = time_cuts(found, draws, feeds, threads, progress)
@@ -45,12 +45,12 @@ def latency_model(study: Study, sizes: Mapping[int, Ints], progress: Progress = 
     return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
 
 
-def _key(study: Study, draws: list[Sizes]) -> str:
+def _key(session: PruningSession, draws: list[Sizes]) -> str:
     """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
-    shapes = sorted((name, list(np.shape(value))) for name, value in study.timed_feeds.items())
-    said = json.dumps([study.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
+    shapes = sorted((name, list(np.shape(value))) for name, value in session.timed_feeds.items())
+    said = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
     timed = hashlib.sha256(said.encode())
-    for node in study.model.proto.graph.node:  # fewer positions and split tables are not in the digest
+    for node in session.model.proto.graph.node:  # fewer positions and split tables are not in the digest
         timed.update(node.SerializeToString(deterministic=True))
     return timed.hexdigest()
 

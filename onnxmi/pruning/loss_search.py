@@ -15,13 +15,13 @@ from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.evaluation.judgement import Judgement, judge
-from onnxmi.pruning.search import Found, Prices
-from onnxmi.pruning.session import SPELLED, Candidate, Study, carry_out, choose
+from onnxmi.pruning.search import SearchResult, SizingProblem
+from onnxmi.pruning.session import SPELLED, Candidate, PruningSession, execute_plan, make_plan
 from onnxmi.typing import Progress, silent
 
 SCREENED = 6  # trials with the one-pass repair
 TRIED = 6  # trials with the full one
-MILDEST = 0.95  # of the cost: a smaller cut is not worth a change of files
+LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
 AIMED = 0.92  # of the allowed damage, at the next trial
 APART = 1.03  # factor between costs of models that are as good as the same
@@ -34,7 +34,9 @@ REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it 
 
 
 @stage("search")
-def smallest_within(study: Study, prices: Prices, drop: float, progress: Progress = silent) -> Found:
+def search_quality_budget(
+    session: PruningSession, problem: SizingProblem, drop: float, progress: Progress = silent
+) -> SearchResult:
     """Find the fastest model that loses no more than allowed, on samples that neither it nor the report is fitted to.
 
     Where the time hardly depends on the sizes, as in very small models, the work or the parameters are cut instead.
@@ -51,34 +53,34 @@ def smallest_within(study: Study, prices: Prices, drop: float, progress: Progres
     NothingToPruneError
         If the mildest cut loses more, and the nearest was not asked for.
     """
-    kind, least = _worth_cutting(prices)
-    search = _Search(study, prices, kind, least, drop, progress)
+    kind, least = _worth_cutting(problem)
+    search = _Search(session, problem, kind, least, drop, progress)
     search.refine(search.screen())
     chosen = search.best
-    if chosen is None and study.model is not study.source:
-        chosen = search.uncut(carry_out(study, choose(study, largest(prices.size_options), progress)))
-    if chosen is None and study.options.best_effort:
-        chosen = search.mildest
+    if chosen is None and session.model is not session.source:
+        chosen = search.uncut(execute_plan(session, make_plan(session, largest(problem.size_options), progress)))
+    if chosen is None and session.options.best_effort:
+        chosen = search.least_aggressive
     if chosen is None:
         raise NothingToPruneError(search.refusal())
     notes = list(search.dropped)
     if kind != "time":
         notes.append(f"the time hardly depends on the layers' sizes: {SPELLED[kind]} are cut instead")
     goal = Goal.of("max_drop", drop, chosen.judgement.drop)
-    return Found(chosen.candidate, (goal,), tuple(search.trials), tuple(notes))
+    return SearchResult(chosen.candidate, (goal,), tuple(search.trials), tuple(notes))
 
 
-def _worth_cutting(prices: Prices) -> tuple[Kind, float]:
+def _worth_cutting(problem: SizingProblem) -> tuple[Kind, float]:
     """Return the first cost that sizes change by much, and the least share of it that can be had."""
     for kind in SEARCHED:
-        least = prices.least(kind)
+        least = problem.least(kind)
         if least <= REDUCIBLE:
             return kind, least
     raise NothingToPruneError("nothing to prune: the layers that may be cut make up less than a tenth of the model")
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
+class _TrialModel:
     """A model that was tried.
 
     Attributes
@@ -105,32 +107,36 @@ class _Made:
 class _Search:
     """The trials of one search, and the best model among them."""
 
-    def __init__(self, study: Study, prices: Prices, kind: Kind, least: float, drop: float, progress: Progress) -> None:
-        self._study, self._prices, self._drop, self._progress = study, prices, drop, progress
-        self._cost, self._whole, self._least = prices.costs[kind], prices.source[kind], max(least, 1e-3)
-        self._mildest_share = MILDEST * self._cost.total({}) / self._whole
+    def __init__(
+        self, session: PruningSession, problem: SizingProblem, kind: Kind, least: float, drop: float, progress: Progress
+    ) -> None:
+        self._session, self._problem, self._drop, self._progress = session, problem, drop, progress
+        self._cost, self._whole, self._least = problem.costs[kind], problem.source[kind], max(least, 1e-3)
+        self._largest_share = LARGEST_SHARE * self._cost.total({}) / self._whole
         self._screened: list[tuple[float, float]] = []
-        self._full: list[_Made] = []
+        self._full: list[_TrialModel] = []
         self.trials: list[Trial] = []
         self.dropped: list[str] = []
 
     @property
-    def best(self) -> _Made | None:
+    def best(self) -> _TrialModel | None:
         """The smallest model within what is allowed."""
         return min((made for made in self._full if made.excess <= 1), key=lambda made: made.share, default=None)
 
     @property
-    def mildest(self) -> _Made | None:
+    def least_aggressive(self) -> _TrialModel | None:
         """The one that exceeds it least."""
         return min(self._full, key=lambda made: made.excess, default=None)
 
-    def uncut(self, candidate: Candidate) -> _Made:
+    def uncut(self, candidate: Candidate) -> _TrialModel:
         """Return what leaves out unused positions alone: it answers what the original does."""
-        return _Made(1.0, {}, candidate, judge(self._study.validates, self._study.metric, candidate.proto), 0.0)
+        return _TrialModel(
+            1.0, {}, candidate, judge(self._session.validates, self._session.metric, candidate.proto), 0.0
+        )
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
-        low, high = log(self._least), log(self._mildest_share)
+        low, high = log(self._least), log(self._largest_share)
         for _ in range(SCREENED):
             middle = (low + high) / 2
             made = self._try(exp(middle), stepwise=False)
@@ -154,19 +160,19 @@ class _Search:
                 beyond = max(beyond, share)
             if (made is not None and USED <= made.excess <= 1) or within <= beyond * APART:
                 return
-            if beyond >= self._mildest_share:
+            if beyond >= self._largest_share:
                 return
             share = self._next(made, share, within, beyond)
 
-    def _next(self, made: _Made | None, share: float, within: float, beyond: float) -> float:
+    def _next(self, made: _TrialModel | None, share: float, within: float, beyond: float) -> float:
         """Return the share at which the damage should be what is aimed at, inside of what is known."""
         step = STEPS[1]
         if made is not None:
             step = exp(log(AIMED / max(made.excess, 1e-6)) / self._steepness(log(share)))
         aimed = share * min(max(step, STEPS[0]), STEPS[1])
         if not beyond * APART**0.5 < aimed < within / APART**0.5:
-            aimed = sqrt(max(beyond, self._least) * min(within, self._mildest_share))
-        return min(max(aimed, self._least), self._mildest_share)
+            aimed = sqrt(max(beyond, self._least) * min(within, self._largest_share))
+        return min(max(aimed, self._least), self._largest_share)
 
     def _steepness(self, place: float) -> float:
         """How the excess falls with the cost near a place, both as logarithms, by the screening trials."""
@@ -177,9 +183,9 @@ class _Search:
         slope = (log(last) - log(first)) / (right - left)
         return min(max(slope, 3 * STEEPNESS), STEEPNESS / 3)
 
-    def _try(self, share: float, stepwise: bool) -> _Made | None:
+    def _try(self, share: float, stepwise: bool) -> _TrialModel | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
-        study, size_options = self._study, self._prices.size_options
+        session, size_options = self._session, self._problem.size_options
         counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
         if counts is None or counts == largest(size_options):
             return None
@@ -187,8 +193,8 @@ class _Search:
         if known is not None:  # sizes are coarse: another cost may allow the same ones
             return replace(known, share=share)
         try:
-            candidate = carry_out(study, choose(study, counts), stepwise=stepwise)
-            judgement = judge(study.validates, study.metric, candidate.proto)
+            candidate = execute_plan(session, make_plan(session, counts), stepwise=stepwise)
+            judgement = judge(session.validates, session.metric, candidate.proto)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
@@ -196,7 +202,7 @@ class _Search:
         if judgement.contradicts(self._drop):
             over = max(over, VETO)
         self._note(share, judgement, stepwise, over <= 1)
-        return _Made(share, counts, candidate, judgement, over)
+        return _TrialModel(share, counts, candidate, judgement, over)
 
     def _note(self, share: float, judgement: Judgement, stepwise: bool, fits: bool) -> None:
         repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
@@ -206,12 +212,12 @@ class _Search:
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""
-        made = self.mildest
+        made = self.least_aggressive
         if made is None or made.judgement.damage.worst is None:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
         worst, reading = made.judgement.damage.worst, made.judgement.decisive
         return (
-            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the mildest loses"
+            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least_aggressive loses"
             f" {worst.error:.4f} of what {worst.view.name} says (1 is as bad as a constant), and of {reading.metric}"
             f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
         )

@@ -24,15 +24,22 @@ from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.mapped import with_values_inside
 from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
 from onnxmi.pruning.floor import require_outputs, require_samples
-from onnxmi.pruning.loss_search import SEARCHED, smallest_within
+from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
-from onnxmi.pruning.search import Found, meet, price
-from onnxmi.pruning.session import Study, carry_out, choose, measure_study, require_costs, study_of
-from onnxmi.pruning.sweep import Curve, trade_off
+from onnxmi.pruning.search import SearchResult, satisfy_cost_budgets, sizing_problem
+from onnxmi.pruning.session import (
+    PruningSession,
+    execute_plan,
+    make_plan,
+    require_costs,
+    session_statistics,
+    start_session,
+)
+from onnxmi.pruning.sweep import TradeOff, trade_off
 from onnxmi.runtime.session import limited
 from onnxmi.selection.top_down import unscored
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -50,7 +57,7 @@ def prune(
     options: PruneOptions | None = None,
     *,
     plan: Plan | AnyPath | None = None,
-    statistics: Measurement | AnyPath | None = None,
+    statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
 ) -> Outcome:
     """Make a model smaller: score, select top-down, cut, repair and verify.
@@ -65,7 +72,7 @@ def prune(
         See there.
     plan : Plan or path, optional
         Cut what this plan says instead of scoring and selecting.
-    statistics : Measurement or path, optional
+    statistics : StatisticsFile or path, optional
         Use what `collect` measured instead of measuring it now.
     progress : callable(stage, done, total), optional
         Called during long work.
@@ -91,20 +98,20 @@ def _prune(
     calibration: CalibrationLike,
     options: PruneOptions,
     plan: Plan | AnyPath | None,
-    statistics: Measurement | AnyPath | None,
+    statistics: StatisticsFile | AnyPath | None,
     progress: Progress,
 ) -> Outcome:
     given = None if plan is None else given_plan(plan, source)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     decides = given is None and stats is None and options.budget.drop is not None
     held_back = HELD_BACK_TO_SEARCH if decides else HELD_BACK
-    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, given))
-    _require_work(study, given)
+    session = start_session(source, calibration, options, held_back, split_tables=_splits(options, given))
+    _require_work(session, given)
     if given is None:
-        require_samples(study)
-    study = replace(study, measured=measure_study(study, stats, given is None, progress))
-    found = _found(study, given, progress)
-    return _report(study, found, given is None)
+        require_samples(session)
+    session = replace(session, measured=session_statistics(session, stats, given is None, progress))
+    found = _search(session, given, progress)
+    return _report(session, found, given is None)
 
 
 def _splits(options: PruneOptions, given: Plan | None) -> bool:
@@ -112,18 +119,20 @@ def _splits(options: PruneOptions, given: Plan | None) -> bool:
     return "embedding" in (options.cut if given is None else given.options.get("cut") or ())
 
 
-def _found(study: Study, given: Plan | None, progress: Progress) -> Found:
+def _search(session: PruningSession, given: Plan | None, progress: Progress) -> SearchResult:
     """Cut as a plan says, every layer alike, or what a budget asks for."""
-    budget = study.options.budget
+    budget = session.options.budget
     if given is not None:
-        return Found(carry_out(study, given, progress=progress), ())
+        return SearchResult(execute_plan(session, given, progress=progress), ())
     if budget.keep is not None:
-        plan = choose(study, uniform(study.layers, budget.keep), progress)
-        return Found(carry_out(study, plan, progress=progress), ())
+        plan = make_plan(session, uniform(session.layers, budget.keep), progress)
+        return SearchResult(execute_plan(session, plan, progress=progress), ())
     if budget.searches:
         assert budget.drop is not None
-        return smallest_within(study, price(study, SEARCHED, progress), budget.drop, progress)
-    return meet(study, price(study, {COSTS[name] for name in budget.costs}, progress), progress)
+        return search_quality_budget(session, sizing_problem(session, SEARCHED, progress), budget.drop, progress)
+    return satisfy_cost_budgets(
+        session, sizing_problem(session, {COSTS[name] for name in budget.costs}, progress), progress
+    )
 
 
 def sweep(
@@ -133,9 +142,9 @@ def sweep(
     *,
     by: Kind = "time",
     shares: Sequence[float] | None = None,
-    statistics: Measurement | AnyPath | None = None,
+    statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
-) -> Curve:
+) -> TradeOff:
     """Measure the whole trade-off: models at several shares of one cost, from one measurement.
 
     Parameters
@@ -159,12 +168,12 @@ def sweep(
     source = as_model(model)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
-    study = study_of(source, calibration, options, held_back, split_tables=_splits(options, None))
-    require_costs(study, {f"--by {by}": by})
-    _require_work(study, None)
+    session = start_session(source, calibration, options, held_back, split_tables=_splits(options, None))
+    require_costs(session, {f"--by {by}": by})
+    _require_work(session, None)
     with limited(options.threads):
-        study = replace(study, measured=measure_study(study, stats, True, progress))
-        return trade_off(study, price(study, {by}, progress), by, shares, progress)
+        session = replace(session, measured=session_statistics(session, stats, True, progress))
+        return trade_off(session, sizing_problem(session, {by}, progress), by, shares, progress)
 
 
 def given_plan(plan: Plan | AnyPath, model: Model, *, cuts: bool = True) -> Plan:
@@ -188,47 +197,49 @@ def given_plan(plan: Plan | AnyPath, model: Model, *, cuts: bool = True) -> Plan
     return made
 
 
-def _require_work(study: Study, given: Plan | None) -> None:
+def _require_work(session: PruningSession, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
-    options, keep = study.options, study.options.keep
-    require_costs(study, {option(name): COSTS[name] for name in options.budget.costs})
+    options, keep = session.options, session.options.keep
+    require_costs(session, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
-        _ = Cut(study.analysis, given.keeping(study.analysis.graph)).branches  # raises where they cannot go
-    elif not study.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in study.layers)):
-        raise NothingToPruneError(_nothing(study))
+        _ = Cut(session.analysis, given.keeping(session.analysis.graph)).branches  # raises where they cannot go
+    elif not session.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in session.layers)):
+        raise NothingToPruneError(_nothing(session))
 
 
-def _nothing(study: Study) -> str:
-    graph, keep = study.analysis.graph, study.options.keep
+def _nothing(session: PruningSession) -> str:
+    graph, keep = session.analysis.graph, session.options.keep
     if graph.layers:
-        if study.layers and keep:
+        if session.layers and keep:
             return f"nothing to prune: a share of {keep:g} keeps every unit of each layer"
-        return f"nothing to prune: {_unchosen(study)}"
+        return f"nothing to prune: {_unchosen(session)}"
     reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in graph.frozen[:3])
     return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
 
 
-def _unchosen(study: Study) -> str:
+def _unchosen(session: PruningSession) -> str:
     """Say what there would be to cut; kinds alone do not take what a pattern leaves out."""
-    named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in study.left_out[:3])
-    if study.unseen:
-        return f"no output that is compared tells about {len(study.unseen)} of {len(study.left_out)} layers ({named})"
-    kinds = ",".join(sorted({layer.kind for layer in study.left_out}))
-    hint = "" if study.options.skip or study.options.only else f"; --cut {kinds} takes what was left out"
-    return f"no layer was chosen of {len(study.left_out)} ({named}){hint}"
+    named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in session.left_out[:3])
+    if session.unseen:
+        return (
+            f"no output that is compared tells about {len(session.unseen)} of {len(session.left_out)} layers ({named})"
+        )
+    kinds = ",".join(sorted({layer.kind for layer in session.left_out}))
+    hint = "" if session.options.skip or session.options.only else f"; --cut {kinds} takes what was left out"
+    return f"no layer was chosen of {len(session.left_out)} ({named}){hint}"
 
 
-def _report(study: Study, found: Found, selected: bool) -> Outcome:
+def _report(session: PruningSession, found: SearchResult, selected: bool) -> Outcome:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
-    options, held = study.options, study.deal.held
-    source, result = study.source, found.candidate.proto
-    checks = [*found.candidate.checks, *check_result(source, result, study.some_feeds(held))]
+    options, held = session.options, session.deal.held
+    source, result = session.source, found.candidate.proto
+    checks = [*found.candidate.checks, *check_result(source, result, session.some_feeds(held))]
     require_passed(checks)
-    judgement = judge(study.held, study.metric, result, every=True)
+    judgement = judge(session.held, session.metric, result, every=True)
     if not options.force:
-        require_outputs(study, found, judgement.damage)
+        require_outputs(session, found, judgement.damage)
     goals = tuple(Goal.of_loss(judgement, goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
@@ -238,17 +249,17 @@ def _report(study: Study, found: Found, selected: bool) -> Outcome:
         proto=smaller,
         digest=proto_digest(smaller),
         plan=found.candidate.plan,
-        analysis=study.analysis,
-        left_out=study.left_out if selected else (),
-        unseen=study.unseen if selected else (),
-        before=study.dense_cost,
-        after=study.cost(result),
-        quality=None if study.data.count == 1 else quality_of(study.held, judgement),
+        analysis=session.analysis,
+        left_out=session.left_out if selected else (),
+        unseen=session.unseen if selected else (),
+        before=session.dense_cost,
+        after=session.cost(result),
+        quality=None if session.data.count == 1 else quality_of(session.held, judgement),
         damage=judgement.damage,
-        latency=study.time(result) if options.latency else None,
+        latency=session.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=tuple(_notes(study, found, judgement, selected)),
+        notes=tuple(_notes(session, found, judgement, selected)),
         goals=goals,
         trials=found.trials,
         metric=judgement.decisive.metric,
@@ -256,16 +267,16 @@ def _report(study: Study, found: Found, selected: bool) -> Outcome:
     )
 
 
-def _notes(study: Study, found: Found, judgement: Judgement, selected: bool) -> Iterator[str]:
+def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, selected: bool) -> Iterator[str]:
     """Say what the user should know of the samples, the search and the result."""
-    yield from study.data.notes
-    yield from study.analysis.unused_positions.notes
-    yield from measured_notes(study.measured, study.data, study.deal)
+    yield from session.data.notes
+    yield from session.analysis.unused_positions.notes
+    yield from measured_notes(session.measured, session.data, session.deal)
     if selected:
-        yield from _scored_notes(study)
+        yield from _scored_notes(session)
     yield from found.notes
-    yield from cautions(study.held, judgement, study.options.budget.drop)
-    if study.data.count == 1:
+    yield from cautions(session.held, judgement, session.options.budget.drop)
+    if session.data.count == 1:
         yield _ONE_SAMPLE
 
 
@@ -279,15 +290,15 @@ def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
         )
 
 
-def _scored_notes(study: Study) -> list[str]:
-    if not study.options.scorer.needs_statistics:
+def _scored_notes(session: PruningSession) -> list[str]:
+    if not session.options.scorer.needs_statistics:
         return []
-    found, measured = study.analysis, study.measured.fit
-    unseen = unscored(found, measured, study.layers)
+    found, measured = session.analysis, session.measured.fit
+    unseen = unscored(found, measured, session.layers)
     notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
-    asked = asked_about(found, study.layers)
+    asked = asked_about(found, session.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
-    if unfelt and study.options.sensitivity and study.options.scorer.uses_sensitivity:
+    if unfelt and session.options.sensitivity and session.options.scorer.uses_sensitivity:
         count = f"{len(unfelt)} of {len(asked)} operators"
         notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
     return notes

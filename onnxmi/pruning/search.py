@@ -20,7 +20,7 @@ from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.collect import capture_options
 from onnxmi.pruning.latency_cache import latency_model
-from onnxmi.pruning.session import COUNTED, Candidate, Study, carry_out, choose, select_options
+from onnxmi.pruning.session import COUNTED, Candidate, PruningSession, execute_plan, make_plan, select_options
 from onnxmi.selection.top_down import Ranking, rank_channels
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -38,7 +38,7 @@ ROUNDS = 3  # of the whole, where the repaired model misses what the plain cut m
 
 
 @dataclass(frozen=True, eq=False)
-class Prices:
+class SizingProblem:
     """What each layer's sizes cost, in every respect.
 
     Attributes
@@ -62,7 +62,7 @@ class Prices:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """The end of a search.
 
     Attributes
@@ -75,7 +75,7 @@ class Found:
         What was tried on the way.
     notes : tuple of str
         What the user should know.
-    prices : Prices or None
+    problem : SizingProblem or None
         What the search went by, where costs were asked for.
     """
 
@@ -83,75 +83,77 @@ class Found:
     goals: tuple[Goal, ...]
     trials: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
-    prices: Prices | None = None
+    problem: SizingProblem | None = None
 
 
 @stage("price")
-def price(study: Study, kinds: Iterable[Kind], progress: Progress = silent) -> Prices:
+def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Progress = silent) -> SizingProblem:
     """Measure what every layer's sizes do to the outputs, and model what they cost."""
-    found, options = study.analysis, study.options
+    found, options = session.analysis, session.options
     alignment = parse_alignment(options.align)
-    sizes = {layer.id: candidate_sizes(found, layer, alignment) for layer in study.layers}
+    sizes = {layer.id: candidate_sizes(found, layer, alignment) for layer in session.layers}
     if not Cut(
-        found, keep_first_units(study.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
+        found, keep_first_units(session.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
     ).is_possible:
         sizes = {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
-    rankings = rank_channels(found, study.measured.fit, study.layers, select_options(options), progress)
-    outputs = study.outputs
-    batches = study.data.packed(_priced(study), options.batch_size)
+    rankings = rank_channels(found, session.measured.fit, session.layers, select_options(options), progress)
+    outputs = session.outputs
+    batches = session.data.packed(_priced(session), options.batch_size)
     ruler = DamageReference.of(found.model, outputs.yardstick, batches, outputs.masks, options.threads)
-    statistics = study.measured if options.repair else None
-    predicted = _predicted(study, rankings, sizes, progress)
+    statistics = session.measured if options.repair else None
+    predicted = _predicted(session, rankings, sizes, progress)
     curves = measure_damage_curves(found, rankings, sizes, statistics, ruler, options.threads, progress, predicted)
     size_options = {layer: SizeOptions(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     wanted = set(kinds)
-    costs = {kind: _counted(study, kind) for kind in wanted - {"time"}}
+    costs = {kind: _counted(session, kind) for kind in wanted - {"time"}}
     if "time" in wanted:
-        costs["time"] = latency_model(study, sizes, progress).cost
-    return Prices(size_options, costs, {kind: cost.total({}) * _spared(study, kind) for kind, cost in costs.items()})
-
-
-def _predicted(
-    study: Study, rankings: Mapping[int, Ranking], sizes: Mapping[int, Ints], progress: Progress
-) -> dict[int, dict[int, float]]:
-    """Predict the damage of sizes, where consumers are refitted: only that keeps the change of weights small."""
-    if not study.options.repair:
-        return {}
-    offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
-    fit, yardstick, how = study.deal.fit, study.outputs.yardstick, capture_options(study.options)
-    return predict_damage(
-        study.analysis, rankings, offered, study.measured.fit, study.data, fit, yardstick, how, progress
+        costs["time"] = latency_model(session, sizes, progress).cost
+    return SizingProblem(
+        size_options, costs, {kind: cost.total({}) * _spared(session, kind) for kind, cost in costs.items()}
     )
 
 
-def _priced(study: Study) -> Samples:
+def _predicted(
+    session: PruningSession, rankings: Mapping[int, Ranking], sizes: Mapping[int, Ints], progress: Progress
+) -> dict[int, dict[int, float]]:
+    """Predict the damage of sizes, where consumers are refitted: only that keeps the change of weights small."""
+    if not session.options.repair:
+        return {}
+    offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
+    fit, yardstick, how = session.deal.fit, session.outputs.yardstick, capture_options(session.options)
+    return predict_damage(
+        session.analysis, rankings, offered, session.measured.fit, session.data, fit, yardstick, how, progress
+    )
+
+
+def _priced(session: PruningSession) -> Samples:
     """Return the samples to measure prices on: fewer where each has many answers, as maps and boxes have."""
-    fit, yardstick = study.deal.fit, study.outputs.yardstick
+    fit, yardstick = session.deal.fit, session.outputs.yardstick
     told = [rows for view, rows in zip(yardstick.views, yardstick.rows, strict=True) if view.kind != "state"]
     each = min(told, default=len(fit)) / len(fit)
     return fit[: min(max(ceil(PRICED_ROWS / max(each, 1.0)), FEWEST_PRICED), PRICED)]
 
 
-def _spared(study: Study, kind: Kind) -> float:
+def _spared(session: PruningSession, kind: Kind) -> float:
     """By what factor the source costs more than the same model without positions that nothing reads."""
-    if study.model is study.source:
+    if session.model is session.source:
         return 1.0
     if kind == "time":
-        was, now = study.time(study.model.proto)
+        was, now = session.time(session.model.proto)
         return now.speedup_over(was)
-    return COUNTED[kind](study.dense_cost) / max(COUNTED[kind](study.uncut_cost), 1)
+    return COUNTED[kind](session.dense_cost) / max(COUNTED[kind](session.uncut_cost), 1)
 
 
-def _counted(study: Study, kind: Kind) -> CostModel:
-    model, graph = study.model, study.analysis.graph
-    layers = [layer.id for layer in study.layers]
+def _counted(session: PruningSession, kind: Kind) -> CostModel:
+    model, graph = session.model, session.analysis.graph
+    layers = [layer.id for layer in session.layers]
     if kind == "params":
         return CostModel.of(parameter_pieces(model.graph, graph), layers)
     if kind == "size":
-        return CostModel.of(byte_pieces(model.graph, graph, study.uncut_cost.size), layers)
-    one = study.data.one_run(study.deal.held)
+        return CostModel.of(byte_pieces(model.graph, graph, session.uncut_cost.size), layers)
+    one = session.data.one_run(session.deal.held)
     return CostModel.of(
-        mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), study.data.step or 1), layers
+        mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), session.data.step or 1), layers
     )
 
 
@@ -159,7 +161,7 @@ def _counted(study: Study, kind: Kind) -> CostModel:
 
 
 @stage("search")
-def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
+def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progress: Progress = silent) -> SearchResult:
     """Find the least damage at which everything that was asked of costs holds.
 
     Sizes and work are exact; times are predicted, and what is predicted is corrected by what is measured.
@@ -171,101 +173,101 @@ def meet(study: Study, prices: Prices, progress: Progress = silent) -> Found:
     NothingToPruneError
         If the source meets it already.
     """
-    budget = study.options.budget
-    tightened = dict.fromkeys(budget.costs, 1.0)
+    budget = session.options.budget
+    limit_scale = dict.fromkeys(budget.costs, 1.0)
     dropped: list[str] = []
     for _ in range(ROUNDS):
-        counts = _closest(study, prices, tightened)
+        counts = _closest(session, problem, limit_scale)
         if counts is None:
             break
         try:
-            candidate = carry_out(study, choose(study, counts, progress), progress=progress)
+            candidate = execute_plan(session, make_plan(session, counts, progress), progress=progress)
         except (CheckError, ModelError) as error:  # one trial that cannot be used does not end the search
             dropped.append(f"a trial was dropped: {error}")
-            tightened = {name: by * NEIGHBOR for name, by in tightened.items()}
+            limit_scale = {name: by * NEIGHBOR for name, by in limit_scale.items()}
             continue
-        goals = judge_costs(study, budget, candidate.proto)
+        goals = measured_goals(session, budget, candidate.proto)
         if all(goal.met for goal in goals):
-            return Found(candidate, tuple(goals), notes=tuple(dropped), prices=prices)
+            return SearchResult(candidate, tuple(goals), notes=tuple(dropped), problem=problem)
         for goal in goals:  # repair adds a few biases, and times are never measured twice alike
-            tightened[goal.name] *= max(1.0, goal.violation * MARGIN)
-    return _nearest(study, prices, progress)
+            limit_scale[goal.name] *= max(1.0, goal.violation * MARGIN)
+    return _nearest(session, problem, progress)
 
 
-def _closest(study: Study, prices: Prices, tightened: dict[str, float]) -> Counts | None:
+def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> Counts | None:
     """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
 
     `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
     """
-    budget = study.options.budget
-    bounds = {name: _bound(study, prices, name, budget.asked[name]) for name in budget.costs}
+    budget = session.options.budget
+    bounds = {name: _bound(session, problem, name, budget.asked[name]) for name in budget.costs}
     best: tuple[float, Counts] | None = None
     tried: list[Counts] = []
     while len(tried) < CORRECTIONS:
-        limits = [Limit(prices.costs[COSTS[name]], most / tightened[name]) for name, most in bounds.items()]
-        counts = allocate(prices.size_options, limits)
+        limits = [Limit(problem.costs[COSTS[name]], most / limit_scale[name]) for name, most in bounds.items()]
+        counts = allocate(problem.size_options, limits)
         if counts is None or counts in tried:
             break
         tried.append(counts)
-        uncut = counts == largest(prices.size_options) and study.model is study.source
+        uncut = counts == largest(problem.size_options) and session.model is session.source
         if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
             break
-        goals = judge_costs(study, budget, plain(study, counts))
+        goals = measured_goals(session, budget, plain(session, counts))
         if uncut and all(goal.met for goal in goals):
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
-        load = max(goal.violation for goal in goals)
-        if all(goal.met for goal in goals) and (best is None or load > best[0]):
-            best = load, counts
+        utilization = max(goal.violation for goal in goals)
+        if all(goal.met for goal in goals) and (best is None or utilization > best[0]):
+            best = utilization, counts
         if best is not None and best[0] >= CLOSE:
             break
         for goal in goals:
             measured = COSTS[goal.name] == "time"
-            tightened[goal.name] *= goal.violation if measured else max(1.0, goal.violation * MARGIN)
+            limit_scale[goal.name] *= goal.violation if measured else max(1.0, goal.violation * MARGIN)
     return None if best is None else best[1]
 
 
-def _nearest(study: Study, prices: Prices, progress: Progress) -> Found:
+def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress) -> SearchResult:
     """Fall back on the smallest sizes, or say what the limit is."""
-    budget = study.options.budget
-    plan = choose(study, smallest(prices.size_options), progress)
-    candidate = carry_out(study, plan, progress=progress)
-    goals = judge_costs(study, budget, candidate.proto)
+    budget = session.options.budget
+    plan = make_plan(session, smallest(problem.size_options), progress)
+    candidate = execute_plan(session, plan, progress=progress)
+    goals = measured_goals(session, budget, candidate.proto)
     missed = [goal for goal in goals if not goal.met]
-    if missed and not study.options.best_effort:
+    if missed and not session.options.best_effort:
         said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
         raise CheckError(f"out of reach: {said} (--best-effort takes it)")
-    return Found(candidate, tuple(goals), prices=prices)
+    return SearchResult(candidate, tuple(goals), problem=problem)
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def _bound(study: Study, prices: Prices, name: str, asked: float) -> float:
+def _bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:
     """Turn what is asked into the most that the model of the cost may say."""
-    whole = prices.source[COSTS[name]]
+    whole = problem.source[COSTS[name]]
     if name == "speedup":
         return whole / asked
     return asked if name in ("max_size", "max_latency") else whole * asked
 
 
-def plain(study: Study, counts: Counts) -> onnx.ModelProto:
+def plain(session: PruningSession, counts: Counts) -> onnx.ModelProto:
     """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
-    return prune_channels(Cut(study.analysis, keep_first_units(study.layers, counts)))
+    return prune_channels(Cut(session.analysis, keep_first_units(session.layers, counts)))
 
 
-def judge_costs(study: Study, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
+def measured_goals(session: PruningSession, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
     """Say what a model costs beside what is asked, measured."""
     asked = {name: budget.asked[name] for name in budget.costs}
     if not asked:
         return []
-    before, after = study.dense_cost, study.cost(proto)
+    before, after = session.dense_cost, session.cost(proto)
     reached: dict[str, float] = {
         "max_size": after.size,
         "params": after.parameters / before.parameters,
         "macs": after.macs / max(before.macs, 1),
     }
     if any(COSTS[name] == "time" for name in asked):
-        was, now = study.time(proto)
+        was, now = session.time(proto)
         reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
     return [Goal.of(name, value, reached[name]) for name, value in asked.items()]

@@ -32,7 +32,7 @@ from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples,
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.selection.top_down import SelectOptions, select_channels
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
@@ -67,7 +67,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class PruningSession:
     """What every cut of a model starts from.
 
     Attributes
@@ -82,7 +82,7 @@ class Study:
         Those that may be cut, and those that are left out.
     unseen : tuple of Layer
         Those of the latter that no compared output tells about.
-    measured : Measurement
+    measured : StatisticsFile
         Statistics; empty until `measure_latency`.
     options : PruneOptions
         Of the run.
@@ -96,7 +96,7 @@ class Study:
     layers: tuple[Layer, ...]
     left_out: tuple[Layer, ...]
     unseen: tuple[Layer, ...]
-    measured: Measurement
+    measured: StatisticsFile
     options: PruneOptions
     outputs: OutputMeasure
 
@@ -185,14 +185,14 @@ class Study:
         return [feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)]
 
 
-def study_of(
+def start_session(
     model: Model,
     calibration: CalibrationLike,
     options: PruneOptions,
     held_back: float = HELD_BACK,
     *,
     split_tables: bool = False,
-) -> Study:
+) -> PruningSession:
     """Look a model and its samples through; nothing is measured yet.
 
     Parameters
@@ -211,10 +211,12 @@ def study_of(
     outputs = OutputMeasure(analysis, data, deal.fit, options)
     told = outputs.told(layers)
     unseen = tuple(layer for layer in layers if layer not in told)
-    return Study(analysis, data, deal, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs)
+    return PruningSession(
+        analysis, data, deal, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
+    )
 
 
-def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:
+def require_costs(session: PruningSession, asked: Mapping[str, Kind]) -> None:
     """Refuse a budget on what the source has nothing of.
 
     Parameters
@@ -228,7 +230,7 @@ def require_costs(study: Study, asked: Mapping[str, Kind]) -> None:
         Naming the first of them.
     """
     for named, kind in asked.items():
-        if kind in COUNTED and not COUNTED[kind](study.dense_cost):
+        if kind in COUNTED and not COUNTED[kind](session.dense_cost):
             raise UsageError(f"{named}: the model has no {SPELLED[kind]}, so there is nothing to save")
 
 
@@ -243,7 +245,9 @@ COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
 """How to read it off a cost; a time is measured."""
 
 
-def measure_study(study: Study, given: Measurement | None, selects: bool, progress: Progress) -> Measurement:
+def session_statistics(
+    session: PruningSession, given: StatisticsFile | None, selects: bool, progress: Progress
+) -> StatisticsFile:
     """Return the statistics that a run needs: the given ones, or measured now.
 
     Raises
@@ -251,13 +255,13 @@ def measure_study(study: Study, given: Measurement | None, selects: bool, progre
     UsageError
         If units are to be scored against labels, and there are none.
     """
-    options = study.options
+    options = session.options
     measured = given
     if measured is None:
         if not needed(options, selects):
-            return study.measured
-        measured = measure_statistics(study.outputs, study.deal, progress, study.layers)
-    measured.fit.require(study.analysis.linears)
+            return session.measured
+        measured = measure_statistics(session.outputs, session.deal, progress, session.layers)
+    measured.fit.require(session.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
     return measured
@@ -268,7 +272,7 @@ def select_options(options: PruneOptions) -> SelectOptions:
     return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
 
 
-def choose(study: Study, counts: dict[int, int], progress: Progress = silent) -> Plan:
+def make_plan(session: PruningSession, counts: dict[int, int], progress: Progress = silent) -> Plan:
     """Choose the units that stay, for given numbers of them.
 
     Parameters
@@ -276,12 +280,14 @@ def choose(study: Study, counts: dict[int, int], progress: Progress = silent) ->
     counts : dict
         Layer id -> units to keep (of each part).
     """
-    found, options = study.analysis, study.options
-    choices = select_channels(found, study.measured.fit, counts, select_options(options), progress)
+    found, options = session.analysis, session.options
+    choices = select_channels(found, session.measured.fit, counts, select_options(options), progress)
     return Plan(found.model.digest, choices, options.shown)
 
 
-def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Progress = silent) -> Candidate:
+def execute_plan(
+    session: PruningSession, plan: Plan, *, stepwise: bool = True, progress: Progress = silent
+) -> Candidate:
     """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
 
     Parameters
@@ -289,27 +295,27 @@ def carry_out(study: Study, plan: Plan, *, stepwise: bool = True, progress: Prog
     stepwise : bool
         Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
     """
-    cut = Cut(study.analysis, plan.keeping(study.analysis.graph))
-    unrepaired, checks = _unrepaired(study, cut)
-    repaired = _repaired(study, cut, stepwise, progress) if study.options.repair else Repaired()
+    cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
+    unrepaired, checks = _unrepaired(session, cut)
+    repaired = _repaired(session, cut, stepwise, progress) if session.options.repair else Repaired()
     made = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
     return Candidate(made, plan, tuple(checks), repaired.notes)
 
 
-def _repaired(study: Study, cut: Cut, stepwise: bool, progress: Progress) -> Repaired:
+def _repaired(session: PruningSession, cut: Cut, stepwise: bool, progress: Progress) -> Repaired:
     if not stepwise:
-        return repair_one_pass(cut, study.measured)
-    samples = RepairSamples(study.data, study.deal.fit, study.deal.judge, capture_options(study.options))
-    return repair(cut, samples, study.measured, OutputComparison(study.judged_damage, study.offsets), progress)
+        return repair_one_pass(cut, session.measured)
+    samples = RepairSamples(session.data, session.deal.fit, session.deal.judge, capture_options(session.options))
+    return repair(cut, samples, session.measured, OutputComparison(session.judged_damage, session.offsets), progress)
 
 
-def _unrepaired(study: Study, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
+def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
     """Return the model with sliced weights, and the checks that it passed."""
-    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, study.some_feeds(study.deal.fit)
+    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, session.some_feeds(session.deal.fit)
     checks = [
         check_equivalence(cut.model, cut.graph, seen, cut.keeping, proto, feeds),
         check_shapes(cut.graph, seen, cut.keeping, proto, seen.feeds),
     ]
-    checks.extend(study.source_checks)
+    checks.extend(session.source_checks)
     require_passed(checks)
     return proto, checks

@@ -11,8 +11,8 @@ from onnxmi.errors import stage
 from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.graph.cost import Cost
-from onnxmi.pruning.search import Prices
-from onnxmi.pruning.session import Study, carry_out, choose
+from onnxmi.pruning.search import SizingProblem
+from onnxmi.pruning.session import PruningSession, execute_plan, make_plan
 from onnxmi.runtime.timing import Latency
 from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import check_result, require_passed
@@ -21,7 +21,7 @@ LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that 
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class TradeOffPoint:
     """One model of the curve.
 
     Attributes
@@ -56,7 +56,7 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class TradeOff:
     """A trade-off curve.
 
     Attributes
@@ -73,7 +73,7 @@ class Curve:
         Its metric on the samples held back.
     samples : int
         How many of these there are.
-    points : tuple of Point
+    points : tuple of TradeOffPoint
         From the largest model to the smallest.
     skipped : tuple of float
         Shares that are below what the layers can be cut to.
@@ -85,14 +85,18 @@ class Curve:
     dense: Cost
     dense_value: float
     samples: int
-    points: tuple[Point, ...]
+    points: tuple[TradeOffPoint, ...]
     skipped: tuple[float, ...]
 
 
 @stage("search")
 def trade_off(
-    study: Study, prices: Prices, by: Kind, shares: Sequence[float] | None = None, progress: Progress = silent
-) -> Curve:
+    session: PruningSession,
+    problem: SizingProblem,
+    by: Kind,
+    shares: Sequence[float] | None = None,
+    progress: Progress = silent,
+) -> TradeOff:
     """Make a model for each share, from the same measurements, and judge it on the samples held back.
 
     Parameters
@@ -100,36 +104,36 @@ def trade_off(
     shares : sequence of float, optional
         Of the original's cost; without them, `LEVELS` between the least that can be had and the original's.
     """
-    points: list[Point] = []
+    points: list[TradeOffPoint] = []
     skipped: list[float] = []
-    whole = prices.source[by]
+    whole = problem.source[by]
     if shares is None:
-        least = prices.least(by)
+        least = problem.least(by)
         shares = [least + level * (1 - least) for level in LEVELS]
     for done, share in enumerate(sorted(shares, reverse=True)):
-        counts = allocate(prices.size_options, [Limit(prices.costs[by], share * whole)])
+        counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole)])
         if counts is None:
             skipped.append(share)
         else:
-            points.append(_point(study, share, counts))
+            points.append(_point(session, share, counts))
         progress("sweep", done + 1, len(shares))
-    dense = judge_answers(study.held, study.metric, study.held.reference).decisive
-    cost, samples = study.dense_cost, len(study.deal.held)
-    return Curve(study.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
+    dense = judge_answers(session.held, session.metric, session.held.reference).decisive
+    cost, samples = session.dense_cost, len(session.deal.held)
+    return TradeOff(session.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
 
 
-def _point(study: Study, share: float, counts: dict[int, int]) -> Point:
-    candidate = carry_out(study, choose(study, counts))
-    require_passed(check_result(study.source, candidate.proto, study.some_feeds(study.deal.held)))
-    was, now = study.time(candidate.proto)
-    judgement = judge(study.held, study.metric, candidate.proto)
-    return Point(
+def _point(session: PruningSession, share: float, counts: dict[int, int]) -> TradeOffPoint:
+    candidate = execute_plan(session, make_plan(session, counts))
+    require_passed(check_result(session.source, candidate.proto, session.some_feeds(session.deal.held)))
+    was, now = session.time(candidate.proto)
+    judgement = judge(session.held, session.metric, candidate.proto)
+    return TradeOffPoint(
         share=share,
-        cost=study.cost(candidate.proto),
+        cost=session.cost(candidate.proto),
         was=was,
         now=now,
         value=judgement.decisive.now,
         drop=judgement.drop,
         error=judgement.error,
-        quality=quality_of(study.held, judgement),
+        quality=quality_of(session.held, judgement),
     )

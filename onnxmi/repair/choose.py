@@ -13,7 +13,7 @@ from onnxmi.repair.one_pass import repair_one_pass
 from onnxmi.repair.regression import Repaired
 from onnxmi.repair.samples import RepairSamples
 from onnxmi.repair.stepwise import repair_stepwise
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Progress, silent
@@ -41,7 +41,7 @@ class OutputComparison:
 def repair(
     cut: Cut,
     samples: RepairSamples,
-    statistics: Measurement,
+    statistics: StatisticsFile,
     outputs: OutputComparison,
     progress: Progress = silent,
 ) -> Repaired:
@@ -51,7 +51,7 @@ def repair(
     ----------
     samples : RepairSamples
         For the stepwise repair.
-    statistics : Measurement
+    statistics : StatisticsFile
         Of the same samples, for the one-pass repair.
     outputs : OutputComparison
         What decides.

@@ -10,7 +10,7 @@ from onnxmi.information import RIDGES, Missing
 from onnxmi.repair.operator_cut import OperatorCut
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement
 from onnxmi.typing import Progress, silent
@@ -19,13 +19,13 @@ UNSEEN = "no sample got as far as this operator"
 
 
 def repair_one_pass(
-    cut: Cut, statistics: Measurement, ridges: Sequence[float] = RIDGES, progress: Progress = silent
+    cut: Cut, statistics: StatisticsFile, ridges: Sequence[float] = RIDGES, progress: Progress = silent
 ) -> Repaired:
     """Solve the regression of every operator that lost inputs, from moments that are already at hand.
 
     Parameters
     ----------
-    statistics : Measurement
+    statistics : StatisticsFile
         The regression is solved on its fit samples, the ridge judged on the others.
     ridges : sequence of float
         Relative ridges to try.
@@ -62,7 +62,7 @@ def _lost(linear: Linear, cut: Cut) -> bool:
     return not linear.kept_features(cut.keeping).all() and (branches.remain(linear) or branches.constant(linear))
 
 
-def _regression(operator_cut: OperatorCut, group: int, statistics: Measurement) -> Regression:
+def _regression(operator_cut: OperatorCut, group: int, statistics: StatisticsFile) -> Regression:
     """What the kept inputs of one group are to make up for."""
     fitted, judged = statistics.fit, statistics.judge
     key, number = operator_cut.linear.key, operator_cut.groups[group]

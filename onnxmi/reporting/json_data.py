@@ -17,7 +17,7 @@ from onnxmi.graph.cost import dependents
 from onnxmi.graph.macs import node_macs
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.outcome import Outcome
-from onnxmi.pruning.sweep import Curve, Point
+from onnxmi.pruning.sweep import TradeOff, TradeOffPoint
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.version import versions
 
@@ -146,7 +146,7 @@ def _latency_data(result: Outcome) -> dict[str, Any] | None:
     }
 
 
-def curve_data(curve: Curve) -> dict[str, Any]:
+def curve_data(curve: TradeOff) -> dict[str, Any]:
     """Everything that `sweep` found."""
     return {
         "model": {"sha256": curve.digest},
@@ -160,7 +160,7 @@ def curve_data(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _point_data(point: Point) -> dict[str, Any]:
+def _point_data(point: TradeOffPoint) -> dict[str, Any]:
     times = {"before": point.was, "after": point.now}
     return {
         "target": point.share,
@@ -174,7 +174,7 @@ def _point_data(point: Point) -> dict[str, Any]:
     }
 
 
-def curve_rows(curve: Curve) -> list[dict[str, Any]]:
+def curve_rows(curve: TradeOff) -> list[dict[str, Any]]:
     """One flat row a model, for a spreadsheet: the original first."""
     dense = {"latency_ms": None, "speedup": 1.0, "value": curve.dense_value, "drop": 0.0}
     whole = {"target": 1.0, **vars(curve.dense), **dense}

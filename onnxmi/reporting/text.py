@@ -20,7 +20,7 @@ from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.outcome import Outcome
-from onnxmi.pruning.sweep import Curve
+from onnxmi.pruning.sweep import TradeOff
 from onnxmi.reporting.json_data import LayerRow, layer_rows
 from onnxmi.transforms.analysis import Analysis
 
@@ -273,7 +273,7 @@ def _trials(result: Outcome) -> RenderableType:
     return Group(table, Text("* on samples that nothing was fitted to, and that the result is not reported on\n"))
 
 
-def show_curve(console: Console, curve: Curve) -> None:
+def show_curve(console: Console, curve: TradeOff) -> None:
     """Print a trade-off, a line a model."""
     metric = printable(curve.metric)
     columns = (curve.by, "size", "MACs", "one run", "speed-up", f"{metric} *", "lost *")

@@ -32,7 +32,7 @@ _SETS = ("fit", "judge")
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement:
+class StatisticsFile:
     """Statistics to fit to and statistics to judge the fit by, of one model.
 
     Attributes
@@ -72,7 +72,7 @@ class Measurement:
                     f"the statistics were measured with {name} {self.options.get(name)}, not {options.get(name)}"
                 )
 
-    def merge(self, other: Measurement) -> Measurement:
+    def merge(self, other: StatisticsFile) -> StatisticsFile:
         """Add up what was measured on other samples.
 
         Where every row was used, this is what one measurement of all samples gives, up to rounding, since a sample's
@@ -88,7 +88,7 @@ class Measurement:
         if other.prints.size and np.isin(other.prints, self.prints).all():
             raise StatisticsError("all samples are already in what it is added to")
         judged = [one.judge for one in (self, other) if one.judge is not None]
-        return Measurement(
+        return StatisticsFile(
             self.digest,
             self.fit.merge(other.fit),
             judged[0].merge(judged[1]) if len(judged) == 2 else next(iter(judged), None),
@@ -139,13 +139,13 @@ def _arrays(statistics: Statistics) -> Iterator[tuple[str, Array]]:
         yield f"sensitivities/{number}/total", sensitivity.total
 
 
-def save_measurement(measurement: Measurement, path: Path) -> int:
+def save_statistics(measurement: StatisticsFile, path: Path) -> int:
     """Write a statistics file atomically and return its size in bytes; nothing of it is held in memory twice."""
     write_atomically(path, measurement.write)
     return path.stat().st_size
 
 
-def load_measurement(path: str | os.PathLike[str]) -> Measurement:
+def load_statistics(path: str | os.PathLike[str]) -> StatisticsFile:
     """Read a statistics file; its arrays stay in it, and are mapped into memory where they are used.
 
     Raises
@@ -165,14 +165,16 @@ def load_measurement(path: str | os.PathLike[str]) -> Measurement:
         raise StatisticsError(f"{path}: is not a statistics file of onnxmi") from error
 
 
-def _parse(arrays: Arrays) -> Measurement:
+def _parse(arrays: Arrays) -> StatisticsFile:
     header = json.loads(arrays[_HEADER].tobytes())
     if header["schema"] != SCHEMA:
         raise StatisticsError(f"has schema {header['schema']!r}; this version reads {SCHEMA}")
     keys = {str(key): str(source) for key, source in header["keys"].items()}
     sets = {name: _parse_set(name, entry, keys, arrays) for name, entry in header["sets"].items() if name in _SETS}
     prints = np.asarray(arrays[_PRINTS], dtype=np.uint64)
-    return Measurement(str(header["model"]["sha256"]), sets["fit"], sets.get("judge"), dict(header["options"]), prints)
+    return StatisticsFile(
+        str(header["model"]["sha256"]), sets["fit"], sets.get("judge"), dict(header["options"]), prints
+    )
 
 
 def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arrays: Arrays) -> Statistics:
@@ -210,12 +212,12 @@ def _floats(arrays: Arrays, name: str) -> Floats:
     return array
 
 
-def merge_files(paths: Sequence[Path]) -> Measurement:
-    """Add up statistics files; see `Measurement.merge`. The message of a refusal names the file."""
-    merged = load_measurement(paths[0])
+def merge_files(paths: Sequence[Path]) -> StatisticsFile:
+    """Add up statistics files; see `StatisticsFile.merge`. The message of a refusal names the file."""
+    merged = load_statistics(paths[0])
     for path in paths[1:]:
         try:
-            merged = merged.merge(load_measurement(path))
+            merged = merged.merge(load_statistics(path))
         except StatisticsError as error:
             where = "" if str(error).startswith(str(path)) else f"{path}, beside {paths[0]}: "
             raise StatisticsError(f"{where}{error}") from error

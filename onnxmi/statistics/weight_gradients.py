@@ -48,9 +48,9 @@ def _is_convolution(linear: Linear) -> bool:
 
 def _multiplied(linear: Linear, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
     """Return X' G, (groups, K, M), and the sums of G over rows, (groups, M)."""
-    row_indices = np.arange(row_count(linear, activation))
-    features = feature_rows(linear, activation, row_indices)
-    upper = output_rows(linear, gradient, row_indices, linear.groups)
+    places = np.arange(row_count(linear, activation))
+    features = feature_rows(linear, activation, places)
+    upper = output_rows(linear, gradient, places, linear.groups)
     return np.matmul(features.swapaxes(1, 2), upper), upper.sum(1)
 
 
@@ -58,7 +58,7 @@ def _convolved(linear: Linear, activation: Array, gradient: Array) -> tuple[Grad
     """Do the same without unfolding: a kernel entry sees the input through one strided slice."""
     seen = window(linear.nodes[0].attributes, linear.kernel, activation.shape[2:], transposed=False)
     samples, channels = activation.shape[:2]
-    upper = np.concatenate(list(gradient.reshape(samples, linear.groups, -1, int(np.prod(seen.row_indices)))), axis=2)
+    upper = np.concatenate(list(gradient.reshape(samples, linear.groups, -1, int(np.prod(seen.places)))), axis=2)
     upper = np.ascontiguousarray(upper.swapaxes(1, 2))  # (groups, rows, M)
     padded = _padded(activation, seen)
     entries = []
@@ -73,10 +73,8 @@ def _convolved(linear: Linear, activation: Array, gradient: Array) -> tuple[Grad
 def _padded(activation: Array, seen: Window) -> Array:
     """Zeros around the input, as far as any kernel entry reads."""
     reach = [
-        (row_indices - 1) * stride + (kernel - 1) * dilation + 1
-        for row_indices, stride, kernel, dilation in zip(
-            seen.row_indices, seen.strides, seen.kernel, seen.dilations, strict=True
-        )
+        (places - 1) * stride + (kernel - 1) * dilation + 1
+        for places, stride, kernel, dilation in zip(seen.places, seen.strides, seen.kernel, seen.dilations, strict=True)
     ]
     shape = [max(n, size + before) for n, size, before in zip(reach, seen.size, seen.before, strict=True)]
     made = np.zeros((*activation.shape[:2], *shape), activation.dtype)
@@ -86,8 +84,6 @@ def _padded(activation: Array, seen: Window) -> Array:
 
 
 def _slices(seen: Window, offsets: tuple[int, ...]) -> Iterator[slice]:
-    for offset, row_indices, stride, dilation in zip(
-        offsets, seen.row_indices, seen.strides, seen.dilations, strict=True
-    ):
+    for offset, places, stride, dilation in zip(offsets, seen.places, seen.strides, seen.dilations, strict=True):
         start = offset * dilation
-        yield slice(start, start + (row_indices - 1) * stride + 1, stride)
+        yield slice(start, start + (places - 1) * stride + 1, stride)

@@ -133,7 +133,7 @@ def test_nothing_is_written_where_it_may_not_be(folder):
 
 
 def test_a_bad_place_is_known_before_the_long_work(folder, monkeypatch):
-    monkeypatch.setattr("onnxmi.pruning.pipeline.study_of", lambda *_, **__: pytest.fail("the work has started"))
+    monkeypatch.setattr("onnxmi.pruning.pipeline.start_session", lambda *_, **__: pytest.fail("the work has started"))
     refused(onnxmi.DataError, onnxmi.prune, "model.onnx", "calib.npz", output="no/x.onnx")
 
 

@@ -13,7 +13,7 @@ from onnxmi.budget.damage_curves import DamageCurve, measure_damage_curves
 from onnxmi.budget.size_grid import candidate_sizes
 from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import measure_study, study_of
+from onnxmi.pruning.session import session_statistics, start_session
 from onnxmi.runtime.session import open_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
 from onnxmi.transforms.cut import Cut
@@ -36,8 +36,8 @@ def run(proto: onnx.ModelProto, batches) -> np.ndarray:
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-resnet"])
 def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     model = onnxmi.load(bundled / f"{name}.onnx")
-    study = study_of(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
-    measured = measure_study(study, None, True, silent)
+    study = start_session(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
+    measured = session_statistics(study, None, True, silent)
     rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.deal.fit[:41], 32))
@@ -56,8 +56,8 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
 
 def test_rankings_are_nested_and_ragged_ones_part_by_part(bundled) -> None:
     model = onnxmi.load(bundled / "digits-mlp.onnx")
-    study = study_of(model, bundled / "digits-mlp.calib.npz", PruneOptions(threads=1))
-    measured = measure_study(study, None, True, silent)
+    study = start_session(model, bundled / "digits-mlp.calib.npz", PruneOptions(threads=1))
+    measured = session_statistics(study, None, True, silent)
     rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     for layer in study.layers:
         kept = [set(rankings[layer.id].kept(count).indices.tolist()) for count in (0, 3, 7, layer.size)]

@@ -15,7 +15,7 @@ from onnxmi.budget.latency_model import fit_times, sample_sizes
 from onnxmi.graph.cost_model import CostModel, Piece
 from onnxmi.pruning import latency_cache
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import study_of
+from onnxmi.pruning.session import start_session
 
 SIZES = {0: np.arange(1, 14), 1: np.arange(1, 18)}
 WORK = {
@@ -54,48 +54,48 @@ def test_draws_are_seeded_usable_and_cover_the_range() -> None:
 
 
 @pytest.fixture
-def study(mlp, samples):
+def session(mlp, samples):
     model = onnxmi.Model.of(mlp((6, 32, 48, 4)))
-    return study_of(model, {"x": samples()}, PruneOptions(threads=1))
+    return start_session(model, {"x": samples()}, PruneOptions(threads=1))
 
 
-def test_times_are_kept_and_used_again(study, tmp_path, monkeypatch) -> None:
+def test_times_are_kept_and_used_again(session, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "kept"))
-    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    first = latency_cache.latency_model(study, sizes)
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
+    first = latency_cache.latency_model(session, sizes)
     (path,) = (tmp_path / "kept").iterdir()
     monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: pytest.fail("timed again"))
-    again = latency_cache.latency_model(study, sizes)
+    again = latency_cache.latency_model(session, sizes)
     assert again.cost.total({}) == first.cost.total({})
     assert len(json.loads(path.read_text())) == 1
 
 
-def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(study, mlp) -> None:
-    draws = [{layer.id: 8 for layer in study.layers}]
-    other = replace(study.analysis.model, proto=mlp((6, 32, 48, 4), prefix="renamed"))
-    looked_at = replace(study, analysis=replace(study.analysis, model=other))
-    assert looked_at.model.digest == study.model.digest
-    assert latency_cache._key(looked_at, draws) != latency_cache._key(study, draws)
+def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(session, mlp) -> None:
+    draws = [{layer.id: 8 for layer in session.layers}]
+    other = replace(session.analysis.model, proto=mlp((6, 32, 48, 4), prefix="renamed"))
+    looked_at = replace(session, analysis=replace(session.analysis, model=other))
+    assert looked_at.model.digest == session.model.digest
+    assert latency_cache._key(looked_at, draws) != latency_cache._key(session, draws)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
-def test_a_damaged_table_is_measured_anew(study, tmp_path, monkeypatch, content) -> None:
+def test_a_damaged_table_is_measured_anew(session, tmp_path, monkeypatch, content) -> None:
     monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path))
     monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
-    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    latency_cache.latency_model(study, sizes)
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
+    latency_cache.latency_model(session, sizes)
     (path,) = tmp_path.iterdir()
     path.write_text(content)
-    assert latency_cache.latency_model(study, sizes).cost.total({}) > 0.0
+    assert latency_cache.latency_model(session, sizes).cost.total({}) > 0.0
     assert len(json.loads(path.read_text())) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(study, tmp_path, monkeypatch) -> None:
+def test_a_folder_that_cannot_be_written_is_no_error(session, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "file" / "below"))
     monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
-    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in study.layers}
-    assert latency_cache.latency_model(study, sizes).cost.total({}) > 0.0
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
+    assert latency_cache.latency_model(session, sizes).cost.total({}) > 0.0
 
 
 def test_two_runs_at_once_leave_a_whole_table(tmp_path) -> None:

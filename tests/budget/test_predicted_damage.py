@@ -16,7 +16,7 @@ from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.linear import feature_rows, output_rows, row_count
 from onnxmi.pruning.collect import capture_options
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import measure_study, study_of
+from onnxmi.pruning.session import session_statistics, start_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
 from onnxmi.statistics.weight_gradients import weight_gradients
 from onnxmi.transforms.analysis import analyse, as_model
@@ -115,8 +115,8 @@ def test_prediction_is_near_what_is_measured(bundled) -> None:
 
 def both(bundled, name: str):
     model = onnxmi.load(bundled / f"{name}.onnx")
-    study = study_of(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
-    measured = measure_study(study, None, True, silent)
+    study = start_session(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
+    measured = session_statistics(study, None, True, silent)
     fit = measured.fit
     rankings = rank_channels(study.analysis, fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
@@ -145,10 +145,10 @@ def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:
     scores = b.op("Softmax", b.op("MatMul", queries, keys), axis=-1)
     proto = b.proto(b.dense(b.op("MatMul", scores, b.dense(tokens, 12, 13)), 13, 3))
     samples = {"x": np.random.default_rng(0).normal(size=(67, 2, 5, 6)).astype(np.float32)}
-    study = study_of(
+    study = start_session(
         as_model(proto), samples, PruneOptions(threads=1, cut=("channels", "qk", "value", "hidden", "ffn"))
     )
-    fit = measure_study(study, None, True, silent).fit
+    fit = session_statistics(study, None, True, silent).fit
     found = study.analysis
     rankings = rank_channels(found, fit, study.layers, SelectOptions())
     sizes = {layer.id: np.array([0, 3, 7, layer.size]) for layer in study.layers}

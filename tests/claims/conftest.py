@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import Study, study_of
+from onnxmi.pruning.session import PruningSession, start_session
 
 TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
 
@@ -44,8 +44,8 @@ def network() -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="module")
-def study(network: onnx.ModelProto) -> Study:
+def session(network: onnx.ModelProto) -> PruningSession:
     from onnxmi.model import Model
 
     samples = {"x": np.random.default_rng(1).normal(size=(31, 7)).astype(np.float32)}
-    return study_of(Model.of(network), samples, PruneOptions(keep=0.5, threads=1))
+    return start_session(Model.of(network), samples, PruneOptions(keep=0.5, threads=1))

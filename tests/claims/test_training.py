@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from onnxmi.typing import silent
 
 
@@ -69,7 +69,7 @@ def test_a_twin_computes_what_the_file_does_and_gives_its_weights_back(network: 
     assert not np.allclose(made, ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0], atol=1e-2)
 
 
-def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -> None:
+def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(session: PruningSession) -> None:
     torch = pytest.importorskip("torch")
     from trials.carry import Wires, carry
     from trials.twin import Twin
@@ -78,17 +78,17 @@ def test_a_plan_carried_into_torch_gives_what_the_cut_file_gives(study: Study) -
     from onnxmi.transforms.cut import Cut
     from onnxmi.transforms.prune_channels import prune_channels
 
-    first, second = sorted(study.layers, key=lambda layer: -layer.size)
+    first, second = sorted(session.layers, key=lambda layer: -layer.size)
     kept = {first: [0, 3, 4, 12], second: [1, 2, 7, 9, 10]}
     choices = [Choice(layer.name, layer.kind, layer.size, np.array(units)) for layer, units in kept.items()]
-    plan = Plan(study.model.digest, tuple(choices), {})
-    twin = Twin(study.model.proto)
+    plan = Plan(session.model.digest, tuple(choices), {})
+    twin = Twin(session.model.proto)
     modules = [f"modules_of.n{index}" for index in (0, 2, 4)]
     carry(
         twin, plan, {first.name: Wires((modules[0],), (modules[1],)), second.name: Wires((modules[1],), (modules[2],))}
     )
     x = np.random.default_rng(3).normal(size=(5, 7)).astype(np.float32)
-    cut = prune_channels(Cut(study.analysis, plan.keeping(study.analysis.graph)))
+    cut = prune_channels(Cut(session.analysis, plan.keeping(session.analysis.graph)))
     with torch.no_grad():
         made = twin(torch.from_numpy(x)).numpy()
     assert np.allclose(made, ort.InferenceSession(cut.SerializeToString()).run(None, {"x": x})[0], atol=1e-5)
@@ -190,23 +190,23 @@ def test_least_squares_on_a_support_is_the_regression_on_these_inputs_alone() ->
         assert not row[~free].any()
 
 
-def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(study: Study) -> None:
+def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(session: PruningSession) -> None:
     pytest.importorskip("torch")
     from trials.refit import sparsegpt
     from trials.stepwise import repaired_zeros
     from trials.zeroing import share_of_zeros, with_values
 
-    from onnxmi.pruning.session import measure_study
+    from onnxmi.pruning.session import session_statistics
 
-    study = replace(study, measured=measure_study(study, None, True, silent))
-    x = study.data.feed(study.deal.fit)
-    dense = ort.InferenceSession(study.model.proto.SerializeToString()).run(None, x)[0]
+    session = replace(session, measured=session_statistics(session, None, True, silent))
+    x = session.data.feed(session.deal.fit)
+    dense = ort.InferenceSession(session.model.proto.SerializeToString()).run(None, x)[0]
     errors, shares = [], []
     for repair in (sparsegpt, repaired_zeros):
-        made = with_values(study.model.proto, repair(study, 0.6))
+        made = with_values(session.model.proto, repair(session, 0.6))
         found = ort.InferenceSession(made.SerializeToString()).run(None, x)[0]
         errors.append(np.square(found - dense).sum())
-        shares.append(share_of_zeros(study, made))
+        shares.append(share_of_zeros(session, made))
     assert shares[0] == pytest.approx(shares[1])
     assert errors[1] < 0.8 * errors[0]
     assert np.allclose(found.mean(axis=0), dense.mean(axis=0), atol=1e-4)  # biases take up the means

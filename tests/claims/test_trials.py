@@ -9,56 +9,56 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from onnxmi.typing import silent
 
 
-def test_sparsity_is_the_share_of_the_matrices_that_goes(study: Study) -> None:
+def test_sparsity_is_the_share_of_the_matrices_that_goes(session: PruningSession) -> None:
     from trials.sparsity import prunable, sparsity_of
 
-    assert set(prunable(study)) == {"w0", "w1", "w2"}
-    first, second = sorted(study.layers, key=lambda layer: -layer.size)
+    assert set(prunable(session)) == {"w0", "w1", "w2"}
+    first, second = sorted(session.layers, key=lambda layer: -layer.size)
     left = 5 * 7 + 4 * 5 + 3 * 4
     total = 13 * 7 + 11 * 13 + 3 * 11
-    assert sparsity_of(study, {first.id: 5, second.id: 4}) == pytest.approx(1 - left / total)
+    assert sparsity_of(session, {first.id: 5, second.id: 4}) == pytest.approx(1 - left / total)
 
 
 @pytest.mark.parametrize("wanted", [0.1, 0.3, 0.53, 0.8])
-def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(study: Study, wanted: float) -> None:
+def test_the_uniform_cut_is_the_one_nearest_to_a_sparsity(session: PruningSession, wanted: float) -> None:
     from trials.sparsity import sparsity_of, uniform_at
 
     from onnxmi.budget.size_grid import uniform
 
-    reached = sparsity_of(study, uniform_at(study, wanted))
-    every = [sparsity_of(study, uniform(study.layers, keep)) for keep in np.linspace(0, 1, 500)]
+    reached = sparsity_of(session, uniform_at(session, wanted))
+    every = [sparsity_of(session, uniform(session.layers, keep)) for keep in np.linspace(0, 1, 500)]
     assert abs(reached - wanted) == pytest.approx(min(abs(s - wanted) for s in every))
 
 
-def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(study: Study) -> None:
+def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(session: PruningSession) -> None:
     from trials.sparsity import uniform_at
     from trials.structured import Priced, allocated_cut, with_options
 
     from onnxmi.graph.cost import parameters
     from onnxmi.model import Graph
     from onnxmi.pruning.search import plain
-    from onnxmi.pruning.session import measure_study
+    from onnxmi.pruning.session import session_statistics
 
-    measured = replace(study, measured=measure_study(study, None, True, silent))
+    measured = replace(session, measured=session_statistics(session, None, True, silent))
     measured = with_options(measured, repair=False)
     proto, reached = allocated_cut(measured, 0.5, Priced().of(measured))
-    assert parameters(Graph(proto)) <= parameters(Graph(plain(study, uniform_at(study, 0.5))))
+    assert parameters(Graph(proto)) <= parameters(Graph(plain(session, uniform_at(session, 0.5))))
     assert 0.3 < reached < 1.0
 
 
-def test_zeroing_takes_the_smallest_of_each_matrix_or_of_all(study: Study) -> None:
+def test_zeroing_takes_the_smallest_of_each_matrix_or_of_all(session: PruningSession) -> None:
     from trials.zeroing import by_matrix, by_model, zeroed
 
-    for masks in (by_matrix(study, 0.4), by_model(study, 0.4)):
+    for masks in (by_matrix(session, 0.4), by_model(session, 0.4)):
         gone = sum(int((~mask).sum()) for mask in masks.values())
         assert gone == pytest.approx(0.4 * sum(mask.size for mask in masks.values()), abs=2)
-    weights = {name: np.abs(study.model.graph.constant(name)) for name in masks}
+    weights = {name: np.abs(session.model.graph.constant(name)) for name in masks}
     assert max(w[~masks[n]].max() for n, w in weights.items()) <= min(w[masks[n]].min() for n, w in weights.items())
-    stored = {t.name: numpy_helper.to_array(t) for t in zeroed(study.model.proto, masks).graph.initializer}
+    stored = {t.name: numpy_helper.to_array(t) for t in zeroed(session.model.proto, masks).graph.initializer}
     assert all(np.array_equal(stored[name] != 0, mask) for name, mask in masks.items())
 
 
@@ -116,29 +116,29 @@ def test_the_ratio_of_a_rival_is_the_one_nearest_to_the_parameters_asked_for() -
     assert 0 <= nearest_ratio(lambda _: 1.0, 0.25) < 1  # a tool that cuts nothing still gets an answer
 
 
-def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(study: Study) -> None:
+def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(session: PruningSession) -> None:
     from trials.refit import sparsegpt
     from trials.sparsity import shares_of, uniform_at
     from trials.zeroing import by_matrix, share_of_zeros, wanda, with_values
 
-    from onnxmi.pruning.session import measure_study
+    from onnxmi.pruning.session import session_statistics
 
-    study = replace(study, measured=measure_study(study, None, True, silent))
-    counts = uniform_at(study, 0.6)
-    shares = shares_of(study, counts)
+    session = replace(session, measured=session_statistics(session, None, True, silent))
+    counts = uniform_at(session, 0.6)
+    shares = shares_of(session, counts)
     sizes = {"w0": (13, 7), "w1": (11, 13), "w2": (3, 11)}
-    left = [counts[layer.id] for layer in study.layers]
+    left = [counts[layer.id] for layer in session.layers]
     kept = {"w0": left[0] * 7, "w1": left[0] * left[1], "w2": left[1] * 3}
     assert shares == {name: pytest.approx(1 - kept[name] / np.prod(sizes[name])) for name in sizes}
-    zeros = {name: int((~mask).sum()) for name, mask in by_matrix(study, 0.6).items()}
+    zeros = {name: int((~mask).sum()) for name, mask in by_matrix(session, 0.6).items()}
     assert zeros == {name: np.prod(sizes[name]) - kept[name] for name in sizes}
-    for name, mask in wanda(study, 0.6).items():  # of the inputs of each output
+    for name, mask in wanda(session, 0.6).items():  # of the inputs of each output
         assert set((~mask).sum(axis=1)) == {round(shares[name] * mask.shape[1])}
-    values = sparsegpt(study, 0.6)
+    values = sparsegpt(session, 0.6)
     assert {n: int((values[n] == 0).sum()) for n in sizes} == zeros
     total = sum(np.prod(size) for size in sizes.values())
-    made = with_values(study.model.proto, values)
-    assert share_of_zeros(study, made) == pytest.approx(sum(zeros.values()) / total)
+    made = with_values(session.model.proto, values)
+    assert share_of_zeros(session, made) == pytest.approx(sum(zeros.values()) / total)
 
 
 @pytest.mark.parametrize(

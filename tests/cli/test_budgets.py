@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from onnxmi.pruning.search import Prices
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.search import SizingProblem
+from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.timing import Latency
 
 THREAD = ("--threads", "1")
@@ -124,7 +124,7 @@ def test_a_metric_of_ones_own(resnet):
 def test_a_model_is_not_faster_than_itself(resnet, monkeypatch):
     """Where every model seems twice as fast as asked for, limits are loosened, but not until nothing is cut."""
     was, now = (Latency(np.full(30, time)) for time in (4.0, 1.0))
-    monkeypatch.setattr(Study, "time", lambda self, proto: (was, now))
+    monkeypatch.setattr(PruningSession, "time", lambda self, proto: (was, now))
     told = json.loads(resnet.succeeds(*RESNET, "--speedup", "1.05", "--json"))
     assert goals(told)["--speedup"][1]
     assert any(layer["after"] < layer["before"] for layer in told["layers"])
@@ -219,8 +219,8 @@ def test_what_a_sweep_cannot_do(resnet, options, message):
 
 
 def test_where_the_time_does_not_depend_on_sizes_work_is_cut(place, monkeypatch):
-    least = Prices.least
-    monkeypatch.setattr(Prices, "least", lambda self, kind: 1.0 if kind == "time" else least(self, kind))
+    least = SizingProblem.least
+    monkeypatch.setattr(SizingProblem, "least", lambda self, kind: 1.0 if kind == "time" else least(self, kind))
     result = place.run("prune", "model.onnx", "calib.npz", *THREAD, "--max-drop", "0.9", "--force")
     assert result.exit_code == 0
     assert "the time hardly depends on the layers' sizes: multiply-accumulates are cut instead" in " ".join(

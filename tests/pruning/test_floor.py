@@ -160,12 +160,12 @@ def test_what_the_samples_cannot_decide_is_said(bundled) -> None:
 
 
 def test_the_result_is_reported_on_other_samples_than_the_search_chose_on(bundled) -> None:
-    from onnxmi.pruning.session import study_of
+    from onnxmi.pruning.session import start_session
 
     options = PruneOptions(threads=1)
     model = onnxmi.load(bundled / "digits-mlp.onnx")
-    plain = study_of(model, bundled / "digits-mlp.calib.npz", options, 1 / 8).deal
-    searched = study_of(model, bundled / "digits-mlp.calib.npz", options, 1 / 4).deal
+    plain = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 8).deal
+    searched = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 4).deal
     parts = [searched.fit, searched.judge, searched.validate, searched.held]
     assert sorted(np.concatenate(parts).tolist()) == list(range(1024))
     assert len(searched.validate) > 100

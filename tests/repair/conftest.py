@@ -15,7 +15,7 @@ from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair import Repaired, RepairSamples, StepOptions, repair_stepwise
 from onnxmi.statistics.capture import CaptureOptions, capture
-from onnxmi.statistics.statistics_file import Measurement
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from tests.support.oracle import Case
@@ -67,10 +67,10 @@ class Bench:
     def repair_samples(self) -> RepairSamples:
         return RepairSamples(self.data, self.fit, self.judge, CaptureOptions(batch_size=32, threads=1))
 
-    def statistics(self) -> Measurement:
+    def statistics(self) -> StatisticsFile:
         options = CaptureOptions(batch_size=32, threads=1)
         fitted, judged = capture(self.case.analysis, self.data, [self.fit, self.judge], options)
-        return Measurement(self.model.digest, fitted, judged)
+        return StatisticsFile(self.model.digest, fitted, judged)
 
     def error(self, keeping: Keeping, replacements: Sequence[object] = ()) -> float:
         """Relative error of the output on samples nothing was fitted to."""

@@ -8,7 +8,7 @@ import pytest
 
 from onnxmi.axes.terms import Kept
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import study_of
+from onnxmi.pruning.session import start_session
 from onnxmi.repair import Repaired
 from onnxmi.repair.centered import centered
 from onnxmi.runtime.session import open_session
@@ -55,13 +55,13 @@ def test_means_of_few_samples_help_on_others(make) -> None:
         b = Build(seed=seed)
         proto = b.proto(make(b))
         few, fresh = (rng.normal(size=(n, 3, 7, 5)).astype(np.float32) for n in (FEW, FRESH))
-        study = study_of(as_model(proto), {"x": few}, PruneOptions(threads=1))
-        found = study.analysis
+        session = start_session(as_model(proto), {"x": few}, PruneOptions(threads=1))
+        found = session.analysis
         keeping = {layer.id: Kept(np.arange(0, layer.size, 2)) for layer in found.graph.layers}
         cut = Cut(found, keeping)
         plain = prune_channels(cut)
-        made = prune_channels(cut, centered(cut, Repaired(), study.offsets(plain)).replacements)
-        (tensor,) = study.outputs.meaning.tensors
+        made = prune_channels(cut, centered(cut, Repaired(), session.offsets(plain)).replacements)
+        (tensor,) = session.outputs.meaning.tensors
         wanted, before, after = (logits(p, tensor, fresh) for p in (found.model.proto, plain, made))
         ratios.append(np.square(after - wanted).sum() / np.square(before - wanted).sum())
     assert max(ratios) < 1.02
@@ -70,11 +70,11 @@ def test_means_of_few_samples_help_on_others(make) -> None:
 
 def test_what_is_not_clearly_off_is_left_alone() -> None:
     b = Build(seed=3)
-    study = study_of(
+    session = start_session(
         as_model(b.proto(dense_values(b))),
         {"x": np.random.default_rng(1).normal(size=(FEW, 3, 7, 5)).astype(np.float32)},
         PruneOptions(threads=1),
     )
-    offsets = study.offsets(study.model.proto)
+    offsets = session.offsets(session.model.proto)
     assert [offset.tolist() for offset in offsets.values()] == [[0.0] * 7]
-    assert centered(Cut(study.analysis, {}), Repaired(), offsets).replacements == ()
+    assert centered(Cut(session.analysis, {}), Repaired(), offsets).replacements == ()

@@ -21,7 +21,7 @@ from onnxmi.statistics import output_sensitivity
 from onnxmi.statistics.backward import Backward
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
-from onnxmi.statistics.statistics_file import load_measurement, save_measurement
+from onnxmi.statistics.statistics_file import load_statistics, save_statistics
 from onnxmi.transforms.analysis import analyze
 from tests.support.build import Build
 from tests.support.measure import yardstick_of
@@ -296,8 +296,8 @@ def test_a_statistics_file_keeps_them(tmp_path: Path) -> None:
     proto, arrays = unequal()
     options = PruneOptions(threads=1)
     collected = onnxmi.collect(proto, arrays, options)
-    save_measurement(collected, tmp_path / "statistics.npz")
-    loaded = load_measurement(tmp_path / "statistics.npz").fit.sensitivities
+    save_statistics(collected, tmp_path / "statistics.npz")
+    loaded = load_statistics(tmp_path / "statistics.npz").fit.sensitivities
     assert loaded.keys() == collected.fit.sensitivities.keys()
     assert loaded
     for key, found in loaded.items():

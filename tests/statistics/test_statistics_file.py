@@ -15,7 +15,7 @@ from onnxmi import PruneOptions
 from onnxmi.cli import main
 from onnxmi.data.splits import deal_samples
 from onnxmi.errors import StatisticsError, UsageError
-from onnxmi.statistics.statistics_file import Measurement, load_measurement, merge_files, save_measurement
+from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, merge_files, save_statistics
 from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
 from tests.statistics.test_capture import assert_alike
 
@@ -23,7 +23,7 @@ QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
 COUNT = 250  # so few that every row is measured
 
 
-def assert_same(left: Measurement, right: Measurement, tolerance: float = 1e-5) -> None:
+def assert_same(left: StatisticsFile, right: StatisticsFile, tolerance: float = 1e-5) -> None:
     assert left.digest == right.digest
     assert left.options == right.options
     np.testing.assert_array_equal(left.prints, right.prints)
@@ -51,7 +51,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for name, chosen in (("all", slice(None)), ("a", slice(0, 110)), ("b", slice(110, None))):
         np.savez(place / f"{name}.npz", **part(arrays, chosen))
         measured = onnxmi.collect(place / "model.onnx", place / f"{name}.npz", QUICK)
-        save_measurement(measured, place / f"{name}.stats.npz")
+        save_statistics(measured, place / f"{name}.stats.npz")
     return place
 
 
@@ -65,10 +65,10 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def test_what_is_written_is_read(folder: Path) -> None:
     measured = onnxmi.collect(folder / "model.onnx", folder / "all.npz", QUICK)
-    read = load_measurement(folder / "all.stats.npz")
+    read = load_statistics(folder / "all.stats.npz")
     assert_same(measured, read, tolerance=0.0)
     for name, one in (("read", read), ("measured", measured)):
-        save_measurement(one, folder / f"{name}.stats.npz")
+        save_statistics(one, folder / f"{name}.stats.npz")
         assert (folder / f"{name}.stats.npz").read_bytes() == (folder / "all.stats.npz").read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_pruning_with_a_file_is_pruning_without(folder: Path) -> None:
 
 
 def test_parts_add_up_to_the_whole(folder: Path) -> None:
-    whole = load_measurement(folder / "all.stats.npz")
+    whole = load_statistics(folder / "all.stats.npz")
     for order in (("a", "b"), ("b", "a")):
         merged = merge_files([folder / f"{name}.stats.npz" for name in order])
         assert_same(merged, whole)
@@ -123,7 +123,7 @@ def test_the_commands(folder: Path) -> None:
     assert (folder / "again.npz").read_bytes() == (folder / "a.stats.npz").read_bytes()
     code, text = run(folder, "merge", "a.stats.npz", "b.stats.npz", "-o", str(folder / "m.npz"), "--json")
     assert code == 0, text
-    assert json.loads(text)["samples"] == load_measurement(folder / "all.stats.npz").samples
+    assert json.loads(text)["samples"] == load_statistics(folder / "all.stats.npz").samples
     out = str(folder / "small.onnx")
     code, text = run(folder, "prune", "model.onnx", "all.npz", "--stats", str(folder / "m.npz"), "-o", out)
     assert code == 0, text
@@ -134,7 +134,7 @@ def test_memory_and_mask_are_options(folder: Path) -> None:
     out = str(folder / "passes.npz")
     code, text = run(folder, "capture", "model.onnx", "a.npz", "-o", out, "--threads", "1", "--memory", "10kB")
     assert code == 0, text
-    assert_same(load_measurement(out), load_measurement(folder / "a.stats.npz"), tolerance=0.0)
+    assert_same(load_statistics(out), load_statistics(folder / "a.stats.npz"), tolerance=0.0)
     for wrong in ("lots", "0", "-1GB", "4XB"):
         assert run(folder, "capture", "model.onnx", "a.npz", "-o", out, "--memory", wrong)[0] == 2
     code, text = run(folder, "capture", "model.onnx", "a.npz", "-o", out, "--mask", "nonsense")
@@ -160,10 +160,10 @@ def test_memory_and_mask_are_options(folder: Path) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(folder: Path, arguments: tuple[str, ...], words: str) -> None:
-    whole = load_measurement(folder / "a.stats.npz")
-    save_measurement(Measurement("0" * 64, whole.fit, whole.judge, whole.options), folder / "other.npz")
+    whole = load_statistics(folder / "a.stats.npz")
+    save_statistics(StatisticsFile("0" * 64, whole.fit, whole.judge, whole.options), folder / "other.npz")
     changed = {**whole.options, "seed": 5}
-    save_measurement(Measurement(whole.digest, whole.fit, whole.judge, changed), folder / "seed.npz")
+    save_statistics(StatisticsFile(whole.digest, whole.fit, whole.judge, changed), folder / "seed.npz")
     data = (folder / "a.stats.npz").read_bytes()
     (folder / "cut.npz").write_bytes(data[: len(data) // 2])
     with np.load(folder / "a.stats.npz") as archive:
@@ -185,7 +185,7 @@ def test_numbers_that_are_none_are_refused(folder: Path, tmp_path: Path) -> None
         spoilt = arrays | {name: np.full_like(arrays[name], value)}
         np.savez(tmp_path / "spoilt.npz", **spoilt)
         with pytest.raises(StatisticsError, match="not finite"):
-            load_measurement(tmp_path / "spoilt.npz")
+            load_statistics(tmp_path / "spoilt.npz")
 
 
 def test_a_file_holds_no_histograms(folder: Path) -> None:

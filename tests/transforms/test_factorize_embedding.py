@@ -12,8 +12,8 @@ from onnxmi import PruneOptions
 from onnxmi.data.sources import as_calibration
 from onnxmi.errors import PlanError, StatisticsError
 from onnxmi.model import Model
-from onnxmi.pruning.search import price
-from onnxmi.pruning.session import measure_study, study_of
+from onnxmi.pruning.search import sizing_problem
+from onnxmi.pruning.session import session_statistics, start_session
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.analysis import analyze
 from onnxmi.transforms.factorize_embedding import (
@@ -162,13 +162,13 @@ def test_a_size_is_met(model):
 
 
 def test_costs_are_shared_out_of_what_the_source_costs(model):
-    study = study_of(Model.of(model), sentences(), OPTIONS, split_tables=True)
-    study = replace(study, measured=measure_study(study, None, True, lambda *_: None))
-    prices, dense = price(study, {"size", "params", "macs"}), study.dense_cost
-    assert prices.source["params"] == pytest.approx(dense.parameters)
-    assert prices.source["macs"] == pytest.approx(dense.macs)
-    assert prices.source["size"] == pytest.approx(dense.size)
-    assert prices.costs["params"].total({}) == pytest.approx(dense.parameters + WIDTH * WIDTH)
+    session = start_session(Model.of(model), sentences(), OPTIONS, split_tables=True)
+    session = replace(session, measured=session_statistics(session, None, True, lambda *_: None))
+    problem, dense = sizing_problem(session, {"size", "params", "macs"}), session.dense_cost
+    assert problem.source["params"] == pytest.approx(dense.parameters)
+    assert problem.source["macs"] == pytest.approx(dense.macs)
+    assert problem.source["size"] == pytest.approx(dense.size)
+    assert problem.costs["params"].total({}) == pytest.approx(dense.parameters + WIDTH * WIDTH)
 
 
 def test_a_plan_needs_its_own_samples(model, pruned):

@@ -15,8 +15,8 @@ from typing import Any
 import onnx
 
 from onnxmi.graph.plan import Choice, Plan
-from onnxmi.pruning.search import meet, price
-from onnxmi.pruning.session import Study, carry_out, choose, select_options
+from onnxmi.pruning.search import satisfy_cost_budgets, sizing_problem
+from onnxmi.pruning.session import PruningSession, execute_plan, make_plan, select_options
 from onnxmi.selection import joint, top_down
 from trials.cases import Case
 from trials.records import Records, Row
@@ -45,7 +45,7 @@ class Ablations:
 
     def __init__(self, case: Case, records: Records, sparsity: float, data: Path | None = None) -> None:
         self._case, self._records, self._sparsity, self._data = case, records, sparsity, data
-        self._studies: dict[tuple[int, int | None], Study] = {}
+        self._studies: dict[tuple[int, int | None], PruningSession] = {}
 
     def run(self, seeds: tuple[int, ...], parts: tuple[str, ...]) -> None:
         for seed in seeds:
@@ -61,58 +61,62 @@ class Ablations:
                     }
                     self._records.ensure(key, lambda m=make, s=seed: self._judged(m(self, s)))
 
-    def _judged(self, made: tuple[onnx.ModelProto, Study, Plan]) -> Row:
-        proto, study, plan = made
-        macs = study.cost(proto).macs / study.cost(study.source.proto).macs
-        return {"reached": sparsity_of(study, counts_of(study, plan)), "macs": macs} | self._case.judge.quality(proto)
+    def _judged(self, made: tuple[onnx.ModelProto, PruningSession, Plan]) -> Row:
+        proto, session, plan = made
+        macs = session.cost(proto).macs / session.cost(session.source.proto).macs
+        return {"reached": sparsity_of(session, counts_of(session, plan)), "macs": macs} | self._case.judge.quality(
+            proto
+        )
 
-    def study(self, seed: int, samples: int | None = None, **options: Any) -> Study:
+    def session(self, seed: int, samples: int | None = None, **options: Any) -> PruningSession:
         if (seed, samples) not in self._studies:
-            self._studies = {(seed, samples): self._case.study(seed, self._case.calibration(samples, self._data))}
+            self._studies = {(seed, samples): self._case.session(seed, self._case.calibration(samples, self._data))}
         return with_options(self._studies[seed, samples], **options)
 
-    def cut(self, study: Study, **how: Any) -> tuple[onnx.ModelProto, Study, Plan]:
-        plan = choose(study, uniform_at(study, self._sparsity))
-        return carry_out(study, plan, **how).proto, study, plan
+    def cut(self, session: PruningSession, **how: Any) -> tuple[onnx.ModelProto, PruningSession, Plan]:
+        plan = make_plan(session, uniform_at(session, self._sparsity))
+        return execute_plan(session, plan, **how).proto, session, plan
 
-    def plain(self, seed: int, samples: int | None = None, **options: Any) -> tuple[onnx.ModelProto, Study, Plan]:
-        return self.cut(self.study(seed, samples, **options))
+    def plain(
+        self, seed: int, samples: int | None = None, **options: Any
+    ) -> tuple[onnx.ModelProto, PruningSession, Plan]:
+        return self.cut(self.session(seed, samples, **options))
 
-    def ordered(self, seed: int, upwards: bool, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+    def ordered(self, seed: int, upwards: bool, repair: bool) -> tuple[onnx.ModelProto, PruningSession, Plan]:
         """Choose the layers in another order: those above a layer are then still whole when it is chosen."""
         down = top_down.top_down
         order = (lambda layers: down(layers)[::-1]) if upwards else down
         with swapped(top_down, "top_down", order):
             return self.plain(seed, repair=repair)
 
-    def unordered(self, seed: int, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+    def unordered(self, seed: int, repair: bool) -> tuple[onnx.ModelProto, PruningSession, Plan]:
         """Rank each layer by what it tells of the whole layers above."""
-        study = self.study(seed, repair=repair)
-        found, counts = study.analysis, uniform_at(study, self._sparsity)
-        settings = select_options(study.options)
-        rankings = top_down.rank_channels(found, study.measured.fit, study.layers, settings)
+        session = self.session(seed, repair=repair)
+        found, counts = session.analysis, uniform_at(session, self._sparsity)
+        settings = select_options(session.options)
+        rankings = top_down.rank_channels(found, session.measured.fit, session.layers, settings)
         kept = {i: ranking.kept(counts[i]).indices for i, ranking in rankings.items()}
         choices = [
             Choice(layer.name, layer.kind, layer.size, kept[layer.id])
             for layer in found.graph.layers
             if layer.id in kept and counts[layer.id] < layer.size
         ]
-        plan = Plan(found.model.digest, tuple(choices), study.options.shown)
-        return carry_out(study, plan).proto, study, plan
+        plan = Plan(found.model.digest, tuple(choices), session.options.shown)
+        return execute_plan(session, plan).proto, session, plan
 
-    def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, Study, Plan]:
+    def noisy(self, seed: int, noise: float, repair: bool) -> tuple[onnx.ModelProto, PruningSession, Plan]:
         with swapped(joint, "SENSITIVITY_NOISE", noise):
             return self.plain(seed, repair=repair)
 
-    def stepless(self, seed: int) -> tuple[onnx.ModelProto, Study, Plan]:
-        return self.cut(self.study(seed), stepwise=False)
+    def stepless(self, seed: int) -> tuple[onnx.ModelProto, PruningSession, Plan]:
+        return self.cut(self.session(seed), stepwise=False)
 
-    def budgeted(self, seed: int, cut: tuple[str, ...], macs: float) -> tuple[onnx.ModelProto, Study, Plan]:
+    def budgeted(self, seed: int, cut: tuple[str, ...], macs: float) -> tuple[onnx.ModelProto, PruningSession, Plan]:
         """Uneven sizes within a budget of MACs, of some kinds of layers."""
-        study = with_options(self.study(seed), keep=None, macs=macs, cut=cut)
-        study = replace(study, layers=tuple(layer for layer in study.analysis.graph.layers if layer.kind in cut))
-        found = meet(study, price(study, {"macs"})).candidate
-        return found.proto, study, found.plan
+        session = with_options(self.session(seed), keep=None, macs=macs, cut=cut)
+        session = replace(session, layers=tuple(layer for layer in session.analysis.graph.layers if layer.kind in cut))
+        found = satisfy_cost_budgets(session, sizing_problem(session, {"macs"})).candidate
+        return found.proto, session, found.plan
 
 
 def _both(settings: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
@@ -124,7 +128,7 @@ def _both(settings: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[...,
     }
 
 
-PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, Study, Plan]]]] = {
+PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, PruningSession, Plan]]]] = {
     "order": _both(
         {
             "top-down": partial(Ablations.ordered, upwards=False),

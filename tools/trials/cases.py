@@ -19,7 +19,7 @@ from onnxmi.graph.padding_mask import packed
 from onnxmi.model import Model, load
 from onnxmi.pruning.collect import measure_statistics
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import Study, study_of
+from onnxmi.pruning.session import PruningSession, start_session
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.timing import RELOAD, Latency, measure_latency
 from trials.datasets import Samples, stacked, training_set
@@ -62,9 +62,9 @@ class Case:
         arrays = {name: stacked(values) for name, values in zip(names, given.inputs, strict=True)}
         return replace(found, arrays=arrays, labels=given.labels, count=len(given))
 
-    def study(self, seed: int, samples: Calibration | None = None, **more: Any) -> Study:
+    def study(self, seed: int, samples: Calibration | None = None, **more: Any) -> PruningSession:
         """Measured once, for every uniform cut with this seed; on the calibration file, if nothing else is said."""
-        study = study_of(self.model, samples or self.calibration(None), self.options(seed, **more))
+        study = start_session(self.model, samples or self.calibration(None), self.options(seed, **more))
         measured = measure_statistics(study.outputs, study.deal, lambda *_: None)
         return replace(study, measured=measured)
 
@@ -99,7 +99,7 @@ class Judge:
         model = case.model
         data = load_calibration(case.file("eval.npz"), model.graph)
         data = data if case.samples is None else first(data, min(case.samples, data.count))
-        graph = study_of(model, data, case.options(0)).analysis.graph
+        graph = start_session(model, data, case.options(0)).analysis.graph
         data = packed(model, graph, data, None, 1)
         samples = np.arange(data.count)
         return Judge(model.proto, data, samples if data.padding is None else data.padding.shortest_first(samples))

@@ -9,7 +9,7 @@ import click
 import onnx
 from numpy.typing import NDArray
 
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from trials.cases import Case, sizes
 from trials.records import Records, Row
 from trials.refit import sparsegpt
@@ -29,17 +29,17 @@ STEPWISE = "zeroed, repaired step by step"
 ALLOCATED = {f"{score}, allocated": score for score in ("joint", "magnitude")}
 
 
-def _stepwise(study: Study, sparsity: float) -> Mapping[str, NDArray[Any]]:
+def _stepwise(session: PruningSession, sparsity: float) -> Mapping[str, NDArray[Any]]:
     try:
         from trials.stepwise import repaired_zeros
     except ImportError as error:
         raise click.ClickException(
             f"{STEPWISE!r} needs torch (pip install 'onnxmi[bench]'), other --method do not"
         ) from error
-    return repaired_zeros(study, sparsity)
+    return repaired_zeros(session, sparsity)
 
 
-REPAIRED_ZEROS: Mapping[str, Callable[[Study, float], Mapping[str, NDArray[Any]]]] = {
+REPAIRED_ZEROS: Mapping[str, Callable[[PruningSession, float], Mapping[str, NDArray[Any]]]] = {
     "sparsegpt, per block": sparsegpt,
     STEPWISE: _stepwise,
 }
@@ -51,8 +51,8 @@ class Free:
 
     def __init__(self, case: Case, records: Records) -> None:
         self._case, self._records = case, records
-        self._studies: dict[tuple[int, str], Study] = {}
-        self._prices = Priced()
+        self._studies: dict[tuple[int, str], PruningSession] = {}
+        self._problem = Priced()
 
     def run(self, sparsities: Sequence[float], seeds: Sequence[int], only: Sequence[str] = ()) -> None:
         for seed in seeds:
@@ -76,27 +76,27 @@ class Free:
     def _row(self, key: Row) -> Row:
         method, sparsity = key["method"], key["sparsity"]
         if method in ZEROINGS:
-            study = self._study(key["seed"], "gaussian")
-            proto = zeroed(study.source.proto, ZEROINGS[method](study, sparsity))
-            return self._judged(proto, share_of_zeros(study, proto))
+            session = self._session(key["seed"], "gaussian")
+            proto = zeroed(session.source.proto, ZEROINGS[method](session, sparsity))
+            return self._judged(proto, share_of_zeros(session, proto))
         if method in REPAIRED_ZEROS:
-            study = self._study(key["seed"], "gaussian")
-            proto = with_values(study.source.proto, REPAIRED_ZEROS[method](study, sparsity))
-            return self._judged(proto, share_of_zeros(study, proto))
+            session = self._session(key["seed"], "gaussian")
+            proto = with_values(session.source.proto, REPAIRED_ZEROS[method](session, sparsity))
+            return self._judged(proto, share_of_zeros(session, proto))
         if method in ALLOCATED:
-            study = with_options(self._study(key["seed"], "gaussian"), score=ALLOCATED[method])
-            return self._judged(*allocated_cut(study, sparsity, self._prices.of(study)))
+            session = with_options(self._session(key["seed"], "gaussian"), score=ALLOCATED[method])
+            return self._judged(*allocated_cut(session, sparsity, self._problem.of(session)))
         score, _, estimator = method.partition("/")
-        study = self._study(key["seed"], estimator := estimator or "gaussian")
-        study = with_options(study, score=score, estimator=estimator, repair=key["repair"])
-        return self._judged(*uniform_cut(study, sparsity))
+        session = self._session(key["seed"], estimator := estimator or "gaussian")
+        session = with_options(session, score=score, estimator=estimator, repair=key["repair"])
+        return self._judged(*uniform_cut(session, sparsity))
 
-    def _study(self, seed: int, estimator: str) -> Study:
+    def _session(self, seed: int, estimator: str) -> PruningSession:
         """One capture a seed; a second one for the histograms, which would slow the others down."""
         if (seed, estimator) not in self._studies:
             self._studies = {k: v for k, v in self._studies.items() if k[0] == seed}
             score = "pairwise" if estimator == "binned" else "joint"
-            self._studies[seed, estimator] = self._case.study(seed, score=score, estimator=estimator)
+            self._studies[seed, estimator] = self._case.session(seed, score=score, estimator=estimator)
         return self._studies[seed, estimator]
 
     def _judged(self, proto: onnx.ModelProto, sparsity: float) -> Row:

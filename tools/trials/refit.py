@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.graph.linear import weight_array, weight_matrix
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]
 BLOCK, DAMPING = 128, 0.01  # the authors' values
 
 
-def sparsegpt(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
+def sparsegpt(session: PruningSession, sparsity: float) -> dict[str, NDArray[Any]]:
     """New values of the prunable matrices and of their biases, by name."""
     values: dict[str, NDArray[Any]] = {}
-    measured, graph = study.measured.fit, study.model.graph
-    shares = shares_at(study, sparsity)
-    for name, linear in prunable(study).items():
+    measured, graph = session.measured.fit, session.model.graph
+    shares = shares_at(session, sparsity)
+    for name, linear in prunable(session).items():
         array = graph.constant(name)
         before = weight_matrix(linear, array)
         moments = measured.sources[measured.keys[linear.key]]

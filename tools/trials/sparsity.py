@@ -16,52 +16,52 @@ import numpy as np
 from onnxmi.axes.terms import Keeping, Kept, atoms
 from onnxmi.budget.size_grid import uniform
 from onnxmi.graph.linear import Linear
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from onnxmi.transforms.prune_channels import sliced_shape
 
 STEPS = 40  # of a bisection: more than any layer can tell apart
 
 
-def prunable(study: Study) -> dict[str, Linear]:
+def prunable(session: PruningSession) -> dict[str, Linear]:
     """The prunable matrices: name of the stored tensor -> its operator."""
-    cut = {layer.id for layer in study.layers}
-    axes = study.analysis.graph.axes
+    cut = {layer.id for layer in session.layers}
+    axes = session.analysis.graph.axes
     carried = {n: {atom.id for term in axes[n] for atom in atoms(term)} for n in axes}
-    linears = {linear.weight_name: linear for linear in study.analysis.linears}
+    linears = {linear.weight_name: linear for linear in session.analysis.linears}
     return {name: linear for name, linear in linears.items() if carried.get(name, set()) & cut}
 
 
-def shares_of(study: Study, counts: Mapping[int, int]) -> dict[str, float]:
+def shares_of(session: PruningSession, counts: Mapping[int, int]) -> dict[str, float]:
     """What a structured cut takes of each prunable matrix, so that zeroing can take as much of it."""
-    keeping, graph = _first_units(study, counts), study.analysis.graph
-    before = {name: prod(study.model.graph.constant_shape(name)) for name in prunable(study)}
+    keeping, graph = _first_units(session, counts), session.analysis.graph
+    before = {name: prod(session.model.graph.constant_shape(name)) for name in prunable(session)}
     return {name: 1 - prod(sliced_shape(graph, name, keeping)) / size for name, size in before.items()}
 
 
-def sparsity_of(study: Study, counts: Mapping[int, int]) -> float:
+def sparsity_of(session: PruningSession, counts: Mapping[int, int]) -> float:
     """Sparsity of a structured cut that keeps these numbers of units; which ones makes no difference."""
-    sizes = {name: prod(study.model.graph.constant_shape(name)) for name in prunable(study)}
-    return sum(share * sizes[name] for name, share in shares_of(study, counts).items()) / sum(sizes.values())
+    sizes = {name: prod(session.model.graph.constant_shape(name)) for name in prunable(session)}
+    return sum(share * sizes[name] for name, share in shares_of(session, counts).items()) / sum(sizes.values())
 
 
-def _first_units(study: Study, counts: Mapping[int, int]) -> Keeping:
+def _first_units(session: PruningSession, counts: Mapping[int, int]) -> Keeping:
     keeping: dict[int, Kept] = {}
-    for layer in study.layers:
+    for layer in session.layers:
         units = np.arange(counts[layer.id])
         if len(units) < layer.size:
             keeping[layer.id] = Kept(units if layer.over is None else np.tile(units, (layer.parts, 1)), layer.over)
     return keeping
 
 
-def uniform_at(study: Study, sparsity: float) -> dict[int, int]:
+def uniform_at(session: PruningSession, sparsity: float) -> dict[int, int]:
     """Numbers of units, the same share of every layer, whose sparsity is nearest to what is asked."""
-    keep = nearest(lambda k: sparsity_of(study, uniform(study.layers, k)), sparsity)
-    return uniform(study.layers, keep)
+    keep = nearest(lambda k: sparsity_of(session, uniform(session.layers, k)), sparsity)
+    return uniform(session.layers, keep)
 
 
-def shares_at(study: Study, sparsity: float) -> dict[str, float]:
+def shares_at(session: PruningSession, sparsity: float) -> dict[str, float]:
     """What the uniform cut at a sparsity takes of each prunable matrix."""
-    return shares_of(study, uniform_at(study, sparsity))
+    return shares_of(session, uniform_at(session, sparsity))
 
 
 def nearest(sparsity_at: Callable[[float], float], wanted: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from onnxmi.pruning.search import plain
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.timing import Latency
 from trials.cases import Case
 from trials.kinds import CONTROL, KINDS
@@ -29,9 +29,9 @@ class Speed:
         keys = [self._key(CONTROL, 0.0), *(self._key(kind, s) for kind in KINDS for s in sparsities)]
         if all(key in self._records for key in keys):
             return
-        study = self._case.study(0)
-        dense = study.source.proto
-        times = self._case.judge.times([dense, dense, *_models(study, sparsities)], SECONDS)
+        session = self._case.session(0)
+        dense = session.source.proto
+        times = self._case.judge.times([dense, dense, *_models(session, sparsities)], SECONDS)
         for key, found in zip(keys, times[1:], strict=True):
             self._records.ensure(key, lambda f=found: _compared(f, times[0]))
 
@@ -39,14 +39,14 @@ class Speed:
         return {"model": self._case.name, "kind": kind, "sparsity": sparsity}
 
 
-def _models(study: Study, sparsities: Sequence[float]) -> Iterator[onnx.ModelProto]:
+def _models(session: PruningSession, sparsities: Sequence[float]) -> Iterator[onnx.ModelProto]:
     for sparsity in sparsities:
-        yield zeroed(study.source.proto, by_matrix(study, sparsity))
+        yield zeroed(session.source.proto, by_matrix(session, sparsity))
     for sparsity in sparsities:
-        yield plain(study, uniform_at(study, sparsity))
-    prices = Priced().of(study)
+        yield plain(session, uniform_at(session, sparsity))
+    problem = Priced().of(session)
     for sparsity in sparsities:
-        yield allocated_cut(study, sparsity, prices)[0]
+        yield allocated_cut(session, sparsity, problem)[0]
 
 
 def _compared(found: Latency, dense: Latency) -> Row:

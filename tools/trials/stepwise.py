@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from onnxmi.graph.linear import Linear
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from trials.cases import BATCH
 from trials.refit import DAMPING, refitted
 from trials.sparsity import prunable, shares_at
@@ -28,18 +28,19 @@ Known = dict[str, Any]
 ROWS_PER_INPUT, LEAST_ROWS = 8, 4096  # positions that a convolution is fitted to; a dense layer takes all
 
 
-def repaired_zeros(study: Study, sparsity: float) -> dict[str, NDArray[Any]]:
+def repaired_zeros(session: PruningSession, sparsity: float) -> dict[str, NDArray[Any]]:
     """New values of the prunable matrices and of their biases, by name."""
-    proto, linears = study.model.proto, prunable(study)
-    shares = shares_at(study, sparsity)
+    proto, linears = session.model.proto, prunable(session)
+    shares = shares_at(session, sparsity)
     biases = {name: _stored_bias(linear) for name, linear in linears.items()}
     dense, sparse = Twin(proto), Twin(proto)
     names = [info.name for info in proto.graph.input]
     batches = [
-        {name: torch.from_numpy(feeds[name]) for name in names} for _, feeds in study.data.packed(study.deal.fit, BATCH)
+        {name: torch.from_numpy(feeds[name]) for name in names}
+        for _, feeds in session.data.packed(session.deal.fit, BATCH)
     ]
     walks = _Walk(dense, batches), _Walk(sparse, batches)
-    rng = np.random.default_rng(study.options.seed)
+    rng = np.random.default_rng(session.options.seed)
     for index, node in enumerate(dense.nodes):
         walks[0].advance(index)
         weight = node.input[1] if len(node.input) > 1 else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from trials.cases import Case, sizes
 from trials.datasets import Samples
 from trials.masks import Kept, Masker
@@ -82,8 +82,8 @@ class Tuned:
     ) -> None:
         self._case, self._data, self._records = case, data, records
         self._steps, self._rates = steps or STEPS, rates
-        self._studies: dict[int, Study] = {}
-        self._prices = Priced()
+        self._studies: dict[int, PruningSession] = {}
+        self._problem = Priced()
         self._starts: dict[tuple[Method, float, int], Cut] = {}
         torch.set_num_threads(1)
 
@@ -125,15 +125,15 @@ class Tuned:
         train(twin, train_on, Budget(key["steps"], key["rate"], seed=key["seed"]), masker)
         made = written_back(start, twin)
         if masker is not None:
-            reached = share_of_zeros(self._study(key["seed"]), made)
+            reached = share_of_zeros(self._session(key["seed"]), made)
         chosen_by = {"held": accuracy(twin, choose_on)}
         return {"reached": reached} | chosen_by | self._case.judge.quality(made) | sizes(made)
 
     def _masker(self, twin: Twin, method: Method, sparsity: float, seed: int) -> Masker | Kept | None:
-        study = self._study(seed)
+        session = self._session(seed)
         if method.score is not None:
             return None
-        shares = shares_at(study, sparsity)
+        shares = shares_at(session, sparsity)
         if method.repair:
             return Kept(twin, [twin.places[name] for name in shares])
         return Masker(twin, {twin.places[n]: share for n, share in shares.items()}, method.learned, method.whole)
@@ -145,16 +145,16 @@ class Tuned:
         return self._starts[method, sparsity, seed]
 
     def _made(self, method: Method, sparsity: float, seed: int) -> Cut:
-        study = self._study(seed)
+        session = self._session(seed)
         if method.score is None:
-            values = repaired_zeros(study, sparsity) if method.repair else {}
-            return with_values(study.model.proto, values), sparsity
-        study = with_options(study, score=method.score, repair=method.repair)
+            values = repaired_zeros(session, sparsity) if method.repair else {}
+            return with_values(session.model.proto, values), sparsity
+        session = with_options(session, score=method.score, repair=method.repair)
         if method.allocated:
-            return allocated_cut(study, sparsity, self._prices.of(study))
-        return uniform_cut(study, sparsity)
+            return allocated_cut(session, sparsity, self._problem.of(session))
+        return uniform_cut(session, sparsity)
 
-    def _study(self, seed: int) -> Study:
+    def _session(self, seed: int) -> PruningSession:
         if seed not in self._studies:
-            self._studies[seed] = self._case.study(seed)
+            self._studies[seed] = self._case.session(seed)
         return self._studies[seed]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxmi.graph.linear import weight_array, weight_matrix
-from onnxmi.pruning.session import Study
+from onnxmi.pruning.session import PruningSession
 from trials.sparsity import prunable, shares_at
 
 Floats = NDArray[np.float64]
@@ -25,30 +25,30 @@ def largest(scores: Floats, sparsity: float) -> Bools:
     return mask.reshape(scores.shape)
 
 
-def magnitudes(study: Study) -> dict[str, Floats]:
-    return {name: np.abs(study.model.graph.constant(name)).astype(np.float64) for name in prunable(study)}
+def magnitudes(session: PruningSession) -> dict[str, Floats]:
+    return {name: np.abs(session.model.graph.constant(name)).astype(np.float64) for name in prunable(session)}
 
 
-def by_matrix(study: Study, sparsity: float) -> dict[str, Bools]:
+def by_matrix(session: PruningSession, sparsity: float) -> dict[str, Bools]:
     """Magnitude, of each matrix as much as the uniform cut takes of it."""
-    shares = shares_at(study, sparsity)
-    return {name: largest(scores, shares[name]) for name, scores in magnitudes(study).items()}
+    shares = shares_at(session, sparsity)
+    return {name: largest(scores, shares[name]) for name, scores in magnitudes(session).items()}
 
 
-def by_model(study: Study, sparsity: float) -> dict[str, Bools]:
+def by_model(session: PruningSession, sparsity: float) -> dict[str, Bools]:
     """Magnitude, the smallest entries of all matrices together."""
-    scores = magnitudes(study)
+    scores = magnitudes(session)
     flat = largest(np.concatenate([s.ravel() for s in scores.values()]), sparsity)
     parts = np.split(flat, np.cumsum([s.size for s in scores.values()])[:-1])
     return {name: part.reshape(s.shape) for (name, s), part in zip(scores.items(), parts, strict=True)}
 
 
-def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
+def wanda(session: PruningSession, sparsity: float) -> dict[str, Bools]:
     """|w| sqrt(E x**2), compared among the inputs of each output (Sun et al. 2024, arXiv:2306.11695)."""
     masks: dict[str, Bools] = {}
-    measured, shares = study.measured.fit, shares_at(study, sparsity)
-    for name, linear in prunable(study).items():
-        array = study.model.graph.constant(name)
+    measured, shares = session.measured.fit, shares_at(session, sparsity)
+    for name, linear in prunable(session).items():
+        array = session.model.graph.constant(name)
         weights = weight_matrix(linear, array)  # (groups, K, M)
         moments = measured.sources[measured.keys[linear.key]]
         groups = [moments.group(g) for g in range(linear.groups)]
@@ -61,16 +61,16 @@ def wanda(study: Study, sparsity: float) -> dict[str, Bools]:
     return masks
 
 
-ZEROINGS: Mapping[str, Callable[[Study, float], dict[str, Bools]]] = {
+ZEROINGS: Mapping[str, Callable[[PruningSession, float], dict[str, Bools]]] = {
     "magnitude, per matrix": by_matrix,
     "magnitude, whole model": by_model,
     "wanda, per output": wanda,
 }
 
 
-def share_of_zeros(study: Study, proto: onnx.ModelProto) -> float:
+def share_of_zeros(session: PruningSession, proto: onnx.ModelProto) -> float:
     """Of the entries of the prunable matrices of a model that came from the study's."""
-    names = prunable(study).keys()
+    names = prunable(session).keys()
     found = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name in names]
     return 1 - sum(np.count_nonzero(array) for array in found) / sum(array.size for array in found)
 
