@@ -8,44 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Literal
+from typing import Literal, NewType
 
 from onnxmi.axes.terms import Dim, Product, Sum, Term
 
-Structure = tuple[Literal["product", "sum"], tuple[int, ...]]
+TermId = NewType("TermId", int)
+"""A term while it is being solved: its place in the solver."""
+Structure = tuple[Literal["product", "sum"], tuple[TermId, ...]]
 
 
 class Solver:
     """Terms under construction, addressed by integer ids."""
 
     def __init__(self) -> None:
-        self._parent: list[int] = []
+        self._parent: list[TermId] = []
         self._size: list[int] = []
         self._structure: list[Structure | None] = []
         self._marks: list[dict[str, str]] = []  # mark ("frozen", "renormalising") -> first reason
-        self._resolved: dict[int, Term] = {}
+        self._resolved: dict[TermId, Term] = {}
 
     # -- construction ---------------------------------------------------------------------------------------------
 
-    def dim(self, size: int) -> int:
+    def dim(self, size: int) -> TermId:
         """Make a new atom."""
-        self._parent.append(len(self._parent))
+        node = TermId(len(self._parent))
+        self._parent.append(node)
         self._size.append(size)
         self._structure.append(None)
         self._marks.append({})
-        return len(self._parent) - 1
+        return node
 
-    def product(self, factors: Sequence[int]) -> int:
+    def product(self, factors: Sequence[TermId]) -> TermId:
         """Make the row-major flattening of terms; factors of size one vanish."""
         return self._composite(
             "product", [f for f in factors if self._size[f] != 1], prod(self.size(f) for f in factors)
         )
 
-    def sum(self, parts: Sequence[int]) -> int:
+    def sum(self, parts: Sequence[TermId]) -> TermId:
         """Make the concatenation of terms; empty parts vanish."""
         return self._composite("sum", [p for p in parts if self._size[p] != 0], sum(self.size(p) for p in parts))
 
-    def _composite(self, kind: Literal["product", "sum"], children: list[int], size: int) -> int:
+    def _composite(self, kind: Literal["product", "sum"], children: list[TermId], size: int) -> TermId:
         if len(children) == 1:
             return children[0]
         made = self.dim(size)
@@ -57,7 +60,7 @@ class Solver:
         """Return the number of positions of a term."""
         return self._size[term]
 
-    def find(self, term: int) -> int:
+    def find(self, term: TermId) -> TermId:
         """Return the representative of a term."""
         while self._parent[term] != term:
             self._parent[term] = self._parent[self._parent[term]]
@@ -66,27 +69,27 @@ class Solver:
 
     # -- marks ----------------------------------------------------------------------------------------------------
 
-    def mark(self, term: int, mark: str, reason: str) -> None:
+    def mark(self, term: TermId, mark: str, reason: str) -> None:
         """Note that every atom of the term is frozen or renormalising; the first reason stays."""
         self._marks[self.find(term)].setdefault(mark, reason)
 
-    def freeze(self, term: int, reason: str) -> None:
+    def freeze(self, term: TermId, reason: str) -> None:
         """Forbid cutting any atom of the term."""
         self.mark(term, "frozen", reason)
 
     def settle_marks(self) -> None:
         """Hand every mark of a composite term down to its atoms."""
         for node in range(len(self._parent)):
-            root = self.find(node)
+            root = self.find(TermId(node))
             for mark, reason in self._marks[root].items():
                 for atom in self._leaves(root):
                     self._marks[atom].setdefault(mark, reason)
 
     def marks(self, atom: int) -> dict[str, str]:
         """Return the marks of an atom with their reasons."""
-        return self._marks[self.find(atom)]
+        return self._marks[self.find(TermId(atom))]
 
-    def _leaves(self, term: int) -> list[int]:
+    def _leaves(self, term: TermId) -> list[TermId]:
         term = self.find(term)
         structure = self._structure[term]
         if structure is None:
@@ -95,7 +98,7 @@ class Solver:
 
     # -- unification ----------------------------------------------------------------------------------------------
 
-    def unify(self, a: int, b: int, reason: str = "its shapes cannot be aligned") -> None:
+    def unify(self, a: TermId, b: TermId, reason: str = "its shapes cannot be aligned") -> None:
         """Make two terms equal, refining where needed; freeze both with `reason` where that is impossible."""
         a, b = self.find(a), self.find(b)
         if a == b:
@@ -111,7 +114,7 @@ class Solver:
         else:
             self._unify_composites(a, b, reason)
 
-    def _unify_composites(self, a: int, b: int, reason: str) -> None:
+    def _unify_composites(self, a: TermId, b: TermId, reason: str) -> None:
         """Merge two bound terms: refine their pieces pairwise, then let one node stand for both."""
         pieces_a, pieces_b = self._pieces(a), self._pieces(b)
         if pieces_a is None or pieces_b is None or pieces_a[0] != pieces_b[0]:
@@ -128,9 +131,9 @@ class Solver:
         if a != b and b not in self._reachable(a) and a not in self._reachable(b):
             self._join(a, b)
 
-    def _refine(self, kind: str, left: list[int], right: list[int]) -> list[tuple[int, int]] | None:
+    def _refine(self, kind: str, left: list[TermId], right: list[TermId]) -> list[tuple[TermId, TermId]] | None:
         """Split pieces until both lists have the same sizes; None where the boundaries do not nest."""
-        pairs: list[tuple[int, int]] = []
+        pairs: list[tuple[TermId, TermId]] = []
         left, right = list(reversed(left)), list(reversed(right))
         while left and right:
             x, y = left[-1], right[-1]
@@ -145,7 +148,7 @@ class Solver:
             big.extend(reversed(split))
         return pairs if not left and not right else None
 
-    def _split(self, kind: str, term: int, first: int) -> list[int] | None:
+    def _split(self, kind: str, term: TermId, first: int) -> list[TermId] | None:
         """Split off a leading piece of size `first`; binds an atom, opens a composite of the same kind."""
         term = self.find(term)
         size = self._size[term]
@@ -162,7 +165,7 @@ class Solver:
         self._join(term, made)
         return pieces
 
-    def _split_product_as_sum(self, term: int, first: int) -> list[int] | None:
+    def _split_product_as_sum(self, term: TermId, first: int) -> list[TermId] | None:
         """Distribute the leading factor of a product: Product(3, r) is Sum(r, Product(2, r)) at a multiple of r."""
         pieces = self._pieces(term)
         assert pieces is not None  # the caller opened a composite
@@ -174,14 +177,14 @@ class Solver:
         count, total = first // inner, self._size[lead]
         return [self._repeat(count, rest), self._repeat(total - count, rest)]
 
-    def _repeat(self, count: int, term: int) -> int:
+    def _repeat(self, count: int, term: TermId) -> TermId:
         if count == 1:
             return term
         lead = self.dim(count)
         self.freeze(lead, "it is taken apart index by index")
         return self.product([lead, term])
 
-    def _unify_sum_product(self, a: int, b: int, reason: str) -> None:
+    def _unify_sum_product(self, a: TermId, b: TermId, reason: str) -> None:
         """A sum against a product: distribute the product's leading factor over the parts."""
         total, product = (a, b) if self._kind(a) == "sum" else (b, a)
         structure = self._structure[total]
@@ -193,22 +196,22 @@ class Solver:
         for x, y in pairs:
             self.unify(x, y, reason)
 
-    def _kind(self, term: int) -> str | None:
+    def _kind(self, term: TermId) -> str | None:
         structure = self._structure[self.find(term)]
         return None if structure is None else structure[0]
 
-    def _pieces(self, term: int) -> Structure | None:
+    def _pieces(self, term: TermId) -> Structure | None:
         """Return the structure of a term with nested composites of the same kind opened."""
         structure = self._structure[self.find(term)]
         if structure is None:
             return None
-        kind, flat = structure[0], list[int]()
+        kind, flat = structure[0], list[TermId]()
         for child in structure[1]:
             inner = self._pieces(child)
             flat.extend(inner[1] if inner is not None and inner[0] == kind else (child,))
         return kind, tuple(flat)
 
-    def _reachable(self, term: int) -> set[int]:
+    def _reachable(self, term: TermId) -> set[TermId]:
         term = self.find(term)
         structure = self._structure[term]
         found = {term}
@@ -216,25 +219,25 @@ class Solver:
             found |= self._reachable(child)
         return found
 
-    def _join(self, a: int, b: int) -> None:
+    def _join(self, a: TermId, b: TermId) -> None:
         self._parent[a] = b
         for mark, reason in self._marks[a].items():
             self._marks[b].setdefault(mark, reason)
 
-    def _give_up(self, a: int, b: int, reason: str) -> None:
+    def _give_up(self, a: TermId, b: TermId, reason: str) -> None:
         self.freeze(a, reason)
         self.freeze(b, reason)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def resolve(self, term: int) -> Term:
+    def resolve(self, term: TermId) -> Term:
         """Return the immutable form of a term (call when nothing more will be unified)."""
         root = self.find(term)
         if root not in self._resolved:
             self._resolved[root] = self._build(root)
         return self._resolved[root]
 
-    def _build(self, root: int) -> Term:
+    def _build(self, root: TermId) -> Term:
         pieces = self._pieces(root)
         if pieces is None:
             return Dim(root, self._size[root])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onnxmi.axes.unify import Solver
+from onnxmi.axes.unify import Solver, TermId
 from onnxmi.model import Graph, Node
 from onnxmi.operators.declarations import (
     Contraction,
@@ -24,7 +24,7 @@ from onnxmi.operators.declarations import (
 from onnxmi.runtime.probe import Probe
 from onnxmi.typing import Array
 
-Terms = tuple[int, ...]
+Terms = tuple[TermId, ...]
 AxisRule = Callable[["RuleContext"], None]
 
 
@@ -73,7 +73,7 @@ class RuleContext:
         stated = self.attribute(attribute)
         return None if stated is None else tuple(stated)
 
-    def size(self, term: int) -> int:
+    def size(self, term: TermId) -> int:
         """Concrete size of a term."""
         return self.solver.size(term)
 
@@ -88,7 +88,7 @@ class RuleContext:
 
     # -- declaring ------------------------------------------------------------------------------------------------
 
-    def unify(self, a: int, b: int) -> None:
+    def unify(self, a: TermId, b: TermId) -> None:
         """Tie two terms."""
         self.solver.unify(a, b, f"{self.node.op} {self.node.label} cannot align its shapes")
 
@@ -102,7 +102,7 @@ class RuleContext:
         for x, y in zip(a, b, strict=True):
             self.unify(x, y)
 
-    def freeze(self, terms: Sequence[int], what: str) -> None:
+    def freeze(self, terms: Sequence[TermId], what: str) -> None:
         """Freeze terms; `what` completes the sentence "<operator> <node> ..."."""
         for term in terms:
             self.solver.freeze(term, f"{self.node.op} {self.node.label} {what}")
@@ -112,7 +112,7 @@ class RuleContext:
         for operand in [*self.ins, *self.outs]:
             self.freeze(operand or (), what)
 
-    def normalize_over(self, axes: Sequence[int], terms: Sequence[int] | None = None) -> None:
+    def normalize_over(self, axes: Sequence[int], terms: Sequence[TermId] | None = None) -> None:
         """Declare that a normalisation runs over axes of the first input, or over just these terms on them."""
         operand = self.ins[0]
         assert operand is not None
@@ -122,7 +122,7 @@ class RuleContext:
             self.solver.mark(term, "renormalising", f"{self.node.op} {self.node.label} normalises over it")
         self.declarations.normalizations.append(Normalization(self.node.index, axes, tuple(terms)))
 
-    def contract(self, operand: int, axis: int, term: int | None = None, zero: int | None = None) -> None:
+    def contract(self, operand: int, axis: int, term: TermId | None = None, zero: int | None = None) -> None:
         """Declare that the node sums over (a factor of) an axis of an input: its channels are consumed here."""
         terms = self.ins[operand]
         assert terms is not None
@@ -130,7 +130,7 @@ class RuleContext:
         consumed = terms[axis] if term is None else term
         self.declarations.contractions.append(Contraction(self.node.index, operand, axis, consumed, zero))
 
-    def declare_sizes(self, operand: int, terms: Sequence[int]) -> None:
+    def declare_sizes(self, operand: int, terms: Sequence[TermId]) -> None:
         """Declare that an integer input lists the sizes of these terms."""
         value = self.value(operand)
         if value is None or value.size != len(terms):
@@ -142,15 +142,15 @@ class RuleContext:
             SizeOperand(self.node.index, operand, tuple(terms), stated, literal, str(value.dtype))
         )
 
-    def declare_size(self, attribute: str, term: int, entry: int | None = None) -> None:
+    def declare_size(self, attribute: str, term: TermId, entry: int | None = None) -> None:
         """Declare that an attribute (or one entry of it) is the size of a term."""
         self.declarations.size_attributes.append(SizeAttribute(self.node.index, attribute, entry, term))
 
-    def set_kind(self, term: int, kind: str) -> None:
+    def set_kind(self, term: TermId, kind: str) -> None:
         """Say what users call the channels of a term."""
         self.solver.mark(term, "kind", kind)
 
-    def pin_attribute(self, attribute: str, value: float, term: int) -> None:
+    def pin_attribute(self, attribute: str, value: float, term: TermId) -> None:
         """Declare that an attribute's default depends on the size of a term."""
         if self.attribute(attribute) is None:
             self.declarations.pinned.append(PinnedAttribute(self.node.index, attribute, value, term))

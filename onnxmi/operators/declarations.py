@@ -1,6 +1,6 @@
 """What operators' rules declare: where channels are consumed, and where sizes are stated.
 
-While the rules run, terms are identified by number (`Contraction[int]`); once they are solved, they are terms
+While the rules run, terms are identified by number (`Contraction[TermId]`); once they are solved, they are terms
 (`Contraction[Term]`).
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from onnxmi.axes.unify import TermId
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -104,9 +106,9 @@ class Declarations:
         Nodes whose output states the shape of their input.
     """
 
-    contractions: list[Contraction[int]] = field(default_factory=list)
-    size_operands: list[SizeOperand[int]] = field(default_factory=list)
-    size_attributes: list[SizeAttribute[int]] = field(default_factory=list)
-    pinned: list[PinnedAttribute[int]] = field(default_factory=list)
-    normalizations: list[Normalization[int]] = field(default_factory=list)
+    contractions: list[Contraction[TermId]] = field(default_factory=list)
+    size_operands: list[SizeOperand[TermId]] = field(default_factory=list)
+    size_attributes: list[SizeAttribute[TermId]] = field(default_factory=list)
+    pinned: list[PinnedAttribute[TermId]] = field(default_factory=list)
+    normalizations: list[Normalization[TermId]] = field(default_factory=list)
     shape_readers: list[int] = field(default_factory=list)

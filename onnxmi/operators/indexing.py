@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxmi.axes.unify import TermId
 from onnxmi.model import Node
 from onnxmi.operators.context import RuleContext, Terms
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, ResultSize, every_output, later_outputs
@@ -39,7 +40,7 @@ def _gather_elements_axes(ctx: RuleContext) -> None:
             _side_by_side(ctx, term, other, indexed=place == axis)
 
 
-def _side_by_side(ctx: RuleContext, term: int, other: int, indexed: bool) -> None:
+def _side_by_side(ctx: RuleContext, term: TermId, other: TermId, indexed: bool) -> None:
     if indexed:
         ctx.freeze([other], _LOOKS_UP)
     elif ctx.size(term) == ctx.size(other):

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import AxisRule, RuleContext, Terms
 from onnxmi.operators.conv import GROUPS, SLIDES, ConvRows, conv_macs
 from onnxmi.operators.layout import OperatorShape, QuantizedOperands
@@ -120,7 +121,7 @@ def _matmul_nbits_axes(ctx: RuleContext) -> None:
     broadcast(ctx, ctx.operand(5), result)
 
 
-def _unify_scales(ctx: RuleContext, scales: Terms | None, outputs: int, blocks: int) -> None:
+def _unify_scales(ctx: RuleContext, scales: Terms | None, outputs: TermId, blocks: TermId) -> None:
     if scales is None:
         return
     if len(scales) == 2:

@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from onnxmi.axes.unify import TermId
 from onnxmi.model import Node
 from onnxmi.operators.context import AxisRule, RuleContext, Terms
 from onnxmi.operators.operator import STANDARD, Key, Operator, every_output
@@ -108,7 +109,7 @@ def _cumsum_axes(ctx: RuleContext) -> None:
         _mix_along(ctx, operand, operand if axis is None else [operand[int(axis.reshape(-1)[0])]])
 
 
-def _mix_along(ctx: RuleContext, operand: Terms, mixed: Sequence[int]) -> None:
+def _mix_along(ctx: RuleContext, operand: Terms, mixed: Sequence[TermId]) -> None:
     ctx.freeze(mixed, "runs over it")
     for out in ctx.outs:
         broadcast(ctx, operand, out)

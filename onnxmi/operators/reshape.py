@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import RuleContext, Terms
 from onnxmi.operators.operator import STANDARD, Key, Operator, ResultSize, every_output
 from onnxmi.operators.positionwise import CarriedAxes, PositionContext
@@ -87,7 +88,7 @@ def _split_axes(ctx: RuleContext) -> None:
     _split_sizes(ctx, parts)
 
 
-def _split_sizes(ctx: RuleContext, parts: list[int]) -> None:
+def _split_sizes(ctx: RuleContext, parts: list[TermId]) -> None:
     if ctx.operand(1) is not None:
         ctx.declare_sizes(1, parts)
     elif ctx.attribute("split") is not None:

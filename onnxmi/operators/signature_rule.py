@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onnxmi.axes.signature import OperandPattern, parse
+from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import RuleContext, Terms
 
 
@@ -70,7 +71,7 @@ class _Binding:
 
     def __init__(self, ctx: RuleContext, rule: SignatureRule) -> None:
         self.ctx, self.rule = ctx, rule
-        self.letters: dict[str, int] = {}
+        self.letters: dict[str, TermId] = {}
         self.places: dict[str, list[tuple[int, int]]] = {}  # letter -> (operand, axis) among the inputs
         self.position = 0
 
@@ -93,7 +94,7 @@ class _Binding:
                 for letter in axis.letters:
                     self.places.setdefault(letter, []).append((position, number))
 
-    def _bind_axis(self, letters: tuple[str, ...], term: int, broadcasts: bool) -> None:
+    def _bind_axis(self, letters: tuple[str, ...], term: TermId, broadcasts: bool) -> None:
         if letters == ("_",):
             return
         if len(letters) == 1:
@@ -108,7 +109,7 @@ class _Binding:
                 self.letters[letter] = self.ctx.solver.dim(size)
         self.ctx.unify(term, self.ctx.solver.product([self.letters[letter] for letter in letters]))
 
-    def _bind_letter(self, letter: str, term: int, broadcasts: bool) -> None:
+    def _bind_letter(self, letter: str, term: TermId, broadcasts: bool) -> None:
         known = self.letters.get(letter)
         if known is None or (broadcasts and self.ctx.size(known) == 1):
             self.letters[letter] = term
@@ -158,6 +159,6 @@ class _Binding:
             if operand == 0
         ]
 
-    def _bound(self, letter: str) -> list[int]:
+    def _bound(self, letter: str) -> list[TermId]:
         """Terms of a letter; a star's letter has one for each of its axes."""
         return [term for name, term in self.letters.items() if name.rstrip("0123456789") == letter]

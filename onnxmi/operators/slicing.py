@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import RuleContext, Terms
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, ResultSize
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
@@ -25,7 +26,7 @@ def _slice_axes(ctx: RuleContext) -> None:
     if windows is None:
         ctx.freeze_all("takes a window that is not known")
         return
-    bounds: dict[int, tuple[int, int]] = {}
+    bounds: dict[int, tuple[TermId, TermId]] = {}
     for axis, (term, result) in enumerate(zip(operand, out, strict=True)):
         if axis in windows:
             bounds[axis] = _take(ctx, term, result, windows[axis])
@@ -45,7 +46,7 @@ def _windows(ctx: RuleContext, operand: Terms) -> dict[int, AxisWindow] | None:
     return {axis % len(operand): (start, end, step) for axis, start, end, step in stated}
 
 
-def _take(ctx: RuleContext, term: int, result: int, window: AxisWindow) -> tuple[int, int]:
+def _take(ctx: RuleContext, term: TermId, result: TermId, window: AxisWindow) -> tuple[TermId, TermId]:
     """Tie one axis to its window; return the terms whose sizes the stated start and end are."""
     size, taken = ctx.size(term), ctx.size(result)
     start, end, step = window
@@ -64,7 +65,7 @@ def _take(ctx: RuleContext, term: int, result: int, window: AxisWindow) -> tuple
     )
 
 
-def _state_bounds(ctx: RuleContext, windows: dict[int, AxisWindow], bounds: dict[int, tuple[int, int]]) -> None:
+def _state_bounds(ctx: RuleContext, windows: dict[int, AxisWindow], bounds: dict[int, tuple[TermId, TermId]]) -> None:
     starts, ends = [bounds[axis][0] for axis in windows], [bounds[axis][1] for axis in windows]
     if len(ctx.node.inputs) > 1:
         ctx.declare_sizes(1, starts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import RuleContext, Terms
 
 
@@ -16,10 +17,10 @@ from onnxmi.operators.context import RuleContext, Terms
 class _Heads:
     """Terms of one attention operator: key heads, queries a key head, query/key and value channels of a head."""
 
-    keys: int
-    group: int
-    qk: int
-    value: int
+    keys: TermId
+    group: TermId
+    qk: TermId
+    value: TermId
 
     @staticmethod
     def of(ctx: RuleContext, n_heads: int, n_key_heads: int, qk: int, value: int) -> _Heads:
@@ -30,10 +31,10 @@ class _Heads:
         ctx.pin_attribute("scale", qk**-0.5, heads.qk)
         return heads
 
-    def queries(self, ctx: RuleContext) -> list[int]:
+    def queries(self, ctx: RuleContext) -> list[TermId]:
         return [term for term in (self.keys, self.group) if ctx.size(term) != 1] or [self.keys]
 
-    def packed(self, ctx: RuleContext, what: str) -> int:
+    def packed(self, ctx: RuleContext, what: str) -> TermId:
         outer = self.queries(ctx) if what in ("query", "out") else [self.keys]
         return ctx.solver.product([*outer, self.value if what in ("value", "out") else self.qk])
 
