@@ -210,3 +210,12 @@ def test_helpers_of_tests_are_imported_by_one_name() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and "." in node.module:
                 assert node.module.partition(".")[0] not in helpers, f"{path}: {node.module}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_call_unpacks_two_tuples(module: str) -> None:
+    """Neither a reader nor a type checker can tell which argument is which."""
+    calls = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+    assert not [
+        ast.unparse(call) for call in calls if sum(isinstance(argument, ast.Starred) for argument in call.args) > 1
+    ]

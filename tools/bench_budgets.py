@@ -54,7 +54,7 @@ def study_named(folder: Path, name: str, **asked: float) -> PruningSession:
     """Look a model through and measure it."""
     options = PruneOptions(threads=1, **asked)  # type: ignore[arg-type]
     study = start_session(onnxmi.load(folder / f"{name}.onnx"), folder / f"{name}.calib.npz", options)
-    return replace(study, measured=session_statistics(study, None, True, silent))
+    return replace(study, measured=session_statistics(study, None, silent, selects=True))
 
 
 def worth(study: PruningSession, proto: onnx.ModelProto, path: Path) -> Worth:

@@ -185,7 +185,7 @@ def bench_capture(model: str, calib: str) -> None:
         for name, work in stages.items():
             spent[name].append(seconds(work, 1))
     plain, tapped, captured, back = (float(np.median(times)) for times in spent.values())
-    study = replace(study, measured=session_statistics(study, None, True, silent))
+    study = replace(study, measured=session_statistics(study, None, silent, selects=True))
     start = time.process_time()
     plan = make_plan(study, uniform(study.layers, 0.5))
     selected = time.process_time() - start

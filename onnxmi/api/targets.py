@@ -35,7 +35,7 @@ def check_result_target(source: Model, target: Path, *inputs: object, plan: obje
         The same, but for the plan of the result, which may take its place.
     """
     read = [*filter(None, [source.path]), *_paths(*inputs)]
-    check_target(target, *read, *_paths(plan))
+    check_target(target, *[*read, *_paths(plan)])
     check_target(plan_path(target), *read)
     check_external(source, target, plan_path(target))
 

@@ -111,7 +111,7 @@ def sweep(
         check_target(table, *inputs)
     if page is not None:
         html.require_extra()
-        check_page(page, *inputs, *filter(None, [table]))
+        check_page(page, *filter(None, [*inputs, table]))
     if table is not None and page is not None and table.resolve() == page.resolve():
         raise UsageError(f"{page}: --csv and --report name the same file")
     options = PruneOptions(**settings)

@@ -60,4 +60,4 @@ def _leave_out(counts: Bools, view: View, mask: Array) -> None:
         mask = mask[:, :positions]
     told = mask if view.sample_axis == 0 else mask.T
     if told.shape == counts.shape[:2]:
-        counts &= (told != 0).reshape(*told.shape, *[1] * (counts.ndim - 2))
+        counts &= (told != 0).reshape((*told.shape, *[1] * (counts.ndim - 2)))

@@ -73,13 +73,13 @@ class JointHistogram:
         merged.counts += self.counts + other.counts
         return merged
 
-    def mutual_information(self, correct: bool = True) -> Floats:
+    def mutual_information(self, *, correct: bool = True) -> Floats:
         """(K, M) nats of every pair, with the bias correction of Miller and Madow (see `discrete`).
 
         Binning can only lose information: it bounds the continuous one from below, up to the bias.
         """
         tables = (counts.transpose(1, 0, 2) for counts in self.counts)
-        return np.stack([discrete(table, correct) for table in tables])
+        return np.stack([discrete(table, correct=correct) for table in tables])
 
     def _count(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add the product of one-hot rows x (n, K, bins_x) and y (n, M, bins_y), a few features of x at a time."""

@@ -36,7 +36,7 @@ def pairwise_gaussian(covariance: Floats, cross: Floats, variance_y: Floats) -> 
     return _nats(correlation)
 
 
-def discrete(joint_counts: ArrayLike, correct: bool = False) -> Floats:
+def discrete(joint_counts: ArrayLike, *, correct: bool = False) -> Floats:
     """Mutual information in nats of tables of counts, plug-in or corrected.
 
     Parameters

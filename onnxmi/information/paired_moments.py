@@ -49,7 +49,7 @@ class PairMoments:
             self.yy + other.yy + share * dy * dy,
         )
 
-    def fit(self, shifted: bool = True) -> tuple[Floats, Floats]:
+    def fit(self, *, shifted: bool = True) -> tuple[Floats, Floats]:
         """Scale and shift (C,) that minimise ``E (y - scale x - shift)**2``; without a shift if not `shifted`.
 
         A channel that does not vary keeps scale 1.

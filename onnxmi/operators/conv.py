@@ -141,7 +141,7 @@ def conv_vjp(ctx: VjpContext) -> Gradients:
     matrices = weight.reshape(groups, -1, *weight.shape[1:])  # (groups, M, C, *kernel)
     for place, cut in windows:
         share = np.matmul(swap_last_axes(matrices[place]), upper)
-        gradient[cut] += share.reshape(*ctx.x.shape[:2], *ctx.g.shape[2:])
+        gradient[cut] += share.reshape((*ctx.x.shape[:2], *ctx.g.shape[2:]))
     return ctx.first_only(windows.cropped(gradient))
 
 

@@ -261,7 +261,7 @@ def _every_letter_comes_back(node: Node) -> bool:
     """Whether each letter of an operand is one of the result or of another operand, once in each."""
     equation = equation_of(node)
     letters = equation.operands
-    others = ({*equation.result}.union(*letters[:place], *letters[place + 1 :]) for place in range(len(letters)))
+    others = ({*equation.result}.union(*(letters[:place] + letters[place + 1 :])) for place in range(len(letters)))
     plain = equation.explicit and not equation.has_diagonal and not equation.has_ellipsis
     return plain and all(map(set.issubset, map(set, letters), others))
 

@@ -130,7 +130,7 @@ def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Lin
     return tuple(linear for linear in linears if any(consumes(linear, layer) for layer in layers))
 
 
-def needed(options: PruneOptions, selects: bool) -> bool:
+def needed(options: PruneOptions, *, selects: bool) -> bool:
     """Whether anything reads statistics: repair does, and most scores where units are selected."""
     return options.repair or options.target == "labels" or (selects and options.scorer.needs_statistics)
 

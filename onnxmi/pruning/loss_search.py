@@ -183,7 +183,7 @@ class _Search:
         slope = (log(last) - log(first)) / (right - left)
         return min(max(slope, 3 * STEEPNESS), STEEPNESS / 3)
 
-    def _try(self, share: float, stepwise: bool) -> _TrialModel | None:
+    def _try(self, share: float, *, stepwise: bool) -> _TrialModel | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
         session, size_options = self._session, self._problem.size_options
         counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
@@ -201,10 +201,10 @@ class _Search:
         over = excess(judgement.damage, self._drop)
         if judgement.contradicts(self._drop):
             over = max(over, VETO)
-        self._note(share, judgement, stepwise, over <= 1)
+        self._note(share, judgement, stepwise=stepwise, fits=over <= 1)
         return _TrialModel(share, counts, candidate, judgement, over)
 
-    def _note(self, share: float, judgement: Judgement, stepwise: bool, fits: bool) -> None:
+    def _note(self, share: float, judgement: Judgement, *, stepwise: bool, fits: bool) -> None:
         repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name))

@@ -109,9 +109,9 @@ def _prune(
     _require_work(session, given)
     if given is None:
         require_samples(session)
-    session = replace(session, measured=session_statistics(session, stats, given is None, progress))
+    session = replace(session, measured=session_statistics(session, stats, progress, selects=given is None))
     found = _search(session, given, progress)
-    return _report(session, found, given is None)
+    return _report(session, found, selected=given is None)
 
 
 def _splits(options: PruneOptions, given: Plan | None) -> bool:
@@ -172,7 +172,7 @@ def sweep(
     require_costs(session, {f"--by {by}": by})
     _require_work(session, None)
     with limited(options.threads):
-        session = replace(session, measured=session_statistics(session, stats, True, progress))
+        session = replace(session, measured=session_statistics(session, stats, progress, selects=True))
         return trade_off(session, sizing_problem(session, {by}, progress), by, shares, progress)
 
 
@@ -231,7 +231,7 @@ def _unchosen(session: PruningSession) -> str:
     return f"no layer was chosen of {len(session.left_out)} ({named}){hint}"
 
 
-def _report(session: PruningSession, found: SearchResult, selected: bool) -> Outcome:
+def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> Outcome:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
     options, held = session.options, session.deal.held
     source, result = session.source, found.candidate.proto
@@ -259,7 +259,7 @@ def _report(session: PruningSession, found: SearchResult, selected: bool) -> Out
         latency=session.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=tuple(_notes(session, found, judgement, selected)),
+        notes=tuple(_notes(session, found, judgement, selected=selected)),
         goals=goals,
         trials=found.trials,
         metric=judgement.decisive.metric,
@@ -267,7 +267,7 @@ def _report(session: PruningSession, found: SearchResult, selected: bool) -> Out
     )
 
 
-def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, selected: bool) -> Iterator[str]:
+def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, *, selected: bool) -> Iterator[str]:
     """Say what the user should know of the samples, the search and the result."""
     yield from session.data.notes
     yield from session.analysis.unused_positions.notes

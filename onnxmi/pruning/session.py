@@ -246,7 +246,7 @@ COUNTED: Mapping[Kind, Callable[[Cost], int]] = {
 
 
 def session_statistics(
-    session: PruningSession, given: StatisticsFile | None, selects: bool, progress: Progress
+    session: PruningSession, given: StatisticsFile | None, progress: Progress, *, selects: bool
 ) -> StatisticsFile:
     """Return the statistics that a run needs: the given ones, or measured now.
 
@@ -258,7 +258,7 @@ def session_statistics(
     options = session.options
     measured = given
     if measured is None:
-        if not needed(options, selects):
+        if not needed(options, selects=selects):
             return session.measured
         measured = measure_statistics(session.outputs, session.deal, progress, session.layers)
     measured.fit.require(session.analysis.linears)
@@ -297,12 +297,12 @@ def execute_plan(
     """
     cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
     unrepaired, checks = _unrepaired(session, cut)
-    repaired = _repaired(session, cut, stepwise, progress) if session.options.repair else Repaired()
+    repaired = _repaired(session, cut, progress, stepwise=stepwise) if session.options.repair else Repaired()
     made = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
     return Candidate(made, plan, tuple(checks), repaired.notes)
 
 
-def _repaired(session: PruningSession, cut: Cut, stepwise: bool, progress: Progress) -> Repaired:
+def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
     if not stepwise:
         return repair_one_pass(cut, session.measured)
     samples = RepairSamples(session.data, session.deal.fit, session.deal.judge, capture_options(session.options))

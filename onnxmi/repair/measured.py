@@ -78,7 +78,7 @@ class Measured:
             for group, features in enumerate(self._frame.features)
         ]
 
-    def rectified(self, group: int, judges: bool) -> RectifiedRows | None:
+    def rectified(self, group: int, *, judges: bool) -> RectifiedRows | None:
         """The rows themselves, where the result goes through a Relu."""
         batches = self._rows[judges and JUDGES in self._sums]
         if not batches:

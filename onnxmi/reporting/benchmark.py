@@ -57,7 +57,8 @@ def _subjects(bench: Bench) -> Table:
     for number, (subject, row) in enumerate(zip(bench.subjects, first, strict=True), 1):
         name = f"{number} {subject.name}" if many else subject.name
         cells = [size_text(subject.size), f"{subject.parameters:,}", f"{row.macs:,}"]
-        table.add_row(_plain(name), *cells, *([] if row.memory is None else [size_text(row.memory)]))
+        cells += [] if row.memory is None else [size_text(row.memory)]
+        table.add_row(_plain(name), *cells)
     return table
 
 
@@ -75,7 +76,8 @@ def _times(setting: Setting, rows: Sequence[Row]) -> Table:
     for index, row in enumerate(rows):
         median = f"{row.latency.median:.3f} ± {row.latency.spread:.3f}"
         cells = [median, f"{row.latency.p95:.3f}", f"{row.throughput:,.0f}", f"{row.gmacs_per_second:.1f}"]
-        table.add_row(_plain(row.model), *cells, *([_speedup(row) if index else ""] if compared else []))
+        cells += [_speedup(row) if index else ""] if compared else []
+        table.add_row(_plain(row.model), *cells)
     return table
 
 

@@ -70,7 +70,7 @@ class InputAccumulator:
             samples = row_indices // max(row_count(linear, activation) // batch.fed, 1)
             self.observers.update(number, rows, samples, batch)
 
-    def finalize(self, spill: bool) -> None:
+    def finalize(self, *, spill: bool) -> None:
         """Turn the sums into moments."""
         with _finite(self.source.linear.nodes[0].label):
             moments = [sums.moments() for sums in self._sums]
@@ -96,7 +96,7 @@ class ScoreAccumulator:
         so_far = self.moments[number]
         self.moments[number] = fresh if so_far is None else so_far.merge(fresh)
 
-    def finalize(self, spill: bool) -> None:
+    def finalize(self, *, spill: bool) -> None:
         """Nothing is left to do: the sums are small."""
 
 

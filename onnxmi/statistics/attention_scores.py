@@ -96,8 +96,8 @@ class ScoreProduct:
         """Second moments of the shares over one batch: (groups, d, d), the count being that of queries."""
         queries, keys = self._unpacked(queries, keys)
         dims = [size for axis in self._shape(queries.shape[:-2]) for size in axis]
-        queries = queries.reshape(*dims, *queries.shape[-2:])
-        keys = keys.reshape(*dims, *keys.shape[-2:]).swapaxes(-1, -2)
+        queries = queries.reshape((*dims, *queries.shape[-2:]))
+        keys = keys.reshape((*dims, *keys.shape[-2:])).swapaxes(-1, -2)
         if self.runs[:1] == (None,) and dims[0] % batch.fed == 0:
             queries, keys = (array[: dims[0] // batch.fed * batch.count] for array in (queries, keys))
         query_weights, key_weights = (

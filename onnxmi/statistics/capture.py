@@ -226,7 +226,7 @@ def _accumulators(
     """What there is to measure, in the order of the graph."""
     model, graph, linears = analysis.model, analysis.graph, analysis.linears
     sets = 1 + max((part.number for part in parts), default=0)
-    samplers = {of: RowSampler(calibration, _together(parts, of), options.seed) for of in (False, True)}
+    samplers = {of: RowSampler(calibration, _together(parts, images=of), options.seed) for of in (False, True)}
     sources = find_linear_inputs(linears, padding_masks(model, graph, linears, options.mask))
     labelled = inputs_below_outputs(model.graph, sources) if calibration.labels is not None else frozenset()
     placed: list[tuple[int, Accumulator]] = []
@@ -263,11 +263,11 @@ def _parts(calibration: Calibration, sets: Sequence[Samples], images: int, seed:
     for number, samples in enumerate(sets):
         drawn = chances(calibration.fingerprints[samples], seed ^ _IMAGES) < share
         drawn |= not drawn.any()
-        parts.extend((_Part(number, samples[drawn], True), _Part(number, samples[~drawn], False)))
+        parts.extend((_Part(number, samples[drawn], images=True), _Part(number, samples[~drawn], images=False)))
     return [part for part in parts if len(part.samples)]
 
 
-def _together(parts: Sequence[_Part], images: bool) -> Samples:
+def _together(parts: Sequence[_Part], *, images: bool) -> Samples:
     """All samples, or those that convolutions are looked into on."""
     chosen = [part.samples for part in parts if part.images or not images]
     return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)

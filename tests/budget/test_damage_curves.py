@@ -37,7 +37,7 @@ def run(proto: onnx.ModelProto, batches) -> np.ndarray:
 def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     model = onnxmi.load(bundled / f"{name}.onnx")
     study = start_session(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
-    measured = session_statistics(study, None, True, silent)
+    measured = session_statistics(study, None, silent, selects=True)
     rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.deal.fit[:41], 32))
@@ -57,7 +57,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
 def test_rankings_are_nested_and_ragged_ones_part_by_part(bundled) -> None:
     model = onnxmi.load(bundled / "digits-mlp.onnx")
     study = start_session(model, bundled / "digits-mlp.calib.npz", PruneOptions(threads=1))
-    measured = session_statistics(study, None, True, silent)
+    measured = session_statistics(study, None, silent, selects=True)
     rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     for layer in study.layers:
         kept = [set(rankings[layer.id].kept(count).indices.tolist()) for count in (0, 3, 7, layer.size)]

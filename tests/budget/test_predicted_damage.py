@@ -116,7 +116,7 @@ def test_prediction_is_near_what_is_measured(bundled) -> None:
 def both(bundled, name: str):
     model = onnxmi.load(bundled / f"{name}.onnx")
     study = start_session(model, bundled / f"{name}.calib.npz", PruneOptions(threads=1))
-    measured = session_statistics(study, None, True, silent)
+    measured = session_statistics(study, None, silent, selects=True)
     fit = measured.fit
     rankings = rank_channels(study.analysis, fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
@@ -148,7 +148,7 @@ def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:
     study = start_session(
         as_model(proto), samples, PruneOptions(threads=1, cut=("channels", "qk", "value", "hidden", "ffn"))
     )
-    fit = session_statistics(study, None, True, silent).fit
+    fit = session_statistics(study, None, silent, selects=True).fit
     found = study.analysis
     rankings = rank_channels(found, fit, study.layers, SelectOptions())
     sizes = {layer.id: np.array([0, 3, 7, layer.size]) for layer in study.layers}

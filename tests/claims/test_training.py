@@ -198,7 +198,7 @@ def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(ses
 
     from onnxmi.pruning.session import session_statistics
 
-    session = replace(session, measured=session_statistics(session, None, True, silent))
+    session = replace(session, measured=session_statistics(session, None, silent, selects=True))
     x = session.data.feed(session.deal.fit)
     dense = ort.InferenceSession(session.model.proto.SerializeToString()).run(None, x)[0]
     errors, shares = [], []

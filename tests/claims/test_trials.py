@@ -43,7 +43,7 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(session: P
     from onnxmi.pruning.search import plain
     from onnxmi.pruning.session import session_statistics
 
-    measured = replace(session, measured=session_statistics(session, None, True, silent))
+    measured = replace(session, measured=session_statistics(session, None, silent, selects=True))
     measured = with_options(measured, repair=False)
     proto, reached = allocated_cut(measured, 0.5, Priced().of(measured))
     assert parameters(Graph(proto)) <= parameters(Graph(plain(session, uniform_at(session, 0.5))))
@@ -123,7 +123,7 @@ def test_zeroing_takes_of_each_matrix_what_the_uniform_cut_takes_of_it(session: 
 
     from onnxmi.pruning.session import session_statistics
 
-    session = replace(session, measured=session_statistics(session, None, True, silent))
+    session = replace(session, measured=session_statistics(session, None, silent, selects=True))
     counts = uniform_at(session, 0.6)
     shares = shares_of(session, counts)
     sizes = {"w0": (13, 7), "w1": (11, 13), "w2": (3, 11)}

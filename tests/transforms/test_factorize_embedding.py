@@ -163,7 +163,7 @@ def test_a_size_is_met(model):
 
 def test_costs_are_shared_out_of_what_the_source_costs(model):
     session = start_session(Model.of(model), sentences(), OPTIONS, split_tables=True)
-    session = replace(session, measured=session_statistics(session, None, True, lambda *_: None))
+    session = replace(session, measured=session_statistics(session, None, lambda *_: None, selects=True))
     problem, dense = sizing_problem(session, {"size", "params", "macs"}), session.dense_cost
     assert problem.source["params"] == pytest.approx(dense.parameters)
     assert problem.source["macs"] == pytest.approx(dense.macs)

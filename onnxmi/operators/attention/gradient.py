@@ -130,7 +130,7 @@ def _through(
     scores = scale * share * (inner - (inner * share).sum(axis=-1, keepdims=True))
     back = scores.swapaxes(-1, -2) @ q, share.swapaxes(-1, -2) @ upper
     keys, stored = (
-        part.reshape(*own.shape[:2], -1, *part.shape[2:]).sum(axis=2) for part, own in zip(back, shared, strict=True)
+        part.reshape((*own.shape[:2], -1, *part.shape[2:])).sum(axis=2) for part, own in zip(back, shared, strict=True)
     )
     return scores @ k, keys, stored
 
