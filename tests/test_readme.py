@@ -12,6 +12,8 @@ from onnxmi.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+USAGE = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
 def shape(text: str) -> list[str]:
@@ -42,10 +44,22 @@ def test_the_test_command_is_the_one_that_is_checked():
 def test_every_option_it_names_exists_and_none_is_undocumented():
     prune = main.commands["prune"]
     options = {option for parameter in prune.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", README.split("## Use it")[1].split("**Samples.**")[0]))
-    assert named - {"-h"} <= options
+    tables = [
+        README.split("## Use it")[1].split("**Samples.**")[0],
+        USAGE.split("## Options")[1].split("## Budgets")[0],
+    ]
+    named = [
+        option for table in tables for line in table.splitlines() if line[:1] == "|" for option in OPTION.findall(line)
+    ]
+    assert set(named) <= options
     helped = CliRunner().invoke(main, ["prune", "-h"]).stdout
     assert all(option in helped for option in options if option.startswith("--"))
+
+
+def test_the_usage_page_has_every_option_of_prune():
+    named = set(OPTION.findall(USAGE)) | {"--help"}
+    spellings = [(*parameter.opts, *parameter.secondary_opts) for parameter in main.commands["prune"].params]
+    assert not [options for options in spellings if options[0].startswith("-") and not named.intersection(options)]
 
 
 def test_every_exit_code_is_explained():

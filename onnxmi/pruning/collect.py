@@ -122,7 +122,7 @@ def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Lin
     """Return the operators whose sensitivities say what units of some layers, or of any, are worth.
 
     Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
-    positions of how much the outputs mind each says little. Choices by it are worse, if anything (see DESIGN.md).
+    positions of how much the outputs mind each says little. Choices by it are worse, if anything (docs/decisions/009).
     """
     linears = tuple(linear for linear in analysis.linears if not linear.kernel)
     if layers is None:

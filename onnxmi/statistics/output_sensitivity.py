@@ -35,7 +35,7 @@ from onnxmi.statistics.row_sampling import Batch
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
 
-SAMPLES, SAMPLES_OF_LARGE = 128, 32  # gone back from; see DESIGN.md for what more of them bring
+SAMPLES, SAMPLES_OF_LARGE = 128, 32  # of the backward pass; docs/decisions/009 has what more of them bring
 LARGE = 2**27  # stored numbers
 WIDEST = 2_048  # results of a group: the matrix of more takes more memory than it is worth
 SUMS = 2**30  # bytes of all matrices: the widest are left out

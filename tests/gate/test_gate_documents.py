@@ -52,7 +52,7 @@ def test_the_pytest_example_runs(project):
 
 @pytest.mark.parametrize(
     "path",
-    [CI / "github-workflow.yml", CI / "pre-commit-config.yaml", DOCS / "gate.md", DOCS / "quantise.md"],
+    [CI / "github-workflow.yml", CI / "pre-commit-config.yaml", DOCS / "gate.md", DOCS / "quantize.md"],
     ids=lambda path: path.name,
 )
 def test_commands_have_only_options_that_exist(path):

@@ -1,4 +1,4 @@
-"""The recipe in docs/quantise.md runs as it is printed, and what it makes passes a gate against the original."""
+"""The recipe in docs/quantize.md runs as it is printed, and what it makes passes a gate against the original."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "quantise.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "quantize.md").read_text(encoding="utf-8")
 (RECIPE,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -18,7 +18,7 @@ def quantised(place, bundled):
     shutil.copy(bundled / "digits-resnet.onnx", "pruned.onnx")
     shutil.copy(bundled / "digits-resnet.calib.npz", "calib.npz")
     shutil.copy(bundled / "digits-resnet.eval.npz", "eval.npz")
-    exec(compile(RECIPE, "docs/quantise.md", "exec"), {"__name__": "recipe"})
+    exec(compile(RECIPE, "docs/quantize.md", "exec"), {"__name__": "recipe"})
     return place
 
 
