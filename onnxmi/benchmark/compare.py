@@ -235,7 +235,7 @@ def sample_macs(model: Model, data: Calibration | None, length: int | None) -> i
 
 def _notes(options: BenchOptions, data: Sequence[Calibration | None]) -> Iterator[str]:
     if options.data is None:
-        yield "the inputs are made up; --data times the models on samples of yours"
+        yield "the inputs are synthetic; give your own samples with --data"
     if options.clock == "cpu":
-        yield "times are those of the processor, not of the clock on the wall"
+        yield "times are processor time, not wall-clock time"
     yield from dict.fromkeys(note for samples in data if samples is not None for note in samples.notes)

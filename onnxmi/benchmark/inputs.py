@@ -50,9 +50,7 @@ def bench_inputs(model: Model, data: Calibration | None, batch: int | None = Non
         raise UsageError(f"{_name(model)}: fixes a batch of {fixed}; a batch of {batch} is not possible")
     samples = batch or fixed or 1
     if length is not None and not _has_other_axes(model):
-        raise UsageError(
-            f"{_name(model)}: has no dynamic axis besides the batch; a sequence length means nothing to it"
-        )
+        raise UsageError(f"{_name(model)}: has no dynamic axis besides the batch; a sequence length has no effect")
     if data is not None:
         feeds = data.feed(np.resize(np.arange(data.count), samples))
         return feeds if length is None else _shortened(model, feeds, data.whole, length)
@@ -97,4 +95,4 @@ def _first_that_runs(model: Model, samples: int) -> Feeds:
         except ModelError:
             continue
         return feeds
-    raise ModelError(f"{_name(model)}: does not run on made-up inputs; give it samples with --data, or a --sequence")
+    raise ModelError(f"{_name(model)}: does not run on synthetic inputs; give it samples with --data, or a --sequence")

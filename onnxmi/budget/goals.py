@@ -69,10 +69,10 @@ class Budget:
         for name, value in self.asked.items():
             low, high, wanted = _RANGES[name]
             if not low < value <= high:
-                raise UsageError(f"{option(name)} {value:g}: wanted: {wanted}")
+                raise UsageError(f"{option(name)} {value:g} is out of range: expected {wanted}")
         if self.keep is not None and self.costs:
             raise UsageError(
-                f"--keep cuts every layer alike, whatever it costs: it does not go with {option(self.costs[0])}"
+                f"--keep cuts every layer alike, whatever it costs: it cannot be combined with {option(self.costs[0])}"
             )
 
 

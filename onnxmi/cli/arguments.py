@@ -54,13 +54,13 @@ IGNORED_OUTPUTS = click.option(
 )
 CALIBRATION = click.argument("calib", type=click.Path(path_type=Path))
 SEED = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For everything that is drawn."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
 THREADS = click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime [default: its choice]."
 )
 BATCH_SIZE = click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run."
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a run."
 )
 
 
@@ -85,7 +85,7 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later v
         except UsageError as error:
             self.fail(str(error), param, ctx)
         if self.positive and not quantity > 0:
-            self.fail(f"{value!r}: wanted: a {self.unit.noun} above 0", param, ctx)
+            self.fail(f"{value!r} is out of range: expected a {self.unit.noun} above 0", param, ctx)
         return quantity
 
 
@@ -96,7 +96,7 @@ MEMORY = click.option(
     "--memory",
     metavar="SIZE",
     type=Quantity(BYTES),
-    help="What statistics may take at a time, such as 4GB; more passes where they need more [default: no limit].",
+    help="Memory for statistics, such as 4GB; more passes if they need more [default: no limit].",
 )
 STATISTICS = click.option(
     "--statistics", "--stats", "stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured."
@@ -109,28 +109,26 @@ _BUDGETS = (
         "--keep", type=Quantity(SHARE), metavar="R", help="Share of every layer's units that stays, all layers alike."
     ),
     click.option("--max-size", metavar="SIZE", type=Quantity(BYTES), help="Largest file, such as 10MB."),
-    click.option("--params", type=Quantity(SHARE), metavar="R", help="Share of the parameters that stays, at most."),
+    click.option("--params", type=Quantity(SHARE), metavar="R", help="Largest share of the parameters that stays."),
     click.option(
-        "--macs", type=Quantity(SHARE), metavar="R", help="Share of the multiply-accumulates that stays, at most."
+        "--macs", type=Quantity(SHARE), metavar="R", help="Largest share of the multiply-accumulates that stays."
     ),
-    click.option(
-        "--speedup", type=Quantity(FACTOR), metavar="X", help="Times as fast, at least, measured on this machine."
-    ),
+    click.option("--speedup", type=Quantity(FACTOR), metavar="X", help="Smallest speed-up, measured on this machine."),
     click.option(
         "--latency",
         "--max-latency",
         "max_latency",
         metavar="TIME",
         type=Quantity(MILLISECONDS),
-        help="Time of a run, such as 5ms, at most, measured on this machine.",
+        help="Longest time of a run, such as 5ms, measured on this machine.",
     ),
     click.option(
         "--max-drop",
         type=Quantity(POINTS),
         metavar="D",
-        help="Points of the metric lost, at most [default: 0.01 without a budget].",
+        help="Largest loss of the metric on test samples [default: 0.01 without a budget].",
     ),
-    click.option("--best-effort", is_flag=True, help="Take the nearest where a budget is out of reach."),
+    click.option("--best-effort", is_flag=True, help="Take the nearest result if a budget is out of reach."),
 )
 METRIC = click.option(
     "--metric",
@@ -142,9 +140,11 @@ ALIGN = click.option(
     default="auto",
     show_default=True,
     metavar="auto|N|none",
-    help="Sizes that layers are cut to: those that pay on this processor, multiples of N, or any.",
+    help="Sizes that layers are cut to: hardware-friendly ones, multiples of N, or any.",
 )
-BATCH = click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples a timed run.")
+BATCH = click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Samples in a timed run."
+)
 
 
 def budgets(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,14 +154,14 @@ def budgets(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _SCORING = (
     click.option(
-        "--score", type=click.Choice(SCORES), default="joint", show_default=True, help="What a unit is worth."
+        "--score", type=click.Choice(SCORES), default="joint", show_default=True, help="How units are scored."
     ),
     click.option(
         "--estimator",
         type=click.Choice(ESTIMATORS),
         default="gaussian",
         show_default=True,
-        help="Of the pairwise score.",
+        help="Estimator of the pairwise score.",
     ),
     click.option(
         "--target",
@@ -174,7 +174,7 @@ _SCORING = (
         "--sensitivity/--no-sensitivity",
         default=True,
         show_default=True,
-        help="Score neurons by what the outputs feel of them; else all of a layer count alike.",
+        help="Weight neurons by output sensitivity, or equally.",
     ),
 )
 _LAYER_CHOICE = (
@@ -184,9 +184,9 @@ _LAYER_CHOICE = (
         metavar="KIND,...",
         callback=kinds,
         help=f"Kinds of layers to cut, of {', '.join(KINDS)} [default: {','.join(DEFAULT_KINDS)}]; "
-        "naming embedding splits tables of words, too.",
+        "naming embedding factorizes all embedding tables.",
     ),
-    click.option("--skip", multiple=True, metavar="PATTERN", help="Leave layers alone whose name matches; repeatable."),
+    click.option("--skip", multiple=True, metavar="PATTERN", help="Ignore layers whose name matches; repeatable."),
     click.option("--only", multiple=True, metavar="PATTERN", help="Cut only layers whose name matches; repeatable."),
 )
 CLOCK = click.option(

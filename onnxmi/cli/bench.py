@@ -49,7 +49,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
     )
 )
 @click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples [default: made-up inputs].")
+@click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples [default: synthetic inputs].")
 @click.option("--threads", type=Counts(0), default="0", help="Threads to try; 0 [default] for onnxruntime's choice.")
 @click.option("--batch", type=Counts(1), default=(), help="Samples a run to try [default: 1].")
 @click.option("--sequence", type=Counts(1), default=(), help="Sizes to try of dynamic axes other than the batch.")
@@ -59,7 +59,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
     default=5.0,
     metavar="S",
     show_default=True,
-    help="Longest time a setting, all models together.",
+    help="Longest time for a setting, all models together.",
 )
 @CLOCK
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure the peak memory.")
@@ -69,8 +69,8 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 def bench(models: tuple[Path, ...], as_json: bool, as_csv: bool, **settings: Any) -> None:
     """Measure MODELs side by side: time, memory, size, work, and where the time goes.
 
-    The models run in turn, so that whatever else the machine does strikes all of them; speed-ups are against the first,
-    with the interval they lie in with a confidence of 95 %. Each setting is measured until its intervals are within
+    The models run in turn, so that other load on the machine affects all of them alike. Speed-ups are against the
+    first model, with 95 % confidence intervals. Each setting is measured until its intervals are within
     1 %, or for --seconds.
 
     Peak memory is what loading and running a model adds to a process of its own. Where the time goes is measured in

@@ -58,7 +58,7 @@ def _spelling(parameter: click.Parameter) -> str:
         "onnxmi check new.onnx --baseline old.onnx --data eval.npz --max-drop 0.01",
         "onnxmi check --config onnxmi.toml --junit check.xml",
     ),
-    help=f"""Hold MODEL against limits: a gate for a build, or before a release.
+    help=f"""Compare MODEL with limits: a gate for a build, or before a release.
 
     At least one limit is needed. Besides, the model has to run to finite values, and with --baseline its inputs and
     outputs must be that model's. Exits with 0 if every check passes and with 1 if one fails.
@@ -84,7 +84,7 @@ def _spelling(parameter: click.Parameter) -> str:
 @click.option("--batch", type=click.IntRange(min=1), help="Samples a timed run [default: 1].")
 @click.option("--sequence", type=click.IntRange(min=1), help="Size of dynamic axes other than the batch.")
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples a run for --max-drop."
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a run for --max-drop."
 )
 @click.option(
     "--seconds",
@@ -92,18 +92,18 @@ def _spelling(parameter: click.Parameter) -> str:
     default=20.0,
     metavar="S",
     show_default=True,
-    help="Longest time to measure times for.",
+    help="Longest time for timing.",
 )
 @CLOCK
-@click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML, too.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write them as Markdown, too.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Also write them as Markdown.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     is_eager=True,
     expose_value=False,
     callback=_use_config,
-    help="Take what is not given here from the table [check] of a TOML file.",
+    help="Read options that are not given here from the table [check] of a TOML file.",
 )
 @JSON
 def check(model: Path | None, junit: Path | None, markdown: Path | None, as_json: bool, **settings: Any) -> None:

@@ -61,7 +61,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @IGNORED_OUTPUTS
 @scoring
 @layer_choice
-@click.option("--plan", type=click.Path(path_type=Path), help="Cut what this plan file says instead of selecting.")
+@click.option("--plan", type=click.Path(path_type=Path), help="Cut by this plan file instead of selecting.")
 @SEED
 @THREADS
 @BATCH_SIZE
@@ -71,7 +71,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
 @click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than that takes.")
 @click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
-@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page of the run, too.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page of the run.")
 @JSON
 def prune(
     model: Path,
@@ -147,4 +147,4 @@ def _refuse_beside_a_plan(ctx: click.Context) -> None:
     """A plan says what stays: options that say so too would be ignored."""
     for name in (*COST_OPTIONS, "score", "estimator", "cut", "skip", "only"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"a plan says what stays: {option(name)} does not go with --plan")
+            raise UsageError(f"{option(name)} cannot be combined with --plan, which names the kept units")

@@ -34,7 +34,7 @@ STATS_OUTPUT = click.option(
 @MEMORY
 @JSON
 def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: Any) -> None:
-    """Measure MODEL on the sample inputs in CALIB once, for many plans.
+    """Collect statistics of MODEL on the samples in CALIB once, for many runs.
 
     Use the file with `onnxmi prune MODEL CALIB --statistics STATS`, with the same seed and mask. A sample is measured,
     used for judging or held back by its content and the seed, in whatever file it is.
@@ -66,5 +66,5 @@ def _show_measurement(output: Path, measured: StatisticsFile, as_json: bool) -> 
         shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options)}
         print_data(to_json({"output": str(output), "bytes": size, **shown}))
         return
-    rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"
+    rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"
     click.echo(text.printable(f"wrote {output} ({size:,} bytes): {rows}"))

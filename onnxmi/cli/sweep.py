@@ -66,13 +66,15 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 )
 @MODEL
 @CALIBRATION
-@click.option("--by", type=click.Choice(get_args(Kind)), default="time", show_default=True, help="The cost shared out.")
+@click.option(
+    "--by", type=click.Choice(get_args(Kind)), default="time", show_default=True, help="The cost that is reduced."
+)
 @click.option(
     "--at",
     "shares",
     metavar="R,...",
     callback=_shares,
-    help="Shares of it, such as 0.7,0.5 [default: seven down to the least].",
+    help="Shares of that cost, such as 0.7,0.5 [default: seven, down to the smallest].",
 )
 @METRIC
 @OUTPUTS
@@ -101,7 +103,7 @@ def sweep(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Show what sizes and speeds of MODEL cost, from one measurement on the samples in CALIB.
+    """Show the trade-off between cost and quality of MODEL, from one measurement on the samples in CALIB.
 
     A model is made for every share, measured, and judged on samples that nothing was fitted to. No model is written:
     choose one, and ask `onnxmi prune` for it.

@@ -21,12 +21,12 @@ from onnxmi.version import versions
 DATA = ("as_json", "as_csv")  # what is asked for as data is printed in any case, and alone
 _DATA_GOES_TO = "onnxmi.data"  # where the context keeps the real standard output
 
-QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors, and what --json asks for.")
+QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print errors and requested data only.")
 BUNDLE = click.Option(
     ["--debug"],
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a bundle (.zip) about this run that you can send: no weights, no samples.",
+    help="Write a bundle (.zip) for a bug report: no weights, no samples.",
 )
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Print each stage and when it began, on standard error.")
 
@@ -80,5 +80,5 @@ VERSION = click.option(
     is_eager=True,
     expose_value=False,
     callback=show_versions,
-    help="Show the versions of onnxmi and of what it stands on, and exit.",
+    help="Show the versions of onnxmi and of its dependencies, and exit.",
 )

@@ -42,5 +42,5 @@ def batched(model: Model, calibration: Calibration, threads: int) -> Calibration
     size = next((size for size in range(1, LARGEST + 1) if trouble(size) is None), None)
     if size is None:
         raise errors[0]
-    note = f"the model does not run on any number of samples: run on {size} at a time, the last batch filled up"
+    note = f"the model does not run on every batch size: batches of {size} are used, and the last one is filled up"
     return replace(calibration, step=size, notes=(*calibration.notes, note))

@@ -152,7 +152,7 @@ def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], 
     if missing:
         raise CalibrationError(f"{where}: no array named {_quoted(missing)} (the model's inputs are {_quoted(inputs)})")
     if extra:
-        raise CalibrationError(f"{where}: array {_quoted(extra)} is no input of the model ({_quoted(inputs)})")
+        raise CalibrationError(f"{where}: array {_quoted(extra)} is not an input of the model ({_quoted(inputs)})")
 
 
 def _quoted(names: Iterator[str] | Mapping[str, Any] | list[str]) -> str:
@@ -168,7 +168,7 @@ def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> 
         return array
     kinds = array.dtype.kind, wanted.kind
     if not (np.can_cast(array.dtype, wanted, "safe") or kinds == ("f", "f") or set(kinds) <= set("iub")):
-        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model wants {wanted}")
+        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model expects {wanted}")
     with np.errstate(over="ignore"):
         cast = array.astype(wanted)
     exact = np.array_equal(cast, array) if wanted.kind in "iub" else np.array_equal(np.isfinite(cast), _finite(array))
@@ -193,7 +193,8 @@ def _check_values(array: Array, name: str, where: str) -> None:
 def _check_rank(array: Array, info: TensorInfo, where: str) -> None:
     if info.dims is not None and array.ndim != len(info.dims):
         raise CalibrationError(
-            f"{where}: array {info.name!r} has shape {array.shape}, the model wants {len(info.dims)} axes {_dims(info)}"
+            f"{where}: array {info.name!r} has shape {array.shape},"
+            f" the model expects {len(info.dims)} axes {_dims(info)}"
         )
 
 
@@ -252,7 +253,7 @@ def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, ste
     size = sum(array.nbytes for name, array in arrays.items() if name not in whole) // count
     if step is not None and step > count and step * size > MOST_PADDED:
         raise CalibrationError(
-            f"{where}: has {count} samples; the model wants batches of {step:,}, too many to fill up"
+            f"{where}: has {count} samples; the model expects batches of {step:,}, too many to fill up"
         )
 
 
@@ -262,7 +263,7 @@ def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None
             continue
         if isinstance(dim, int) and dim > 0 and array.shape[axis] != dim:
             raise CalibrationError(
-                f"{where}: array {info.name!r} has shape {array.shape}, the model wants {_dims(info)}"
+                f"{where}: array {info.name!r} has shape {array.shape}, the model expects {_dims(info)}"
             )
 
 
@@ -271,7 +272,7 @@ def _labels(labels: Array | None, count: int, where: str) -> Array | None:
         return None
     if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,) or labels.size != count:
         raise CalibrationError(
-            f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; wanted: one class for each of "
+            f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; expected one class for each of "
             f"{count} samples"
         )
     return labels.reshape(count).astype(np.int64)

@@ -32,6 +32,6 @@ def _missing_classes(panel: EvaluationSet) -> Iterator[str]:
         tops = {int(top) for rows in rows_of(view, panel.reference) for top in rows.argmax(1)}
         if len(tops) == 1:
             yield (
-                f"{view.name}: all {count} samples that are held back have the top class {tops.pop()}: losses of"
-                f" the other {view.columns - 1} cannot be counted, their damage alone is measured"
+                f"{view.name}: all {count} test samples have the top class {tops.pop()}: losses of"
+                f" the other {view.columns - 1} classes cannot be counted; only their damage is measured"
             )

@@ -52,7 +52,7 @@ def loss_text(part: Part) -> str:
     if not part.error <= FLOOR or part.column is None:
         return (
             f"output {part.view.name} is lost: its damage is {part.error:.2f}, where 1 is as bad as a constant and"
-            f" {FLOOR:g} the most"
+            f" {FLOOR:g} is the limit"
         )
     return (
         f"column {part.column} of output {part.view.name} is lost: its damage is {part.worst:.2f}, where"

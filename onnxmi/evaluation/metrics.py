@@ -180,7 +180,7 @@ def _each(values: Array) -> Floats:
 
 def _numbers(outputs: Array) -> Floats:
     if outputs.dtype.kind not in "fiub":
-        raise _MisfitError(f"the first output has dtype {outputs.dtype}, which is no number")
+        raise _MisfitError(f"the first output has dtype {outputs.dtype}, which is not a number")
     return np.atleast_1d(outputs).astype(np.float64)
 
 

@@ -73,7 +73,7 @@ class CheckOptions:
     batch_size : int
         Samples a run for the metric.
     seconds : float
-        Longest time to measure times for.
+        Longest time for timing.
     precision : float
         Stop once every interval is narrower than this share to both sides.
     clock : str
@@ -126,7 +126,7 @@ class CheckOptions:
         for override in self.outputs:
             parse_override(override)
         if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != 1):
-            raise UsageError("the clock is wall, or cpu with --threads 1")
+            raise UsageError("expected the wall clock, or the cpu clock with --threads 1")
 
 
 def _bound(name: str, bound: float | str) -> float:
@@ -347,4 +347,4 @@ def _notes(subject: _Subject) -> Iterator[str]:
         runs = len(subject.timed[-1].times)
         yield f"timed in {runs:,} runs, {threads}, batch {batch}, {options.clock} clock"
     if subject.data is None:
-        yield "the inputs are made up; --data times the model on samples of yours"
+        yield "the inputs are synthetic; give your own samples with --data"

@@ -36,7 +36,7 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # of the encoding, or of the format
-        raise DataError(f"{path}: is no TOML file: {error}") from error
+        raise DataError(f"{path}: is not a valid TOML file: {error}") from error
     table = found.get(TABLE)
     if not isinstance(table, dict):
         raise UsageError(f"{path}: has no table [{TABLE}]")

@@ -44,10 +44,10 @@ def obstacle_of_biases(
     if reason is not None:
         return reason
     if layout.quantized is not None and layout.has_epilogue and None in biases:
-        return "it is quantised and has no bias"
+        return "it is quantized and has no bias"
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
     if len(set(scales)) > 1 or not all(scales[0]):
-        return "it scales its product or its bias by nothing, or differently at each use"
+        return "its product or its bias is scaled by zero, or differently at each use"
     for bias in biases:
         if bias is not None and (bias.stored is None or shape_of(graph, channels, bias.stored.name) != (width,)):
             return "its bias is not a stored vector"

@@ -129,7 +129,7 @@ def _check_removal(kept: Ints, layer: Layer, where: str) -> None:
     if kept.ndim != 1:
         raise PlanError(f"{where} keeps nothing of each part: to remove it, `kept` has to be an empty list")
     if layer.grade != "exact":
-        raise PlanError(f"{where} keeps nothing, and a normalisation runs over it")
+        raise PlanError(f"{where} keeps nothing, and a normalization runs over it")
 
 
 def _choice_json(choice: Choice) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class ExternalLocation:
             stream.seek(self.offset)
             data = stream.read(self.length)
         if len(data) != self.length:
-            raise OSError(0, "it has become shorter meanwhile", str(self.file))
+            raise OSError(0, "it became shorter while it was read", str(self.file))
         return data
 
 
@@ -78,7 +78,7 @@ def _location(tensor: onnx.TensorProto, folder: Path) -> ExternalLocation:
 
 def _file(name: str, folder: Path) -> Path:
     if "\0" in name:
-        raise ModelError(f"external data {name!r} is no file name")
+        raise ModelError(f"external data {name!r} is not a file name")
     file = folder / name
     if os.path.isabs(name) or folder.resolve() not in file.resolve().parents:
         raise ModelError(f"external data {name!r} lies outside the model's folder; refused")
@@ -89,7 +89,7 @@ def _file(name: str, folder: Path) -> Path:
 
 def _number(text: str, where: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ModelError(f"{where} is at {text[:40]!r}, which is no number of bytes")
+        raise ModelError(f"{where} is at {text[:40]!r}, which is not a number of bytes")
     return int(text)
 
 

@@ -112,11 +112,11 @@ def inline_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     if not proto.functions:
         return proto
     if _count_inlined_operators(proto) > _MOST_NODES:
-        raise ModelError(f"its functions call each other so often that they make more than {_MOST_NODES:,} operators")
+        raise ModelError(f"inlining its functions gives more than {_MOST_NODES:,} operators")
     try:
         return onnx.inliner.inline_local_functions(proto)
     except Exception as error:  # the inliner raises unrelated types
-        raise ModelError(f"the model's own functions cannot be put in place: {_one_line(error)}") from error
+        raise ModelError(f"the model's functions cannot be inlined: {_one_line(error)}") from error
 
 
 def _count_inlined_operators(proto: onnx.ModelProto) -> int:

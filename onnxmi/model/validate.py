@@ -139,7 +139,10 @@ def _check_operators(proto: onnx.ModelProto) -> None:
             for attribute in node.attribute:
                 if attribute.ref_attr_name:
                     label = node.name or node.op_type
-                    raise ModelError(f"attribute {attribute.name!r} of {label!r} refers to one of a function, in none")
+                    raise ModelError(
+                        f"attribute {attribute.name!r} of {label!r} refers to an attribute of a function,"
+                        " but is not inside a function"
+                    )
 
 
 def _check_structure(proto: onnx.ModelProto) -> None:
@@ -152,7 +155,7 @@ def _check_structure(proto: onnx.ModelProto) -> None:
     made |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     for value in proto.graph.output:
         if value.name not in made:
-            raise ModelError(f"output {value.name!r} is made by no operator")
+            raise ModelError(f"output {value.name!r} is not computed by any operator")
     try:
         onnx.checker.check_model(_skeleton(proto))
     except Exception as error:  # the checker raises several unrelated types
@@ -215,7 +218,7 @@ def _problem(tensor: TensorProto) -> str | None:
 
 def _bad_values(tensor: TensorProto) -> str | None:
     if tensor.HasField("segment"):
-        return "is stored in segments, which nothing reads"
+        return "is stored in segments, which is not supported"
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         return f"has the unknown data type {tensor.data_type}"
     if any(size < 0 for size in tensor.dims):

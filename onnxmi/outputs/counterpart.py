@@ -83,8 +83,8 @@ def _whole(meaning: Meaning, outputs: Collection[str], ranks: Mapping[str, int])
         parts = [view for view in meaning.views if view.output == output]
         if output not in ranks:
             raise UsageError(
-                f"output {output!r} cannot be compared: it is no float tensor, and the model has another one behind it"
-                f" than the baseline; leave it out with --ignore-output {output}"
+                f"output {output!r} cannot be compared: it is not a float tensor, and the model computes it from"
+                f" other tensors than the baseline; leave it out with --ignore-output {output}"
             )
         axes = parts[0].axes if all(axis < ranks[output] for axis in parts[0].axes) else ()
         yield View(

@@ -120,15 +120,17 @@ def _stands_for(info: TensorInfo, tracer: Tracer, states: Mapping[str, str]) -> 
     if name not in tracer.flow.learned:
         return (), "computed without weights: no cut changes it"
     if name in find_uninitialized(graph):
-        return (), "holds memory that its operator leaves unwritten"
+        return (), "its operator leaves a part of it uninitialized"
     if name in states:
         if not tracer.is_comparable(name):
-            return (), "a state that is no float tensor of a size that is known"
+            return (), "a state that is not a float tensor of known size"
         source = f"fed back as {states[name]}" if states[name] else "fed back, by its name"
         return (Leaf(name, role="state", why=source),), ""
     leaves = tracer.leaves(name)
     total = sum(leaf.share for leaf in leaves)
-    return [replace(leaf, share=leaf.share / total) for leaf in leaves], "" if leaves else "no float tensor behind it"
+    return [
+        replace(leaf, share=leaf.share / total) for leaf in leaves
+    ], "" if leaves else "not computed from a float tensor"
 
 
 def _uncut(graph: ChannelGraph, leaves: Sequence[Leaf], reason: str) -> tuple[Sequence[Leaf], str]:

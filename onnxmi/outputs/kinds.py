@@ -98,7 +98,7 @@ def _by_link(_graph: Graph, facts: Facts) -> InferredKind | None:
     if facts.leaf.link == "identity" and facts.leaf.role != "classes":
         return None
     if facts.leaf.link == "softmax" and facts.free.intersection(facts.columns):
-        return InferredKind("values", "shares of a number of places that is not fixed")
+        return InferredKind("values", "probabilities over a variable number of positions")
     kinds: tuple[Kind, ...] = ("classes", "sequence", "map")
     return InferredKind(kinds[min(len(facts.positions), 2)])
 

@@ -131,7 +131,7 @@ def _apply_override(view: View, override: Override, share: float, shape: tuple[i
         axes=axes,
         columns=columns,
         weight=weight,
-        why="as you say",
+        why="as given",
         tentative=False,
     )
 

@@ -16,7 +16,7 @@ Link = Literal["identity", "sigmoid", "softmax"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """All kinds of outputs, as a user spells them."""
 
-DISMISSED = "as you say"
+DISMISSED = "as given"
 """Why an output is ignored that the user leaves out."""
 
 

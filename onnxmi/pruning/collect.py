@@ -145,8 +145,8 @@ def measured_notes(measured: StatisticsFile, data: Calibration, deal: Deal) -> l
     if not measured.samples:
         return []
     fewest, most = measured.fit.rows
-    notes = [f"measured on {measured.samples:,} samples, {fewest:,} to {most:,} rows a layer"]
+    notes = [f"statistics of {measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"]
     known = int(np.isin(data.fingerprints[deal.held], measured.prints).sum()) if data.count > 1 else 0
     if known:
-        notes.append(f"{known} of {len(deal.held)} samples held back to measure the quality were measured before")
+        notes.append(f"{known} of {len(deal.held)} test samples are already in the statistics")
     return notes

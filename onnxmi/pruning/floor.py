@@ -38,7 +38,7 @@ def require_samples(session: PruningSession) -> None:
         equal = f" ({session.data.count} with equal ones)" if distinct < session.data.count else ""
         raise CalibrationError(
             f"{distinct} distinct samples{equal} are too few to promise a loss: give {fewest} or more, ask for a cost"
-            " (--keep, --macs, --max-size), or take what they can say with --few-samples"
+            " (--keep, --macs, --max-size), or accept a weaker promise with --few-samples"
         )
 
 
@@ -76,7 +76,7 @@ def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:
         return "ask for less"
     share = min(enough)
     asked = f"{1 / share:.2g}" if names[0] == "speedup" else f"{share:.2g}"
-    return f"about {option(names[0])} {asked} would leave it"
+    return f"about {option(names[0])} {asked} would keep it"
 
 
 def _counts(session: PruningSession, found: SearchResult) -> dict[int, int]:

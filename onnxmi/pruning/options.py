@@ -101,7 +101,7 @@ class PruneOptions:
     latency : bool
         Measure the time of both models for the report, whatever the budget is.
     few_samples : bool
-        Promise a loss on fewer distinct samples than that takes.
+        Promise a loss on fewer distinct samples than a promise needs.
     force : bool
         Return a result with an output that is more than half lost.
 
@@ -182,7 +182,7 @@ class PruneOptions:
         if self.batch_size < 1 or self.batch < 1 or self.threads < 0 or self.seed < 0:
             raise UsageError("batch and batch size must be 1 or more, threads and seed 0 or more")
         if self.memory is not None and self.memory < 1:
-            raise UsageError(f"--memory {self.memory}: wanted: a size such as {BYTES.example}")
+            raise UsageError(f"--memory {self.memory} is out of range: expected a size such as {BYTES.example}")
         if self.target not in TARGETS:
             raise UsageError(f"no target {self.target!r}; there are: {', '.join(TARGETS)}")
         _ = self.overrides

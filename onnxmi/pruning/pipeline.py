@@ -164,7 +164,7 @@ def sweep(
     options = options or PruneOptions()
     options.check()
     if options.budget.asked:
-        raise UsageError("a sweep goes through all budgets: ask for none")
+        raise UsageError("a sweep tries several budgets itself: expected no budget")
     source = as_model(model)
     stats = None if statistics is None else given_statistics(statistics, source, options)
     held_back = HELD_BACK if stats is not None else HELD_BACK_TO_SEARCH
@@ -216,7 +216,8 @@ def _nothing(session: PruningSession) -> str:
             return f"nothing to prune: a share of {keep:g} keeps every unit of each layer"
         return f"nothing to prune: {_unchosen(session)}"
     reasons = "; ".join(f"{f.name} ({f.size}): {f.reason}" for f in graph.frozen[:3])
-    return f"nothing to prune: the model has no layer that can be cut ({reasons or 'no stored weights are contracted'})"
+    reasons = reasons or "no operator contracts over stored weights"
+    return f"nothing to prune: the model has no layer that can be cut ({reasons})"
 
 
 def _unchosen(session: PruningSession) -> str:
@@ -285,8 +286,8 @@ def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
     missed = [goal for goal in goals if goal.name == "max_drop" and not goal.met]
     if missed and not options.best_effort:
         raise CheckError(
-            f"out of reach: --max-drop {missed[0].asked:g}: what else was asked for loses {missed[0].reached:.4f} on"
-            " samples that nothing was chosen on (--best-effort takes it)"
+            f"out of reach: --max-drop {missed[0].asked:g}: the other budgets lose {missed[0].reached:.4f} on"
+            " the test samples (use --best-effort to take it)"
         )
 
 
@@ -300,7 +301,10 @@ def _scored_notes(session: PruningSession) -> list[str]:
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
     if unfelt and session.options.sensitivity and session.options.scorer.uses_sensitivity:
         count = f"{len(unfelt)} of {len(asked)} operators"
-        notes.append(f"how much the outputs mind the results of {count} is not known: those of a layer count alike")
+        notes.append(
+            f"no output sensitivity for {count} (an operator without a gradient rule lies after them): their neurons"
+            " are weighted equally"
+        )
     return notes
 
 

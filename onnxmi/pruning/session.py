@@ -263,7 +263,7 @@ def session_statistics(
         measured = measure_statistics(session.outputs, session.deal, progress, session.layers)
     measured.fit.require(session.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
-        raise UsageError("no labels to score against: the calibration file has none, or none of 1,024 classes or fewer")
+        raise UsageError("no labels to score against: the calibration file has no labels, or more than 1,024 classes")
     return measured
 
 

@@ -15,7 +15,7 @@ from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement
 from onnxmi.typing import Progress, silent
 
-UNSEEN = "no sample got as far as this operator"
+UNSEEN = "no sample reached this operator"
 
 
 def repair_one_pass(

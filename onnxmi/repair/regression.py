@@ -69,7 +69,7 @@ def note_of(linear: Linear, solved: Sequence[Solution]) -> RepairNote:
         ridge=float(np.median([solution.ridge for solution in solved])),
         error_plain=float(np.mean([solution.error_plain for solution in solved])),
         error_repaired=float(np.mean([solution.error_repaired for solution in solved])),
-        reason="" if used else "the plain cut is better on held-out samples",
+        reason="" if used else "the unrepaired cut is better on validation samples",
     )
 
 

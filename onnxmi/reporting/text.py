@@ -119,19 +119,19 @@ def _left_alone(result: Outcome) -> RenderableType:
 
 def _why_left_out(layer: Layer, result: Outcome) -> str:
     if layer in result.unseen:
-        return "no output that is compared tells about it"
+        return "no compared output depends on it"
     kinds = result.plan.options.get("cut") or DEFAULT_KINDS
     if layer.kind in kinds and layer.grade != "exact" and not result.plan.options.get("cut"):
         return f"a normalization runs over it: cut only if --cut names {layer.kind}"
     if layer.kind in kinds:
-        return "left out by --skip or --only"
+        return "excluded by --skip or --only"
     return f"layers of kind {layer.kind} are cut only if --cut names them"
 
 
 def _reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableType:
     if not entries:
         return Group(Text(title, style="bold"), Text("  nothing\n"))
-    table = number_table(title, "layer, and why", "size")
+    table = number_table(title, "layer and reason", "size")
     for name, size, why in entries[:SHOWN]:
         table.add_row(_entry(name, [why]), str(size))
     if len(entries) <= SHOWN:
@@ -209,12 +209,14 @@ def show_outputs(console: Console, result: Outcome) -> None:
             lines.extend(plain(f"    {_reading(one)}") for one in readings[:METRICS_SHOWN])
     for line in lines:
         console.print(line)
-    console.print(f"* on {result.quality.samples} samples that nothing was fitted to or chosen on\n", highlight=False)
+    console.print(
+        f"* on {result.quality.samples} test samples, which nothing was fitted to or chosen on\n", highlight=False
+    )
 
 
 def _damage(part: Part) -> str:
-    worst = "" if part.column is None else f", {part.worst:.2%} of its worst column ({part.column})"
-    return f"{part.error:.2%} of what it says is lost{worst}"
+    worst = "" if part.column is None else f", worst column ({part.column}) {part.worst:.2%}"
+    return f"damage {part.error:.2%}{worst}"
 
 
 def _reading(reading: MetricValue) -> str:
@@ -270,7 +272,7 @@ def _trials(result: Outcome) -> RenderableType:
         worst = f"{trial.damage:.2%}"
         row = trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", worst, "fits" if trial.fits else ""
         table.add_row(*row)
-    return Group(table, Text("* on samples that nothing was fitted to, and that the result is not reported on\n"))
+    return Group(table, Text("* on search samples, which the result is not reported on\n"))
 
 
 def show_curve(console: Console, curve: TradeOff) -> None:
@@ -291,6 +293,6 @@ def show_curve(console: Console, curve: TradeOff) -> None:
             POINTS.show(point.value),
             POINTS.show(point.drop) + ("" if point.error is None else f" ± {point.error:.3f}"),
         )
-    console.print(Group(table, Text(f"* on {curve.samples} calibration samples that nothing was fitted to\n")))
+    console.print(Group(table, Text(f"* on {curve.samples} test samples, which nothing was fitted to\n")))
     for share in curve.skipped:
         console.print(Text(f"note: x {share:.2f} of {curve.by} is less than the layers can be cut to"))

@@ -147,7 +147,7 @@ def synthetic_inputs(inputs: tuple[TensorInfo, ...], batch: int, others: int) ->
     """
     for info in inputs:
         if info.dims is None or info.dtype is None:
-            raise ModelError(f"input {info.name!r} has no type and shape to make inputs from")
+            raise ModelError(f"input {info.name!r} has no type and shape, so no synthetic input can be made")
     sizes = _assign(inputs, batch, (others,))
     return {info.name: _synthetic_input(info, sizes) for info in inputs}
 
@@ -158,7 +158,7 @@ def _synthetic_input(info: TensorInfo, sizes: Mapping[str, int]) -> Array:
     assert info.dtype is not None
     shape = tuple(_size(dim, axis, sizes) for axis, dim in enumerate(info.dims))
     if prod(shape) * info.dtype.itemsize > MOST:
-        raise ModelError(f"input {info.name!r} of shape {shape} is too large to make one up")
+        raise ModelError(f"input {info.name!r} of shape {shape} is too large for a synthetic input")
     if info.dtype.kind in "iub":
         return np.ones(shape, dtype=info.dtype)
     if info.dtype.kind == "O":

@@ -106,7 +106,7 @@ def _finite(reader: str) -> Iterator[None]:
     try:
         yield
     except NotFiniteError as error:
-        raise ModelError(f"what {reader} reads cannot be measured on these samples: {error}") from error
+        raise ModelError(f"the input of {reader} cannot be measured on these samples: {error}") from error
 
 
 Accumulator = InputAccumulator | ScoreAccumulator

@@ -67,7 +67,7 @@ class Statistics:
         """Raise StatisticsError unless they are of these operators."""
         shapes = {key: moments.mean.shape for key, moments in self.moments.items()}
         if shapes != {linear.key: (linear.groups, linear.features) for linear in linears}:
-            raise StatisticsError("the statistics are of other operators than this version finds in the model")
+            raise StatisticsError("the statistics are for other operators than this version finds in the model")
 
     def merge(self, other: Statistics) -> Statistics:
         """Statistics of both sets of samples together.

@@ -86,7 +86,7 @@ class StatisticsFile:
         """
         self.require(other.digest, other.options)
         if other.prints.size and np.isin(other.prints, self.prints).all():
-            raise StatisticsError("all samples are already in what it is added to")
+            raise StatisticsError("all its samples are already in the other file")
         judged = [one.judge for one in (self, other) if one.judge is not None]
         return StatisticsFile(
             self.digest,

@@ -71,7 +71,7 @@ def test_a_budget_that_is_met_already_leaves_nothing_to_do(resnet):
 def test_out_of_reach_says_what_is_nearest(resnet):
     message = resnet.fails(1, *RESNET, "--max-size", "10B")
     assert message.startswith("out of reach: --max-size 10: the nearest is ")
-    assert message.endswith("(--best-effort takes it)")
+    assert message.endswith("(use --best-effort to take it)")
 
 
 def test_the_nearest_is_taken_on_request_and_told(resnet):

@@ -95,7 +95,7 @@ def test_the_table_has_everything(pruned, name):
     assert " ms" in rows["latency, one sample"][0]
     assert re.search(r"logits \(classes\): \d+\.\d\d% of what it says is lost", text)
     assert re.search(r"accuracy [01]\.\d{4} -> [01]\.\d{4}: -?\d+\.\d points lost", text)
-    assert re.search(r"[*] on 1[0-5][0-9] samples that nothing was fitted to or chosen on", text)
+    assert re.search(r"[*] on 1[0-5][0-9] test samples, which nothing was fitted to or chosen on", text)
     plan = json.loads((folder / f"{name}.pruned.plan.json").read_text())
     for layer in plan["layers"]:
         assert rows[layer["name"]] == [
@@ -112,7 +112,7 @@ def test_what_was_left_alone_and_why(place):
     text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--skip", "fc1")
     left = text.split("Left alone")[1]
     assert "fc1" in left
-    assert "left out by --skip or --only" in left
+    assert "excluded by --skip or --only" in left
     assert "it is an axis of the graph input x" in left
 
 

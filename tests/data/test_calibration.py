@@ -174,11 +174,11 @@ def test_values_that_are_not_finite(graph, samples, bad):
 
 
 def test_wrong_rank(graph, samples):
-    assert "the model wants 2 axes (batch, 6)" in refused({"x": samples().reshape(40, 2, 3)}, graph)
+    assert "the model expects 2 axes (batch, 6)" in refused({"x": samples().reshape(40, 2, 3)}, graph)
 
 
 def test_wrong_fixed_size(graph, samples):
-    assert "has shape (40, 5), the model wants (batch, 6)" in refused({"x": samples()[:, :5]}, graph)
+    assert "has shape (40, 5), the model expects (batch, 6)" in refused({"x": samples()[:, :5]}, graph)
 
 
 def test_scalar(graph):

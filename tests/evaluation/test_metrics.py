@@ -168,7 +168,7 @@ def test_what_cannot_be_found(name, labels, message):
         ("accuracy", np.zeros((5, 3, 4), np.float32), np.zeros(5, int), "labels of shape (5,) do not fit"),
         ("top4", np.zeros((5, 4), np.float32), np.zeros(5, int), "has only 4 classes"),
         ("top2", np.zeros(5, int), np.zeros(5, int), "has classes, not a number for each"),
-        ("mse", np.array(["a"]), None, "which is no number"),
+        ("mse", np.array(["a"]), None, "which is not a number"),
     ],
 )
 def test_what_does_not_fit(name, outputs, labels, message):

@@ -336,7 +336,7 @@ def test_a_baseline_that_does_not_run_is_an_error(place, mlp):
     ("code", "args", "message"),
     [
         (2, (), "Missing argument 'MODEL'"),
-        (2, ("new.onnx",), "nothing is asked of the model: give a limit, such as --max-size or --max-size-ratio"),
+        (2, ("new.onnx",), "no limit is given: expected at least one of --max-size or --max-size-ratio"),
         (2, ("new.onnx", "--baseline", "old.onnx"), "nothing is asked of the model"),
         (2, ("new.onnx", "--min-speedup", "1.5"), "--min-speedup needs --baseline"),
         (2, ("new.onnx", "--max-drop", "0.01"), "--max-drop needs --baseline and --data"),

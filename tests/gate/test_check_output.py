@@ -134,7 +134,7 @@ def test_a_file_says_what_the_command_line_does_not(place):
     ("code", "text", "message"),
     [
         (3, None, "none.toml: cannot be read"),
-        (3, "[check", "is no TOML file"),
+        (3, "[check", "is not a valid TOML file"),
         (2, "max-size = 1", "has no table [check]"),
         (2, "[check]\nmax-sise = 1", "no option 'max-sise'; there are baseline, batch"),
         (2, "[check]\nconfig = 'a'", "no option 'config'"),

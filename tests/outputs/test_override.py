@@ -52,7 +52,7 @@ def test_the_user_says_kind_axis_and_weight() -> None:
     proto, plain, _ = two_heads()
     view = meaning_of(proto, f"{plain}:values:-1*7").views[0]
     assert (view.kind, view.axes, view.weight, view.link, view.columns) == ("values", (3,), 7.0, "identity", 7)
-    assert view.why == "as you say"
+    assert view.why == "as given"
 
 
 def test_what_is_called_classes_is_under_a_softmax_where_there_is_no_function() -> None:
@@ -60,7 +60,7 @@ def test_what_is_called_classes_is_under_a_softmax_where_there_is_no_function() 
     plain_view, boxes, scores = meaning_of(proto, f"{plain}:classes", f"{parts}/scores:classes").views
     assert (plain_view.link, plain_view.axes) == ("softmax", (1,))
     assert (scores.kind, scores.link) == ("classes", "sigmoid")
-    assert boxes.why != "as you say"
+    assert boxes.why != "as given"
 
 
 def test_a_weight_is_shared_by_the_parts_of_an_output() -> None:
@@ -79,7 +79,7 @@ def test_an_ignored_output_is_not_compared() -> None:
     proto, plain, parts = two_heads()
     meaning = meaning_of(proto, ignore=(parts,))
     assert [view.output for view in meaning.views] == [plain]
-    assert meaning.ignored == {parts: "as you say"}
+    assert meaning.ignored == {parts: "as given"}
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def in_blocks(b: Build) -> str:
 @pytest.mark.parametrize("weight", [quantised_and_turned, in_blocks])
 def test_integers_that_cannot_be_written_back_stay_integers(weight: Weight, bench: type[Bench]) -> None:
     scene = bench(model(weight))
-    assert scene.linears[-1].obstacle == "its weight is quantised in a way that is only read"
+    assert scene.linears[-1].obstacle == "its weight is quantized in a way that cannot be written"
     keeping = {layer.id: kept for layer, kept in zip(scene.graph.layers, scene.keep().values(), strict=True)}
     repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     assert "DequantizeLinear" in {node.op_type for node in repaired.graph.node}

@@ -276,7 +276,7 @@ def test_a_plan_that_keeps_nothing_survives_its_file(tmp_path) -> None:
 
 def test_a_layer_that_is_normalised_over_is_not_removed() -> None:
     case = transformer(feed_forward)
-    with pytest.raises(PlanError, match="keeps nothing, and a normalisation runs over it"):
+    with pytest.raises(PlanError, match="keeps nothing, and a normalization runs over it"):
         plan_of(case, "width").keeping(case.graph)
 
 

@@ -40,18 +40,18 @@ PLACES = {
     "longer than the shape": ({"length": "292"}, "has 292 bytes; its shape [6, 12] takes 288"),
     "shorter than the shape": ({"length": "284"}, "has 284 bytes"),
     "oversized": ({"length": str(2**62)}, "its shape [6, 12] takes 288"),
-    "negative offset": ({"offset": "-4"}, "'-4', which is no number of bytes"),
-    "negative length": ({"length": "-288"}, "'-288', which is no number of bytes"),
-    "no number": ({"offset": "0x10"}, "'0x10', which is no number of bytes"),
-    "endless number": ({"offset": "9" * 5000}, "which is no number of bytes"),
-    "digits of another script": ({"offset": "٣"}, "which is no number of bytes"),
+    "negative offset": ({"offset": "-4"}, "'-4', which is not a number of bytes"),
+    "negative length": ({"length": "-288"}, "'-288', which is not a number of bytes"),
+    "no number": ({"offset": "0x10"}, "'0x10', which is not a number of bytes"),
+    "endless number": ({"offset": "9" * 5000}, "which is not a number of bytes"),
+    "digits of another script": ({"offset": "٣"}, "which is not a number of bytes"),
     "a part of another": ({"offset": "4"}, "'w0' and 'b0' overlaps in 'weights.bin'"),
     "no location": ({"location": None}, "lies outside the model's folder"),
     "upwards": ({"location": "../weights.bin"}, "lies outside the model's folder"),
     "upwards and down": ({"location": "../../etc/hostname"}, "lies outside the model's folder"),
     "absolute": ({"location": "/etc/hostname"}, "lies outside the model's folder"),
     "the folder": ({"location": "."}, "lies outside the model's folder"),
-    "NUL": ({"location": "weights\0.bin"}, "is no file name"),
+    "NUL": ({"location": "weights\0.bin"}, "is not a file name"),
     "missing": ({"location": "other.bin"}, "'other.bin' is missing"),
     "a device": ({"location": "pipe"}, "'pipe' is missing"),
     "a link out of the folder": ({"location": "link"}, "lies outside the model's folder"),
@@ -95,7 +95,7 @@ def test_a_file_that_shrinks_while_it_is_read(model, monkeypatch):
     monkeypatch.setattr(
         ExternalLocation, "end", property(lambda _: os.truncate(model.parent / "weights.bin", 100) or 0)
     )
-    with pytest.raises(ModelError, match=r"'weights\.bin' cannot be read: it has become shorter"):
+    with pytest.raises(ModelError, match=r"'weights\.bin' cannot be read: it became shorter"):
         load(model)
 
 

@@ -179,7 +179,7 @@ def _budget(fields: Fields) -> tuple[tuple[str, str], ...]:
 def _left_alone(fields: Fields) -> tuple[LeftAlone, ...]:
     options = fields.fields("options")
     filtered = options.says("skip") or options.says("only")
-    why = "left out by --skip or --only, or its kind was not to be cut" if filtered else "its kind was not to be cut"
+    why = "excluded by --skip or --only, or its kind was not to be cut" if filtered else "its kind was not to be cut"
     chosen = [LeftAlone(name, None, why) for name in fields.texts("left_out")]
     for entry in fields.entries("frozen"):
         size = entry.number("size")
