@@ -107,7 +107,7 @@ def test_filters_do_not_go_with_a_plan(model, arrays):
         PruneOptions(keep=0.5, skip=("fc0",)),
         PruneOptions(keep=0.5, only=("fc0",)),
     ):
-        with pytest.raises(UsageError, match="a plan says what is cut"):
+        with pytest.raises(UsageError, match="a plan names the layers"):
             onnxmi.prune(model, arrays, options, plan=plan)
 
 

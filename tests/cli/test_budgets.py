@@ -82,9 +82,7 @@ def test_the_nearest_is_taken_on_request_and_told(resnet):
 
 def test_a_loss_beside_a_cost_is_a_condition(resnet):
     wild = (*RESNET, "--macs", "0.02")
-    assert "out of reach: --max-drop 0.001: what else was asked for loses" in resnet.fails(
-        1, *wild, "--max-drop", "0.001"
-    )
+    assert "out of reach: --max-drop 0.001: the other budgets lose" in resnet.fails(1, *wild, "--max-drop", "0.001")
     told = json.loads(resnet.succeeds(*RESNET, "--macs", "0.8", "--max-drop", "0.5", "--json"))
     assert goals(told)["--max-drop"][1]
 
@@ -151,7 +149,7 @@ def test_a_speed_is_asked_for(resnet):
         (("--align", "odd"), "--align 'odd': expected auto, none or a whole number"),
         (("--metric", "f1"), "needs labels"),
         (("--metric", "beauty"), "beauty"),
-        (("--plan", "p.json", "--macs", "0.5"), "--macs does not go with --plan"),
+        (("--plan", "p.json", "--macs", "0.5"), "--macs cannot be combined with --plan"),
     ],
 )
 def test_what_cannot_be_asked_for(place, samples, options, message):

@@ -51,7 +51,7 @@ def test_wrong_arguments(place, args, message):
 
 @pytest.mark.parametrize("keep", ["0", "-0.5", "1.5", "101%", "1e999"])
 def test_keep_out_of_range(place, keep):
-    assert "wanted: a share above 0 and at most 1" in place.fails(2, *PRUNE, "--keep", keep)
+    assert "expected a share above 0 and at most 1" in place.fails(2, *PRUNE, "--keep", keep)
 
 
 def test_an_estimator_that_the_score_does_not_have(place):
@@ -70,7 +70,9 @@ def test_a_pattern_that_matches_nothing(place, option):
 )
 def test_what_does_not_go_with_a_plan(place, option):
     place.succeeds(*PRUNE)
-    assert f"{option[0]} does not go with --plan" in place.fails(2, *RUN, "--plan", "model.pruned.plan.json", *option)
+    assert f"{option[0]} cannot be combined with --plan" in place.fails(
+        2, *RUN, "--plan", "model.pruned.plan.json", *option
+    )
 
 
 def test_a_kind_of_layer_that_does_not_exist(place):
@@ -130,13 +132,13 @@ def test_keep_all(place):
 
 def test_no_layer_left(place):
     said = place.fails(1, *PRUNE, "--skip", "*")
-    assert "no layer was chosen" in said
+    assert "none of the layers was chosen" in said
     assert "--cut" not in said
 
 
 def test_no_layer_of_the_wanted_kind(place):
     said = place.fails(1, *PRUNE, "--cut", "heads")
-    assert "no layer was chosen" in said
+    assert "none of the layers was chosen" in said
     assert "--cut hidden takes what was left out" in said
 
 
@@ -241,10 +243,10 @@ def test_a_model_that_onnxruntime_refuses(place, mlp):
 
 CALIBRATION = {
     "missing array": ({"z": np.ones((4, 6))}, "no array named 'x'"),
-    "extra array": ({"x": np.ones((4, 6)), "z": np.ones(4)}, "'z' is no input"),
+    "extra array": ({"x": np.ones((4, 6)), "z": np.ones(4)}, "'z' is not an input"),
     "dtype": ({"x": np.ones((4, 6), dtype=np.int64)}, "has dtype int64"),
-    "rank": ({"x": np.ones((4, 6, 1))}, "wants 2 axes"),
-    "fixed size": ({"x": np.ones((4, 7))}, "wants (batch, 6)"),
+    "rank": ({"x": np.ones((4, 6, 1))}, "expects 2 axes"),
+    "fixed size": ({"x": np.ones((4, 7))}, "expects (batch, 6)"),
     "nan": ({"x": np.full((4, 6), np.nan)}, "NaN or infinite"),
     "inf": ({"x": np.full((4, 6), np.inf)}, "NaN or infinite"),
     "no samples": ({"x": np.ones((0, 6))}, "has no samples"),

@@ -119,7 +119,7 @@ def test_missing_array_names_the_inputs(graph, samples):
 
 
 def test_extra_array(graph, samples):
-    assert "'extra' is no input" in refused({"x": samples(), "extra": samples()}, graph)
+    assert "'extra' is not an input" in refused({"x": samples(), "extra": samples()}, graph)
 
 
 def test_names_are_case_sensitive(graph, samples):
@@ -182,7 +182,7 @@ def test_wrong_fixed_size(graph, samples):
 
 
 def test_scalar(graph):
-    assert "wants 2 axes" in refused({"x": np.float32(1)}, graph)
+    assert "expects 2 axes" in refused({"x": np.float32(1)}, graph)
 
 
 def test_no_samples(graph, samples):
@@ -268,7 +268,7 @@ def test_labels_of_another_count(graph, samples, count):
     "labels", [np.zeros(40), np.zeros((40, 3), dtype=int), np.int64(3), np.full(40, "cat")], ids=lambda a: str(a.dtype)
 )
 def test_labels_that_are_not_one_class_a_sample(graph, samples, labels):
-    assert "wanted: one class for each of 40 samples" in refused({"x": samples(40), "labels": labels}, graph)
+    assert "expected one class for each of 40 samples" in refused({"x": samples(40), "labels": labels}, graph)
 
 
 def test_labels_in_a_column(graph, samples):

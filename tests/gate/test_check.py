@@ -337,13 +337,13 @@ def test_a_baseline_that_does_not_run_is_an_error(place, mlp):
     [
         (2, (), "Missing argument 'MODEL'"),
         (2, ("new.onnx",), "no limit is given: expected at least one of --max-size or --max-size-ratio"),
-        (2, ("new.onnx", "--baseline", "old.onnx"), "nothing is asked of the model"),
+        (2, ("new.onnx", "--baseline", "old.onnx"), "no limit is given"),
         (2, ("new.onnx", "--min-speedup", "1.5"), "--min-speedup needs --baseline"),
         (2, ("new.onnx", "--max-drop", "0.01"), "--max-drop needs --baseline and --data"),
         (2, (*AGAINST, "--max-drop", "0.01"), "--max-drop needs --data"),
         (2, ("new.onnx", "--max-size", "8ms"), "'8ms' is not a size such as 10MB"),
         (2, ("new.onnx", *SIZE, "--metric", "f1"), "--metric is for --max-drop"),
-        (2, ("new.onnx", *SIZE, "--clock", "cpu"), "cpu with --threads 1"),
+        (2, ("new.onnx", *SIZE, "--clock", "cpu"), "cpu clock with --threads 1"),
         (
             2,
             (*AGAINST, "--data", "data.npz", "--max-drop", "1", "--metric", "f2"),

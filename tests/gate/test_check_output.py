@@ -142,7 +142,7 @@ def test_a_file_says_what_the_command_line_does_not(place):
         (2, "[check]\noutput = [1]", "output is neither"),
         (2, "[check]\nmax-size = [1]", "max-size is neither text nor a number"),
         (2, "[check]\nmax-size = '8ms'", "'8ms' is not a size"),
-        (2, "[check]\n", "nothing is asked of the model"),
+        (2, "[check]\n", "no limit is given"),
     ],
 )
 def test_a_file_that_is_wrong(place, code, text, message):

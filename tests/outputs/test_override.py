@@ -87,7 +87,7 @@ def test_an_ignored_output_is_not_compared() -> None:
     [
         (("z:map",), (), "no output 'z'; there are {plain}, {parts}/part, {parts}/scores"),
         (("{plain}:map:4",), (), "output '{plain}' has no axis 4: what is compared has 4"),
-        (("{parts}:map",), ("{parts}",), "output '{parts}' is not compared: as you say"),
+        (("{parts}:map",), ("{parts}",), "output '{parts}' is not compared: as given"),
         ((), ("z",), "no output 'z' to ignore; there are {plain}, {parts}"),
         ((), ("{plain}", "{parts}"), "all outputs are ignored: nothing is left to compare"),
     ],

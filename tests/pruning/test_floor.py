@@ -66,7 +66,7 @@ def test_a_result_with_one_lost_column_is_not_written() -> None:
 def test_a_cost_that_loses_an_output_is_told_what_would_not() -> None:
     b = Build(seed=3)
     proto = b.proto(mlp(b, b.input("N", 11), 5))
-    with pytest.raises(CheckError, match=r"about --macs 0\.\d+ would leave it"):
+    with pytest.raises(CheckError, match=r"about --macs 0\.\d+ would keep it"):
         run(proto, samples(), macs=0.1)
 
 

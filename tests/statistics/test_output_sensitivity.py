@@ -283,13 +283,12 @@ def test_an_unknown_sensitivity_is_said() -> None:
     hidden = b.op("Relu", b.op("Gemm", b.input("N", 7), b.weight(7, 13), name="first"))
     proto = b.proto(b.op("Hardmax", b.op("Gemm", hidden, b.weight(13, 3), name="second")), dims=[("N", 3)])
     arrays = {"x": RNG.normal(size=(40, 7)).astype(np.float32)}
-    options = PruneOptions(keep=0.5, threads=1, latency=False, force=True)
-    unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "mind" in note]
-    assert unknown == [
-        "how much the outputs mind the results of 1 of 1 operators is not known: those of a layer count alike"
-    ]
-    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False, force=True)
-    assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "mind" in note]
+    options = PruneOptions(keep=0.5, threads=1, latency=False)
+    unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "sensitivity" in note]
+    reason = "an operator without a gradient rule lies after them"
+    assert unknown == [f"no output sensitivity for 1 of 1 operators ({reason}): their neurons are weighted equally"]
+    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False)
+    assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "sensitivity" in note]
 
 
 def test_a_statistics_file_keeps_them(tmp_path: Path) -> None:

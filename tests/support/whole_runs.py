@@ -31,7 +31,7 @@ COUNT, FRESH = 66, 240  # samples to calibrate on, and others to judge by; multi
 # What may be refused: what the message says -> what it is counted as.
 REFUSALS: tuple[tuple[str, str], ...] = (
     (r"nothing to prune: every cut that was tried loses", "every cut loses too much"),
-    (r"nothing to prune: no layer was chosen", "no layer of the kinds asked for"),
+    (r"nothing to prune: none of the layers was chosen", "no layer of the kinds asked for"),
     (r"nothing to prune: the layers that may be cut make up less", "layers make up too little"),
     (r"nothing to prune: the model meets the budget", "meets the budget as it is"),
     (r"nothing to prune: a share of", "a share keeps every unit"),

@@ -190,7 +190,7 @@ def laughs(proto: onnx.ModelProto) -> None:
 
 SPOILED: dict[str, tuple[Spoil, str]] = {
     "NaN weight": (set_weight(float("nan")), "'w0' holds NaN"),
-    "infinite weight": (set_weight(float("inf")), "what fc1 reads cannot be measured"),
+    "infinite weight": (set_weight(float("inf")), "the input of fc1 cannot be measured"),
     "opset of the future": (opset(999), "operator set 999 is not supported"),
     "opset 0": (opset(0), "operator set 0 is not"),
     "negative opset": (opset(-3), "operator set -3 is not"),
