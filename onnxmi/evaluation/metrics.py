@@ -22,7 +22,7 @@ from onnxmi.information import intervals
 from onnxmi.typing import Array, Floats
 
 Score = Callable[[Array, Array, Array | None], Any]
-"""(dense model's outputs, outputs, labels) -> one number a sample, or one for all of them."""
+"""(original model's outputs, outputs, labels) -> one number a sample, or one for all of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Metric:
     labels : bool
         Whether it cannot do without labels.
     score : callable(reference, outputs, labels)
-        Outputs have the samples on their first axis and, where there are classes, these on their last. The dense model
+        Outputs have the samples on their first axis and the classes, if any, on their last. The original model
         is scored by the same function, with its own outputs in both places.
     higher_is_better : bool
         False for an error.
@@ -61,7 +61,7 @@ class Metric:
         return float(np.mean(self._scores(reference, outputs, labels)))
 
     def drop(self, reference: Array, outputs: Array, labels: Array | None = None) -> float:
-        """Return what is lost against the dense model, in absolute points; below 0 where something is gained.
+        """Return what is lost against the original model, in absolute points; below 0 where something is gained.
 
         Outputs that are no finite numbers lose infinitely much where the metric does not count them as wrong.
         """
@@ -137,7 +137,7 @@ def _fitted_labels(labels: Array, positions: tuple[int, ...]) -> Array:
 
 
 def _hits(reference: Array, outputs: Array, labels: Array | None, *, most: int) -> Floats:
-    """Whether the label, or without labels the dense model's class, is among the `most` largest entries.
+    """Whether the label, or without labels the original model's class, is among the `most` largest entries.
 
     Entries that are equal are taken in their order, as argmax does; NaN is larger than anything but never a hit.
     """
@@ -185,13 +185,13 @@ def _numbers(outputs: Array) -> Floats:
 
 
 def _squared_error(reference: Array, outputs: Array, _labels: Array | None) -> Floats:
-    """Squared difference from the dense model, relative to the variance of its output."""
+    """Squared difference from the original model, relative to the variance of its output."""
     wanted = _numbers(reference)
     return _each(np.square(wanted - _numbers(outputs))) / (float(wanted.var()) or 1.0)
 
 
 def _cosine(reference: Array, outputs: Array, _labels: Array | None) -> Floats:
-    """Cosine between each sample's output and the dense model's; 1 where both are zero."""
+    """Cosine between each sample's output and the original model's; 1 where both are zero."""
     a, b = (_numbers(values).reshape(len(reference), -1) for values in (reference, outputs))
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     inner: Floats = np.einsum("nd, nd -> n", a, b)
@@ -262,7 +262,7 @@ def find_metric(name: str | None, has_labels: bool, reference: Array | None = No
     has_labels : bool
         Whether the samples have labels.
     reference : array, optional
-        The dense model's outputs, to see whether they name a class.
+        The original model's outputs, to see whether they name a class.
 
     Raises
     ------

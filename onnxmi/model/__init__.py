@@ -1,4 +1,4 @@
-"""ONNX files in and out: a read-only graph, edits on copies, external data. The door to onnx."""
+"""ONNX files in and out: a read-only graph, edits on copies, external data. Builds ONNX models."""
 
 from onnxmi.model.graph import Graph, Node, TensorInfo
 from onnxmi.model.load import Model, load

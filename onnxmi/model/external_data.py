@@ -63,7 +63,7 @@ def split_tensors(proto: onnx.ModelProto, location: str) -> tuple[onnx.ModelProt
     Parameters
     ----------
     proto : onnx.ModelProto
-        Not changed, and never copied whole; a lean model's tensors may be in other files.
+        Not changed, and never copied whole; a memory-mapped model's tensors may be in other files.
     location : str
         The name of the data file.
 

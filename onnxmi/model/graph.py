@@ -1,4 +1,4 @@
-"""A read-only view of a model's main graph, in plain Python values: what the rules and the verbs look at."""
+"""A read-only view of a model's main graph, in plain Python values: what the rules and the stages look at."""
 
 from __future__ import annotations
 

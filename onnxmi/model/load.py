@@ -41,7 +41,7 @@ class Model:
     proto : onnx.ModelProto
         With external data loaded; lean where it is large (`onnxmi.model.mapped`).
     digest : str
-        SHA-256 of the file and its external data; of the serialised proto for a model that has no file.
+        SHA-256 of the file and its external data; of the serialized proto for a model that has no file.
     size : int
         Bytes of the file and its external data.
     path : Path or None

@@ -28,7 +28,7 @@ from onnxmi.typing import Array
 MIN_EXTERNAL_BYTES = 2**20  # tensors of fewer bytes stay in the message
 MIN_MAPPED_BYTES = 2**27  # models of fewer bytes stay whole: copies of them are cheap
 ALIGNMENT = 4096  # of a tensor's place in a file, so that readers can map it into memory
-ROOT = Path(os.sep)  # what paths of lean models start from
+ROOT = Path(os.sep)  # what paths of memory-mapped models start from
 
 _T = onnx.TensorProto
 # Types of whole bytes: their entries lie in a file as numpy has them in memory.
@@ -155,7 +155,7 @@ def copy_fields(source: Message, target: Message, left_out: str) -> None:
 
 
 class SpillFile:
-    """A temporary file for the tensors of lean models; each is stored once. It goes with this object."""
+    """A temporary file for the tensors of memory-mapped models; each is stored once. It goes with this object."""
 
     def __init__(self) -> None:
         self._folder: TemporaryFolder | None = None

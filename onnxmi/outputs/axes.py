@@ -25,7 +25,7 @@ class AxisFinder:
     Attributes
     ----------
     probe : Probe
-        Shapes on made-up inputs.
+        Shapes on synthetic inputs.
     channels : ChannelGraph
         What axes are made of.
     columns : ColumnFinder

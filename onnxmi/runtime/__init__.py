@@ -1,1 +1,1 @@
-"""onnxruntime: sessions, the probing run, stepwise execution, time and memory. The only door to onnxruntime."""
+"""onnxruntime: sessions, the probing run, stepwise execution, time and memory. The only importer of onnxruntime."""

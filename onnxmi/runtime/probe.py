@@ -1,6 +1,6 @@
 """One look at every tensor of a model: concrete shapes and small integer values.
 
-Static shape inference leaves holes in real exports, so the model is run under onnxruntime on made-up inputs with odd,
+Static shape inference leaves holes in real exports, so the model is run under onnxruntime on synthetic inputs with odd,
 distinct sizes on its dynamic axes: a dynamic axis then cannot be mistaken for a static one.
 """
 
@@ -19,7 +19,7 @@ from onnxmi.model import Model, TensorInfo
 from onnxmi.runtime.session import Feeds, as_numpy, open_session
 from onnxmi.typing import Array
 
-MOST = 1 << 30  # bytes of a made-up input
+MOST = 1 << 30  # bytes of a synthetic input
 SMALL = 4096  # integer tensors up to this size are remembered with their values: they are shape arithmetic
 
 
@@ -58,7 +58,7 @@ _SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
 
 @stage("probe")
 def probe(model: Model, feeds: Feeds | None = None) -> Probe:
-    """Run the model on made-up inputs, or on `feeds` where those do not work.
+    """Run the model on synthetic inputs, or on `feeds` where those do not work.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _report(model: Model, feeds: Feeds, seen: Mapping[str, Array]) -> Probe:
 
 
 def _attempts(inputs: tuple[TensorInfo, ...], feeds: Feeds | None) -> Iterator[Feeds]:
-    """Yield inputs to try: made-up ones with each choice of sizes, then the given ones."""
+    """Yield inputs to try: synthetic ones with each choice of sizes, then the given ones."""
     made = all(info.dims is not None and info.dtype is not None for info in inputs)
     for batch, others in _SIZES if made else ():
         sizes = _assign(inputs, batch, others)

@@ -1,4 +1,4 @@
-"""The only door to onnxruntime: sessions on a model in memory, with taps on inner tensors."""
+"""The only importer of onnxruntime: sessions on a model in memory, with taps on inner tensors."""
 
 from __future__ import annotations
 

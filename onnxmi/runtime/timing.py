@@ -32,7 +32,7 @@ WARM_UP = 3  # runs of each model, at most; fewer where they are long
 LEAST = 6  # turns that are always made: fewer have no interval
 BLOCKS = 8  # loads of the models from which their medians make an interval
 RELOAD = 10  # turns after which a careful measurement loads the models anew
-ENOUGH = 80  # turns before intervals are looked at: neighbours are alike, so that a few look better than they are
+ENOUGH = 80  # turns before intervals are looked at: neighbors are alike, so that a few look better than they are
 
 
 @dataclass(frozen=True)

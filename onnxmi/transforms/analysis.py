@@ -34,7 +34,7 @@ class Analysis:
     source : Model
         The model as it was given.
     model : Model
-        What is looked at and cut: the source, without positions that nothing reads.
+        What is looked at and cut: the source, without unused positions.
     probe : Probe
         What a run of it showed.
     graph : ChannelGraph
@@ -61,7 +61,7 @@ def analyze(model: ModelLike, feeds: Feeds | None = None, source: Model | None =
     model : path, onnx.ModelProto or Model
         What to look at.
     feeds : mapping, optional
-        Inputs to run it on where made-up ones do not work.
+        Inputs to run it on where synthetic ones do not work.
     source : Model, optional
         What it was made from, if it is not as it was given.
 

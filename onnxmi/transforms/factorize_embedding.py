@@ -1,4 +1,4 @@
-"""Tables of words, split into their principal axes and a product that turns these back: E = (E Q) Q^T.
+"""embedding tables, split into their principal axes and a product that turns these back: E = (E Q) Q^T.
 
 Q is orthogonal, so the outputs stay what they were. But the axes between the table and the product are a layer like any
 other now, of kind "embedding", which can be cut without the residual stream it feeds: the width of the table alone.
@@ -33,7 +33,7 @@ class EmbeddingTable:
 
 
 def factorize_embeddings(model: Model, data: Calibration, samples: Samples) -> Model:
-    """Return the model with every table of words looked up along its principal axes; itself where there is none.
+    """Return the model with every embedding table looked up along its principal axes; itself where there is none.
 
     The axes are the eigenvectors of E^T diag(n + 1/2) E, where n is in how many of the samples a word occurs: that
     does not count padding more often than any other word.

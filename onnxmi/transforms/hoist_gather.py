@@ -1,4 +1,4 @@
-"""Positions that nothing reads: a classifier reads its encoder's first position, and the last block works out them all.
+"""Unused positions: a classifier reads its encoder's first position, and the last block works out them all.
 
 `Gather(x, 0)` after operators that treat every position alike is the same as before them. It is moved up as far as
 that holds: to a product of two activations, such as attention, or to a tensor that something else reads whole. What

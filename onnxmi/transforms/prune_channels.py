@@ -36,7 +36,7 @@ class Replacement:
     linear : Linear
         The operator.
     weights : array or None
-        In the operator's own layout and type, of the shape the cut leaves; None for the plain cut, with a bias.
+        In the operator's own layout and type, of the shape the cut leaves; None for the unrepaired cut, with a bias.
     shift : (M,) float64
         What to add to its bias, for the outputs that stay.
     """

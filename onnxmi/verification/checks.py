@@ -38,7 +38,7 @@ class Check:
 def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> onnx.ModelProto:
     """Return the original with the cut channels zeroed at the entrance of each consumer: the oracle of a rewrite.
 
-    Normalisations over cut channels are spelled out so that they leave these out.
+    Normalizations over cut channels are spelled out so that they leave these out.
     """
     masks = list(_masks(model, graph, probe, keeping))
     return with_masked_inputs(model.proto, masks, _masked_normalizations(model, graph, probe, keeping))
@@ -49,13 +49,13 @@ def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Norm
 
 
 def _not_decomposable(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:
-    """Nodes that normalise over cut channels in a way that the oracle cannot spell out."""
+    """Nodes that normalize over cut channels in a way that the oracle cannot spell out."""
     nodes = [(found, model.graph.nodes[found.node]) for found in _normalizations_over_cut(graph, keeping)]
     return [node.label for found, node in nodes if not _is_decomposable(model, node) or not found.axes]
 
 
 def _is_decomposable(model: Model, node: Node) -> bool:
-    """Whether the oracle can spell a normalisation out; not one whose mean and deviation are read, too."""
+    """Whether the oracle can spell a normalization out; not one whose mean and deviation are read, too."""
     outputs = {info.name for info in model.graph.outputs}
     told = any(name in model.graph.consumers or name in outputs for name in node.outputs[1:] if name)
     return node.op in KNOWN and not (told and node.op in ("LayerNormalization", "BatchNormalization"))

@@ -1,6 +1,6 @@
-"""Normalisations of the original that leave masked channels out: the other half of the oracle of a rewrite.
+"""Normalizations of the original that leave masked channels out: the other half of the oracle of a rewrite.
 
-A mean over an axis whose channels are masked is the masked sum divided by what is kept. An operator that normalises by
+A mean over an axis whose channels are masked is the masked sum divided by what is kept. An operator that normalizes by
 itself is spelled out in such means.
 """
 
@@ -20,7 +20,7 @@ AXES_ARE_INPUTS = 18  # opset from which ReduceMean reads its axes
 
 @dataclass(frozen=True, eq=False)
 class MaskedNormalization:
-    """A node that normalises over `axes` of its input, some channels of which are masked.
+    """A node that normalizes over `axes` of its input, some channels of which are masked.
 
     `result` names the node by its first output; `share` is the share of the positions on the axes that stay.
     """

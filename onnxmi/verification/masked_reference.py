@@ -37,7 +37,7 @@ class Mask:
 def with_masked_inputs(
     proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[MaskedNormalization] = ()
 ) -> onnx.ModelProto:
-    """Return a copy of the model whose nodes read masked inputs, and whose normalisations leave the masked out."""
+    """Return a copy of the model whose nodes read masked inputs, and whose normalizations leave the masked out."""
     with G_LOGGER.suppress():  # it warns on standard output, which may be data
         return _masked(proto, masks, renormalised)
 

@@ -46,7 +46,7 @@ class Layout:
     read : callable(mapping of output to array)
         Returns (boxes, 4) places, (boxes, classes) scores and (boxes,) classes or None, of one sample.
     centers : bool
-        Whether places are centre, width and height; else two corners.
+        Whether places are center, width and height; else two corners.
     logits : bool
         Whether scores are the argument of a sigmoid.
     suppressed : bool
@@ -180,7 +180,7 @@ def _may_score(array: Array) -> bool:
 
 
 def _checked(read: _Read, samples: Sequence[Mapping[str, Array]], suppressed: bool = False) -> Layout | None:
-    """Tell corners from centres, and logits from probabilities; None where places are neither."""
+    """Tell corners from centers, and logits from probabilities; None where places are neither."""
     found = [read(sample) for sample in samples]
     places = np.concatenate([place for place, _, _ in found])
     scores = np.concatenate([score.reshape(-1) for _, score, _ in found])

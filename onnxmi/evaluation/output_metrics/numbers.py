@@ -18,7 +18,7 @@ from onnxmi.typing import Array, Bools, Floats
 STILL = 1e-8  # share of a column's mean square below which its variance is rounding
 WORST = 64  # columns among which a resample's worst is looked for
 LOUDEST = 140.0  # dB: what float32 can tell from silence
-NEIGHBORS = 512  # samples among which each one's neighbours are looked for
+NEIGHBORS = 512  # samples among which each one's neighbors are looked for
 
 
 def explained(parts: Floats, draws: Floats) -> Floats:
