@@ -12,7 +12,7 @@ from onnxmi.selection.scorer import Candidates, Scorer
 from onnxmi.selection.targets import Target
 
 # Of the noise on the targets, in their mean variances. With output sensitivity it is as strong as the signal: little
-# of that is worth knowing exactly. Chosen on samples held back (DESIGN.md).
+# of that is worth knowing exactly. Chosen on test samples (docs/decisions/009).
 NOISE, SENSITIVITY_NOISE = 0.01, 1.0
 
 
