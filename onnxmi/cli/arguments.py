@@ -99,7 +99,11 @@ MEMORY = click.option(
     help="Memory for statistics, such as 4GB; more passes if they need more [default: no limit].",
 )
 STATISTICS = click.option(
-    "--statistics", "--stats", "stats", type=click.Path(path_type=Path), help="Use what `onnxmi capture` measured."
+    "--statistics",
+    "--stats",
+    "stats",
+    type=click.Path(path_type=Path),
+    help="Use the statistics that `onnxmi capture` collected.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
 

@@ -51,7 +51,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples [default: synthetic inputs].")
 @click.option("--threads", type=Counts(0), default="0", help="Threads to try; 0 [default] for onnxruntime's choice.")
-@click.option("--batch", type=Counts(1), default=(), help="Samples a run to try [default: 1].")
+@click.option("--batch", type=Counts(1), default=(), help="Batch sizes to try [default: 1].")
 @click.option("--sequence", type=Counts(1), default=(), help="Sizes to try of dynamic axes other than the batch.")
 @click.option(
     "--seconds",

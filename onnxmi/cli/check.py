@@ -81,7 +81,7 @@ def _spelling(parameter: click.Parameter) -> str:
 @IGNORED_OUTPUTS
 @click.option("--strict", is_flag=True, help="Pass only what is certain: the whole interval within the limit.")
 @THREADS
-@click.option("--batch", type=click.IntRange(min=1), help="Samples a timed run [default: 1].")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples in a timed run [default: 1].")
 @click.option("--sequence", type=click.IntRange(min=1), help="Size of dynamic axes other than the batch.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Samples in a run for --max-drop."

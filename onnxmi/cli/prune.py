@@ -68,8 +68,10 @@ COST_OPTIONS = ("keep", *COSTS)
 @MASK
 @MEMORY
 @STATISTICS
-@click.option("--allow-unchanged", is_flag=True, help="Where there is nothing to prune, write MODEL as it is; exit 0.")
-@click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than that takes.")
+@click.option(
+    "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."
+)
+@click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than a promise needs.")
 @click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page of the run.")
 @JSON

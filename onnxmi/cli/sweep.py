@@ -89,8 +89,8 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @MASK
 @MEMORY
 @STATISTICS
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the curve as CSV, too.")
-@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots, too.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Also write the curve as CSV.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page with plots.")
 @JSON
 def sweep(
     model: Path,

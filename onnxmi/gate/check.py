@@ -116,7 +116,7 @@ class CheckOptions:
     def require(self) -> None:
         """Raise UsageError where nothing is asked, or something cannot be measured."""
         if not self.bounds:
-            raise UsageError(f"nothing is asked of the model: give a limit, such as --{' or --'.join(LIMITS)}")
+            raise UsageError(f"no limit is given: expected at least one of --{' or --'.join(LIMITS)}")
         for name in self.bounds:
             missing = [f"--{need}" for need in LIMITS[name].needs if getattr(self, need) is None]
             if missing:

@@ -55,7 +55,7 @@ def given_statistics(
 ) -> StatisticsFile:
     """Return statistics from a path or a StatisticsFile; refuse those of another model or measured otherwise."""
     if options.scorer.measure is not None:
-        raise UsageError("a statistics file holds no histograms: the binned estimator does not go with it")
+        raise UsageError("a statistics file has no histograms: it cannot be combined with the binned estimator")
     measured = (
         statistics if isinstance(statistics, StatisticsFile) else load_statistics(as_path(statistics, "statistics"))
     )

@@ -48,7 +48,7 @@ from onnxmi.verification.checks import check_equivalence, check_result, check_sa
 
 AnyPath = str | PathLike[str]
 _UNREPAIRED = "no samples were given: nothing is repaired, and what the outputs lose is not known"
-_ONE_SAMPLE = "with one sample, none could be held back to measure the quality on"
+_ONE_SAMPLE = "with a single sample there are no test samples, so the quality is not measured"
 
 
 def prune(

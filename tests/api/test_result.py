@@ -243,7 +243,7 @@ def test_models_in_memory_are_measured_and_checked(model, arrays, result):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({}, "nothing is asked of the model"),
+        ({}, "no limit is given"),
         ({"max_size": "5ms"}, "max-size: '5ms' is not a size such as 10MB"),
         ({"max_size": 1, "seconds": "long"}, "seconds: 'long' is not a time such as 5s"),
         ({"limits": 3}, "limits: 3 is not a mapping"),

@@ -133,7 +133,7 @@ def test_casts_are_said_once(model, samples):
         (b"abc", "calibration, feed 1: is of type int, not a mapping"),
         ([np.zeros((2, 6))], "calibration, feed 1: is of type ndarray, not a mapping"),
         ([{"y": np.zeros((1, 6))}], "calibration, feed 1: no array named 'x'"),
-        ([{"x": np.zeros(6)}], "calibration, feed 1: array 'x' has shape (6,), the model wants 2 axes"),
+        ([{"x": np.zeros(6)}], "calibration, feed 1: array 'x' has shape (6,), the model expects 2 axes"),
         ([{"x": np.zeros((1, 6))}, {"x": np.full((1, 6), np.nan)}], "calibration, feed 2: array 'x' has 6 values that"),
         (
             [{"x": np.zeros((1, 6)), "labels": [1]}, {"x": np.zeros((1, 6))}],

@@ -152,7 +152,7 @@ def test_what_has_no_bias_and_gives_integers_is_scored_but_not_repaired() -> Non
     case = Case.of(b.proto(b.op("DequantizeLinear", y, *made)))
     linear = find_linears(case.model.graph, case.graph)[-1]
     assert linear.activation_qparams == (pytest.approx(0.05), 119.0)
-    assert linear.obstacle == "it is quantised and has no bias"
+    assert linear.obstacle == "it is quantized and has no bias"
 
 
 def test_a_product_of_integers_whose_scale_is_not_found_is_scored_but_not_repaired() -> None:
