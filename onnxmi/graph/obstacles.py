@@ -25,7 +25,7 @@ def obstacle_of_weights(graph: Graph, nodes: tuple[Node, ...], layout: MatrixLay
     if not weights.stored and is_computed_from_scalars(graph, weights.name):
         return "its weight is not stored"
     if not weights.stored and is_dequantized(graph, weights.name):
-        return "its weight is quantised in a way that is only read"
+        return "its weight is quantized in a way that cannot be written"
     if weights.scheme is not None and not weights.scheme.scales:
         return layout.why_not_requantized(nodes[0]) or "the scale of its weight is not found"
     return None if weights.scheme is None else layout.why_not_requantized(nodes[0])

@@ -107,7 +107,7 @@ class ConvTransposeRows(ConvRows):
 
     def why_not_requantized(self, node: Node) -> str | None:
         """See `MatrixLayout.why_not_requantized`: the outputs of a group lie on an axis that all groups share."""
-        return "its weight is quantised in groups" if node.attributes.get("group", 1) != 1 else None
+        return "its weight is quantized in groups" if node.attributes.get("group", 1) != 1 else None
 
     def window(self, shape: OperatorShape, activation: Array) -> Window:
         """See `ConvRows.window`."""
