@@ -35,7 +35,7 @@ def require_samples(session: PruningSession) -> None:
     kinds = {view.kind for view in session.outputs.meaning.views}
     fewest = max((FEWEST_OF.get(kind, FEWEST) for kind in kinds if kind != "state"), default=FEWEST)
     if distinct < fewest:
-        equal = f" ({session.data.count} with equal ones)" if distinct < session.data.count else ""
+        equal = f" ({session.data.count} including duplicates)" if distinct < session.data.count else ""
         raise CalibrationError(
             f"{distinct} distinct samples{equal} are too few to promise a loss: give {fewest} or more, ask for a cost"
             " (--keep, --macs, --max-size), or accept a weaker promise with --few-samples"

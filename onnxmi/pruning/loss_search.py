@@ -218,6 +218,6 @@ class _Search:
         worst, reading = made.judgement.damage.worst, made.judgement.decisive
         return (
             f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least_aggressive loses"
-            f" {worst.error:.4f} of what {worst.view.name} says (1 is as bad as a constant), and of {reading.metric}"
+            f" {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"
             f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
         )

@@ -203,7 +203,7 @@ def _require_work(session: PruningSession, given: Plan | None) -> None:
     require_costs(session, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:
         if options.cut or options.skip or options.only:
-            raise UsageError("a plan says what is cut: cut, skip and only do not go with it")
+            raise UsageError("a plan names the layers: cut, skip and only cannot be combined with it")
         _ = Cut(session.analysis, given.keeping(session.analysis.graph)).branches  # raises where they cannot go
     elif not session.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in session.layers)):
         raise NothingToPruneError(_nothing(session))
@@ -224,12 +224,10 @@ def _unchosen(session: PruningSession) -> str:
     """Say what there would be to cut; kinds alone do not take what a pattern leaves out."""
     named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in session.left_out[:3])
     if session.unseen:
-        return (
-            f"no output that is compared tells about {len(session.unseen)} of {len(session.left_out)} layers ({named})"
-        )
+        return f"no compared output depends on {len(session.unseen)} of {len(session.left_out)} layers ({named})"
     kinds = ",".join(sorted({layer.kind for layer in session.left_out}))
-    hint = "" if session.options.skip or session.options.only else f"; --cut {kinds} takes what was left out"
-    return f"no layer was chosen of {len(session.left_out)} ({named}){hint}"
+    hint = "" if session.options.skip or session.options.only else f"; --cut {kinds} cuts them, too"
+    return f"none of the layers was chosen, of {len(session.left_out)} ({named}){hint}"
 
 
 def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> Outcome:
@@ -296,7 +294,10 @@ def _scored_notes(session: PruningSession) -> list[str]:
         return []
     found, measured = session.analysis, session.measured.fit
     unseen = unscored(found, measured, session.layers)
-    notes = [f"{one.name}: chosen by the norms of its weights, nothing that consumes it is measured" for one in unseen]
+    notes = [
+        f"{one.name}: chosen by the norms of its weights: there are no statistics of the operators that read it"
+        for one in unseen
+    ]
     asked = asked_about(found, session.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
     if unfelt and session.options.sensitivity and session.options.scorer.uses_sensitivity:

@@ -235,7 +235,7 @@ def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress
     missed = [goal for goal in goals if not goal.met]
     if missed and not session.options.best_effort:
         said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
-        raise CheckError(f"out of reach: {said} (--best-effort takes it)")
+        raise CheckError(f"out of reach: {said} (use --best-effort to take it)")
     return SearchResult(candidate, tuple(goals), problem=problem)
 
 

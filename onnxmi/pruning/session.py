@@ -231,7 +231,7 @@ def require_costs(session: PruningSession, asked: Mapping[str, Kind]) -> None:
     """
     for named, kind in asked.items():
         if kind in COUNTED and not COUNTED[kind](session.dense_cost):
-            raise UsageError(f"{named}: the model has no {SPELLED[kind]}, so there is nothing to save")
+            raise UsageError(f"{named}: the model has no {SPELLED[kind]}, so this budget has no effect")
 
 
 SPELLED: Mapping[Kind, str] = {"macs": "multiply-accumulates", "params": "parameters", "size": "bytes"}

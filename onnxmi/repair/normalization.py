@@ -86,7 +86,7 @@ def refit_normalization(
     error = judge.error(scale, shift)
     spread = float(judge.yy.sum() / judge.count) or 1.0
     used = error < plain
-    reason = "" if used else "the plain cut is better on held-out samples"
+    reason = "" if used else "the unrepaired cut is better on validation samples"
     note = RepairNote(normalization.node.label, used, 0.0, plain / spread, error / spread, reason)
     if not used:
         return None, (), note
