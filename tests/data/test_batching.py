@@ -44,7 +44,7 @@ def test_the_smallest_batch_that_runs_is_found_and_said(made, number: int) -> No
     found = batched(Model.of(proto), data(proto), 1)
     assert found.step == number
     (note,) = found.notes
-    assert f"on {number} at a time" in note
+    assert f"batches of {number} are used" in note
 
 
 def test_a_model_that_takes_any_batch_is_left_as_it_is() -> None:
@@ -76,7 +76,7 @@ def test_such_models_are_pruned_and_all_samples_count(made, number: int) -> None
     """31 samples are no multiple of either."""
     proto = made(number)
     result = onnxmi.prune(proto, dict(data(proto).arrays), onnxmi.PruneOptions(keep=0.5, threads=1, force=True))
-    assert any("at a time" in note for note in result.notes)
+    assert any("are used" in note for note in result.notes)
     (measured,) = [note for note in result.notes if note.startswith("measured on")]
     assert measured.startswith(f"measured on {SAMPLES - result.quality.samples} samples")
 
@@ -92,7 +92,7 @@ def test_the_gate_runs_them_in_such_batches_too(batch: int | None, tmp_path: Pat
     )
     report = check(tmp_path / "model.onnx", options)
     assert report.passed, report.verdicts
-    assert any("on 2 at a time" in note for note in report.notes)
+    assert any("batches of 2 are used" in note for note in report.notes)
 
 
 def test_a_model_that_runs_on_none_fails_the_gate(tmp_path: Path) -> None:
