@@ -21,7 +21,7 @@ def test_a_loss_alone_is_searched_and_beside_a_cost_is_a_condition() -> None:
 
 @pytest.mark.parametrize("name", ["max_size", "params", "macs", "speedup", "max_latency"])
 def test_a_uniform_share_does_not_go_with_a_cost(name: str) -> None:
-    with pytest.raises(UsageError, match=f"does not go with {option(name)}"):
+    with pytest.raises(UsageError, match=f"cannot be combined with {option(name)}"):
         Budget(keep=0.5, **{name: 2.0 if name in ("speedup", "max_latency") else 1}).check()
 
 

@@ -179,7 +179,7 @@ def test_a_layer_under_a_normalization_is_left_alone_for_that_reason(place, samp
     np.savez(place.folder / "calib.npz", x=np.random.default_rng(0).normal(size=(97, 3, 17)).astype(np.float32))
     text = place.succeeds("prune", "model.onnx", "calib.npz", "--macs", "0.8", "--force")
     assert "a normalization runs over it: cut only if --cut names channels" in " ".join(text.split())
-    assert "left out by" not in text
+    assert "excluded by" not in text
 
 
 def test_without_labels_there_is_no_accuracy(place, samples):

@@ -77,8 +77,8 @@ def test_such_models_are_pruned_and_all_samples_count(made, number: int) -> None
     proto = made(number)
     result = onnxmi.prune(proto, dict(data(proto).arrays), onnxmi.PruneOptions(keep=0.5, threads=1, force=True))
     assert any("are used" in note for note in result.notes)
-    (measured,) = [note for note in result.notes if note.startswith("measured on")]
-    assert measured.startswith(f"measured on {SAMPLES - result.quality.samples} samples")
+    (measured,) = [note for note in result.notes if note.startswith("statistics of")]
+    assert measured.startswith(f"statistics of {SAMPLES - result.quality.samples} samples")
 
 
 @pytest.mark.parametrize("batch", [None, 4])

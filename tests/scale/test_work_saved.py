@@ -45,7 +45,7 @@ def test_statistics_are_measured_only_where_something_reads_them(mlp, arrays, me
     options = PruneOptions(**{**vars(LAZY), **changes})
     result = onnxmi.prune(mlp(), arrays, options)
     assert len(measured) == times
-    assert any(note.startswith("measured on") for note in result.notes) == bool(times)
+    assert any(note.startswith("statistics of") for note in result.notes) == bool(times)
 
 
 def test_a_plan_without_repair_needs_no_statistics(mlp, arrays, measured):

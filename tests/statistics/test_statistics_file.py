@@ -78,7 +78,7 @@ def test_pruning_with_a_file_is_pruning_without(folder: Path) -> None:
     again = onnxmi.prune(*paths, QUICK, statistics=folder / "all.stats.npz")
     assert plain.proto.SerializeToString() == again.proto.SerializeToString()
     assert plain.plan.to_json() == again.plan.to_json()
-    assert any(note.startswith("measured on") for note in again.notes)
+    assert any(note.startswith("statistics of") for note in again.notes)
 
 
 # -- adding up ---------------------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_the_commands(folder: Path) -> None:
     out = str(folder / "small.onnx")
     code, text = run(folder, "prune", "model.onnx", "all.npz", "--stats", str(folder / "m.npz"), "-o", out)
     assert code == 0, text
-    assert "note: measured on" in text
+    assert "note: statistics of" in text
 
 
 def test_memory_and_mask_are_options(folder: Path) -> None:

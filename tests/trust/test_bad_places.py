@@ -42,7 +42,7 @@ PLACES = {
     "oversized": ({"length": str(2**62)}, "its shape [6, 12] takes 288"),
     "negative offset": ({"offset": "-4"}, "'-4', which is not a number of bytes"),
     "negative length": ({"length": "-288"}, "'-288', which is not a number of bytes"),
-    "no number": ({"offset": "0x10"}, "'0x10', which is not a number of bytes"),
+    "not a number": ({"offset": "0x10"}, "'0x10', which is not a number of bytes"),
     "endless number": ({"offset": "9" * 5000}, "which is not a number of bytes"),
     "digits of another script": ({"offset": "٣"}, "which is not a number of bytes"),
     "a part of another": ({"offset": "4"}, "'w0' and 'b0' overlaps in 'weights.bin'"),
