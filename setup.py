@@ -44,6 +44,7 @@ setup(
     license_expression="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["onnxmi", "onnxmi.*"]),
+    package_dir={"": "."},  # an editable install is a plain path then, which type checkers follow
     package_data={"onnxmi": ["py.typed"], "onnxmi.reporting.html": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[

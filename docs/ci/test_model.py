@@ -4,23 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from onnxmi.gate.check import CheckOptions, Report, check
+import onnxmi
 
 MODELS = Path("models")
-LIMITS = {"max-size": 12e6, "min-speedup": 1.5, "max-drop": 0.01}  # bytes, a ratio, points of the metric
+CHECKS = ("interface", "runs", "max-size", "min-speedup", "max-drop")
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
+def report() -> onnxmi.Report:
     """Measure once."""
-    options = CheckOptions(
-        limits=LIMITS, baseline=MODELS / "dense.onnx", data=MODELS / "eval.npz", threads=1, clock="cpu"
+    return onnxmi.check(
+        MODELS / "deployed.onnx",
+        baseline=MODELS / "dense.onnx",
+        data=MODELS / "eval.npz",
+        max_size="12MB",
+        min_speedup="1.5x",
+        max_drop="1%",
+        threads=1,
+        clock="cpu",
     )
-    return check(MODELS / "deployed.onnx", options)
 
 
-@pytest.mark.parametrize("name", ["interface", "runs", *LIMITS])
-def test_the_model_keeps_to_its_limits(report: Report, name: str) -> None:
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_model_keeps_to_its_limits(report: onnxmi.Report, name: str) -> None:
     """One test for each check, so that a build names what failed."""
     (verdict,) = (verdict for verdict in report.verdicts if verdict.name == name)
     assert verdict.passed, f"asked {verdict.asked}, measured {verdict.measured} {verdict.detail}"
