@@ -18,7 +18,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
+SLOW = [ROOT / line for line in (ROOT / "tests" / "slow.txt").read_text().splitlines() if not line.startswith("#")]
 IR_VERSION = 10  # that of the oldest onnxruntime the project supports reads
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of what `slow.txt` lists."""
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in SLOW):
+            item.add_marker("slow")
 
 
 def make_mlp(

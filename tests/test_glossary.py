@@ -26,3 +26,8 @@ def test_the_modules_of_the_glossary_exist() -> None:
     named = {module for row in ROWS for module in MODULE.findall(row[2])}
     paths = {name: ROOT / "onnxmi" / name for name in named}
     assert not [name for name, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").is_file())]
+
+
+def test_the_slow_tests_that_are_listed_exist() -> None:
+    lines = (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if not line.startswith("#") and not (ROOT / line).exists()]

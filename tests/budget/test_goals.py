@@ -28,14 +28,14 @@ def test_a_uniform_share_does_not_go_with_a_cost(name: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
-        ({"keep": 0.0}, "--keep 0: wanted: a share"),
-        ({"keep": 1.1}, "--keep 1.1: wanted: a share"),
-        ({"macs": float("nan")}, "--macs nan: wanted: a share"),
-        ({"params": -0.1}, "--params -0.1: wanted: a share"),
-        ({"speedup": 1.0}, "--speedup 1: wanted: a factor above 1"),
-        ({"max_latency": 0.0}, "--latency 0: wanted: a time"),
-        ({"max_drop": 0.0}, "--max-drop 0: wanted: points"),
-        ({"max_drop": 1.5}, "--max-drop 1.5: wanted: points"),
+        ({"keep": 0.0}, "--keep 0 is out of range: expected a share"),
+        ({"keep": 1.1}, "--keep 1.1 is out of range: expected a share"),
+        ({"macs": float("nan")}, "--macs nan is out of range: expected a share"),
+        ({"params": -0.1}, "--params -0.1 is out of range: expected a share"),
+        ({"speedup": 1.0}, "--speedup 1 is out of range: expected a factor above 1"),
+        ({"max_latency": 0.0}, "--latency 0 is out of range: expected a time"),
+        ({"max_drop": 0.0}, "--max-drop 0 is out of range: expected points"),
+        ({"max_drop": 1.5}, "--max-drop 1.5 is out of range: expected points"),
     ],
 )
 def test_out_of_range(asked: dict[str, float], wanted: str) -> None:

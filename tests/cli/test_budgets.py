@@ -141,11 +141,11 @@ def test_a_speed_is_asked_for(resnet):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--keep", "0.5", "--macs", "0.5"), "it does not go with --macs"),
-        (("--speedup", "0.5"), "--speedup 0.5: wanted: a factor above 1"),
+        (("--keep", "0.5", "--macs", "0.5"), "it cannot be combined with --macs"),
+        (("--speedup", "0.5"), "--speedup 0.5 is out of range: expected a factor above 1"),
         (("--latency", "soon"), "'soon' is not a time such as 5ms"),
         (("--max-size", "tiny"), "'tiny' is not a size"),
-        (("--max-drop", "2"), "--max-drop 2: wanted: points"),
+        (("--max-drop", "2"), "--max-drop 2 is out of range: expected points"),
         (("--align", "odd"), "--align 'odd': expected auto, none or a whole number"),
         (("--metric", "f1"), "needs labels"),
         (("--metric", "beauty"), "beauty"),
