@@ -19,8 +19,8 @@ from onnxmi.pruning.search import SearchResult, SizingProblem
 from onnxmi.pruning.session import SPELLED, Candidate, PruningSession, execute_plan, make_plan
 from onnxmi.typing import Progress, silent
 
-SCREENED = 6  # trials with the one-pass repair
-TRIED = 6  # trials with the full one
+N_SCREENING_TRIALS = 6  # trials with the one-pass repair
+N_FULL_TRIALS = 6  # trials with the full one
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
 AIMED = 0.92  # of the allowed damage, at the next trial
@@ -137,7 +137,7 @@ class _Search:
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
         low, high = log(self._least), log(self._largest_share)
-        for _ in range(SCREENED):
+        for _ in range(N_SCREENING_TRIALS):
             middle = (low + high) / 2
             made = self._try(exp(middle), stepwise=False)
             if made is not None:
@@ -150,7 +150,7 @@ class _Search:
         """Make models with the full repair at costs that the damage of the last one points at."""
         share = start
         within, beyond = inf, 0.0  # shares between which the limit lies
-        for _ in range(TRIED):
+        for _ in range(N_FULL_TRIALS):
             made = self._try(share, stepwise=True)
             if made is not None:
                 self._full.append(made)
@@ -208,7 +208,7 @@ class _Search:
         repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name))
-        self._progress("search", len(self.trials), SCREENED + TRIED)
+        self._progress("search", len(self.trials), N_SCREENING_TRIALS + N_FULL_TRIALS)
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""

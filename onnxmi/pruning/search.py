@@ -28,13 +28,14 @@ from onnxmi.typing import Ints, Progress, Samples, silent
 
 Counts = dict[int, int]
 
-PRICED = 128  # samples that prices are measured on, where each has one answer
-PRICED_ROWS, FEWEST_PRICED = 1024, 16  # answers that are enough, and samples that are taken however many each has
-CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
-CLOSE = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
-MARGIN = 1.002  # by which a limit is tightened further than it was missed
-NEIGHBOR = 1.02  # by which a limit is tightened after a trial that cannot be used
-ROUNDS = 3  # of the whole, where the repaired model misses what the plain cut met
+N_PRICING_SAMPLES = 128  # samples that prices are measured on, where each has one answer
+N_PRICING_ROWS = 1024  # answers that are enough
+MIN_PRICING_SAMPLES = 16  # taken however many answers each has
+MAX_LIMIT_CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
+TARGET_UTILIZATION = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
+CORRECTION_MARGIN = 1.002  # by which a limit is tightened further than it was missed
+RETRY_MARGIN = 1.02  # by which a limit is tightened after a trial that cannot be used
+MAX_ROUNDS = 3  # of the whole, where the repaired model misses what the unrepaired cut met
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ def _priced(session: PruningSession) -> Samples:
     fit, yardstick = session.deal.fit, session.outputs.yardstick
     told = [rows for view, rows in zip(yardstick.views, yardstick.rows, strict=True) if view.kind != "state"]
     each = min(told, default=len(fit)) / len(fit)
-    return fit[: min(max(ceil(PRICED_ROWS / max(each, 1.0)), FEWEST_PRICED), PRICED)]
+    return fit[: min(max(ceil(N_PRICING_ROWS / max(each, 1.0)), MIN_PRICING_SAMPLES), N_PRICING_SAMPLES)]
 
 
 def _spared(session: PruningSession, kind: Kind) -> float:
@@ -176,7 +177,7 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
     budget = session.options.budget
     limit_scale = dict.fromkeys(budget.costs, 1.0)
     dropped: list[str] = []
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         counts = _closest(session, problem, limit_scale)
         if counts is None:
             break
@@ -184,13 +185,13 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
             candidate = execute_plan(session, make_plan(session, counts, progress), progress=progress)
         except (CheckError, ModelError) as error:  # one trial that cannot be used does not end the search
             dropped.append(f"a trial was dropped: {error}")
-            limit_scale = {name: by * NEIGHBOR for name, by in limit_scale.items()}
+            limit_scale = {name: by * RETRY_MARGIN for name, by in limit_scale.items()}
             continue
         goals = measured_goals(session, budget, candidate.proto)
         if all(goal.met for goal in goals):
             return SearchResult(candidate, tuple(goals), notes=tuple(dropped), problem=problem)
         for goal in goals:  # repair adds a few biases, and times are never measured twice alike
-            limit_scale[goal.name] *= max(1.0, goal.violation * MARGIN)
+            limit_scale[goal.name] *= max(1.0, goal.violation * CORRECTION_MARGIN)
     return _nearest(session, problem, progress)
 
 
@@ -203,7 +204,7 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
     bounds = {name: _bound(session, problem, name, budget.asked[name]) for name in budget.costs}
     best: tuple[float, Counts] | None = None
     tried: list[Counts] = []
-    while len(tried) < CORRECTIONS:
+    while len(tried) < MAX_LIMIT_CORRECTIONS:
         limits = [Limit(problem.costs[COSTS[name]], most / limit_scale[name]) for name, most in bounds.items()]
         counts = allocate(problem.size_options, limits)
         if counts is None or counts in tried:
@@ -218,11 +219,11 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         utilization = max(goal.violation for goal in goals)
         if all(goal.met for goal in goals) and (best is None or utilization > best[0]):
             best = utilization, counts
-        if best is not None and best[0] >= CLOSE:
+        if best is not None and best[0] >= TARGET_UTILIZATION:
             break
         for goal in goals:
             measured = COSTS[goal.name] == "time"
-            limit_scale[goal.name] *= goal.violation if measured else max(1.0, goal.violation * MARGIN)
+            limit_scale[goal.name] *= goal.violation if measured else max(1.0, goal.violation * CORRECTION_MARGIN)
     return None if best is None else best[1]
 
 
