@@ -139,7 +139,7 @@ def test_no_layer_left(place):
 def test_no_layer_of_the_wanted_kind(place):
     said = place.fails(1, *PRUNE, "--cut", "heads")
     assert "none of the layers was chosen" in said
-    assert "--cut hidden takes what was left out" in said
+    assert "--cut hidden cuts them, too" in said
 
 
 def test_a_model_without_layers(place):
@@ -363,7 +363,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ZeroDivisionError("division by zero\nover two lines")
 
-    monkeypatch.setattr(pipeline, "study_of", broken)
+    monkeypatch.setattr(pipeline, "start_session", broken)
     message = place.fails(4, *PRUNE)
     assert message == (
         "a bug in onnxmi: ZeroDivisionError: division by zero over two lines; "
@@ -372,7 +372,7 @@ def test_an_unexpected_failure_is_reported_as_a_bug(place, monkeypatch):
 
 
 def test_the_traceback_of_a_bug_is_there_on_request(place, monkeypatch):
-    monkeypatch.setattr(pipeline, "study_of", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "start_session", lambda *_, **__: 1 / 0)
     monkeypatch.setenv("ONNXMI_TRACEBACK", "1")
     assert isinstance(place.run(*PRUNE).exception, ZeroDivisionError)
 
@@ -381,7 +381,7 @@ def test_out_of_memory(place, monkeypatch):
     def hungry(*_args, **_kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "study_of", hungry)
+    monkeypatch.setattr(pipeline, "start_session", hungry)
     assert place.fails(3, *PRUNE) == "not enough memory"
 
 
