@@ -217,7 +217,7 @@ class _Search:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
         worst, reading = made.judgement.damage.worst, made.judgement.decisive
         return (
-            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least_aggressive loses"
-            f" {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"
+            f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least aggressive"
+            f" has damage {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"
             f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
         )

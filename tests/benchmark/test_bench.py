@@ -180,7 +180,7 @@ def test_tables_fit_80_columns_and_name_what_they_show(place):
     assert max(map(len, shown.splitlines())) <= 80
     for heading in ("file size", "peak memory", "1 thread, batch 1, ", "1 thread, batch 8, ", "speed-up", "FusedGemm"):
         assert heading in shown
-    assert "note: the inputs are made up" in shown
+    assert "note: the inputs are synthetic" in shown
 
 
 def test_many_models_are_numbered_in_the_table_of_operators(place):

@@ -45,7 +45,7 @@ def test_it_says_what_the_outputs_mean(place, resnet):
     text = " ".join(place.succeeds("inspect", resnet, columns=200).split())
     assert "Outputs logits: classes (a guess), numbers along axis 1 (10 columns)" in text
     text = " ".join(place.succeeds("inspect", resnet, "--output", "logits:embedding*2").split())
-    assert "logits: embedding, numbers along axis 1 (10 columns); as you say; weight 2" in text
+    assert "logits: embedding, numbers along axis 1 (10 columns); as given; weight 2" in text
     data = json.loads(place.succeeds("inspect", resnet, "--json"))["outputs"]
     assert [(view["name"], view["kind"], view["axes"], view["tentative"]) for view in data["compared"]] == [
         ("logits", "classes", [1], True)

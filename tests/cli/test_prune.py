@@ -93,7 +93,7 @@ def test_the_table_has_everything(pruned, name):
     assert [len(rows[row]) for row in ("parameters", "file size", "MACs a sample", "latency, one sample")] == [3] * 4
     assert rows["file size"][1] == f"{after / 1e3:.1f} kB"
     assert " ms" in rows["latency, one sample"][0]
-    assert re.search(r"logits \(classes\): \d+\.\d\d% of what it says is lost", text)
+    assert re.search(r"logits \(classes\): damage \d+\.\d\d%", text)
     assert re.search(r"accuracy [01]\.\d{4} -> [01]\.\d{4}: -?\d+\.\d points lost", text)
     assert re.search(r"[*] on 1[0-5][0-9] test samples, which nothing was fitted to or chosen on", text)
     plan = json.loads((folder / f"{name}.pruned.plan.json").read_text())

@@ -23,8 +23,8 @@ def ranked() -> Case:
 def test_a_choice_is_compared_by_its_grounds() -> None:
     case = ranked()
     found = find_discontinuities(case.model.graph)
-    assert found.grounds == (case.model.graph.nodes[-2].inputs[0],)
-    assert set(found.outcome) == {*case.model.graph.nodes[-2].outputs, *case.model.graph.nodes[-1].outputs}
+    assert found.inputs == (case.model.graph.nodes[-2].inputs[0],)
+    assert set(found.dependents) == {*case.model.graph.nodes[-2].outputs, *case.model.graph.nodes[-1].outputs}
     keeping = cut_all(case)
     cut = case.cut(keeping)
     assert check_equivalence(case.model, case.graph, case.probe, keeping, cut, [case.feeds()]).passed

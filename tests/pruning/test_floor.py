@@ -148,7 +148,9 @@ def test_samples_of_one_class_are_said_to_be() -> None:
     b = Build(seed=3)
     rare = b.op("Softmax", b.op("Add", mlp(b, b.input("N", 11), 3), b.const(np.float32([9, 0, 0]))), axis=1)
     made = run(b.proto(rare), samples(), macs=0.85, force=True)
-    assert [note for note in made.notes if "have the top class 0: losses of the other 2 cannot be counted" in note]
+    assert [
+        note for note in made.notes if "have the top class 0: losses of the other 2 classes cannot be counted" in note
+    ]
 
 
 def test_what_the_samples_cannot_decide_is_said(bundled) -> None:
