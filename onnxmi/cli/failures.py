@@ -57,7 +57,7 @@ class OneLineGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Name the commands where none is given."""
-        if not args:
+        if not args and not ctx.resilient_parsing:  # completion parses no arguments
             ctx.fail(f"no command is given; there are: {', '.join(self.list_commands(ctx))}")
         return super().parse_args(ctx, args)
 
