@@ -228,7 +228,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "untyped input": (untyped_input, "Field 'type'"),
     "tensor in segments": (segment, "stored in segments"),
     "function that calls itself": (recursive_function, "its function 'Loops' calls itself"),
-    "reference to no function": (odd_reference, "attribute 'transA' of 'fc0' refers to one of a function"),
+    "reference to no function": (odd_reference, "attribute 'transA' of 'fc0' refers to an attribute of a function"),
     "unknown input type": (unknown_input_type, "'x' has the unknown data type -7"),
     "functions without end": (laughs, "more than 1,000,000 operators"),
     "no inputs": (no_inputs, "'x'"),
