@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onnxmi.evaluation.yardstick import Damage, Part
-from onnxmi.outputs.view import Kind
+from onnxmi.outputs.view import Kind, View
 
 POINT = 0.01  # the loss that `LIMITS` stand for
 LIMITS: Mapping[Kind, float] = {
@@ -23,13 +23,18 @@ LIMITS: Mapping[Kind, float] = {
 
 FLOOR = 0.5  # damage from which on an output is lost: less than half of what the original says is left
 COLUMN_FLOOR = 1.0  # damage of one column from which on it is lost: a constant would tell as much
+MOST_NUMBERS = 100  # columns of plain numbers from which on one of them is less than 1 % of what the output says
 WHOLE: frozenset[Kind] = frozenset({"embedding", "state"})  # used as one vector: no column means anything by itself
 
 
 def severity(part: Part) -> float:
     """Return how many times the damage has that an output, or its worst column, is lost at."""
-    column = 0.0 if part.view.kind in WHOLE else part.worst / COLUMN_FLOOR
-    return max(part.error / FLOOR, column)
+    return max(part.error / FLOOR, part.worst / COLUMN_FLOOR if _columns_count(part.view) else 0.0)
+
+
+def _columns_count(view: View) -> bool:
+    """Whether one column is worth an objection; classes of a last Softmax or Sigmoid are chosen by what they carry."""
+    return view.kind not in WHOLE and (view.link != "identity" or view.columns <= MOST_NUMBERS)
 
 
 def excess(damage: Damage, drop: float) -> float:
