@@ -170,8 +170,9 @@ def _meaning(
     graph = infer(model, seen)
     told = [parse_override(text) for text in overrides]
     meaning = infer_meaning(model, seen, graph, Runs.of(data), told, ignore, threads)
-    floats = (info.name for info in model.graph.outputs if info.name in seen.shapes)
-    ranks = {name: len(seen.shapes[name]) for name in floats if seen.dtypes[name].kind == "f"}
+    # A stored tensor may be an output: it has a shape, but no run makes it, so there is nothing to compare.
+    made = (info.name for info in model.graph.outputs if info.name in seen.shapes and info.name in seen.dtypes)
+    ranks = {name: len(seen.shapes[name]) for name in made if seen.dtypes[name].kind == "f"}
     return meaning, list(mask_inputs(model, graph)), ranks
 
 

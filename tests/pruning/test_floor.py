@@ -7,8 +7,11 @@ import onnx
 import pytest
 
 import onnxmi
+from onnxmi.data.sources import as_calibration
 from onnxmi.errors import CalibrationError, CheckError
+from onnxmi.evaluation.comparison import compare_models
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.transforms.analysis import as_model
 from tests.support.build import Build
 
 HIDDEN = 23
@@ -120,6 +123,8 @@ def test_a_stored_tensor_and_an_input_may_be_outputs() -> None:
     proto.graph.output.append(onnx.helper.make_tensor_value_info(x, onnx.TensorProto.FLOAT, ["N", 11]))
     made = run(proto, samples(), macs=0.6)
     assert [part.view.output for part in made.damage.parts] == [proto.graph.output[0].name]
+    compared = compare_models(as_model(proto), as_model(made.proto), as_calibration(samples(), as_model(proto)))
+    assert [output.name for output in compared.outputs] == [proto.graph.output[0].name]
 
 
 def test_labels_alone_are_compared_by_what_they_are_decided_on() -> None:
