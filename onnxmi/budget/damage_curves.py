@@ -79,7 +79,7 @@ def measure_damage_curves(
         Layer id -> sizes it may be cut to, ascending, the last its own.
     statistics : StatisticsFile or None
         To fit the one-pass repair on, as the final model will be repaired; without it, unrepaired cuts are measured.
-    ruler : Ruler
+    ruler : DamageReference
         The original's answers on the samples to measure on.
     predicted : mapping
         Layer id -> size -> damage, where that is known already.

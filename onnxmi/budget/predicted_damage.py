@@ -206,8 +206,7 @@ class _SquaredEffects:
     ) -> Iterator[tuple[int, Floats]]:
         """Layer id and (samples, sizes) effects through one consumer, for each of its nodes."""
         own = [atom for atom in self._sums if (atom, linear.key) in self._changes]
-        moments = self._statistics.moments[linear.key]
-        mean = np.stack([moments.group(group).mean for group in range(linear.groups)])
+        mean = self._statistics.moments[linear.key].mean
         for tap, end in zip(linear.taps, linear.ends, strict=True):
             if end.outputs[0] not in gradients:  # no compared output depends on it
                 continue

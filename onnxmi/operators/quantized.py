@@ -19,6 +19,7 @@ from onnxmi.operators.layout import OperatorShape, QuantizedOperands
 from onnxmi.operators.matmul import MatrixRows, product_macs
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator
 from onnxmi.operators.pooling import POOLED
+from onnxmi.operators.reshape import concatenate
 from onnxmi.operators.signature_rule import SignatureRule, broadcast
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 from onnxmi.typing import Array, Shape
@@ -80,18 +81,7 @@ def _elementwise_axes(ctx: RuleContext) -> None:
 
 def _qlinear_concat_axes(ctx: RuleContext) -> None:
     """QLinearConcat: output scale and zero point, then (value, scale, zero point) for each."""
-    out = ctx.outs[0]
-    values = ctx.ins[2::3]
-    if out is None or any(value is None for value in values):
-        return
-    operands = [value for value in values if value is not None]
-    axis = int(ctx.attribute("axis", 1)) % len(out)
-    for place, term in enumerate(out):
-        if place == axis:
-            ctx.unify(term, ctx.solver.sum([operand[axis] for operand in operands]))
-            continue
-        for operand in operands:
-            ctx.unify(term, operand[place])
+    concatenate(ctx, ctx.ins[2::3])
 
 
 def _qlinear_pool_axes(ctx: RuleContext) -> None:

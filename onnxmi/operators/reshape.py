@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,11 +60,16 @@ def _transpose_axes(ctx: RuleContext) -> None:
 
 
 def _concat_axes(ctx: RuleContext) -> None:
+    concatenate(ctx, ctx.ins)
+
+
+def concatenate(ctx: RuleContext, values: Sequence[Terms | None]) -> None:
+    """Tie the result to the values that are joined along `axis`; nothing where any of them has no known shape."""
     out = ctx.outs[0]
-    if out is None or any(operand is None for operand in ctx.ins):
+    operands = [value for value in values if value is not None]
+    if out is None or len(operands) < len(values):
         return
     axis = int(ctx.attribute("axis", 1)) % len(out)
-    operands = [operand for operand in ctx.ins if operand is not None]
     for position, term in enumerate(out):
         if position == axis:
             ctx.unify(term, ctx.solver.sum([operand[axis] for operand in operands]))

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.graph.linear import Linear, feature_rows, output_rows, row_count
-from onnxmi.operators.patches import Window, window
+from onnxmi.operators.conv import ConvRows
+from onnxmi.operators.patches import Window
 from onnxmi.typing import Array, Floats
 
 Gradients = NDArray[np.float32]
@@ -38,12 +39,12 @@ def weight_gradients(linear: Linear, activation: Array, gradient: Array, mean: F
     apart = activation.shape[0] == gradient.shape[0] == fed
     pairs = zip(np.split(activation, fed), np.split(gradient, fed), strict=True) if apart else [(activation, gradient)]
     for own, upper in pairs:
-        raw, sums = _convolved(linear, own, upper) if _is_convolution(linear) else _multiplied(linear, own, upper)
+        seen = linear.layout.window(linear.shape, own) if isinstance(linear.layout, ConvRows) else None
+        if seen is None or seen.transposed:
+            raw, sums = _multiplied(linear, own, upper)
+        else:
+            raw, sums = _convolved(linear, seen, own, upper)
         yield raw - mean.astype(np.float32)[:, :, None] * sums[:, None, :]
-
-
-def _is_convolution(linear: Linear) -> bool:
-    return bool(linear.kernel) and all(node.op in ("Conv", "FusedConv") for node in linear.nodes)
 
 
 def _multiplied(linear: Linear, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
@@ -54,9 +55,8 @@ def _multiplied(linear: Linear, activation: Array, gradient: Array) -> tuple[Gra
     return np.matmul(features.swapaxes(1, 2), upper), upper.sum(1)
 
 
-def _convolved(linear: Linear, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
+def _convolved(linear: Linear, seen: Window, activation: Array, gradient: Array) -> tuple[Gradients, Gradients]:
     """Do the same without unfolding: a kernel entry sees the input through one strided slice."""
-    seen = window(linear.nodes[0].attributes, linear.kernel, activation.shape[2:], transposed=False)
     samples, channels = activation.shape[:2]
     upper = np.concatenate(list(gradient.reshape(samples, linear.groups, -1, int(np.prod(seen.places)))), axis=2)
     upper = np.ascontiguousarray(upper.swapaxes(1, 2))  # (groups, rows, M)
