@@ -12,7 +12,7 @@ import numpy as np
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import CalibrationLike, as_calibration
-from onnxmi.data.splits import Deal, deal_samples
+from onnxmi.data.splits import Split, split_samples
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear
@@ -46,8 +46,8 @@ def collect(
     analysis = analyze(source, data.one_run(np.arange(data.count), 3))
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
-        deal = deal_samples(data, options.seed)
-        return measure_statistics(OutputMeasure(analysis, data, deal.fit, options), deal, progress)
+        split = split_samples(data, options.seed)
+        return measure_statistics(OutputMeasure(analysis, data, split.fit, options), split, progress)
 
 
 def given_statistics(
@@ -86,19 +86,19 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
 
 
 def measure_statistics(
-    outputs: OutputMeasure, deal: Deal, progress: Progress, layers: Sequence[Layer] | None = None
+    outputs: OutputMeasure, split: Split, progress: Progress, layers: Sequence[Layer] | None = None
 ) -> StatisticsFile:
-    """Statistics to select by and fit to, and others to judge the fit by (None where there are too few samples).
+    """Measure the statistics of the fit samples and of the validation samples (None where there are too few).
 
     Sensitivities are those of what consumes the layers; without layers, of all operators.
     """
     analysis, data, options = outputs.analysis, outputs.data, outputs.options
-    sets = [deal.fit, deal.judge] if deal.judge.size else [deal.fit]
-    fitted, *judged = capture(analysis, data, sets, capture_options(options), progress)
+    sets = [split.fit, split.validation] if split.validation.size else [split.fit]
+    fit, *validation = capture(analysis, data, sets, capture_options(options), progress)
     if options.sensitivity and options.scorer.uses_sensitivity:
-        fitted = replace(fitted, sensitivities=sensitivities_of(outputs, deal.fit, progress, layers))
+        fit = replace(fit, sensitivities=sensitivities_of(outputs, split.fit, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
-    return StatisticsFile(analysis.model.digest, fitted, judged[0] if judged else None, measured_with(options), prints)
+    return StatisticsFile(analysis.model.digest, fit, next(iter(validation), None), measured_with(options), prints)
 
 
 def sensitivities_of(
@@ -140,13 +140,13 @@ def nothing_measured(model: Model) -> StatisticsFile:
     return StatisticsFile(model.digest, Statistics({}, {}, 0), None)
 
 
-def measured_notes(measured: StatisticsFile, data: Calibration, deal: Deal) -> list[str]:
+def measured_notes(measured: StatisticsFile, data: Calibration, split: Split) -> list[str]:
     """Say how much was measured, and on what it should not have been."""
     if not measured.samples:
         return []
     fewest, most = measured.fit.rows
     notes = [f"statistics of {measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"]
-    known = int(np.isin(data.fingerprints[deal.held], measured.prints).sum()) if data.count > 1 else 0
+    known = int(np.isin(data.fingerprints[split.test], measured.prints).sum()) if data.count > 1 else 0
     if known:
-        notes.append(f"{known} of {len(deal.held)} test samples are already in the statistics")
+        notes.append(f"{known} of {len(split.test)} test samples are already in the statistics")
     return notes

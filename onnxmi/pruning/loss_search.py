@@ -131,7 +131,7 @@ class _Search:
     def uncut(self, candidate: Candidate) -> _TrialModel:
         """Return what leaves out unused positions alone: it answers what the original does."""
         return _TrialModel(
-            1.0, {}, candidate, judge(self._session.validates, self._session.metric, candidate.proto), 0.0
+            1.0, {}, candidate, judge(self._session.search_set, self._session.metric, candidate.proto), 0.0
         )
 
     def screen(self) -> float:
@@ -194,7 +194,7 @@ class _Search:
             return replace(known, share=share)
         try:
             candidate = execute_plan(session, make_plan(session, counts), stepwise=stepwise)
-            judgement = judge(session.validates, session.metric, candidate.proto)
+            judgement = judge(session.search_set, session.metric, candidate.proto)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None

@@ -232,11 +232,10 @@ def _unchosen(session: PruningSession) -> str:
 
 def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> Outcome:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
-    options, held = session.options, session.deal.held
-    source, result = session.source, found.candidate.proto
-    checks = [*found.candidate.checks, *check_result(source, result, session.some_feeds(held))]
+    options, source, result = session.options, session.source, found.candidate.proto
+    checks = [*found.candidate.checks, *check_result(source, result, session.some_feeds(session.split.test))]
     require_passed(checks)
-    judgement = judge(session.held, session.metric, result, every=True)
+    judgement = judge(session.test_set, session.metric, result, every=True)
     if not options.force:
         require_outputs(session, found, judgement.damage)
     goals = tuple(Goal.of_loss(judgement, goal.asked) if goal.name == "max_drop" else goal for goal in found.goals)
@@ -253,7 +252,7 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         unseen=session.unseen if selected else (),
         before=session.dense_cost,
         after=session.cost(result),
-        quality=None if session.data.count == 1 else quality_of(session.held, judgement),
+        quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),
         damage=judgement.damage,
         latency=session.time(result) if options.latency else None,
         repairs=found.candidate.repairs,
@@ -270,11 +269,11 @@ def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, *
     """Say what the user should know of the samples, the search and the result."""
     yield from session.data.notes
     yield from session.analysis.unused_positions.notes
-    yield from measured_notes(session.measured, session.data, session.deal)
+    yield from measured_notes(session.measured, session.data, session.split)
     if selected:
         yield from _scored_notes(session)
     yield from found.notes
-    yield from cautions(session.held, judgement, session.options.budget.drop)
+    yield from cautions(session.test_set, judgement, session.options.budget.drop)
     if session.data.count == 1:
         yield _ONE_SAMPLE
 

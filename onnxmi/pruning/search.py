@@ -121,7 +121,7 @@ def _predicted(
     if not session.options.repair:
         return {}
     offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
-    fit, yardstick, how = session.deal.fit, session.outputs.yardstick, capture_options(session.options)
+    fit, yardstick, how = session.split.fit, session.outputs.yardstick, capture_options(session.options)
     return predict_damage(
         session.analysis, rankings, offered, session.measured.fit, session.data, fit, yardstick, how, progress
     )
@@ -129,7 +129,7 @@ def _predicted(
 
 def _priced(session: PruningSession) -> Samples:
     """Return the samples to measure prices on: fewer where each has many answers, as maps and boxes have."""
-    fit, yardstick = session.deal.fit, session.outputs.yardstick
+    fit, yardstick = session.split.fit, session.outputs.yardstick
     told = [rows for view, rows in zip(yardstick.views, yardstick.rows, strict=True) if view.kind != "state"]
     each = min(told, default=len(fit)) / len(fit)
     return fit[: min(max(ceil(N_PRICING_ROWS / max(each, 1.0)), MIN_PRICING_SAMPLES), N_PRICING_SAMPLES)]
@@ -152,7 +152,7 @@ def _counted(session: PruningSession, kind: Kind) -> CostModel:
         return CostModel.of(parameter_pieces(model.graph, graph), layers)
     if kind == "size":
         return CostModel.of(byte_pieces(model.graph, graph, session.uncut_cost.size), layers)
-    one = session.data.one_run(session.deal.held)
+    one = session.data.one_run(session.split.test)
     return CostModel.of(
         mac_pieces(model.graph, graph, all_shapes(model.graph, model.proto, one), session.data.step or 1), layers
     )

@@ -14,7 +14,7 @@ from onnxmi.budget.goals import Kind
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import CalibrationLike, as_calibration
-from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Deal, deal_samples
+from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Split, split_samples
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import RequestedMetric
@@ -76,8 +76,8 @@ class PruningSession:
         The model with its channel graph.
     data : Calibration
         The samples.
-    deal : Deal
-        Which of them are for what.
+    split : Split
+        How the samples are divided.
     layers, left_out : tuple of Layer
         Those that may be cut, and those that are left out.
     unseen : tuple of Layer
@@ -92,7 +92,7 @@ class PruningSession:
 
     analysis: Analysis
     data: Calibration
-    deal: Deal
+    split: Split
     layers: tuple[Layer, ...]
     left_out: tuple[Layer, ...]
     unseen: tuple[Layer, ...]
@@ -111,34 +111,34 @@ class PruningSession:
         return self.analysis.model
 
     @cached_property
-    def judges(self) -> EvaluationSet:
+    def validation_set(self) -> EvaluationSet:
         """The samples that repairs are chosen on."""
-        return self.outputs.panel(self.deal.judges)
+        return self.outputs.panel(self.split.validation_or_fit)
 
     @cached_property
-    def validates(self) -> EvaluationSet:
-        """The samples that a search chooses on."""
-        return self.outputs.panel(self.deal.validates)
+    def search_set(self) -> EvaluationSet:
+        """The samples that a search for a loss decides on."""
+        return self.outputs.panel(self.split.search_or_test)
 
     @cached_property
-    def held(self) -> EvaluationSet:
+    def test_set(self) -> EvaluationSet:
         """The samples that the result is reported on."""
-        return self.outputs.panel(self.deal.held)
+        return self.outputs.panel(self.split.test)
 
     @cached_property
-    def fitted(self) -> EvaluationSet:
-        """Samples that repairs are fitted to, no more than tell means apart."""
-        fit = self.deal.fit
+    def means_set(self) -> EvaluationSet:
+        """As many of the fit samples as tell the means of two models apart."""
+        fit = self.split.fit
         few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
         return self.outputs.panel(fit[few])
 
     def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""
-        return mean_offsets(self.fitted, proto)
+        return mean_offsets(self.means_set, proto)
 
-    def judged_damage(self, proto: onnx.ModelProto) -> float:
+    def validation_damage(self, proto: onnx.ModelProto) -> float:
         """Return the damage of a model on the samples that repairs are chosen on."""
-        return self.judges.damage(self.judges.answers(proto)).total
+        return self.validation_set.damage(self.validation_set.answers(proto)).total
 
     @cached_property
     def metric(self) -> RequestedMetric:
@@ -160,14 +160,14 @@ class PruningSession:
         """That what is cut is the source; the same for every cut."""
         if self.model is self.source:
             return ()
-        return (check_same(self.source, self.model, self.analysis.probe, self.some_feeds(self.deal.fit)),)
+        return (check_same(self.source, self.model, self.analysis.probe, self.some_feeds(self.split.fit)),)
 
     @cached_property
     def timed_feeds(self) -> Feeds:
         """Inputs that times are measured on."""
         if self.options.batch == 1 or self.data.step is not None:
-            return self.data.one_run(self.deal.held)
-        return self.data.feed(np.resize(self.deal.held, self.options.batch))
+            return self.data.one_run(self.split.test)
+        return self.data.feed(np.resize(self.split.test, self.options.batch))
 
     def time(self, proto: onnx.ModelProto) -> tuple[Latency, Latency]:
         """Time the source and another model in turn; one thread by its own time, which others move less."""
@@ -178,7 +178,7 @@ class PruningSession:
 
     def cost(self, proto: onnx.ModelProto) -> Cost:
         """Parameters, bytes and MACs of a model."""
-        return cost(proto, self.data.one_run(self.deal.held), self.data.step or 1)
+        return cost(proto, self.data.one_run(self.split.test), self.data.step or 1)
 
     def some_feeds(self, samples: Samples) -> list[Feeds]:
         """Inputs of the few samples that the rewrite is checked on."""
@@ -202,17 +202,17 @@ def start_session(
     """
     data = batched(model, as_calibration(calibration, model), options.threads)
     looked_at = model
-    if split_tables:  # whatever is held back, along axes of samples that never are: a plan's indices count along them
-        looked_at = factorize_embeddings(model, data, deal_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
+    if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
+        looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model)
     layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
     data = packed(model, analysis.graph, data, options.mask, options.threads)
-    deal = deal_samples(data, options.seed, held_back)
-    outputs = OutputMeasure(analysis, data, deal.fit, options)
+    split = split_samples(data, options.seed, held_back)
+    outputs = OutputMeasure(analysis, data, split.fit, options)
     told = outputs.told(layers)
     unseen = tuple(layer for layer in layers if layer not in told)
     return PruningSession(
-        analysis, data, deal, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
+        analysis, data, split, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
     )
 
 
@@ -260,7 +260,7 @@ def session_statistics(
     if measured is None:
         if not needed(options, selects=selects):
             return session.measured
-        measured = measure_statistics(session.outputs, session.deal, progress, session.layers)
+        measured = measure_statistics(session.outputs, session.split, progress, session.layers)
     measured.fit.require(session.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has no labels, or more than 1,024 classes")
@@ -305,13 +305,15 @@ def execute_plan(
 def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
     if not stepwise:
         return repair_one_pass(cut, session.measured)
-    samples = RepairSamples(session.data, session.deal.fit, session.deal.judge, capture_options(session.options))
-    return repair(cut, samples, session.measured, OutputComparison(session.judged_damage, session.offsets), progress)
+    samples = RepairSamples(session.data, session.split.fit, session.split.validation, capture_options(session.options))
+    return repair(
+        cut, samples, session.measured, OutputComparison(session.validation_damage, session.offsets), progress
+    )
 
 
 def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
     """Return the model with sliced weights, and the checks that it passed."""
-    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, session.some_feeds(session.deal.fit)
+    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, session.some_feeds(session.split.fit)
     checks = [
         check_equivalence(cut.model, cut.graph, seen, cut.keeping, proto, feeds),
         check_shapes(cut.graph, seen, cut.keeping, proto, seen.feeds),

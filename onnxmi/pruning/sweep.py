@@ -117,16 +117,16 @@ def trade_off(
         else:
             points.append(_point(session, share, counts))
         progress("sweep", done + 1, len(shares))
-    dense = judge_answers(session.held, session.metric, session.held.reference).decisive
-    cost, samples = session.dense_cost, len(session.deal.held)
+    dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
+    cost, samples = session.dense_cost, len(session.split.test)
     return TradeOff(session.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
 
 
 def _point(session: PruningSession, share: float, counts: dict[int, int]) -> TradeOffPoint:
     candidate = execute_plan(session, make_plan(session, counts))
-    require_passed(check_result(session.source, candidate.proto, session.some_feeds(session.deal.held)))
+    require_passed(check_result(session.source, candidate.proto, session.some_feeds(session.split.test)))
     was, now = session.time(candidate.proto)
-    judgement = judge(session.held, session.metric, candidate.proto)
+    judgement = judge(session.test_set, session.metric, candidate.proto)
     return TradeOffPoint(
         share=share,
         cost=session.cost(candidate.proto),
@@ -135,5 +135,5 @@ def _point(session: PruningSession, share: float, counts: dict[int, int]) -> Tra
         value=judgement.decisive.now,
         drop=judgement.drop,
         error=judgement.error,
-        quality=quality_of(session.held, judgement),
+        quality=quality_of(session.test_set, judgement),
     )

@@ -11,7 +11,7 @@ from onnxmi.repair.epilogue import Epilogue
 from onnxmi.repair.operator_cut import OperatorCut, inverse
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.relu_aware import RectifiedRows
-from onnxmi.repair.samples import JUDGES
+from onnxmi.repair.samples import VALIDATION
 from onnxmi.typing import Array, Floats, Samples
 
 WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
@@ -60,27 +60,27 @@ class Measured:
         if self._epilogue.rectified:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
             threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
-            self._rows[part == JUDGES].append((inputs, wanted, threshold.astype(kind)))
+            self._rows[part == VALIDATION].append((inputs, wanted, threshold.astype(kind)))
 
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""
         if self._trouble is not None:
             raise self._trouble
         moments = {part: sums.moments() for part, sums in sorted(self._sums.items())}
-        judged = moments.pop(JUDGES, None)
+        validation = moments.pop(VALIDATION, None)
         return [
             Regression(
                 tuple(Missing.of_joint(one.group(group), len(features)) for one in moments.values() if one.count),
-                None if judged is None else Missing.of_joint(judged.group(group), len(features)),
+                None if validation is None else Missing.of_joint(validation.group(group), len(features)),
                 self._frame.plain(group),
                 self._priors[group],
             )
             for group, features in enumerate(self._frame.features)
         ]
 
-    def rectified(self, group: int, *, judges: bool) -> RectifiedRows | None:
+    def rectified(self, group: int, *, of_validation: bool) -> RectifiedRows | None:
         """The rows themselves, where the result goes through a Relu."""
-        batches = self._rows[judges and JUDGES in self._sums]
+        batches = self._rows[of_validation and VALIDATION in self._sums]
         if not batches:
             return None
         inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))

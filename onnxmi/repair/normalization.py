@@ -72,19 +72,19 @@ def _is_vector(model: Model, name: str) -> bool:
 
 
 def refit_normalization(
-    model: Model, normalization: NormalizationParameters, fitted: PairMoments, judged: PairMoments | None
+    model: Model, normalization: NormalizationParameters, fit: PairMoments, validation: PairMoments | None
 ) -> tuple[tuple[Floats, Floats] | None, tuple[VectorReplacement, ...], RepairNote]:
-    """Fit the original's channels to the cut model's, and use it where it is better on the judging rows.
+    """Fit the original's channels to the cut model's, and use it where it is better on the validation samples.
 
     Returns
     -------
     scale and shift (C,) to apply to the cut model's result (None if not used), the new parameters, and a note.
     """
-    scale, shift = fitted.fit(shifted=normalization.shift is not None)
-    judge = judged or fitted
-    plain = judge.error(np.ones_like(scale), np.zeros_like(shift))
-    error = judge.error(scale, shift)
-    spread = float(judge.yy.sum() / judge.count) or 1.0
+    scale, shift = fit.fit(shifted=normalization.shift is not None)
+    decisive = validation or fit
+    plain = decisive.error(np.ones_like(scale), np.zeros_like(shift))
+    error = decisive.error(scale, shift)
+    spread = float(decisive.yy.sum() / decisive.count) or 1.0
     used = error < plain
     reason = "" if used else "the unrepaired cut is better on validation samples"
     note = RepairNote(normalization.node.label, used, 0.0, plain / spread, error / spread, reason)

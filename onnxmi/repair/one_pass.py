@@ -10,6 +10,7 @@ from onnxmi.information import RIDGES, Missing
 from onnxmi.repair.operator_cut import OperatorCut
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
+from onnxmi.statistics.statistics import Statistics
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement
@@ -26,7 +27,7 @@ def repair_one_pass(
     Parameters
     ----------
     statistics : StatisticsFile
-        The regression is solved on its fit samples, the ridge judged on the others.
+        The regression is solved on its fit samples, the ridge chosen on the validation samples.
     ridges : sequence of float
         Relative ridges to try.
 
@@ -64,18 +65,21 @@ def _lost(linear: Linear, cut: Cut) -> bool:
 
 def _regression(operator_cut: OperatorCut, group: int, statistics: StatisticsFile) -> Regression:
     """What the kept inputs of one group are to make up for."""
-    fitted, judged = statistics.fit, statistics.judge
+    fit, validation = statistics.fit, statistics.validation
     key, number = operator_cut.linear.key, operator_cut.groups[group]
     lost = (operator_cut.features[group], operator_cut.wanted(group))
-    own = Missing.of_cut(fitted.moments[key].group(number), *lost)
-    other = None if judged is None or not judged.saw(key) else Missing.of_cut(judged.moments[key].group(number), *lost)
+
+    def missing(statistics: Statistics) -> Missing:
+        return Missing.of_cut(statistics.moments[key].group(number), *lost)
+
+    other = None if validation is None or not validation.saw(key) else missing(validation)
     plain = operator_cut.plain(group)
-    return Regression((own,), other, plain, plain)
+    return Regression((missing(fit),), other, plain, plain)
 
 
 def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:
     """Regress what is missing on the kept inputs of one group, towards the plain cut."""
     result = regression.solve(ridges)
-    spread = regression.judge.total_variance(regression.plain) or 1.0
+    spread = regression.decisive.total_variance(regression.plain) or 1.0
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(result.weights, result.bias, result.ridge, *errors, result.used)

@@ -30,7 +30,7 @@ def _quantize_solution(solution: Solution, rounded: Floats, regression: Regressi
     if not solution.used:
         return solution
     plain = regression.plain
-    shift = solution.shift + regression.fitted.mean_x @ (solution.weights - rounded)
+    shift = solution.shift + regression.fit.mean_x @ (solution.weights - rounded)
     before, after = regression.error(plain, np.zeros(len(shift))), regression.error(rounded, shift)
     if after >= before:
         return replace(solution, weights=plain, shift=np.zeros(len(shift)), used=False)

@@ -75,14 +75,14 @@ def note_of(linear: Linear, solved: Sequence[Solution]) -> RepairNote:
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """What some weights miss, on the samples to fit to and on those to judge by.
+    """What some weights miss, on the fit samples and on the validation samples.
 
     Attributes
     ----------
     folds : tuple of Missing
-        On the parts of the samples to fit to; several judge each other.
-    judged : Missing or None
-        On those to judge by, where there are some.
+        On the folds of the fit samples; where there are several, each validates the others.
+    validation : Missing or None
+        On the validation samples, where there are some.
     plain : (S, M) float64
         Weights of the plain cut.
     prior : (S, M) float64
@@ -90,27 +90,27 @@ class Regression:
     """
 
     folds: tuple[Missing, ...]
-    judged: Missing | None
+    validation: Missing | None
     plain: Floats
     prior: Floats
 
     @cached_property
-    def fitted(self) -> Missing:
-        """What is missing on all samples to fit to."""
+    def fit(self) -> Missing:
+        """What is missing on all fit samples."""
         return Missing.merged(self.folds)
 
     @property
-    def judge(self) -> Missing:
-        """What is missing on the samples to judge by; on those to fit to where there are no others."""
-        return self.judged or self.fitted
+    def decisive(self) -> Missing:
+        """What is missing on the validation samples; on the fit samples where there are no others."""
+        return self.validation or self.fit
 
     def solve(self, ridges: Sequence[float] = RIDGES) -> Repair:
         """Repair with the ridge that is best; the bias is what is added to the original's."""
         bias = np.zeros(self.plain.shape[1])
         if len(self.folds) > 1:
-            return fit_in_folds(self.folds, self.judged, self.plain, bias, ridges, self.prior)
-        return fit_missing(self.fitted, self.judged, self.plain, bias, ridges, self.prior)
+            return fit_in_folds(self.folds, self.validation, self.plain, bias, ridges, self.prior)
+        return fit_missing(self.fit, self.validation, self.plain, bias, ridges, self.prior)
 
     def error(self, weights: Floats, shift: Floats) -> float:
-        """Mean squared error on the samples to judge by, summed over the outputs."""
-        return self.judge.error(weights - self.prior, shift)
+        """Mean squared error on the validation samples, summed over the outputs."""
+        return self.decisive.error(weights - self.prior, shift)

@@ -1,4 +1,4 @@
-"""The samples that a stepwise repair runs both models on, and their division into parts that judge each other."""
+"""The samples that a stepwise repair runs both models on, and their division into folds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
 from onnxmi.typing import Samples
 
-JUDGES = -1  # the part of the samples that nothing is fitted to; those fitted to are parts 0, 1, ...
-FOLDS = 4  # parts that the samples to fit to are divided into, where few others judge
+VALIDATION = -1  # the part of the validation samples; the folds of the fit samples are parts 0, 1, ...
+FOLDS = 4  # parts of the fit samples, where there are few validation samples: each validates the others
 FEW = 32  # samples: fewer do not tell a good ridge from a bad one
 
 
@@ -25,24 +25,24 @@ class RepairSamples:
     ----------
     calibration : Calibration
         All samples.
-    fit, judge : (n,) int64
-        Those to solve on, and those to judge the ridge on.
+    fit, validation : (n,) int64
+        Those to solve on, and those to choose the ridge on.
     options : CaptureOptions
         How to run them.
     """
 
     calibration: Calibration
     fit: Samples
-    judge: Samples
+    validation: Samples
     options: CaptureOptions
 
     def sampler(self) -> RowSampler:
         """Return what draws rows of all these samples."""
-        return RowSampler(self.calibration, np.concatenate([self.fit, self.judge]), self.options.seed)
+        return RowSampler(self.calibration, np.concatenate([self.fit, self.validation]), self.options.seed)
 
     def batches(self) -> list[tuple[Batch, int]]:
         """Return all batches, each with the number of its part; see `parts_of`."""
-        parts = parts_of(self.calibration, self.fit, self.judge, self.options.seed)
+        parts = parts_of(self.calibration, self.fit, self.validation, self.options.seed)
         return [
             (Batch.of(self.calibration, chosen, feeds), part)
             for part, samples in parts
@@ -50,18 +50,18 @@ class RepairSamples:
         ]
 
 
-def parts_of(calibration: Calibration, fitted: Samples, judged: Samples, seed: int) -> Iterator[tuple[int, Samples]]:
-    """Divide the samples by content: those to fit to in parts that judge each other, where few others judge.
+def parts_of(calibration: Calibration, fit: Samples, validation: Samples, seed: int) -> Iterator[tuple[int, Samples]]:
+    """Divide the samples by content: the fit samples into folds where there are few validation samples.
 
-    Positions of one sample are alike, so that it is samples that are held out, never rows.
+    Positions of one sample are alike, so whole samples are held out, never rows.
 
     Yields
     ------
     int and (n,) int64
-        The number of the part, `JUDGES` for the samples that judge alone, and its samples.
+        The number of the part, `VALIDATION` for the validation samples, and its samples.
     """
-    folds = min(FOLDS, len(fitted)) if len(judged) < FEW else 1
-    order = np.argsort(chances(calibration.fingerprints[fitted], seed), kind="stable")
+    folds = min(FOLDS, len(fit)) if len(validation) < FEW else 1
+    order = np.argsort(chances(calibration.fingerprints[fit], seed), kind="stable")
     for part, chosen in enumerate(np.array_split(order, max(folds, 1))):
-        yield part, fitted[np.sort(chosen)]
-    yield JUDGES, judged
+        yield part, fit[np.sort(chosen)]
+    yield VALIDATION, validation

@@ -28,7 +28,7 @@ from onnxmi.repair.operator_cut import OperatorCut, remaining_rows
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.relu_aware import refine
-from onnxmi.repair.samples import JUDGES, RepairSamples
+from onnxmi.repair.samples import VALIDATION, RepairSamples
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import rows_wanted
 from onnxmi.transforms.cut import Cut
@@ -66,7 +66,7 @@ def repair_stepwise(
     Parameters
     ----------
     samples : RepairSamples
-        To solve on, and to judge the ridge on.
+        To solve on, and to choose the ridge on.
     steps : StepOptions
         Variants.
     shared : Repaired, optional
@@ -172,8 +172,8 @@ class _Walk:
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             row_indices = self._sampler.sample_rows(len(before), batch, self._any_mask, np.inf)
             found = PairMoments.of(after[row_indices], before[row_indices][:, normalization.kept])
-            judges = part == JUDGES
-            measured[judges] = measured[judges].merge(found) if judges in measured else found
+            of_validation = part == VALIDATION
+            measured[of_validation] = measured[of_validation].merge(found) if of_validation in measured else found
         correction, made, note = refit_normalization(self._model, normalization, measured[False], measured.get(True))
         if correction is not None:
             self._pruned.amend(name, *correction)
@@ -290,7 +290,7 @@ def _unrepaired(cut: Cut, linear: Linear) -> Replacement:
 def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
     result = regression.solve()
-    spread = regression.fitted.total_variance(regression.prior) or 1.0
+    spread = regression.fit.total_variance(regression.prior) or 1.0
     weights, shift = result.weights, result.bias
     if result.used:
         weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
@@ -299,9 +299,9 @@ def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
 
 
 def _for_relu(measured: Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Refine a solution for what a Relu lets through, and use that where it is better on the judging rows."""
-    rows, judge = measured.rectified(group, judges=False), measured.rectified(group, judges=True)
-    if rows is None or judge is None or not np.isfinite(ridge):
+    """Refine a solution for what a Relu lets through, and use that where it is better on the validation rows."""
+    rows, validation = (measured.rectified(group, of_validation=choice) for choice in (False, True))
+    if rows is None or validation is None or not np.isfinite(ridge):
         return weights, shift
     refined = refine(rows, weights, shift, ridge)
-    return refined if judge.error(*refined) < judge.error(weights, shift) else (weights, shift)
+    return refined if validation.error(*refined) < validation.error(weights, shift) else (weights, shift)

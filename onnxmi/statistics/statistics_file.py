@@ -28,21 +28,21 @@ Arrays = Mapping[str, Array]
 
 SCHEMA = 1
 _HEADER, _PRINTS = "header", "samples"
-_SETS = ("fit", "judge")
+_FIT, _VALIDATION = "fit", "judge"  # names of the sets in the file; the second is from before the glossary
 
 
 @dataclass(frozen=True, eq=False)
 class StatisticsFile:
-    """Statistics to fit to and statistics to judge the fit by, of one model.
+    """Statistics of the fit samples and of the validation samples, of one model.
 
     Attributes
     ----------
     digest : str
         SHA-256 of the model.
     fit : Statistics
-        To select by and to fit to.
-    judge : Statistics or None
-        Of other samples; None where there were too few.
+        Of the fit samples: units are selected and weights are fitted by them.
+    validation : Statistics or None
+        Of the validation samples; None where there were too few.
     options : mapping
         What the statistics depend on besides model and samples; those of merged ones agree.
     prints : (n,) uint64
@@ -51,14 +51,14 @@ class StatisticsFile:
 
     digest: str
     fit: Statistics
-    judge: Statistics | None
+    validation: Statistics | None
     options: Mapping[str, Any] = field(default_factory=dict)
     prints: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
     @property
     def samples(self) -> int:
         """Number of samples measured."""
-        return self.fit.samples + (self.judge.samples if self.judge is not None else 0)
+        return self.fit.samples + (self.validation.samples if self.validation is not None else 0)
 
     def require(self, digest: str, options: Mapping[str, Any]) -> None:
         """Raise StatisticsError unless measured on this model with these options."""
@@ -87,18 +87,18 @@ class StatisticsFile:
         self.require(other.digest, other.options)
         if other.prints.size and np.isin(other.prints, self.prints).all():
             raise StatisticsError("all its samples are already in the other file")
-        judged = [one.judge for one in (self, other) if one.judge is not None]
+        validations = [one.validation for one in (self, other) if one.validation is not None]
         return StatisticsFile(
             self.digest,
             self.fit.merge(other.fit),
-            judged[0].merge(judged[1]) if len(judged) == 2 else next(iter(judged), None),
+            validations[0].merge(validations[1]) if len(validations) == 2 else next(iter(validations), None),
             self.options,
             np.sort(np.concatenate([self.prints, other.prints])),
         )
 
     def write(self, stream: IO[bytes]) -> None:
         """Write the file's content, an array after the other: the same measurement gives the same bytes."""
-        sets = {"fit": self.fit} | ({"judge": self.judge} if self.judge is not None else {})
+        sets = {_FIT: self.fit} | ({_VALIDATION: self.validation} if self.validation is not None else {})
         header = {
             "schema": SCHEMA,
             "onnxmi": __version__,
@@ -170,10 +170,14 @@ def _parse(arrays: Arrays) -> StatisticsFile:
     if header["schema"] != SCHEMA:
         raise StatisticsError(f"has schema {header['schema']!r}; this version reads {SCHEMA}")
     keys = {str(key): str(source) for key, source in header["keys"].items()}
-    sets = {name: _parse_set(name, entry, keys, arrays) for name, entry in header["sets"].items() if name in _SETS}
+    sets = {
+        name: _parse_set(name, entry, keys, arrays)
+        for name, entry in header["sets"].items()
+        if name in (_FIT, _VALIDATION)
+    }
     prints = np.asarray(arrays[_PRINTS], dtype=np.uint64)
     return StatisticsFile(
-        str(header["model"]["sha256"]), sets["fit"], sets.get("judge"), dict(header["options"]), prints
+        str(header["model"]["sha256"]), sets[_FIT], sets.get(_VALIDATION), dict(header["options"]), prints
     )
 
 

@@ -40,7 +40,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     measured = session_statistics(study, None, silent, selects=True)
     rankings = rank_channels(study.analysis, measured.fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
-    batches = list(study.data.batches(study.deal.fit[:41], 32))
+    batches = list(study.data.batches(study.split.fit[:41], 32))
     ruler = DamageReference.of(model, study.outputs.yardstick, batches, (), 1)
     curves = measure_damage_curves(study.analysis, rankings, sizes, None, ruler, 1)
     whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread

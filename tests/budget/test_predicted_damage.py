@@ -127,11 +127,11 @@ def both(bundled, name: str):
         {layer: priced_sizes(offered) for layer, offered in sizes.items()},
         fit,
         study.data,
-        study.deal.fit,
+        study.split.fit,
         yardstick,
         how,
     )
-    batches = list(study.data.batches(study.deal.fit[:128], 32))
+    batches = list(study.data.batches(study.split.fit[:128], 32))
     ruler = DamageReference.of(model, yardstick, batches, (), 1)
     return predicted, measure_damage_curves(study.analysis, rankings, sizes, replace(measured, judge=None), ruler, 1)
 
@@ -153,7 +153,7 @@ def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:
     rankings = rank_channels(found, fit, study.layers, SelectOptions())
     sizes = {layer.id: np.array([0, 3, 7, layer.size]) for layer in study.layers}
     how = capture_options(study.options)
-    predicted = predict_damage(found, rankings, sizes, fit, study.data, study.deal.fit, study.outputs.yardstick, how)
+    predicted = predict_damage(found, rankings, sizes, fit, study.data, study.split.fit, study.outputs.yardstick, how)
     kinds = {layer.id: (layer.kind, layer.size) for layer in study.layers}
     assert ("qk", 11) in kinds.values()
     assert {kinds[layer] for layer in predicted} == {("channels", 9)}

@@ -199,7 +199,7 @@ def test_zeros_repaired_step_by_step_are_as_many_and_better_than_in_one_pass(ses
     from onnxmi.pruning.session import session_statistics
 
     session = replace(session, measured=session_statistics(session, None, silent, selects=True))
-    x = session.data.feed(session.deal.fit)
+    x = session.data.feed(session.split.fit)
     dense = ort.InferenceSession(session.model.proto.SerializeToString()).run(None, x)[0]
     errors, shares = [], []
     for repair in (sparsegpt, repaired_zeros):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnxmi import check_calibration, load_calibration
-from onnxmi.data.splits import deal_samples
+from onnxmi.data.splits import split_samples
 from onnxmi.errors import CalibrationError
 from onnxmi.model import Model
 
@@ -241,9 +241,9 @@ def test_what_is_fed_whole_is_said(mlp, samples):
 
 def test_one_sample(graph, samples):
     data = check_calibration({"x": samples(1)}, graph)
-    deal = deal_samples(data, 0)
+    split = split_samples(data, 0)
     assert data.count == 1
-    assert (deal.fit.tolist(), deal.judge.tolist(), deal.held.tolist()) == ([0], [], [0])
+    assert (split.fit.tolist(), split.validation.tolist(), split.test.tolist()) == ([0], [], [0])
 
 
 def test_fixed_batch_is_filled_by_repetition(mlp, samples):
@@ -287,7 +287,7 @@ def test_an_input_may_be_called_labels(mlp, samples):
 @pytest.mark.parametrize("count", [2, 8, 9, 1000])
 def test_every_sample_is_dealt_once(graph, samples, count):
     data = check_calibration({"x": samples(count)}, graph)
-    deal = deal_samples(data, 3)
-    assert sorted([*deal.fit, *deal.judge, *deal.held]) == list(range(count))
-    assert 1 <= len(deal.held) <= max(count / 4, 1)
-    assert np.array_equal(deal.held, deal_samples(data, 3).held)
+    split = split_samples(data, 3)
+    assert sorted([*split.fit, *split.validation, *split.test]) == list(range(count))
+    assert 1 <= len(split.test) <= max(count / 4, 1)
+    assert np.array_equal(split.test, split_samples(data, 3).test)

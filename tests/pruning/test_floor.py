@@ -171,9 +171,9 @@ def test_the_result_is_reported_on_other_samples_than_the_search_chose_on(bundle
 
     options = PruneOptions(threads=1)
     model = onnxmi.load(bundled / "digits-mlp.onnx")
-    plain = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 8).deal
-    searched = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 4).deal
-    parts = [searched.fit, searched.judge, searched.validate, searched.held]
+    plain = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 8).split
+    searched = start_session(model, bundled / "digits-mlp.calib.npz", options, 1 / 4).split
+    parts = [searched.fit, searched.validation, searched.search, searched.test]
     assert sorted(np.concatenate(parts).tolist()) == list(range(1024))
-    assert len(searched.validate) > 100
-    assert searched.held.tolist() == plain.held.tolist()
+    assert len(searched.search) > 100
+    assert searched.test.tolist() == plain.test.tolist()

@@ -37,7 +37,7 @@ class Bench:
             shape = [self.samples, *(dim if isinstance(dim, int) else 5 for dim in (info.dims or ())[1:])]
             arrays[info.name] = rng.normal(size=shape).astype(np.float32)
         self.data: Calibration = check_calibration(arrays, self.model.graph)
-        self.fit, self.judge, self.held = np.split(np.arange(self.samples), [131, 161])
+        self.fit, self.validation, self.test = np.split(np.arange(self.samples), [131, 161])
 
     @property
     def model(self) -> Model:
@@ -65,22 +65,22 @@ class Bench:
         return self.case.cut_of(keeping)
 
     def repair_samples(self) -> RepairSamples:
-        return RepairSamples(self.data, self.fit, self.judge, CaptureOptions(batch_size=32, threads=1))
+        return RepairSamples(self.data, self.fit, self.validation, CaptureOptions(batch_size=32, threads=1))
 
     def statistics(self) -> StatisticsFile:
         options = CaptureOptions(batch_size=32, threads=1)
-        fitted, judged = capture(self.case.analysis, self.data, [self.fit, self.judge], options)
-        return StatisticsFile(self.model.digest, fitted, judged)
+        fit, validation = capture(self.case.analysis, self.data, [self.fit, self.validation], options)
+        return StatisticsFile(self.model.digest, fit, validation)
 
     def error(self, keeping: Keeping, replacements: Sequence[object] = ()) -> float:
         """Relative error of the output on samples nothing was fitted to."""
         made = prune_channels(self.cut(keeping), replacements)
-        before, after = (outputs(p, self.data, self.held, 32, 1) for p in (self.model.proto, made))
-        return compare(before, after, None, len(self.held)).relative_error
+        before, after = (outputs(p, self.data, self.test, 32, 1) for p in (self.model.proto, made))
+        return compare(before, after, None, len(self.test)).relative_error
 
     def damage(self, proto: onnx.ModelProto) -> float:
         """Squared error of the output on the judging samples."""
-        wanted, made = (outputs(one, self.data, self.judge, 32, 1) for one in (self.model.proto, proto))
+        wanted, made = (outputs(one, self.data, self.validation, 32, 1) for one in (self.model.proto, proto))
         return float(np.square(made - wanted).mean())
 
 

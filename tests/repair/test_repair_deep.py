@@ -64,7 +64,7 @@ def test_a_deep_network_is_not_made_worse_step_by_step(bench, seed: int) -> None
     made = bench(deep_net(seed, shown), samples=41)
     made.data = check_calibration({"x": shown}, made.model.graph)
     keeping = {layer.id: Kept(np.flatnonzero(np.arange(layer.size) % 9 != 1)) for layer in made.graph.layers}
-    made.fit, made.judge = np.arange(38), np.arange(38, 41)
+    made.fit, made.validation = np.arange(38), np.arange(38, 41)
     cut = made.cut(keeping)
     once = repair_one_pass(cut, made.statistics())
     stepwise = repair_stepwise(cut, made.repair_samples(), shared=once)

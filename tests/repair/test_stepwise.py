@@ -66,8 +66,8 @@ def test_groups_that_stay_are_solved_each(bench) -> None:
 def test_few_samples_do_not_make_it_worse_on_them(bench, few: int) -> None:
     made = bench(residual_cnn())
     keeping = made.keep(0.5)
-    made.fit, made.judge = np.arange(few), np.arange(few, few + 2)
-    made.held = made.judge
+    made.fit, made.validation = np.arange(few), np.arange(few, few + 2)
+    made.test = made.validation
     best = repaired(made, keeping)
     assert made.error(keeping, best.replacements) <= made.error(keeping) * (1 + 1e-6)
 

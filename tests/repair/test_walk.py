@@ -66,7 +66,7 @@ def walked(monkeypatch) -> list[Stepper]:
 def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Stepper], seed: int, held: bool) -> None:
     proto = random_model(random.Random(seed))
     made = bench(with_constant_nodes(proto) if held else proto, samples=41)
-    made.fit, made.judge = np.arange(29), np.arange(29, 41)
+    made.fit, made.validation = np.arange(29), np.arange(29, 41)
     keeping = {
         layer.id: Kept(np.tile(kept, (layer.parts, 1)) if layer.over else kept, layer.over)
         for layer in made.graph.layers

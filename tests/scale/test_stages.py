@@ -48,7 +48,7 @@ def measuring(runs):
 
 
 def assert_alike(got, wanted):
-    for one, other in ((got.fit, wanted.fit), (got.judge, wanted.judge)):
+    for one, other in ((got.fit, wanted.fit), (got.validation, wanted.validation)):
         assert list(one.sources) == list(other.sources)
         assert one.samples == other.samples
         for key in one.sources:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import onnxmi
 from onnxmi import PruneOptions
 from onnxmi.cli import main
-from onnxmi.data.splits import deal_samples
+from onnxmi.data.splits import split_samples
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, merge_files, save_statistics
 from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
@@ -29,9 +29,9 @@ def assert_same(left: StatisticsFile, right: StatisticsFile, tolerance: float = 
     np.testing.assert_array_equal(left.prints, right.prints)
     assert left.samples == right.samples
     assert_alike(left.fit, right.fit, tolerance)
-    assert left.judge is not None
-    assert right.judge is not None
-    assert_alike(left.judge, right.judge, tolerance)
+    assert left.validation is not None
+    assert right.validation is not None
+    assert_alike(left.validation, right.validation, tolerance)
 
 
 def part(arrays: dict, chosen: slice) -> dict:
@@ -94,9 +94,9 @@ def test_parts_add_up_to_the_whole(folder: Path) -> None:
 def test_a_sample_has_the_same_part_in_every_file(folder: Path) -> None:
     model = onnxmi.load(folder / "model.onnx")
     data = {name: onnxmi.load_calibration(folder / f"{name}.npz", model.graph) for name in ("all", "a", "b")}
-    deals = {name: deal_samples(found, 0) for name, found in data.items()}
-    for kind in ("fit", "judge", "held"):
-        prints = {name: set(data[name].fingerprints[getattr(deals[name], kind)].tolist()) for name in data}
+    splits = {name: split_samples(found, 0) for name, found in data.items()}
+    for kind in ("fit", "validation", "test"):
+        prints = {name: set(data[name].fingerprints[getattr(splits[name], kind)].tolist()) for name in data}
         assert prints["all"] == prints["a"] | prints["b"]
 
 
@@ -109,8 +109,8 @@ def test_equal_samples_are_never_on_both_sides() -> None:
     model = onnxmi.analyse(image_model()).model
     once = image_arrays(40)
     data = onnxmi.check_calibration({name: np.repeat(array, 5, axis=0) for name, array in once.items()}, model.graph)
-    deal = deal_samples(data, 0)
-    sides = [set(data.fingerprints[samples].tolist()) for samples in (deal.fit, deal.judge, deal.held)]
+    split = split_samples(data, 0)
+    sides = [set(data.fingerprints[samples].tolist()) for samples in (split.fit, split.validation, split.test)]
     assert sum(map(len, sides)) == 40
 
 
@@ -161,9 +161,9 @@ def test_memory_and_mask_are_options(folder: Path) -> None:
 )
 def test_what_does_not_fit_is_refused_in_one_line(folder: Path, arguments: tuple[str, ...], words: str) -> None:
     whole = load_statistics(folder / "a.stats.npz")
-    save_statistics(StatisticsFile("0" * 64, whole.fit, whole.judge, whole.options), folder / "other.npz")
+    save_statistics(StatisticsFile("0" * 64, whole.fit, whole.validation, whole.options), folder / "other.npz")
     changed = {**whole.options, "seed": 5}
-    save_statistics(StatisticsFile(whole.digest, whole.fit, whole.judge, changed), folder / "seed.npz")
+    save_statistics(StatisticsFile(whole.digest, whole.fit, whole.validation, changed), folder / "seed.npz")
     data = (folder / "a.stats.npz").read_bytes()
     (folder / "cut.npz").write_bytes(data[: len(data) // 2])
     with np.load(folder / "a.stats.npz") as archive:

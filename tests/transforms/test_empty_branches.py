@@ -339,7 +339,7 @@ def test_both_ways_of_repair_store_the_mean_of_what_was_lost(way: str, monkeypat
     data = {"x": np.random.default_rng(0).normal(size=(173, 7)).astype(np.float32)}
     # Stepwise, one-pass with the means put right, unrepaired with the means put right, unrepaired.
     order = iter([1.0, 0.0, 2.0, 2.0] if way == "at once" else [0.0, 1.0, 2.0, 2.0])
-    monkeypatch.setattr(PruningSession, "judged_damage", lambda *_: next(order))
+    monkeypatch.setattr(PruningSession, "validation_damage", lambda *_: next(order))
     result = onnxmi.prune(case.model.proto, data, onnxmi.PruneOptions(force=True), plan=plan)
     (found,) = [tensor for tensor in result.proto.graph.initializer if tuple(tensor.dims) == (1, 11)]
     (linear,) = [linear for linear in find_linears(case.model.graph, case.graph) if linear.features == 13]

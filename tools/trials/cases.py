@@ -65,7 +65,7 @@ class Case:
     def study(self, seed: int, samples: Calibration | None = None, **more: Any) -> PruningSession:
         """Measured once, for every uniform cut with this seed; on the calibration file, if nothing else is said."""
         study = start_session(self.model, samples or self.calibration(None), self.options(seed, **more))
-        measured = measure_statistics(study.outputs, study.deal, lambda *_: None)
+        measured = measure_statistics(study.outputs, study.split, lambda *_: None)
         return replace(study, measured=measured)
 
     @cached_property

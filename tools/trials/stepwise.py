@@ -37,7 +37,7 @@ def repaired_zeros(session: PruningSession, sparsity: float) -> dict[str, NDArra
     names = [info.name for info in proto.graph.input]
     batches = [
         {name: torch.from_numpy(feeds[name]) for name in names}
-        for _, feeds in session.data.packed(session.deal.fit, BATCH)
+        for _, feeds in session.data.packed(session.split.fit, BATCH)
     ]
     walks = _Walk(dense, batches), _Walk(sparse, batches)
     rng = np.random.default_rng(session.options.seed)
