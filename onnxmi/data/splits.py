@@ -42,6 +42,11 @@ class Split:
         return self.search if self.search.size else self.test
 
     @property
+    def not_fitted(self) -> Samples:
+        """The samples that no weight is fitted to: validation, search and test samples."""
+        return np.unique(np.concatenate([self.validation, self.search, self.test]))
+
+    @property
     def validation_or_fit(self) -> Samples:
         """The validation samples; the fit samples where there are too few to divide."""
         return self.validation if self.validation.size else self.fit

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import onnx
 
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.goals import COSTS, Kind, option
@@ -17,6 +18,7 @@ from onnxmi.pruning.session import PruningSession
 
 FEWEST = 32  # distinct samples that a promised loss takes, where a sample has one answer
 FEWEST_OF: Mapping[OutputKind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
+ENOUGH_TEST_SAMPLES = 64  # with fewer, chance moves the damage of a column by more than a sixth
 LEFT = 0.5  # of the damage that an output is lost at: what the advice aims at
 SHARES = np.linspace(0.95, 0.1, 18)  # of a cost, at which the predicted damage is looked at
 
@@ -43,21 +45,38 @@ def require_samples(session: PruningSession) -> None:
 
 
 def require_outputs(session: PruningSession, found: SearchResult, damage: Damage) -> None:
-    """Refuse a result whose outputs are lost.
+    """Refuse a result whose outputs are lost on the test samples, or on more samples where those are few.
+
+    Parameters
+    ----------
+    damage : Damage
+        On the test samples.
 
     Raises
     ------
     CheckError
         With the output that lost most, and what the budget would have to be, where that can be told.
     """
-    gone = lost(damage)
+    damages = [damage, *_damage_on_more(session, found.candidate.proto)]
+    gone = sorted((part for one in damages for part in lost(one)), key=severity, reverse=True)
     if not gone:
         return
     worst = gone[0]
-    more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+    others = len({part.view.name for part in gone}) - 1
+    more = f" (and {others} more)" if others else ""
     raise CheckError(
         f"not written: {loss_text(worst)}{more}; {_advice(session, found, worst)}, or write it with --force"
     )
+
+
+def _damage_on_more(session: PruningSession, proto: onnx.ModelProto) -> Iterator[Damage]:
+    """Measure the damage on samples that a choice or a fit has seen, where there are few others.
+
+    Damage on samples that weights were fitted to is too low, so an output that is lost there is lost.
+    """
+    if len(session.split.test) < ENOUGH_TEST_SAMPLES:
+        for samples in (session.not_fitted_set, session.means_set):
+            yield samples.damage(samples.answers(proto))
 
 
 def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:

@@ -126,6 +126,11 @@ class PruningSession:
         return self.outputs.panel(self.split.test)
 
     @cached_property
+    def not_fitted_set(self) -> EvaluationSet:
+        """The samples that no weight is fitted to."""
+        return self.outputs.panel(self.split.not_fitted)
+
+    @cached_property
     def means_set(self) -> EvaluationSet:
         """As many of the fit samples as tell the means of two models apart."""
         fit = self.split.fit

@@ -8,6 +8,7 @@ import pytest
 
 import onnxmi
 from onnxmi.data.sources import as_calibration
+from onnxmi.data.splits import split_samples
 from onnxmi.errors import CalibrationError, CheckError
 from onnxmi.evaluation.comparison import compare_models
 from onnxmi.pruning.options import PruneOptions
@@ -64,6 +65,25 @@ def test_a_result_with_one_lost_column_is_not_written() -> None:
     column = lost(proto, run(proto, samples(), force=True, **options).proto)
     assert column[:6].max() < 1e-6
     assert column[6] > 1
+
+
+def test_a_column_that_is_lost_on_samples_outside_of_the_test_samples_is_not_written() -> None:
+    """One column moves on few samples, and none of them is a test sample."""
+    b = Build(seed=5)
+    x = b.input("N", 11)
+    far = b.op("Relu", b.op("Sub", b.op("Abs", x), b.const(np.float32(2.6))))
+    rare = b.op("MatMul", b.op("Relu", b.op("MatMul", far, b.weight(11, 31))), b.weight(31, 1))
+    proto = b.proto(b.op("Concat", b.gemm(x, 11, 6), rare, axis=1))
+    arrays = samples(61)
+    moves = answers(proto, arrays, 0)[:, 6] != np.median(answers(proto, arrays, 0)[:, 6])
+    assert 0 < moves.sum() < 20
+    calibration = as_calibration(arrays, as_model(proto))
+    splits = ((seed, split_samples(calibration, seed)) for seed in range(999))
+    seed = next(seed for seed, split in splits if not moves[split.test].any() and moves[split.fit].sum() > 3)
+    options = {"keep": 0.07, "repair": False, "seed": seed}
+    with pytest.raises(CheckError, match=r"output \S+ is lost: its damage is .*--force"):
+        run(proto, arrays, **options)
+    assert run(proto, arrays, force=True, **options).damage.worst.worst < 0.1
 
 
 def test_a_cost_that_loses_an_output_is_told_what_would_not() -> None:
