@@ -87,9 +87,9 @@ def _carried(model: Any, graph: Any) -> Counter[int]:
     return found
 
 
-def _keeping(layers: Any, seed: int) -> dict[int, Any]:
+def _keeping(layers: Any, seed: int) -> Any:
     """Half of every layer's units at random, other ones in every part of a ragged layer."""
-    from onnxmi.axes.terms import Kept
+    from onnxmi.axes.keeping import Keeping
 
     rng = np.random.default_rng(seed)
     keeping = {}
@@ -98,9 +98,8 @@ def _keeping(layers: Any, seed: int) -> dict[int, Any]:
         if count == layer.size:
             continue
         rows = [np.sort(rng.permutation(layer.size)[:count]) for _ in range(layer.parts)]
-        ragged = layer.over is not None
-        keeping[layer.id] = Kept(np.stack(rows) if ragged else rows[0], layer.over if ragged else None)
-    return keeping
+        keeping[layer.id] = layer.keep(rows[0] if layer.outer_atom is None else np.stack(rows))
+    return Keeping(keeping)
 
 
 def _cut(analysis: Any, data: Any, seed: int) -> Record:

@@ -2,27 +2,30 @@
 
 A term is an atom of channels (`Dim`), a row-major flattening of terms (`Product`, outermost first) or a
 concatenation of terms (`Sum`). The functions here answer, for any term, which flat positions belong to which
-index of which atom, and which positions remain when some indices of some atoms are cut.
+index of which atom; `axes/keeping` answers which positions remain when some indices of some atoms are cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import NewType
 
 import numpy as np
 
-from onnxmi.typing import Bools, Ints
+from onnxmi.typing import Ints
 
 Indices = Ints
+AtomId = NewType("AtomId", int)
+"""The identity of an atom within one channel graph."""
 
 
 @dataclass(frozen=True)
 class Dim:
-    """An atom: `size` channels that are kept or cut one by one. `id` is its identity within one channel graph."""
+    """An atom: `size` channels that are kept or cut one by one."""
 
-    id: int
+    id: AtomId
     size: int
 
 
@@ -54,31 +57,6 @@ Term = Dim | Product | Sum
 Axes = tuple[Term, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """Which indices of one atom stay.
-
-    Attributes
-    ----------
-    indices : (k,) or (outer, k) int64
-        Sorted kept indices; two-dimensional where each index of the atom `over` keeps its own set.
-    over : int or None
-        The id of the outer atom of a ragged set.
-    """
-
-    indices: Indices
-    over: int | None = None
-
-    @property
-    def count(self) -> int:
-        """How many indices of the atom stay (for each outer index, if ragged)."""
-        return int(self.indices.shape[-1])
-
-
-Keeping = Mapping[int, Kept]
-"""Atom id -> what stays of it; an atom that is absent stays whole."""
-
-
 def atoms(term: Term) -> Iterator[Dim]:
     """Yield the atoms of a term, outermost and first part first, repeats included."""
     if isinstance(term, Dim):
@@ -100,7 +78,7 @@ def stretch(term: Term, start: int, stop: int) -> Term:
     return parts[0] if len(parts) == 1 else Sum(tuple(parts))
 
 
-def coordinates(term: Term, atom: int) -> Indices:
+def coordinates(term: Term, atom: AtomId) -> Indices:
     """Index of `atom` at every flat position of the term.
 
     Returns
@@ -119,63 +97,7 @@ def coordinates(term: Term, atom: int) -> Indices:
     return result
 
 
-def kept_mask(term: Term, keeping: Keeping, context: Mapping[int, Indices] | None = None) -> Bools:
-    """Which flat positions of the term stay.
-
-    Parameters
-    ----------
-    term : Term
-        The term of an axis.
-    keeping : mapping of atom id to Kept
-        What stays of each cut atom.
-    context : mapping of atom id to (rows,) int64, optional
-        Coordinates of outer atoms on another axis of the same tensor, for ragged atoms whose outer atom is not here.
-
-    Returns
-    -------
-    (size,) or (rows, size) bool
-        Two-dimensional where a ragged atom of the term depends on `context`.
-    """
-    mask: Bools = np.ones(term.size, dtype=bool)
-    for atom in dict.fromkeys(atoms(term)):
-        kept = keeping.get(atom.id)
-        if kept is not None:
-            mask = mask & _atom_mask(term, atom, kept, context or {})
-    return mask
-
-
-def _atom_mask(term: Term, atom: Dim, kept: Kept, context: Mapping[int, Indices]) -> Bools:
-    place = coordinates(term, atom.id)
-    if kept.over is None:
-        stays = np.zeros(atom.size + 1, dtype=bool)  # the last entry stands for -1: positions without the atom stay
-        stays[kept.indices] = True
-        stays[-1] = True
-        return stays[place]
-    table = np.zeros((kept.indices.shape[0], atom.size + 1), dtype=bool)
-    np.put_along_axis(table, kept.indices, True, axis=1)
-    table[:, -1] = True
-    outer = coordinates(term, kept.over)
-    if (outer[place >= 0] >= 0).all():
-        return table[outer, place]
-    return table[context[kept.over][:, None], place[None, :]]
-
-
-def kept_size(term: Term, keeping: Keeping) -> int:
-    """Return the number of positions that stay (ragged sets keep the same number for every outer index)."""
-    if isinstance(term, Dim):
-        kept = keeping.get(term.id)
-        return term.size if kept is None else kept.count
-    if isinstance(term, Sum):
-        return sum(kept_size(part, keeping) for part in term.parts)
-    return prod(kept_size(factor, keeping) for factor in term.factors)
-
-
-def is_cut(term: Term, keeping: Keeping) -> bool:
-    """Whether any atom of the term loses an index."""
-    return any(atom.id in keeping for atom in atoms(term))
-
-
-def enclosing(term: Term, atom: int) -> Iterator[Dim]:
+def enclosing(term: Term, atom: AtomId) -> Iterator[Dim]:
     """Yield the atoms that stand before `atom` in a product, outermost first."""
     if isinstance(term, Sum):
         for part in term.parts:
@@ -190,7 +112,7 @@ def enclosing(term: Term, atom: int) -> Iterator[Dim]:
                 before.append(factor)
 
 
-def owns(axes: Axes, outer: int, atom: int) -> bool:
+def owns(axes: Axes, outer: AtomId, atom: AtomId) -> bool:
     """Whether every position of the atom in a tensor belongs to exactly one index of the outer atom."""
     for place, term in enumerate(axes):
         inner = coordinates(term, atom) >= 0
@@ -207,7 +129,7 @@ def owns(axes: Axes, outer: int, atom: int) -> bool:
     return True
 
 
-def repeats_in_product(term: Term, atom: int) -> bool:
+def repeats_in_product(term: Term, atom: AtomId) -> bool:
     """Whether an atom stands twice in one product: it has no index of its own there."""
     if isinstance(term, Dim):
         return False

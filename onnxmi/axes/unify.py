@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal, NewType
 
-from onnxmi.axes.terms import Dim, Product, Sum, Term
+from onnxmi.axes.terms import AtomId, Dim, Product, Sum, Term
 
 TermId = NewType("TermId", int)
 """A term while it is being solved: its place in the solver."""
@@ -85,7 +85,7 @@ class Solver:
                 for atom in self._leaves(root):
                     self._marks[atom].setdefault(mark, reason)
 
-    def marks(self, atom: int) -> dict[str, str]:
+    def marks(self, atom: AtomId) -> dict[str, str]:
         """Return the marks of an atom with their reasons."""
         return self._marks[self.find(TermId(atom))]
 
@@ -240,6 +240,6 @@ class Solver:
     def _build(self, root: TermId) -> Term:
         pieces = self._pieces(root)
         if pieces is None:
-            return Dim(root, self._size[root])
+            return Dim(AtomId(root), self._size[root])
         children = tuple(self.resolve(child) for child in pieces[1])
         return Product(children) if pieces[0] == "product" else Sum(children)

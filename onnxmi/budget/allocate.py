@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost_model import CostModel
 from onnxmi.typing import Floats, Ints
-
-Counts = dict[int, int]
 
 ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
 HALVINGS = 40  # of the multiplier's interval
@@ -38,12 +37,12 @@ class Limit:
     cost: CostModel
     most: float
 
-    def utilization(self, counts: Mapping[int, int]) -> float:
+    def utilization(self, counts: Mapping[LayerId, int]) -> float:
         """Cost relative to the limit: above one, it is broken."""
         return self.cost.total(counts) / self.most
 
 
-def allocate(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit]) -> Counts | None:
+def allocate(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit]) -> UnitCounts | None:
     """Choose a size for each layer.
 
     Parameters
@@ -64,7 +63,7 @@ def allocate(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit]) -
     if not _meets(limits, smallest(size_options)):
         return None
     shares = np.full(len(limits), 1.0 / len(limits))
-    best: Counts | None = None
+    best: UnitCounts | None = None
     for _ in range(WEIGHT_UPDATES if len(limits) > 1 else 1):
         found = _sweep(size_options, limits, shares, whole)
         if best is None or _damage(size_options, found) < _damage(size_options, best):
@@ -76,27 +75,29 @@ def allocate(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit]) -
     return _polish(size_options, limits, best)
 
 
-def smallest(size_options: Mapping[int, SizeOptions]) -> Counts:
+def smallest(size_options: Mapping[LayerId, SizeOptions]) -> UnitCounts:
     """Return the smallest size of each layer."""
     return {layer: int(options.sizes[0]) for layer, options in size_options.items()}
 
 
-def largest(size_options: Mapping[int, SizeOptions]) -> Counts:
+def largest(size_options: Mapping[LayerId, SizeOptions]) -> UnitCounts:
     """Return the largest size of each layer: nothing is cut."""
     return {layer: int(options.sizes[-1]) for layer, options in size_options.items()}
 
 
-def _meets(limits: Sequence[Limit], counts: Mapping[int, int]) -> bool:
+def _meets(limits: Sequence[Limit], counts: Mapping[LayerId, int]) -> bool:
     return all(limit.utilization(counts) <= 1.0 for limit in limits)
 
 
-def _damage(size_options: Mapping[int, SizeOptions], counts: Mapping[int, int]) -> float:
+def _damage(size_options: Mapping[LayerId, SizeOptions], counts: Mapping[LayerId, int]) -> float:
     return float(
         sum(options.damage[np.searchsorted(options.sizes, counts[layer])] for layer, options in size_options.items())
     )
 
 
-def _sweep(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], shares: Floats, whole: Counts) -> Counts:
+def _sweep(
+    size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], shares: Floats, whole: UnitCounts
+) -> UnitCounts:
     """Find the smallest multiplier that meets the limits, and the counts it gives."""
     low, high = 1e-9, 1e9
     counts = smallest(size_options)
@@ -111,8 +112,8 @@ def _sweep(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], sha
 
 
 def _descend(
-    size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], multipliers: Floats, start: Counts
-) -> Counts:
+    size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], multipliers: Floats, start: UnitCounts
+) -> UnitCounts:
     """Give each layer in turn the size that is best while the others stay, until none changes."""
     counts = dict(start)
     for _ in range(ROUNDS):
@@ -127,7 +128,9 @@ def _descend(
     return counts
 
 
-def _utilization(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes: Ints, counts: Counts) -> Floats:
+def _utilization(
+    limits: Sequence[Limit], multipliers: Floats, layer: LayerId, sizes: Ints, counts: UnitCounts
+) -> Floats:
     parts = (
         factor * limit.cost.of_layer(layer, sizes, counts) / limit.most
         for factor, limit in zip(multipliers, limits, strict=True)
@@ -135,18 +138,20 @@ def _utilization(limits: Sequence[Limit], multipliers: Floats, layer: int, sizes
     return sum(parts, start=np.zeros(len(sizes)))
 
 
-def _polish(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], counts: Counts) -> Counts:
+def _polish(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], counts: UnitCounts) -> UnitCounts:
     """Spend what is left: enlarge layers one step, or one against another made smaller, while that helps and fits."""
     while (step := _best_change(size_options, limits, counts)) is not None:
         counts = {**counts, **step}
     return counts
 
 
-def _best_change(size_options: Mapping[int, SizeOptions], limits: Sequence[Limit], counts: Counts) -> Counts | None:
+def _best_change(
+    size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], counts: UnitCounts
+) -> UnitCounts | None:
     steps = {layer: _neighbours(options, counts[layer]) for layer, options in size_options.items()}
     ups = [(layer, up) for layer, (_, up) in steps.items() if up is not None]
     downs = [(layer, down) for layer, (down, _) in steps.items() if down is not None]
-    changes: list[Counts] = [{layer: up} for layer, up in ups]
+    changes: list[UnitCounts] = [{layer: up} for layer, up in ups]
     changes += [{one: up, other: down} for one, up in ups for other, down in downs if one != other]
     gain = _gain_of(size_options, counts)
     worthwhile = sorted((change for change in changes if gain(change) > 0), key=gain, reverse=True)
@@ -159,8 +164,8 @@ def _neighbours(options: SizeOptions, size: int) -> tuple[int | None, int | None
     return down, int(options.sizes[place + 1]) if place + 1 < len(options.sizes) else None
 
 
-def _gain_of(size_options: Mapping[int, SizeOptions], counts: Counts) -> Callable[[Counts], float]:
-    def gain(change: Counts) -> float:
+def _gain_of(size_options: Mapping[LayerId, SizeOptions], counts: UnitCounts) -> Callable[[UnitCounts], float]:
+    def gain(change: UnitCounts) -> float:
         touched = {layer: size_options[layer] for layer in change}
         before = {layer: counts[layer] for layer in change}
         return _damage(touched, before) - _damage(touched, change)

@@ -14,10 +14,10 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
-from onnxmi.axes.terms import atoms
+from onnxmi.axes.terms import AtomId, atoms
 from onnxmi.errors import ModelError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
-from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.channel_graph import ChannelGraph, LayerId
 from onnxmi.model import Model
 from onnxmi.model.subgraph import PartialModel
 from onnxmi.repair import repair_one_pass
@@ -32,7 +32,7 @@ from onnxmi.typing import Floats, Ints, Progress, silent
 
 UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
 ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it
-NOTHING: Mapping[int, Mapping[int, float]] = MappingProxyType({})
+NOTHING: Mapping[LayerId, Mapping[int, float]] = MappingProxyType({})
 SHARES = (0.85, 0.7, 0.55, 0.4, 0.28, 0.18, 0.09, 0.03, 0.01, 0.0)  # of a layer's size, at which it is priced
 
 
@@ -61,14 +61,14 @@ class DamageCurve:
 
 def measure_damage_curves(
     analysis: Analysis,
-    rankings: Mapping[int, Ranking],
-    sizes: Mapping[int, Ints],
+    rankings: Mapping[LayerId, Ranking],
+    sizes: Mapping[LayerId, Ints],
     statistics: StatisticsFile | None,
     ruler: DamageReference,
     threads: int,
     progress: Progress = silent,
-    predicted: Mapping[int, Mapping[int, float]] = NOTHING,
-) -> dict[int, DamageCurve]:
+    predicted: Mapping[LayerId, Mapping[int, float]] = NOTHING,
+) -> dict[LayerId, DamageCurve]:
     """Return the damage curve of every layer; measure what was not predicted.
 
     Parameters
@@ -86,7 +86,7 @@ def measure_damage_curves(
     """
     model = analysis.model
     walk = Stepper(model.proto, ruler.feeds, threads)
-    curves: dict[int, DamageCurve] = {}
+    curves: dict[LayerId, DamageCurve] = {}
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
         layer = rankings[atom].layer
@@ -98,7 +98,7 @@ def measure_damage_curves(
             for _ in walk.to(_read_by(model, entry)):
                 pass
         for number, size in missing:
-            cut = Cut(analysis, {layer.id: rankings[atom].kept(size)})
+            cut = Cut(analysis, rankings[atom].keeping(size))
             with stage("price", layer.name):
                 made = () if statistics is None else repair_one_pass(cut, statistics, ONE_RIDGE).replacements
                 damage[number] = _damage(prune_channels(cut, made), walk, ruler, threads)
@@ -107,7 +107,7 @@ def measure_damage_curves(
     return curves
 
 
-def _entry(model: Model, graph: ChannelGraph, atom: int) -> int:
+def _entry(model: Model, graph: ChannelGraph, atom: AtomId) -> int:
     """First node that a cut of the layer changes anything for: everything before it can be run once."""
     carrying = {
         name for name, axes in graph.axes.items() if any(dim.id == atom for term in axes for dim in atoms(term))

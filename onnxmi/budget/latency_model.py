@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.budget.size_grid import block_of_processor
-from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.graph.channel_graph import ChannelGraph, Layer, LayerId, UnitCounts
 from onnxmi.graph.cost_model import CostModel, Piece, node_pieces
 from onnxmi.graph.macs import node_macs
 from onnxmi.model import Model, Node
@@ -29,7 +29,7 @@ from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Floats, Ints, Progress, silent
 
 Shapes = Mapping[str, tuple[int, ...]]
-Sizes = dict[int, int]
+
 """Layer id -> units that stay."""
 
 PROBES = 24  # random cuts that are timed
@@ -55,13 +55,13 @@ class LatencyModel:
     error: float
 
 
-def sample_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Sizes]:
+def sample_sizes(sizes: Mapping[LayerId, Ints], count: int, seed: int) -> list[UnitCounts]:
     """Sizes for some random cuts; none is nothing.
 
     Every cut has its own share of what may stay, from little to nearly all, around which its layers are drawn.
     """
     rng = np.random.default_rng(seed)
-    draws: list[Sizes] = []
+    draws: list[UnitCounts] = []
     for level in (np.arange(count) + 0.5) / count:
         picked = {}
         for layer, options in sizes.items():
@@ -72,21 +72,15 @@ def sample_sizes(sizes: Mapping[int, Ints], count: int, seed: int) -> list[Sizes
     return draws
 
 
-def keep_first_units(layers: Sequence[Layer], draw: Mapping[int, int]) -> Keeping:
+def keep_first_units(layers: Sequence[Layer], draw: Mapping[LayerId, int]) -> Keeping:
     """Keep the first units of each layer: for time it does not matter which."""
-    keeping: dict[int, Kept] = {}
-    for layer in layers:
-        count = draw.get(layer.id, layer.size)
-        if count < layer.size:
-            first = np.arange(count)
-            ragged = layer.over is not None and count > 0
-            keeping[layer.id] = Kept(np.tile(first, (layer.parts, 1)), layer.over) if ragged else Kept(first)
-    return keeping
+    counts = {layer.id: (draw.get(layer.id, layer.size), layer.size) for layer in layers}
+    return Keeping({layer: Kept(np.arange(count)) for layer, (count, size) in counts.items() if count < size})
 
 
 def time_cuts(
     analysis: Analysis,
-    draws: Sequence[Sizes],
+    draws: Sequence[UnitCounts],
     feeds: Feeds,
     threads: int,
     progress: Progress = silent,
@@ -107,7 +101,7 @@ def time_cuts(
 
 
 def fit_times(
-    work: Mapping[str, CostModel], draws: Sequence[Sizes], dense: float, shares: Floats, layers: Sequence[int]
+    work: Mapping[str, CostModel], draws: Sequence[UnitCounts], dense: float, shares: Floats, layers: Sequence[LayerId]
 ) -> LatencyModel:
     """Explain times by kinds of work.
 
@@ -156,7 +150,7 @@ def _non_negative(table: Floats, weights: Floats) -> Floats:
 # -- kinds of work ----------------------------------------------------------------------------------------------------
 
 
-def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Sequence[int]) -> dict[str, CostModel]:
+def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Sequence[LayerId]) -> dict[str, CostModel]:
     """Amounts of each kind of work in a model, as functions of the layers' sizes."""
     pieces: dict[str, list[Piece]] = defaultdict(list)
     for node in model.graph.nodes:

@@ -26,6 +26,7 @@ from onnxmi.budget.weight_changes import weight_changes
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import stage
 from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.graph.channel_graph import LayerId
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.model import Model
@@ -71,8 +72,8 @@ class PredictableLayer:
 
     def changes(self, model: Model, linear: Linear, statistics: Statistics) -> Array:
         """(sizes, groups * K * M) changes of one consumer's weights."""
-        atom, weights, moments = self.ranking.layer.id, weights_of(model, linear), statistics.moments[linear.key]
-        kept = np.stack([linear.kept_features({atom: self.ranking.kept(size)}) for size in self.sizes.tolist()])
+        weights, moments = weights_of(model, linear), statistics.moments[linear.key]
+        kept = np.stack([linear.kept_features(self.ranking.keeping(size)) for size in self.sizes.tolist()])
         made = [
             weight_changes(weights[group], moments.group(group).covariance, kept[:, group])
             for group in range(linear.groups)
@@ -83,15 +84,15 @@ class PredictableLayer:
 @stage("predict damage")
 def predict_damage(
     analysis: Analysis,
-    rankings: Mapping[int, Ranking],
-    sizes: Mapping[int, Ints],
+    rankings: Mapping[LayerId, Ranking],
+    sizes: Mapping[LayerId, Ints],
     statistics: Statistics,
     calibration: Calibration,
     samples: Samples,
     yardstick: Yardstick,
     options: CaptureOptions,
     progress: Progress = silent,
-) -> dict[int, dict[int, float]]:
+) -> dict[LayerId, dict[int, float]]:
     """Predict the damage of cutting each layer alone to some sizes and refitting its consumers.
 
     Parameters
@@ -118,7 +119,7 @@ def predict_damage(
     reached = OutputGradients.of(model, _consumers(layers), yardstick, masks).results
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
-    found: dict[int, dict[int, float]] = {}
+    found: dict[LayerId, dict[int, float]] = {}
     for part in _parts(layers) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
@@ -131,7 +132,10 @@ def predict_damage(
 
 
 def _candidates(
-    linears: Sequence[Linear], rankings: Mapping[int, Ranking], sizes: Mapping[int, Ints], statistics: Statistics
+    linears: Sequence[Linear],
+    rankings: Mapping[LayerId, Ranking],
+    sizes: Mapping[LayerId, Ints],
+    statistics: Statistics,
 ) -> Iterator[PredictableLayer]:
     """Layers whose cut changes nothing but the inputs of linear operators that are refitted."""
     for ranking in rankings.values():
@@ -193,7 +197,7 @@ class _SquaredEffects:
         for chosen, feeds in calibration.packed(drawn, size):
             batch = Batch.of(calibration, chosen, feeds)
             values, gradients = way.gradients(session, batch, options.seed)
-            effects: dict[int, list[Floats]] = {atom: [] for atom in self._sums}
+            effects: dict[LayerId, list[Floats]] = {atom: [] for atom in self._sums}
             for linear in consumers:
                 for atom, effect in self._effects(linear, values, gradients, batch.fed):
                     effects[atom].append(effect)
@@ -203,7 +207,7 @@ class _SquaredEffects:
 
     def _effects(
         self, linear: Linear, values: Mapping[str, Array], gradients: Mapping[str, Array], fed: int
-    ) -> Iterator[tuple[int, Floats]]:
+    ) -> Iterator[tuple[LayerId, Floats]]:
         """Layer id and (samples, sizes) effects through one consumer, for each of its nodes."""
         own = [atom for atom in self._sums if (atom, linear.key) in self._changes]
         mean = self._statistics.moments[linear.key].mean
@@ -215,7 +219,7 @@ class _SquaredEffects:
             for atom, parts in zip(own, zip(*blocks, strict=True), strict=True):
                 yield atom, np.concatenate(parts).astype(np.float64)
 
-    def damage(self, samples: int) -> dict[int, dict[int, float]]:
+    def damage(self, samples: int) -> dict[LayerId, dict[int, float]]:
         """Layer id -> size -> mean squared effect; without those that are not finite."""
         return {
             layer.ranking.layer.id: dict(zip(layer.sizes.tolist(), (sums / samples).tolist(), strict=True))

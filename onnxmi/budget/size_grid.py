@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.errors import UsageError
-from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.channel_graph import Layer, UnitCounts
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.transforms.cut import Cut
 from onnxmi.typing import Ints
@@ -26,7 +26,7 @@ def kept_count(layer: Layer, keep: float) -> int:
     return min(max(1, round(keep * layer.size)), layer.size)
 
 
-def uniform(layers: Sequence[Layer], keep: float) -> dict[int, int]:
+def uniform(layers: Sequence[Layer], keep: float) -> UnitCounts:
     """Layer id -> units to keep (of each part), the same share of every layer."""
     return {layer.id: kept_count(layer, keep) for layer in layers}
 
@@ -74,7 +74,7 @@ def candidate_sizes(analysis: Analysis, layer: Layer, alignment: int | None) -> 
     sizes = {layer.size, *_multiples(layer, unit), *_multiples(layer, unit, layer.units // STEPS)}
     if alignment is None and layer.kind == "channels":
         sizes.update(_multiples(layer, QUARTER, below=block_of_processor()))
-    if layer.grade == "exact" and Cut(analysis, {layer.id: Kept(np.zeros(0, dtype=np.int64))}).is_possible:
+    if layer.grade == "exact" and Cut(analysis, Keeping({layer.id: Kept(np.zeros(0, dtype=np.int64))})).is_possible:
         sizes.add(0)
     return np.array(sorted(sizes), dtype=np.int64)
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NewType
 
-from onnxmi.axes.terms import Axes, Term
+from onnxmi.axes.keeping import Kept
+from onnxmi.axes.terms import AtomId, Axes, Term
 from onnxmi.operators import declarations
+from onnxmi.typing import Ints
 
 Grade = Literal["exact", "renormalising"]
+LayerId = NewType("LayerId", AtomId)
+"""The identity of a layer within one channel graph: its atom's, so that it is one of an atom, too."""
 KINDS = ("channels", "embedding", "ffn", "heads", "hidden", "qk", "value", "width")
 """The kinds of layers; see `Layer.kind`."""
+UnitCounts = dict[LayerId, int]
+"""Layer -> units to keep (of each part)."""
 Use = tuple[int, int]
 """(node index, operand position): one reading of a tensor."""
 
@@ -29,7 +35,7 @@ class Layer:
 
     Attributes
     ----------
-    id : int
+    id : LayerId
         The atom.
     name : str
         The name users see and select by: that of the node that first makes it.
@@ -43,20 +49,20 @@ class Layer:
         "renormalising": a normalisation runs over the layer.
     makers, users : tuple of int
         Nodes that make the layer's channels from weights; nodes that contract over them.
-    over : int or None
+    outer_atom : AtomId or None
         The outer atom of a ragged layer: each of its `parts` indices keeps its own units, all the same number.
     parts : int
         Size of the outer atom; 1 where there is none.
     """
 
-    id: int
+    id: LayerId
     name: str
     size: int
     kind: str
     grade: Grade
     makers: tuple[int, ...]
     users: tuple[int, ...]
-    over: int | None = None
+    outer_atom: AtomId | None = None
     parts: int = 1
 
     @property
@@ -64,12 +70,16 @@ class Layer:
         """Number of units that can be cut one by one, over all parts."""
         return self.size * self.parts
 
+    def keep(self, indices: Ints) -> Kept:
+        """Return what stays of it: the same units (k,) of every part, or units of each part (parts, k)."""
+        return Kept(indices, self.outer_atom if indices.ndim == 2 else None)
+
 
 @dataclass(frozen=True)
 class Frozen:
     """An atom that would be a layer but cannot be cut, and why."""
 
-    id: int
+    id: AtomId
     name: str
     size: int
     reason: str
@@ -112,6 +122,6 @@ class ChannelGraph:
         """Terms of a tensor as one node reads it; None where its shape is unknown."""
         return self.uses.get((node, operand)) or self.axes.get(name)
 
-    def layer(self, atom: int) -> Layer | None:
+    def layer(self, atom: AtomId) -> Layer | None:
         """Return the layer of an atom, if it can be cut."""
         return next((layer for layer in self.layers if layer.id == atom), None)

@@ -15,22 +15,22 @@ from operator import add, mul
 
 import numpy as np
 
-from onnxmi.axes.terms import Dim, Sum, Term, atoms, stretch
-from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.axes.terms import AtomId, Dim, Sum, Term, atoms, stretch
+from onnxmi.graph.channel_graph import ChannelGraph, LayerId
 from onnxmi.graph.macs import work_of
 from onnxmi.model import Graph, Node
 from onnxmi.operators.macs import RESULT, Axis, Shapes
 from onnxmi.typing import Floats, Ints
 
 Size = int | Ints
-Counts = Mapping[int, Size]
+Counts = Mapping[LayerId, Size]
 """Layer id -> units that stay (of each part); several at once for one layer, as an array. An absent one is whole."""
 
 
 def size_under(term: Term, counts: Counts) -> Size:
     """Size that an axis has if layers have other counts."""
     if isinstance(term, Dim):
-        return counts.get(term.id, term.size)
+        return counts.get(LayerId(term.id), term.size)
     parts = term.parts if isinstance(term, Sum) else term.factors
     combine = add if isinstance(term, Sum) else mul
     return reduce(combine, (size_under(part, counts) for part in parts))
@@ -68,7 +68,7 @@ class CostModel:
     pieces: tuple[Piece, ...]
 
     @staticmethod
-    def of(pieces: Iterable[Piece], layers: Iterable[int]) -> CostModel:
+    def of(pieces: Iterable[Piece], layers: Iterable[LayerId]) -> CostModel:
         """Add pieces up; what is proportional to the same axes becomes one, what no layer changes is fixed."""
         wanted = set(layers)
         sums: dict[tuple[tuple[Term, ...], int], float] = defaultdict(float)
@@ -79,8 +79,8 @@ class CostModel:
         return CostModel(fixed, tuple(Piece(full, terms, block) for (terms, block), full in sums.items() if full))
 
     @cached_property
-    def _by_layer(self) -> Mapping[int, tuple[Piece, ...]]:
-        found: dict[int, list[Piece]] = defaultdict(list)
+    def _by_layer(self) -> Mapping[AtomId, tuple[Piece, ...]]:
+        found: dict[AtomId, list[Piece]] = defaultdict(list)
         for piece in self.pieces:
             for atom in {atom.id for term in piece.terms for atom in atoms(term)}:
                 found[atom].append(piece)
@@ -90,7 +90,7 @@ class CostModel:
         """Cost of the whole model."""
         return self.fixed + float(sum(piece.at(counts) for piece in self.pieces))
 
-    def of_layer(self, layer: int, sizes: Ints, counts: Counts) -> Floats:
+    def of_layer(self, layer: LayerId, sizes: Ints, counts: Counts) -> Floats:
         """(n,) cost of what depends on one layer, for each of its sizes, the others as in `counts`."""
         trial = {**counts, layer: sizes}
         return sum((piece.at(trial) for piece in self._by_layer.get(layer, ())), start=np.zeros(len(sizes)))

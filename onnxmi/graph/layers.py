@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from onnxmi.axes.terms import Axes, Dim, atoms, enclosing, owns, repeats_in_product
+from onnxmi.axes.terms import AtomId, Axes, Dim, atoms, enclosing, owns, repeats_in_product
 from onnxmi.axes.unify import Solver
-from onnxmi.graph.channel_graph import Contraction, Frozen, Layer, Use
+from onnxmi.graph.channel_graph import Contraction, Frozen, Layer, LayerId, Use
 from onnxmi.model import Graph
 from onnxmi.operators.registry import operator_of
 
@@ -31,7 +31,7 @@ class LayerReader:
         makers, users, neighbours = self._makers(), self._users(), self._neighbours()
         solver, names = self.solver, set[str]()
         layers: list[Layer] = []
-        stuck: list[tuple[int, str]] = []
+        stuck: list[tuple[AtomId, str]] = []
         for atom in sorted(self._carried() & set(users), key=lambda a: (makers.get(a, users[a]), a)):
             reason = solver.marks(atom).get("frozen") or self._self_product(atom, neighbours)
             if solver.size(atom) == 1:
@@ -49,19 +49,19 @@ class LayerReader:
         return _flattened(layers), tuple(frozen)
 
     def _layer(
-        self, atom: int, makers: tuple[int, ...], users: tuple[int, ...], over: Dim | None, names: set[str]
+        self, atom: AtomId, makers: tuple[int, ...], users: tuple[int, ...], outer: Dim | None, names: set[str]
     ) -> Layer:
         kind = self._kind(atom, makers, users)
         return Layer(
-            id=atom,
+            id=LayerId(atom),
             name=self._name(makers or users, kind, names),
             size=self.solver.size(atom),
             kind=kind,
             grade="renormalising" if "renormalising" in self.solver.marks(atom) else "exact",
             makers=makers,
             users=users,
-            over=None if over is None else over.id,
-            parts=1 if over is None else over.size,
+            outer_atom=None if outer is None else outer.id,
+            parts=1 if outer is None else outer.size,
         )
 
     def _name(self, nodes: tuple[int, ...], kind: str, taken: set[str]) -> str:
@@ -69,9 +69,9 @@ class LayerReader:
         name = self.graph.nodes[nodes[0]].label
         return _unique(f"{name}:{kind}" if name in taken else name, taken)
 
-    def _carried(self) -> set[int]:
+    def _carried(self) -> set[AtomId]:
         """Atoms on an axis of a stored tensor of numbers (shape arithmetic does not count)."""
-        graph, found = self.graph, set[int]()
+        graph, found = self.graph, set[AtomId]()
         for name, terms in self._stored():
             if graph.constant_dtype(name).name not in _SHAPE_TYPES:
                 found.update(atom.id for term in terms for atom in atoms(term))
@@ -88,21 +88,21 @@ class LayerReader:
         for (node, operand), terms in self.uses.items():
             yield graph.nodes[node].inputs[operand], terms
 
-    def _users(self) -> dict[int, tuple[int, ...]]:
+    def _users(self) -> dict[AtomId, tuple[int, ...]]:
         """Atom -> nodes that contract over it."""
-        found: dict[int, set[int]] = defaultdict(set)
+        found: dict[AtomId, set[int]] = defaultdict(set)
         for contraction in self.contractions:
             for atom in atoms(contraction.term):
                 found[atom.id].add(contraction.node)
         return {atom: tuple(sorted(nodes)) for atom, nodes in found.items()}
 
-    def _makers(self) -> dict[int, tuple[int, ...]]:
+    def _makers(self) -> dict[AtomId, tuple[int, ...]]:
         """Atom -> nodes that contract over other atoms and have it on an output axis: they make its channels.
 
         What an operator contracts on a stored operand, such as its own recurrence, it may well have made.
         """
-        graph, found = self.graph, defaultdict[int, set[int]](set)
-        contracted: dict[int, set[int]] = defaultdict(set)
+        graph, found = self.graph, defaultdict[AtomId, set[int]](set)
+        contracted: dict[int, set[AtomId]] = defaultdict(set)
         for contraction in self.contractions:
             if not graph.is_constant(graph.nodes[contraction.node].inputs[contraction.operand]):
                 contracted[contraction.node].update(atom.id for atom in atoms(contraction.term))
@@ -113,15 +113,15 @@ class LayerReader:
                         found[atom.id].add(node)
         return {atom: tuple(sorted(nodes)) for atom, nodes in found.items()}
 
-    def _neighbours(self) -> dict[int, list[Axes]]:
+    def _neighbours(self) -> dict[AtomId, list[Axes]]:
         """Atom -> the terms of every tensor (reading) that carries it."""
-        found: dict[int, list[Axes]] = defaultdict(list)
+        found: dict[AtomId, list[Axes]] = defaultdict(list)
         for terms in [*self.axes.values(), *self.uses.values()]:
             for atom in {atom.id for term in terms for atom in atoms(term)}:
                 found[atom].append(terms)
         return found
 
-    def _outer(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> Dim | None:
+    def _outer(self, atom: AtomId, neighbours: Mapping[AtomId, list[Axes]]) -> Dim | None:
         """The atom that a layer is ragged over: it owns the layer in every tensor.
 
         It encloses the layer in some, or lies on an axis of its own in all (experts). It stands inside the layer in
@@ -135,13 +135,13 @@ class LayerReader:
                 return outer
         return None
 
-    def _self_product(self, atom: int, neighbours: Mapping[int, list[Axes]]) -> str | None:
+    def _self_product(self, atom: AtomId, neighbours: Mapping[AtomId, list[Axes]]) -> str | None:
         """An atom that stands twice in one product has no index of its own."""
         if any(repeats_in_product(term, atom) for terms in neighbours[atom] for term in terms):
             return "it is multiplied with itself on one axis"
         return None
 
-    def _kind(self, atom: int, makers: tuple[int, ...], users: tuple[int, ...]) -> str:
+    def _kind(self, atom: AtomId, makers: tuple[int, ...], users: tuple[int, ...]) -> str:
         """Say what a layer is in the field's words, by what contracts over it and what carries it."""
         solver, nodes = self.solver, self.graph.nodes
         if "kind" in solver.marks(atom):
@@ -173,12 +173,12 @@ class LayerReader:
                 operands[contraction.node].add(contraction.operand)
         return frozenset(node for node, found in operands.items() if len(found) > 1)
 
-    def _on_both_operands(self, node: int, atom: int) -> bool:
+    def _on_both_operands(self, node: int, atom: AtomId) -> bool:
         inputs = self.graph.nodes[node].inputs[:2]
         return all(atom in {a.id for term in self.axes.get(name, ()) for a in atoms(term)} for name in inputs)
 
     @cached_property
-    def _looked_up(self) -> frozenset[int]:
+    def _looked_up(self) -> frozenset[AtomId]:
         """Atoms that rows of stored tables have."""
         tables = {node.inputs[0] for node in self.graph.nodes if node.op == "Gather"} & self.graph.folded
         return frozenset(a.id for name in tables for term in self.axes.get(name, ()) for a in atoms(term))
@@ -189,7 +189,7 @@ class LayerReader:
         return any("renormalising" in found for found in marks)
 
 
-def _everywhere(tensors: list[Axes], atom: int) -> list[Dim]:
+def _everywhere(tensors: list[Axes], atom: AtomId) -> list[Dim]:
     """Atoms that lie in every tensor that an atom lies in."""
     held = [{other for term in terms for other in atoms(term) if other.id != atom} for terms in tensors]
     return sorted(set.intersection(*held), key=lambda other: other.id) if held else []
@@ -197,8 +197,8 @@ def _everywhere(tensors: list[Axes], atom: int) -> list[Dim]:
 
 def _flattened(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     """Let only one of two nested layers be ragged: kept units that depend on kept units have no simple indices."""
-    ragged = {layer.id for layer in layers if layer.over is not None}
-    return tuple(replace(layer, over=None, parts=1) if layer.over in ragged else layer for layer in layers)
+    ragged = {layer.id for layer in layers if layer.outer_atom is not None}
+    return tuple(replace(layer, outer_atom=None, parts=1) if layer.outer_atom in ragged else layer for layer in layers)
 
 
 def _unique(name: str, taken: set[str]) -> str:

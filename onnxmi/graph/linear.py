@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, Term, coordinates, kept_mask
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import AtomId, Term, coordinates
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.obstacles import obstacle_of_biases, obstacle_of_weights, shape_of
@@ -103,17 +104,17 @@ class Linear:
         """K: input features of a group."""
         return self.channels.size // self.groups * prod(self.kernel)
 
-    def feature_units(self, atom: int) -> Ints:
+    def feature_units(self, atom: AtomId) -> Ints:
         """Index of an atom for every input feature, (groups, K); -1 where a feature does not depend on it."""
         return np.repeat(coordinates(self.channels, atom).reshape(self.groups, -1), prod(self.kernel), axis=1)
 
     def kept_features(self, keeping: Keeping) -> Bools:
         """Which input features stay, (groups, K)."""
-        return np.repeat(kept_mask(self.channels, keeping).reshape(self.groups, -1), prod(self.kernel), axis=1)
+        return np.repeat(keeping.mask(self.channels).reshape(self.groups, -1), prod(self.kernel), axis=1)
 
     def kept_outputs(self, keeping: Keeping) -> Bools:
         """Which outputs stay, (groups, M)."""
-        return kept_mask(self.outputs, keeping).reshape(self.groups, -1)
+        return keeping.mask(self.outputs).reshape(self.groups, -1)
 
 
 @stage("linear operators")
@@ -278,7 +279,7 @@ def seen_dtype(model: Model, linear: Linear) -> np.dtype[Any]:
 
 def kept_along_axes(graph: ChannelGraph, linear: Linear, keeping: Keeping) -> KeptAlongAxis:
     """Return what stays along each axis of the stored weight, for `Parameter.encoded`."""
-    return lambda axis: np.flatnonzero(kept_mask(graph.axes[linear.weight_name][axis], keeping))
+    return lambda axis: keeping.positions(graph.axes[linear.weight_name][axis])
 
 
 def weight_array(linear: Linear, matrix: Array, shape: tuple[int, ...]) -> Array:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.axes.keeping import Keeping, Kept
+from onnxmi.axes.terms import AtomId
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.typing import Floats, Ints
@@ -78,15 +79,15 @@ class Plan:
             If a layer does not exist, has another size, or its indices are not usable.
         """
         layers = {layer.name: layer for layer in graph.layers}
-        keeping: dict[int, Kept] = {}
+        kept: dict[AtomId, Kept] = {}
         for choice in self.choices:
             layer = layers.get(choice.layer)
             if layer is None:
                 raise PlanError(f"the plan cuts layer {choice.layer!r}, which this model {_lacks(choice)}")
             _check_choice(choice, layer)
             if choice.count < layer.size:
-                keeping[layer.id] = Kept(choice.kept, layer.over if choice.kept.ndim == 2 else None)
-        return keeping
+                kept[layer.id] = layer.keep(choice.kept)
+        return Keeping(kept)
 
     def to_json(self) -> str:
         """Return the file's text: the same plan gives the same bytes."""
@@ -114,7 +115,7 @@ def _check_choice(choice: Choice, layer: Layer) -> None:
     if kept.size == 0:
         _check_removal(kept, layer, where)
         return
-    if kept.ndim == 2 and layer.over is None:
+    if kept.ndim == 2 and layer.outer_atom is None:
         raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has none")
     if kept.ndim == 2 and kept.shape[0] != layer.parts:
         raise PlanError(f"{where} lists {kept.shape[0]} parts, the model's has {layer.parts}")

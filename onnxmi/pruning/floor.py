@@ -12,6 +12,7 @@ from onnxmi.budget.goals import COSTS, Kind, option
 from onnxmi.errors import CalibrationError, CheckError
 from onnxmi.evaluation.damage_limits import loss_text, lost, severity
 from onnxmi.evaluation.yardstick import Damage, Part
+from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.outputs.view import Kind as OutputKind
 from onnxmi.pruning.search import SearchResult, SizingProblem
 from onnxmi.pruning.session import PruningSession
@@ -98,7 +99,7 @@ def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:
     return f"about {option(names[0])} {asked} would keep it"
 
 
-def _counts(session: PruningSession, found: SearchResult) -> dict[int, int]:
+def _counts(session: PruningSession, found: SearchResult) -> UnitCounts:
     by_name = {layer.name: layer.id for layer in session.layers}
     return {by_name[choice.layer]: choice.count for choice in found.candidate.plan.choices if choice.layer in by_name}
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmi.budget.latency_model import PROBES, LatencyModel, Sizes, fit_times, kinds_of_work, sample_sizes, time_cuts
+from onnxmi.budget.latency_model import PROBES, LatencyModel, fit_times, kinds_of_work, sample_sizes, time_cuts
 from onnxmi.errors import DataError
+from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import PruningSession
@@ -28,7 +29,7 @@ Times = tuple[float, list[float]]
 FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept
 
 
-def latency_model(session: PruningSession, sizes: Mapping[int, Ints], progress: Progress = silent) -> LatencyModel:
+def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress = silent) -> LatencyModel:
     """Fit a latency model to times on this machine, measured now or kept from before."""
     found, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
     layers = [layer.id for layer in session.layers]
@@ -45,7 +46,7 @@ def latency_model(session: PruningSession, sizes: Mapping[int, Ints], progress: 
     return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
 
 
-def _key(session: PruningSession, draws: list[Sizes]) -> str:
+def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
     shapes = sorted((name, list(np.shape(value))) for name, value in session.timed_feeds.items())
     said = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])

@@ -15,6 +15,7 @@ from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.evaluation.judgement import Judgement, judge
+from onnxmi.graph.channel_graph import LayerId
 from onnxmi.pruning.search import SearchResult, SizingProblem
 from onnxmi.pruning.session import SPELLED, Candidate, PruningSession, execute_plan, make_plan
 from onnxmi.typing import Progress, silent
@@ -98,7 +99,7 @@ class _TrialModel:
     """
 
     share: float
-    counts: Mapping[int, int]
+    counts: Mapping[LayerId, int]
     candidate: Candidate
     judgement: Judgement
     excess: float

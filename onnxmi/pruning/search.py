@@ -16,6 +16,7 @@ from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
+from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.collect import capture_options
@@ -25,8 +26,6 @@ from onnxmi.selection.top_down import Ranking, rank_channels
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Ints, Progress, Samples, silent
-
-Counts = dict[int, int]
 
 N_PRICING_SAMPLES = 128  # samples that prices are measured on, where each has one answer
 N_PRICING_ROWS = 1024  # answers that are enough
@@ -52,7 +51,7 @@ class SizingProblem:
         Kind of cost -> that of the source, in the same unit.
     """
 
-    size_options: Mapping[int, SizeOptions]
+    size_options: Mapping[LayerId, SizeOptions]
     costs: Mapping[Kind, CostModel]
     source: Mapping[Kind, float]
 
@@ -115,8 +114,8 @@ def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Pro
 
 
 def _predicted(
-    session: PruningSession, rankings: Mapping[int, Ranking], sizes: Mapping[int, Ints], progress: Progress
-) -> dict[int, dict[int, float]]:
+    session: PruningSession, rankings: Mapping[LayerId, Ranking], sizes: Mapping[LayerId, Ints], progress: Progress
+) -> dict[LayerId, dict[int, float]]:
     """Predict the damage of sizes, where consumers are refitted: only that keeps the change of weights small."""
     if not session.options.repair:
         return {}
@@ -195,15 +194,15 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
     return _nearest(session, problem, progress)
 
 
-def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> Counts | None:
+def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> UnitCounts | None:
     """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
 
     `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
     """
     budget = session.options.budget
     bounds = {name: _bound(session, problem, name, budget.asked[name]) for name in budget.costs}
-    best: tuple[float, Counts] | None = None
-    tried: list[Counts] = []
+    best: tuple[float, UnitCounts] | None = None
+    tried: list[UnitCounts] = []
     while len(tried) < MAX_LIMIT_CORRECTIONS:
         limits = [Limit(problem.costs[COSTS[name]], most / limit_scale[name]) for name, most in bounds.items()]
         counts = allocate(problem.size_options, limits)
@@ -252,7 +251,7 @@ def _bound(session: PruningSession, problem: SizingProblem, name: str, asked: fl
     return asked if name in ("max_size", "max_latency") else whole * asked
 
 
-def plain(session: PruningSession, counts: Counts) -> onnx.ModelProto:
+def plain(session: PruningSession, counts: UnitCounts) -> onnx.ModelProto:
     """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
     return prune_channels(Cut(session.analysis, keep_first_units(session.layers, counts)))
 

@@ -19,7 +19,7 @@ from onnxmi.errors import UsageError
 from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.offsets import mean_offsets
-from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.channel_graph import Layer, UnitCounts
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers
 from onnxmi.graph.padding_mask import packed
@@ -277,7 +277,7 @@ def select_options(options: PruneOptions) -> SelectOptions:
     return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
 
 
-def make_plan(session: PruningSession, counts: dict[int, int], progress: Progress = silent) -> Plan:
+def make_plan(session: PruningSession, counts: UnitCounts, progress: Progress = silent) -> Plan:
     """Choose the units that stay, for given numbers of them.
 
     Parameters

@@ -10,6 +10,7 @@ from onnxmi.budget.goals import Kind
 from onnxmi.errors import stage
 from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
+from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.graph.cost import Cost
 from onnxmi.pruning.search import SizingProblem
 from onnxmi.pruning.session import PruningSession, execute_plan, make_plan
@@ -122,7 +123,7 @@ def trade_off(
     return TradeOff(session.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
 
 
-def _point(session: PruningSession, share: float, counts: dict[int, int]) -> TradeOffPoint:
+def _point(session: PruningSession, share: float, counts: UnitCounts) -> TradeOffPoint:
     candidate = execute_plan(session, make_plan(session, counts))
     require_passed(check_result(session.source, candidate.proto, session.some_feeds(session.split.test)))
     was, now = session.time(candidate.proto)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.axes.terms import is_cut, kept_mask
 from onnxmi.information.paired_moments import PairMoments
 from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
@@ -56,14 +55,14 @@ def find_normalizations(cut: Cut) -> Iterator[NormalizationParameters]:
         if node.index in removed:
             continue
         parameters = operator_of(node).norm_parameters
-        if parameters is None or len(normalisation.terms) != 1 or not is_cut(normalisation.terms[0], keeping):
+        if parameters is None or len(normalisation.terms) != 1 or not keeping.cuts(normalisation.terms[0]):
             continue
         scale, shift = parameters.scale, parameters.shift
         if shift is not None and (shift >= len(node.inputs) or not node.inputs[shift]):
             shift = None
         operands = [operand for operand in (scale, shift) if operand is not None]
         if all(_is_vector(model, node.inputs[operand]) for operand in operands):
-            kept = np.flatnonzero(kept_mask(normalisation.terms[0], keeping))
+            kept = keeping.positions(normalisation.terms[0])
             yield NormalizationParameters(node, scale, shift, kept)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxmi.axes.terms import Axes, Keeping, is_cut, kept_mask
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import Axes
 from onnxmi.graph.linear import (
     Linear,
     feature_rows,
@@ -174,11 +175,11 @@ def remaining_rows(original: Array, axes: Axes | None, columns: Collection[int],
         Its axes, where they are known.
     columns : collection of int
         The axes that are not among the rows; they stay whole.
-    keeping : mapping of atom id to Kept
+    keeping : Keeping
         What stays of each cut atom.
     """
     for axis, term in enumerate(axes or ()):
-        if axis not in {column % original.ndim for column in columns} and is_cut(term, keeping):
-            kept = np.resize(kept_mask(term, keeping), original.shape[axis])  # batches differ in size, and lead
+        if axis not in {column % original.ndim for column in columns} and keeping.cuts(term):
+            kept = np.resize(keeping.mask(term), original.shape[axis])  # batches differ in size, and lead
             original = np.compress(kept, original, axis=axis)
     return original

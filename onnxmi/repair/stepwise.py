@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping
+from onnxmi.axes.keeping import Keeping
 from onnxmi.errors import stage
 from onnxmi.graph.dataflow import Flow
 from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias

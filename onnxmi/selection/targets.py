@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.axes.terms import Keeping, atoms
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import atoms
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.model import Model
@@ -150,7 +151,7 @@ def unit_of_features(linear: Linear, layer: Layer) -> Ints:
     The units of a ragged layer are numbered part by part.
     """
     inner = linear.feature_units(layer.id)
-    if layer.over is None:
+    if layer.outer_atom is None:
         return inner
-    outer = linear.feature_units(layer.over)
+    outer = linear.feature_units(layer.outer_atom)
     return np.where(inner >= 0, outer * layer.size + inner, -1)

@@ -8,9 +8,10 @@ from functools import partial, reduce
 
 import numpy as np
 
-from onnxmi.axes.terms import Axes, Keeping, Kept, atoms, coordinates
+from onnxmi.axes.keeping import Keeping, Kept
+from onnxmi.axes.terms import AtomId, Axes, atoms, coordinates
 from onnxmi.errors import stage
-from onnxmi.graph.channel_graph import Layer
+from onnxmi.graph.channel_graph import Layer, LayerId
 from onnxmi.graph.plan import Choice
 from onnxmi.information import Selection
 from onnxmi.selection.scorer import Candidates
@@ -57,7 +58,7 @@ def top_down(layers: Sequence[Layer]) -> list[Layer]:
 def select_channels(
     analysis: Analysis,
     statistics: Statistics,
-    counts: Mapping[int, int],
+    counts: Mapping[LayerId, int],
     options: SelectOptions,
     progress: Progress = silent,
 ) -> tuple[Choice, ...]:
@@ -76,15 +77,15 @@ def select_channels(
     """
     selector = _Selector.of(analysis, statistics, options)
     layers = [layer for layer in analysis.graph.layers if layer.id in counts]
-    keeping: dict[int, Kept] = {}
-    choices: dict[int, Choice] = {}
+    keeping = Keeping()
+    choices: dict[LayerId, Choice] = {}
     for done, layer in enumerate(ordered := top_down(layers)):
         quota = counts[layer.id]
         if quota < layer.size:
             selection = selector(layer, quota, keeping)
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
-            keeping[layer.id] = Kept(kept, layer.over)
+            keeping = keeping.also(layer.id, layer.keep(kept))
         progress("select", done + 1, len(ordered))
     return tuple(choices[layer.id] for layer in layers if layer.id in choices)
 
@@ -114,7 +115,7 @@ class _Selector:
             targets=() if data_free else self.targets(layer, keeping),
             keep=quota * layer.parts,
             quota=quota,
-            parts=np.repeat(np.arange(layer.parts), layer.size) if layer.over is not None else None,
+            parts=np.repeat(np.arange(layer.parts), layer.size) if layer.outer_atom is not None else None,
             norms=partial(unit_norms, self.analysis, layer),
             seed=self.options.seed,
         )
@@ -130,7 +131,7 @@ def rank_channels(
     layers: Sequence[Layer],
     options: SelectOptions,
     progress: Progress = silent,
-) -> dict[int, Ranking]:
+) -> dict[LayerId, Ranking]:
     """Rank all units of each layer by what they tell about everything above it, best first.
 
     Returns
@@ -139,9 +140,9 @@ def rank_channels(
         Layer id -> its ranking.
     """
     selector = _Selector.of(analysis, statistics, options)
-    rankings: dict[int, Ranking] = {}
+    rankings: dict[LayerId, Ranking] = {}
     for done, layer in enumerate(layers):
-        rankings[layer.id] = Ranking(layer, selector(layer, layer.size, {}))
+        rankings[layer.id] = Ranking(layer, selector(layer, layer.size, Keeping()))
         progress("rank", done + 1, len(layers))
     return rankings
 
@@ -163,11 +164,15 @@ class Ranking:
 
     def kept(self, count: int) -> Kept:
         """Keep the best `count` units (of each part)."""
-        if self.layer.over is None:
+        if self.layer.outer_atom is None:
             return Kept(np.sort(self.selection.order[:count]))
         part, unit = np.divmod(self.selection.order, self.layer.size)
         best = [np.sort(unit[part == number][:count]) for number in range(self.layer.parts)]
-        return Kept(np.stack(best), self.layer.over) if count else Kept(np.zeros(0, dtype=np.int64))
+        return Kept(np.stack(best), self.layer.outer_atom) if count else Kept(np.zeros(0, dtype=np.int64))
+
+    def keeping(self, count: int) -> Keeping:
+        """Cut this layer alone to its best `count` units (of each part)."""
+        return Keeping({self.layer.id: self.kept(count)})
 
 
 def unscored(analysis: Analysis, statistics: Statistics, layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -177,7 +182,7 @@ def unscored(analysis: Analysis, statistics: Statistics, layers: Sequence[Layer]
 
 
 def _kept(layer: Layer, selection: Selection) -> Ints:
-    if layer.over is None or not selection.kept.size:
+    if layer.outer_atom is None or not selection.kept.size:
         return selection.kept
     return (selection.kept % layer.size).reshape(layer.parts, -1)
 
@@ -202,16 +207,16 @@ def unit_norms(analysis: Analysis, layer: Layer) -> Floats:
 def _energy_of_units(energy: Floats, axes: Axes, axis: int, layer: Layer) -> Floats:
     """Sum of squares per unit along one axis; the outer atom of a ragged layer may lie on another axis."""
     inner = _along(axes, axis, layer.id)
-    if layer.over is None:
+    if layer.outer_atom is None:
         owners = np.broadcast_to(inner, energy.shape)
     else:
-        outer = reduce(np.maximum, [_along(axes, i, layer.over) for i in range(len(axes))])
+        outer = reduce(np.maximum, [_along(axes, i, layer.outer_atom) for i in range(len(axes))])
         owners = np.broadcast_to(np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1), energy.shape)
     valid = owners >= 0
     return np.bincount(owners[valid], weights=energy[valid], minlength=layer.units).astype(np.float64)
 
 
-def _along(axes: Axes, axis: int, atom: int) -> Ints:
+def _along(axes: Axes, axis: int, atom: AtomId) -> Ints:
     shape = [1] * len(axes)
     shape[axis] = -1
     return coordinates(axes[axis], atom).reshape(shape)

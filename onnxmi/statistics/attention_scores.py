@@ -19,7 +19,8 @@ from itertools import groupby
 
 import numpy as np
 
-from onnxmi.axes.terms import Dim, Keeping, Product, Term, atoms, coordinates, kept_mask
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import AtomId, Dim, Product, Term, atoms, coordinates
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.graph.padding_mask import sizes
 from onnxmi.information import Moments
@@ -83,14 +84,14 @@ class ScoreProduct:
     def units(self, layer: Layer) -> Ints:
         """Unit of a layer that owns each dimension of each group, (groups, d)."""
         inner = coordinates(self.term, layer.id)[None, :]
-        if layer.over is None:  # all groups share it
+        if layer.outer_atom is None:  # all groups share it
             return np.tile(inner, (self.group.size, 1))
-        outer = coordinates(self.group, layer.over)[:, None]
+        outer = coordinates(self.group, layer.outer_atom)[:, None]
         return np.where((inner >= 0) & (outer >= 0), outer * layer.size + inner, -1)
 
     def kept_groups(self, keeping: Keeping) -> Bools:
         """Which groups stay, (groups,)."""
-        return kept_mask(self.group, keeping)
+        return keeping.mask(self.group)
 
     def measure(self, queries: Array, keys: Array, batch: Batch) -> Moments:
         """Second moments of the shares over one batch: (groups, d, d), the count being that of queries."""
@@ -171,7 +172,9 @@ def _score_product(
     queries, keys = found.queries, found.keys
     if [term.size for term in queries[:-2]] != [term.size for term in keys[:-2]]:
         return None
-    channel_atoms = {layer.id for layer in channels.layers} | {layer.over for layer in channels.layers}
+    channel_atoms: set[AtomId | None] = {layer.id for layer in channels.layers} | {
+        layer.outer_atom for layer in channels.layers
+    }
     runs: list[int | None] = []
     groups: list[Term] = []
     axes: list[int] = []
@@ -208,7 +211,7 @@ def _stored_vector(graph: Graph, name: str) -> Array | None:
     return graph.constant(name) if name and graph.is_constant(name) else None
 
 
-def _is_channel(factor: Term, channel_atoms: set[int | None]) -> bool:
+def _is_channel(factor: Term, channel_atoms: set[AtomId | None]) -> bool:
     return isinstance(factor, Dim) and factor.id in channel_atoms
 
 

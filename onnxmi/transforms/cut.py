@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnxmi.axes.terms import Keeping
+from onnxmi.axes.keeping import Keeping
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
@@ -22,7 +22,7 @@ class Cut:
     ----------
     analysis : Analysis
         The model with its channel graph and its linear operators.
-    keeping : mapping of atom id to Kept
+    keeping : Keeping
         What stays of each cut atom; an atom that is absent stays whole.
     """
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxmi.axes.terms import Axes, Keeping, kept_size
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import AtomId, Axes
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, seen_dtype
@@ -92,10 +93,9 @@ def find_branches(analysis: Analysis, keeping: Keeping) -> Branches:
     PlanError
         If an operator stays that cannot do without what is gone, or whose input would have to be of full size.
     """
-    emptied = [atom for atom, kept in keeping.items() if kept.count == 0]
-    if not emptied:
+    if not keeping.emptied:
         return Branches()
-    named = " and ".join(repr(_name(analysis.graph, atom)) for atom in emptied)
+    named = " and ".join(repr(_name(analysis.graph, atom)) for atom in keeping.emptied)
     return _Finder(analysis.model, analysis.graph, analysis.linears, keeping, named).find()
 
 
@@ -112,7 +112,7 @@ def constant_value(model: Model, graph: ChannelGraph, keeping: Keeping, found: C
     return np.asarray(value.reshape(shape).astype(seen_dtype(model, linear)))
 
 
-def _name(graph: ChannelGraph, atom: int) -> str:
+def _name(graph: ChannelGraph, atom: AtomId) -> str:
     layer = graph.layer(atom)
     return str(atom) if layer is None else layer.name
 
@@ -145,7 +145,7 @@ class _Finder:
         return self._has_empty(self.graph.axes.get(name, ()))
 
     def _has_empty(self, axes: Axes) -> bool:
-        return any(term.size and kept_size(term, self.keeping) == 0 for term in axes)
+        return self.keeping.empties_any(axes)
 
     def _constants(self) -> Iterator[Constant]:
         for linear in self.linears:

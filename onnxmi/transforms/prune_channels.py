@@ -15,7 +15,8 @@ from fractions import Fraction
 import numpy as np
 import onnx
 
-from onnxmi.axes.terms import Axes, Indices, Keeping, Term, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import Axes, Indices, Term, atoms, coordinates
 from onnxmi.errors import InvariantError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, SizeOperand, Use
 from onnxmi.graph.linear import Linear, new_bias
@@ -106,14 +107,14 @@ def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
         if axis in outer:
             index.append(_per_group_index(axes, axis, outer[axis], keeping))
             continue
-        kept = np.flatnonzero(kept_mask(term, keeping))
+        kept = keeping.positions(term)
         index.append(kept.reshape(tuple(-1 if i == axis else 1 for i in range(len(axes)))))
     return np.ascontiguousarray(array[tuple(index)]) if axes else array
 
 
 def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int, ...]:
     """Return the shape that a stored tensor has after the cut."""
-    return tuple(kept_size(term, keeping) for term in graph.axes[name])
+    return keeping.shape(graph.axes[name])
 
 
 def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
@@ -168,7 +169,7 @@ def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, list[int]]:
     for axis, term in enumerate(axes):
         held = {atom.id for atom in atoms(term)}
         for atom in held:
-            over = keeping[atom].over if atom in keeping else None
+            over = keeping.outer_atom(atom)
             if over is not None and over not in held:
                 found[axis].add(next(i for i, other in enumerate(axes) if over in {a.id for a in atoms(other)}))
     return {axis: sorted(outer) for axis, outer in found.items()}
@@ -176,13 +177,13 @@ def _outer_axes(axes: Axes, keeping: Keeping) -> dict[int, list[int]]:
 
 def _per_group_index(axes: Axes, axis: int, outer: Sequence[int], keeping: Keeping) -> Indices:
     """Kept positions of an axis for every kept row of the outer axes, shaped to broadcast over the array."""
-    rows = [np.flatnonzero(kept_mask(axes[other], keeping)) for other in outer]
+    rows = [keeping.positions(axes[other]) for other in outer]
     context = {
         atom.id: coordinates(axes[other], atom.id)[place.reshape(-1)]
         for other, place in zip(outer, np.meshgrid(*rows, indexing="ij"), strict=True)
         for atom in atoms(axes[other])
     }
-    mask = kept_mask(axes[axis], keeping, context)
+    mask = keeping.mask(axes[axis], context)
     positions = np.nonzero(mask)[1].reshape(*map(len, rows), -1)
     sizes = dict(zip((*outer, axis), positions.shape, strict=True))
     in_order = positions.transpose(np.argsort((*outer, axis)))
@@ -192,7 +193,7 @@ def _per_group_index(axes: Axes, axis: int, outer: Sequence[int], keeping: Keepi
 def _slice_stored(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for name in model.graph.constants:
         axes = graph.axes.get(name)
-        if axes is not None and any(is_cut(term, keeping) for term in axes):
+        if axes is not None and keeping.cuts_any(axes):
             editor.set_constant(name, slice_array(model.graph.constant(name), axes, keeping))
 
 
@@ -203,7 +204,7 @@ def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, e
     """
     readings: dict[str, list[tuple[Use, Indices]]] = defaultdict(list)
     for (node, operand), axes in graph.uses.items():
-        kept = np.flatnonzero(kept_mask(axes[0], keeping))
+        kept = keeping.positions(axes[0])
         readings[model.graph.nodes[node].inputs[operand]].append(((node, operand), kept))
     for name, uses in readings.items():
         variants: dict[bytes, str] = {}
@@ -223,16 +224,16 @@ def _slice_shared_vectors(model: Model, graph: ChannelGraph, keeping: Keeping, e
 
 def _update_size_attributes(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for stated in graph.size_attributes:
-        if is_cut(stated.term, keeping):
-            editor.set_size_attribute(stated.node, stated.attribute, stated.entry, kept_size(stated.term, keeping))
+        if keeping.cuts(stated.term):
+            editor.set_size_attribute(stated.node, stated.attribute, stated.entry, keeping.size(stated.term))
     for pinned in graph.pinned:
-        if is_cut(pinned.term, keeping):
+        if keeping.cuts(pinned.term):
             editor.add_attribute(pinned.node, pinned.attribute, pinned.value)
 
 
 def _update_size_operands(model: Model, graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for stated in graph.size_operands:
-        if not any(is_cut(term, keeping) for term in stated.terms):
+        if not keeping.cuts_any(stated.terms):
             continue
         name = model.graph.nodes[stated.node].inputs[stated.operand]
         if stated.literal:
@@ -252,13 +253,13 @@ def _updated_sizes(stated: SizeOperand, keeping: Keeping) -> list[int]:
     A Slice may state a size as a negative position, counted from the end.
     """
     return [
-        kept_size(term, keeping) * (1 if value > 0 else -1) if abs(value) == term.size else value
+        keeping.size(term) * (1 if value > 0 else -1) if abs(value) == term.size else value
         for term, value in zip(stated.terms, stated.value, strict=True)
     ]
 
 
 def _ratio(term: Term, keeping: Keeping) -> Fraction:
-    return Fraction(kept_size(term, keeping), term.size)
+    return Fraction(keeping.size(term), term.size)
 
 
 def _keep_original_sizes_in_shape_arithmetic(
@@ -271,8 +272,8 @@ def _keep_original_sizes_in_shape_arithmetic(
             continue
         start, end = int(node.attributes.get("start", 0)), node.attributes.get("end")
         read = axes[start : None if end is None else int(end)]
-        if any(is_cut(term, keeping) for term in read):
-            if any(kept_size(term, keeping) == 0 for term in read if term.size):
+        if keeping.cuts_any(read):
+            if keeping.empties_any(read):
                 raise InvariantError(f"{node.label} reads the shape of a tensor that was cut to nothing")
             ratios = [1 / _ratio(term, keeping) if term.size else Fraction(1) for term in read]
             editor.scale_output(reader, node.outputs[0], ratios)
@@ -280,5 +281,5 @@ def _keep_original_sizes_in_shape_arithmetic(
 
 def _update_value_info(graph: ChannelGraph, keeping: Keeping, editor: Editor) -> None:
     for name, axes in graph.axes.items():
-        if any(is_cut(term, keeping) for term in axes):
-            editor.set_shape(name, [kept_size(term, keeping) if is_cut(term, keeping) else None for term in axes])
+        if keeping.cuts_any(axes):
+            editor.set_shape(name, [keeping.size(term) if keeping.cuts(term) else None for term in axes])

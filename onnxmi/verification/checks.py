@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxmi.axes.terms import Axes, Keeping, atoms, coordinates, is_cut, kept_mask, kept_size
+from onnxmi.axes.keeping import Keeping
+from onnxmi.axes.terms import Axes, atoms, coordinates
 from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, Normalization
 from onnxmi.graph.dataflow import Flow
@@ -45,7 +46,7 @@ def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Ke
 
 
 def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Normalization]:
-    return [found for found in graph.normalizations if any(is_cut(term, keeping) for term in found.terms)]
+    return [found for found in graph.normalizations if keeping.cuts_any(found.terms)]
 
 
 def _not_decomposable(model: Model, graph: ChannelGraph, keeping: Keeping) -> list[str]:
@@ -68,7 +69,7 @@ def _masked_normalizations(
         node = model.graph.nodes[found.node]
         axes = graph.read(found.node, 0, node.inputs[0])
         if _is_decomposable(model, node) and axes is not None:
-            share = prod(kept_size(axes[axis], keeping) / axes[axis].size for axis in found.axes)
+            share = prod(keeping.size(axes[axis]) / axes[axis].size for axis in found.axes)
             dtype = probe.dtypes.get(node.inputs[0]) or model.graph.constant_dtype(node.inputs[0])
             yield MaskedNormalization(node.outputs[0], found.axes, axes_mask(axes, keeping), share, dtype)
 
@@ -77,7 +78,7 @@ def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) ->
     seen: set[tuple[int, int]] = set()
     for contraction in graph.contractions:
         place = (contraction.node, contraction.operand)
-        if place in seen or not is_cut(contraction.term, keeping):
+        if place in seen or not keeping.cuts(contraction.term):
             continue
         seen.add(place)
         node = model.graph.nodes[contraction.node]
@@ -93,7 +94,7 @@ def axes_mask(axes: Axes, keeping: Keeping) -> Bools:
     """Which entries of a tensor stay, with size one on the axes that do not matter."""
     factors: Bools = np.ones((1,) * len(axes), dtype=bool)
     for axis, term in enumerate(axes):
-        if is_cut(term, keeping):
+        if keeping.cuts(term):
             factors = factors & _axis_mask(axes, axis, keeping)
     return factors
 
@@ -101,15 +102,15 @@ def axes_mask(axes: Axes, keeping: Keeping) -> Bools:
 def _axis_mask(axes: Axes, axis: int, keeping: Keeping) -> Bools:
     """What stays of one axis: one factor for what depends on it alone, and one for each axis that says which parts."""
     here = {atom.id for atom in atoms(axes[axis])}
-    overs = {atom: keeping[atom].over for atom in here & keeping.keys()}
-    alone = {atom: keeping[atom] for atom, over in overs.items() if over is None or over in here}
-    mask = kept_mask(axes[axis], alone).reshape(_along(axes, axis))
+    outer_atoms = {atom: keeping.outer_atom(atom) for atom in here}
+    alone = keeping.only([atom for atom, over in outer_atoms.items() if over is None or over in here])
+    mask = alone.mask(axes[axis]).reshape(_along(axes, axis))
     for outer, term in enumerate(axes):
         parts = {atom.id for atom in atoms(term)} if outer != axis else set()
-        ragged = {atom: keeping[atom] for atom, over in overs.items() if atom not in alone and over in parts}
+        ragged = keeping.only([atom for atom, over in outer_atoms.items() if atom not in alone and over in parts])
         if ragged:
             place = {part: coordinates(term, part) for part in parts}
-            found = kept_mask(axes[axis], ragged, place)
+            found = ragged.mask(axes[axis], place)
             mask = mask & (found if outer < axis else found.T).reshape(_along(axes, axis, outer))
     return mask
 
@@ -161,7 +162,7 @@ def _before_discontinuities(
     """
     decisions = find_discontinuities(model.graph)
     grounds, taken = (
-        [name for name in names if not any(is_cut(term, keeping) for term in graph.axes.get(name, ()))]
+        [name for name in names if not keeping.cuts_any(graph.axes.get(name, ()))]
         for names in (decisions.inputs, decisions.nodes)
     )
     if not grounds or not any(name in decisions.dependents for name in outputs):
@@ -180,7 +181,7 @@ def check_shapes(graph: ChannelGraph, probe: Probe, keeping: Keeping, cut: onnx.
     """
     seen = run_shapes(cut, feeds)
     undecided = _with_data_dependent_size(Graph(cut))
-    constant = Graph(cut).folded if any(kept.count == 0 for kept in keeping.values()) else frozenset()
+    constant = Graph(cut).folded if keeping.emptied else frozenset()
     wrong = [
         f"{name} {seen[name]}"
         for name, axes in graph.axes.items()
@@ -197,7 +198,7 @@ def _with_data_dependent_size(graph: Graph) -> frozenset[str]:
 
 def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, only_cut: bool) -> bool:
     return len(axes) == len(shape) and all(
-        size == kept_size(term, keeping) or (only_cut and not is_cut(term, keeping))
+        size == keeping.size(term) or (only_cut and not keeping.cuts(term))
         for term, size in zip(axes, shape, strict=True)
     )
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxmi.axes.terms import Dim, Kept, Product, Sum, Term, atoms, kept_mask
+from onnxmi.axes.keeping import Keeping, Kept
+from onnxmi.axes.terms import Dim, Product, Sum, Term, atoms
 from onnxmi.axes.unify import Solver
 
 randoms = st.randoms(use_true_random=False)
@@ -285,11 +286,12 @@ def test_unified_terms_lose_the_same_positions_under_every_plan(rng: random.Rand
     resolved = [solver.resolve(term) for term in terms]
     assert {term.size for term in resolved} == {size}
     tangled = set().union(*map(_self_product, resolved))
-    keeping = {}
+    keeping = Keeping()
     for atom in {atom for term in resolved for atom in atoms(term)}:
         if atom.id not in tangled and "frozen" not in solver.marks(atom.id) and atom.size > 1:
-            keeping[atom.id] = Kept(np.array(sorted(rng.sample(range(atom.size), rng.randint(1, atom.size)))))
-    masks = [kept_mask(term, keeping).tolist() for term in resolved]
+            units = sorted(rng.sample(range(atom.size), rng.randint(1, atom.size)))
+            keeping = keeping.also(atom.id, Kept(np.array(units)))
+    masks = [keeping.mask(term).tolist() for term in resolved]
     assert all(mask == masks[0] for mask in masks), resolved
 
 

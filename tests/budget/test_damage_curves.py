@@ -50,7 +50,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
         assert curve.damage[-1] == 0.0
         assert (np.diff(curve.damage) <= 0.0).all()
         largest = int(curve.sizes[-2])  # below others the largest damage so far may stand
-        cut = run(prune_channels(Cut(study.analysis, {layer.id: rankings[layer.id].kept(largest)})), ruler.feeds)
+        cut = run(prune_channels(Cut(study.analysis, rankings[layer.id].keeping(largest))), ruler.feeds)
         assert curve.damage[-2] == pytest.approx((np.square(cut - whole) / spread).mean(), rel=1e-3)
 
 

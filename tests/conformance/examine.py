@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx.backend.test.case.test_case import TestCase
 
-from onnxmi.axes.terms import Kept, is_cut
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.errors import ModelError
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.verification.masked_normalization import KNOWN as SPELLED
@@ -87,8 +87,10 @@ def plans(case: Case) -> Iterator[Plan]:
     """Half of each layer, then half of all; without those that the oracle cannot spell out."""
     layers = [layer for layer in case.graph.layers if layer.size > 1]
     alone: list[Plan] = [{layer.id: spread(layer, layer.size // 2)} for layer in layers]
-    ragged = {layer.id for layer in layers if layer.over is not None}
-    together = {layer.id: spread(_flat(layer) if layer.over in ragged else layer, layer.size // 2) for layer in layers}
+    ragged = {layer.id for layer in layers if layer.outer_atom is not None}
+    together = {
+        layer.id: spread(_flat(layer) if layer.outer_atom in ragged else layer, layer.size // 2) for layer in layers
+    }
     for plan in [*alone, together] if len(layers) > 1 else alone:
         if _can_be_spelled(case, plan):
             yield plan
@@ -96,15 +98,13 @@ def plans(case: Case) -> Iterator[Plan]:
 
 def _flat(layer: Layer) -> Layer:
     """The same units in every part: those of parts that are themselves ragged cannot be told apart yet."""
-    return replace(layer, over=None, parts=1)
+    return replace(layer, outer_atom=None, parts=1)
 
 
 def _can_be_spelled(case: Case, plan: Plan) -> bool:
     """The oracle writes normalisations over cut channels anew: those that it knows, where they make one output."""
     for found in case.graph.normalizations:
         node = case.model.graph.nodes[found.node]
-        if any(is_cut(term, plan) for term in found.terms) and (
-            node.op not in SPELLED or not found.axes or len(node.outputs) > 1
-        ):
+        if Keeping(plan).cuts_any(found.terms) and (node.op not in SPELLED or not found.axes or len(node.outputs) > 1):
             return False
     return True

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Kept
 from tests.support.build import Build
 from tests.support.oracle import Case, assert_exact, cut_all
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.cut import Cut
@@ -51,7 +51,7 @@ class Halved:
         rng = np.random.default_rng(self.seed)
         layers = [layer for layer in self.analysis.graph.layers if layer.kind in self.kinds]
         assert layers, f"nothing to cut: {self.analysis.graph.frozen}"
-        keeping = {layer.id: _half(layer, rng) for layer in layers}
+        keeping = Keeping({layer.id: _half(layer, rng) for layer in layers})
         return prune_channels(Cut(self.analysis, keeping))
 
     def size(self, kind: str) -> int:

@@ -31,8 +31,8 @@ def test_reshape_back_makes_a_product_whose_inner_atom_is_ragged() -> None:
     heads = b.op("Sigmoid", b.reshape(b.gemm(b.input("N", 7), 7, 15), 0, 3, 5))
     case = assert_prunes(b.proto(b.gemm(b.reshape(heads, 0, 15), 15, 4)), 5, 3)
     outer, inner = sorted(case.graph.layers, key=lambda layer: layer.size)
-    assert (inner.size, inner.over, inner.parts) == (5, outer.id, 3)
-    assert (outer.size, outer.over) == (3, None)
+    assert (inner.size, inner.outer_atom, inner.parts) == (5, outer.id, 3)
+    assert (outer.size, outer.outer_atom) == (3, None)
 
 
 def test_an_inner_atom_that_something_carries_alone_is_not_ragged() -> None:
@@ -40,7 +40,7 @@ def test_an_inner_atom_that_something_carries_alone_is_not_ragged() -> None:
     b = Build()
     heads = b.op("Mul", b.reshape(b.gemm(b.input("N", 7), 7, 15), 0, 3, 5), b.vector(5))
     case = assert_prunes(b.proto(b.gemm(b.reshape(heads, 0, 15), 15, 4)), 5, 3)
-    assert [layer.over for layer in case.graph.layers] == [None, None]
+    assert [layer.outer_atom for layer in case.graph.layers] == [None, None]
 
 
 def test_reshape_with_a_computed_target() -> None:
@@ -76,7 +76,7 @@ def test_a_channel_shuffle_is_cut_in_both_factors_but_is_ragged_in_none(groups: 
     hidden = b.conv(b.input("N", 3, 5, 7), 3, 15)
     apart = b.op("Transpose", b.reshape(hidden, 0, groups, 15 // groups, 5, 7), perm=[0, 2, 1, 3, 4])
     case = assert_prunes(b.proto(b.conv(b.reshape(apart, 0, 15, 5, 7), 15, 7)), 3, 5)
-    assert [layer.over for layer in case.graph.layers] == [None, None]
+    assert [layer.outer_atom for layer in case.graph.layers] == [None, None]
 
 
 def test_a_shuffle_added_to_its_input_is_left_alone() -> None:
@@ -104,7 +104,7 @@ def test_a_layer_is_not_ragged_over_an_atom_that_is_multiplied_with_itself() -> 
     apart = b.op("Transpose", b.reshape(hidden, 0, 3, 3, 5, 7), perm=[0, 2, 1, 3, 4])
     joined = b.op("Add", hidden, b.reshape(apart, 0, 9, 5, 7))
     case = Case.of(b.proto(b.conv(joined, 9, 7)))
-    assert [(layer.size, layer.over) for layer in case.graph.layers] == [(3, None)]
+    assert [(layer.size, layer.outer_atom) for layer in case.graph.layers] == [(3, None)]
     assert_exact(case, cut_all(case))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.data.calibration import Calibration, check_calibration
 from onnxmi.evaluation.quality import compare, outputs
-from onnxmi.graph.channel_graph import ChannelGraph
+from onnxmi.graph.channel_graph import ChannelGraph, LayerId
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Model
 from onnxmi.repair import Repaired, RepairSamples, StepOptions, repair_stepwise
@@ -52,11 +52,11 @@ class Bench:
         return self.case.analysis.linears
 
     def keep(self, share: float = 0.5) -> Keeping:
-        kept = {}
+        kept: dict[LayerId, Kept] = {}
         for layer in self.graph.layers:
             indices = np.arange(0, layer.size, max(1, round(1 / share)))
-            kept[layer.id] = Kept(np.tile(indices, (layer.parts, 1)) if layer.over else indices, layer.over)
-        return kept
+            kept[layer.id] = layer.keep(np.tile(indices, (layer.parts, 1)) if layer.outer_atom else indices)
+        return Keeping(kept)
 
     def stepwise(self, keeping: Keeping, steps: StepOptions | None = None) -> Repaired:
         return repair_stepwise(self.cut(keeping), self.repair_samples(), steps or StepOptions())

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxmi.axes.keeping import Keeping
 from onnxmi.data.sources import as_calibration
 from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weights_of
 from onnxmi.repair import StepOptions
@@ -57,7 +58,7 @@ def test_rows_times_weights_are_the_result(equation: str) -> None:
     stored = case.model.graph.constant(linear.weight_name)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
     assert linear.obstacle == EQUATIONS[equation][2]
-    assert linear.kept_outputs({}).shape == (linear.groups, matrix.shape[2])
+    assert linear.kept_outputs(Keeping()).shape == (linear.groups, matrix.shape[2])
     assert linear.feature_units(-5).shape == matrix.shape[:2]
 
 

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 import onnxmi
+from onnxmi.axes.keeping import Keeping
 from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weights_of
 from onnxmi.repair import StepOptions
 from onnxmi.repair.epilogue import find_epilogue
@@ -98,7 +99,7 @@ def test_rows_times_weights_and_the_bias_are_what_the_operator_gives(name: str) 
 @pytest.mark.parametrize("name", FUSED)
 def test_a_repair_is_better_than_the_plain_cut(name: str, bench: type[Bench]) -> None:
     scene = bench(model(name))
-    keeping = {key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH}
+    keeping = Keeping({key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH})
     made = scene.stepwise(keeping, StepOptions(everywhere=False))
     assert all(note.used for note in made.notes)
     assert len(made.notes) == {"conv_and_sum": 2, "skip": 2}.get(name, 1)
@@ -109,7 +110,7 @@ def test_a_repair_is_better_than_the_plain_cut(name: str, bench: type[Bench]) ->
 def test_a_bias_that_a_later_operator_adds_takes_up_the_repair(name: str, op: str, bench: type[Bench]) -> None:
     """No operator is added for it."""
     scene = bench(model(name))
-    keeping = {key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH}
+    keeping = Keeping({key: kept for key, kept in scene.keep().items() if scene.graph.layer(key).size == WIDTH})
     repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     assert [n.op_type for n in repaired.graph.node] == [n.op_type for n in scene.model.proto.graph.node]
     assert op in {n.op_type for n in repaired.graph.node}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import start_session
 from onnxmi.repair import Repaired
@@ -57,7 +57,7 @@ def test_means_of_few_samples_help_on_others(make) -> None:
         few, fresh = (rng.normal(size=(n, 3, 7, 5)).astype(np.float32) for n in (FEW, FRESH))
         session = start_session(as_model(proto), {"x": few}, PruneOptions(threads=1))
         found = session.analysis
-        keeping = {layer.id: Kept(np.arange(0, layer.size, 2)) for layer in found.graph.layers}
+        keeping = Keeping({layer.id: Kept(np.arange(0, layer.size, 2)) for layer in found.graph.layers})
         cut = Cut(found, keeping)
         plain = prune_channels(cut)
         made = prune_channels(cut, centered(cut, Repaired(), session.offsets(plain)).replacements)
@@ -77,4 +77,4 @@ def test_what_is_not_clearly_off_is_left_alone() -> None:
     )
     offsets = session.offsets(session.model.proto)
     assert [offset.tolist() for offset in offsets.values()] == [[0.0] * 7]
-    assert centered(Cut(session.analysis, {}), Repaired(), offsets).replacements == ()
+    assert centered(Cut(session.analysis, Keeping()), Repaired(), offsets).replacements == ()

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.data.calibration import check_calibration
 from onnxmi.repair import repair_one_pass, repair_stepwise
 from onnxmi.runtime.session import open_session
@@ -63,7 +63,7 @@ def test_a_deep_network_is_not_made_worse_step_by_step(bench, seed: int) -> None
     shown, fresh = images(rng, 41, themes), images(rng, 97, themes)
     made = bench(deep_net(seed, shown), samples=41)
     made.data = check_calibration({"x": shown}, made.model.graph)
-    keeping = {layer.id: Kept(np.flatnonzero(np.arange(layer.size) % 9 != 1)) for layer in made.graph.layers}
+    keeping = Keeping({layer.id: Kept(np.flatnonzero(np.arange(layer.size) % 9 != 1)) for layer in made.graph.layers})
     made.fit, made.validation = np.arange(38), np.arange(38, 41)
     cut = made.cut(keeping)
     once = repair_one_pass(cut, made.statistics())

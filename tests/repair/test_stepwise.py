@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Keeping
+from onnxmi.axes.keeping import Keeping
 from onnxmi.information import NotFiniteError
 from onnxmi.repair import OutputComparison, Repaired, StepOptions, repair
 from tests.support.build import Build

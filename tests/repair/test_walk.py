@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.repair import stepwise
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
@@ -67,11 +67,13 @@ def test_the_walk_ends_where_the_written_model_does(bench, walked: list[Stepper]
     proto = random_model(random.Random(seed))
     made = bench(with_constant_nodes(proto) if held else proto, samples=41)
     made.fit, made.validation = np.arange(29), np.arange(29, 41)
-    keeping = {
-        layer.id: Kept(np.tile(kept, (layer.parts, 1)) if layer.over else kept, layer.over)
-        for layer in made.graph.layers
-        if (kept := np.arange(0, layer.size, 2)).size < layer.size
-    }
+    keeping = Keeping(
+        {
+            layer.id: Kept(np.tile(kept, (layer.parts, 1)) if layer.outer_atom else kept, layer.outer_atom)
+            for layer in made.graph.layers
+            if (kept := np.arange(0, layer.size, 2)).size < layer.size
+        }
+    )
     repaired = made.stepwise(keeping)
     session = open_session(prune_channels(made.cut(keeping), repaired.replacements), threads=1)
     cut = walked[1]

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from onnxmi.axes.keeping import Keeping
 from onnxmi.graph.linear import Linear, find_linears, weights_of
 from onnxmi.repair import StepOptions, repair_one_pass
 from onnxmi.repair.quantized import quantize_solutions
@@ -248,7 +249,7 @@ def in_blocks(b: Build) -> str:
 def test_integers_that_cannot_be_written_back_stay_integers(weight: Weight, bench: type[Bench]) -> None:
     scene = bench(model(weight))
     assert scene.linears[-1].obstacle == "its weight is quantized in a way that cannot be written"
-    keeping = {layer.id: kept for layer, kept in zip(scene.graph.layers, scene.keep().values(), strict=True)}
+    keeping = Keeping({layer.id: kept for layer, kept in zip(scene.graph.layers, scene.keep().values(), strict=True)})
     repaired = prune_channels(scene.cut(keeping), scene.stepwise(keeping).replacements)
     assert "DequantizeLinear" in {node.op_type for node in repaired.graph.node}
 
@@ -279,7 +280,7 @@ def test_what_rounding_spoils_is_not_used(worse: bool) -> None:
     operator_cut = SimpleNamespace(**vars(coded), rounded=lambda _: [rounded], plain=lambda _: plain)
     told = {1.0: 4.0, 3.0: 5.0 if worse else 2.0}
     regression = SimpleNamespace(
-        plain=plain, fitted=SimpleNamespace(mean_x=np.array([0.25, 0.5])), error=lambda weights, _: told[weights[0, 0]]
+        plain=plain, fit=SimpleNamespace(mean_x=np.array([0.25, 0.5])), error=lambda weights, _: told[weights[0, 0]]
     )
     solution = Solution(solved, np.array([0.5]), 1e-3, 1.0, 0.1, used=True)
     (made,) = quantize_solutions(operator_cut, [solution], [regression])  # type: ignore[arg-type,list-item]

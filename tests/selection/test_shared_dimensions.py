@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.budget.size_grid import uniform
 from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.targets import Targets
@@ -65,8 +65,8 @@ def test_every_head_is_a_consumer_of_the_units_that_they_share() -> None:
     analysis = made.analysis
     (found,) = made.measure(range(COUNT))
     (layer,) = [one for one in analysis.graph.layers if one.kind == "qk"]
-    assert (layer.size, layer.over) == (PAIRS, None)
-    targets = Targets.of(analysis, found, labels=False)(layer, {})
+    assert (layer.size, layer.outer_atom) == (PAIRS, None)
+    targets = Targets.of(analysis, found, labels=False)(layer, Keeping())
     assert [one.units.tolist() for one in targets] == [list(range(PAIRS)) * 2] * HEADS
 
 

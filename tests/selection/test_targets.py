@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.budget.size_grid import uniform
 from onnxmi.selection.targets import Targets
 from onnxmi.selection.top_down import SelectOptions, select_channels
@@ -27,15 +27,15 @@ def targets(scene: Scene) -> Targets:
 
 def test_operators_that_read_the_same_make_one_target(scene: Scene, targets: Targets) -> None:
     first, _ = scene.analysis.graph.layers
-    made = targets(first, {})
+    made = targets(first, Keeping())
     assert [(c.covariance.shape, c.weights.shape) for c in made] == [((72, 72), (72, 12)), ((8, 8), (8, 6))]
     assert made[0].units.tolist() == np.repeat(np.arange(8), 9).tolist()
 
 
 def test_only_what_is_kept_above_is_a_target(scene: Scene, targets: Targets) -> None:
     first, second = scene.analysis.graph.layers
-    made = targets(first, {second.id: Kept(np.array([1, 4]))})
-    whole = targets(first, {})
+    made = targets(first, Keeping({second.id: Kept(np.array([1, 4]))}))
+    whole = targets(first, Keeping())
     assert [c.weights.shape[1] for c in made] == [4, 2]
     np.testing.assert_array_equal(made[0].weights, whole[0].weights[:, [1, 4, 7, 10]])
 
@@ -46,9 +46,9 @@ def test_labels_are_a_target_right_below_the_outputs_alone(scene: Scene) -> None
     told = Targets.of(analysis, found, labels=True)
     plain = Targets.of(analysis, found, labels=False)
     first, second = analysis.graph.layers
-    assert told(second, {})[0].weights.shape == (6, 4)
-    assert not np.allclose(told(second, {})[0].weights, plain(second, {})[0].weights)
-    for one, other in zip(told(first, {}), plain(first, {}), strict=True):
+    assert told(second, Keeping())[0].weights.shape == (6, 4)
+    assert not np.allclose(told(second, Keeping())[0].weights, plain(second, Keeping())[0].weights)
+    for one, other in zip(told(first, Keeping()), plain(first, Keeping()), strict=True):
         np.testing.assert_array_equal(one.weights, other.weights)
 
 

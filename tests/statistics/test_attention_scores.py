@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onnxmi.axes.keeping import Keeping
 from onnxmi.budget.size_grid import uniform
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.runtime.session import open_session
@@ -95,7 +96,7 @@ def test_each_head_is_a_consumer_of_its_own_dimensions(scene: Scene) -> None:
     (found,) = scene.measure(range(COUNT))
     consumers = Targets.of(analysis, found, labels=False)
     (layer,) = [layer for layer in analysis.graph.layers if layer.kind == "qk"]
-    made = consumers(layer, {})
+    made = consumers(layer, Keeping())
     assert [consumer.units.tolist() for consumer in made] == np.arange(HEADS * DIMS).reshape(HEADS, DIMS).tolist()
     assert all(consumer.weights.tolist() == [[1.0]] * DIMS for consumer in made)
 

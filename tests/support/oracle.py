@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import onnx
 
-from onnxmi.axes.terms import Keeping, Kept, kept_size
-from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.axes.keeping import Keeping, Kept
+from onnxmi.axes.terms import AtomId
+from onnxmi.graph.channel_graph import ChannelGraph, Layer, LayerId
 from onnxmi.graph.infer import infer
 from onnxmi.graph.linear import find_linears
 from onnxmi.model import Model
@@ -80,14 +82,14 @@ class Case:
             for name, value in self.probe.feeds.items()
         }
 
-    def cut(self, keeping: Keeping) -> onnx.ModelProto:
+    def cut(self, keeping: Mapping[AtomId, Kept]) -> onnx.ModelProto:
         return prune_channels(self.cut_of(keeping))
 
-    def cut_of(self, keeping: Keeping) -> Cut:
-        return Cut(self.analysis, keeping)
+    def cut_of(self, keeping: Mapping[AtomId, Kept]) -> Cut:
+        return Cut(self.analysis, Keeping(keeping))
 
-    def masked(self, keeping: Keeping) -> onnx.ModelProto:
-        return masked_original(self.model, self.graph, self.probe, keeping)
+    def masked(self, keeping: Mapping[AtomId, Kept]) -> onnx.ModelProto:
+        return masked_original(self.model, self.graph, self.probe, Keeping(keeping))
 
 
 def keep_first(layer: Layer, count: int) -> Kept:
@@ -96,27 +98,27 @@ def keep_first(layer: Layer, count: int) -> Kept:
 
 def spread(layer: Layer, count: int) -> Kept:
     """Keep `count` units: every other one, other ones in every part of a ragged layer."""
-    if layer.over is None:
+    if layer.outer_atom is None:
         return Kept(np.sort((np.arange(count) * 2 + 1) % layer.size) if layer.size % 2 else np.arange(count))
     rng = np.random.default_rng(layer.size)
-    return Kept(np.stack([np.sort(rng.permutation(layer.size)[:count]) for _ in range(layer.parts)]), layer.over)
+    return Kept(np.stack([np.sort(rng.permutation(layer.size)[:count]) for _ in range(layer.parts)]), layer.outer_atom)
 
 
-def cut_all(case: Case, drop: int = 1) -> dict[int, Kept]:
+def cut_all(case: Case, drop: int = 1) -> Keeping:
     """A plan that takes `drop` units from every layer (from every part of a ragged one)."""
-    return {layer.id: spread(layer, max(1, layer.size - drop)) for layer in case.graph.layers}
+    return Keeping({layer.id: spread(layer, max(1, layer.size - drop)) for layer in case.graph.layers})
 
 
-def random_plan(graph: ChannelGraph, rng: random.Random) -> dict[int, Kept]:
+def random_plan(graph: ChannelGraph, rng: random.Random) -> Keeping:
     """Random kept sets for some layers; ragged ones mostly where a layer is ragged."""
-    keeping: dict[int, Kept] = {}
+    kept: dict[LayerId, Kept] = {}
     for layer in graph.layers:
         if rng.random() < 0.75:
             count = rng.randint(1, layer.size - 1)
-            ragged = layer.over is not None and rng.random() < 0.75
+            ragged = layer.outer_atom is not None and rng.random() < 0.75
             sets = [sorted(rng.sample(range(layer.size), count)) for _ in range(layer.parts if ragged else 1)]
-            keeping[layer.id] = Kept(np.array(sets), layer.over) if ragged else Kept(np.array(sets[0]))
-    return keeping
+            kept[layer.id] = layer.keep(np.array(sets if ragged else sets[0]))
+    return Keeping(kept)
 
 
 def run(proto: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
@@ -139,7 +141,7 @@ def gap(wanted: list[np.ndarray], got: list[np.ndarray]) -> float:
     return worst
 
 
-def assert_exact(case: Case, keeping: Keeping, tolerance: float = TOLERANCE) -> onnx.ModelProto:
+def assert_exact(case: Case, keeping: Mapping[AtomId, Kept], tolerance: float = TOLERANCE) -> onnx.ModelProto:
     """Cut, and compare with the masked original, in values and in the shape of every tensor; return the cut model."""
     cut, feeds = case.cut(keeping), case.feeds()
     difference = gap(run(case.masked(keeping), feeds), run(cut, feeds))
@@ -147,7 +149,7 @@ def assert_exact(case: Case, keeping: Keeping, tolerance: float = TOLERANCE) -> 
     for name, shape in run_shapes(cut, case.probe.feeds).items():
         axes = case.graph.axes.get(name)
         if axes is not None:
-            assert shape == tuple(kept_size(term, keeping) for term in axes), name
+            assert shape == Keeping(keeping).shape(axes), name
     return cut
 
 

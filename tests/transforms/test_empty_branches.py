@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 
 import onnxmi
-from onnxmi.axes.terms import Keeping, Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.cli import main
 from onnxmi.errors import PlanError
 from onnxmi.graph.linear import find_linears
@@ -33,7 +33,7 @@ NOTHING = Kept(np.zeros(0, dtype=np.int64))
 
 def all_of(case: Case, kind: str, number: int = 0) -> Keeping:
     """Keep nothing of the layer of a kind."""
-    return {[layer for layer in case.graph.layers if layer.kind == kind][number].id: NOTHING}
+    return Keeping({[layer for layer in case.graph.layers if layer.kind == kind][number].id: NOTHING})
 
 
 def operators(proto: onnx.ModelProto) -> list[str]:
@@ -130,14 +130,14 @@ def test_all_heads() -> None:
 
 def test_both_branches() -> None:
     case = transformer(attention, feed_forward)
-    keeping = {**all_of(case, "heads"), **all_of(case, "ffn")}
+    keeping = Keeping({**all_of(case, "heads"), **all_of(case, "ffn")})
     assert operators(assert_removed(case, keeping)).count("MatMul") == 2
 
 
 def test_some_heads_go_where_all_hidden_units_do() -> None:
     case = transformer(attention, feed_forward)
     (heads,) = all_of(case, "heads")
-    assert_removed(case, {**all_of(case, "ffn"), heads: Kept(np.array([0, 2]))})
+    assert_removed(case, Keeping({**all_of(case, "ffn"), heads: Kept(np.array([0, 2]))}))
 
 
 @pytest.mark.parametrize("kind", ["ffn", "heads"])
@@ -149,7 +149,7 @@ def test_branches_side_by_side(kind: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"bias": False}, {"normal": True}, {"group": 21}])
 def test_a_residual_convolution_branch(options: dict[str, int]) -> None:
     case = residual_conv(**options)
-    keeping = {layer.id: NOTHING for layer in case.graph.layers if layer.size == 21}
+    keeping = Keeping({layer.id: NOTHING for layer in case.graph.layers if layer.size == 21})
     assert len(keeping) == 1
     assert operators(assert_removed(case, keeping)).count("Conv") == 2
 
@@ -158,14 +158,14 @@ def test_a_residual_convolution_branch(options: dict[str, int]) -> None:
 def test_a_residual_mlp_with_its_stream_cut_too(scales: dict[str, float]) -> None:
     case = residual_mlp(**scales)
     stream, hidden = sorted(case.graph.layers, key=lambda layer: layer.size)
-    cut = assert_removed(case, {hidden.id: NOTHING, stream.id: Kept(np.array([0, 3, 4, 9]))})
+    cut = assert_removed(case, Keeping({hidden.id: NOTHING, stream.id: Kept(np.array([0, 3, 4, 9]))}))
     assert operators(cut) == ["Gemm", "Add", "Gemm"]
 
 
 def test_all_heads_where_the_stream_whose_shape_is_read_is_cut() -> None:
     case = transformer(attention, feed_forward)
     (width,) = [layer for layer in case.graph.layers if layer.kind == "width"]
-    assert_removed(case, {**all_of(case, "heads"), width.id: Kept(np.array([0, 2, 3, 5, 7, 10]))})
+    assert_removed(case, Keeping({**all_of(case, "heads"), width.id: Kept(np.array([0, 2, 3, 5, 7, 10]))}))
 
 
 def test_random_models() -> None:
@@ -175,8 +175,8 @@ def test_random_models() -> None:
         rng = random.Random(seed)
         case = Case.of(random_model(rng, smooth=True))
         for layer in case.graph.layers:
-            keeping = {**random_plan(case.graph, rng), layer.id: NOTHING}
-            ragged = any(kept.over == layer.id for kept in keeping.values())
+            keeping = Keeping({**random_plan(case.graph, rng), layer.id: NOTHING})
+            ragged = any(kept.outer_atom == layer.id for kept in keeping.values())
             if layer.grade != "exact" or ragged or not case.cut_of(keeping).is_possible:
                 continue
             removed += 1
@@ -214,7 +214,7 @@ def hidden_then(step: Callable[[Build, str, str], str], width: int) -> Case:
 
 
 def hidden(case: Case) -> Keeping:
-    return {layer.id: NOTHING for layer in case.graph.layers if layer.size == 13}
+    return Keeping({layer.id: NOTHING for layer in case.graph.layers if layer.size == 13})
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_what_a_convolution_added_on_average_goes_into_a_bias(case: Case) -> Non
 def test_the_shift_of_a_repair_is_added_to_the_constant() -> None:
     case = residual_mlp()
     (layer,) = [layer for layer in case.graph.layers if layer.size == 13]
-    keeping = {layer.id: NOTHING}
+    keeping = Keeping({layer.id: NOTHING})
     (linear,) = [found for found in find_linears(case.model.graph, case.graph) if found.features == 13]
     shift = np.arange(11.0)
     plain, shifted = (

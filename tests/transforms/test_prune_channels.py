@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.model import Model
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -293,7 +293,7 @@ def test_one_unit_may_be_all_that_stays() -> None:
 def test_rewrite_takes_a_model_that_was_wrapped_without_a_file() -> None:
     case, _ = _shared_bias()
     model = Model.of(case.model.proto)
-    assert prune_channels(Cut(replace(case.analysis, model=model), {})).graph.name == "g"
+    assert prune_channels(Cut(replace(case.analysis, model=model), Keeping())).graph.name == "g"
 
 
 @pytest.mark.parametrize("literal", [True, False])

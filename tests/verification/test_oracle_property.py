@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from onnxmi.axes.terms import Kept
+from onnxmi.axes.keeping import Keeping, Kept
 from tests.support.oracle import TOLERANCE, Case, assert_exact, gap, random_plan, run
 from tests.support.random_models import random_model
 from tests.support.settings import EXAMPLES
@@ -36,7 +36,7 @@ def test_a_random_cut_of_a_random_model_is_exact(rng: random.Random) -> None:
 @given(rng=randoms)
 def test_keeping_everything_is_the_identity(rng: random.Random) -> None:
     case = Case.of(random_model(rng))
-    whole = {layer.id: _whole(layer.size, layer.parts, layer.over) for layer in case.graph.layers}
+    whole = Keeping({layer.id: _whole(layer.size, layer.parts, layer.outer_atom) for layer in case.graph.layers})
     before = case.model.proto.SerializeToString(deterministic=True)
     assert case.cut({}).SerializeToString(deterministic=True) == before
     assert gap(run(case.model.proto, case.feeds()), run(case.cut(whole), case.feeds())) <= TOLERANCE
@@ -81,7 +81,7 @@ def test_the_random_models_cover_what_they_are_made_for() -> None:
         case = Case.of(random_model(random.Random(seed)))
         operators.update(node.op for node in case.model.graph.nodes)
         layers.update(layer.kind for layer in case.graph.layers)
-        layers["ragged"] += sum(layer.over is not None for layer in case.graph.layers)
+        layers["ragged"] += sum(layer.outer_atom is not None for layer in case.graph.layers)
     expected = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "PRelu", "Concat", "Split", "Reshape"}
     expected |= {"Transpose", "ReduceMean", "ReduceSum", "GlobalAveragePool", "MaxPool", "AveragePool", "Pad", "Resize"}
     expected |= {"Identity", "Flatten", "Shape", "Softmax", "Mul", "Clip", "InstanceNormalization"}

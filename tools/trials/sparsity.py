@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-import numpy as np
-
-from onnxmi.axes.terms import Keeping, Kept, atoms
+from onnxmi.axes.terms import atoms
+from onnxmi.budget.latency_model import keep_first_units
 from onnxmi.budget.size_grid import uniform
 from onnxmi.graph.linear import Linear
 from onnxmi.pruning.session import PruningSession
@@ -33,7 +32,7 @@ def prunable(session: PruningSession) -> dict[str, Linear]:
 
 def shares_of(session: PruningSession, counts: Mapping[int, int]) -> dict[str, float]:
     """What a structured cut takes of each prunable matrix, so that zeroing can take as much of it."""
-    keeping, graph = _first_units(session, counts), session.analysis.graph
+    keeping, graph = keep_first_units(session.layers, counts), session.analysis.graph
     before = {name: prod(session.model.graph.constant_shape(name)) for name in prunable(session)}
     return {name: 1 - prod(sliced_shape(graph, name, keeping)) / size for name, size in before.items()}
 
@@ -42,15 +41,6 @@ def sparsity_of(session: PruningSession, counts: Mapping[int, int]) -> float:
     """Sparsity of a structured cut that keeps these numbers of units; which ones makes no difference."""
     sizes = {name: prod(session.model.graph.constant_shape(name)) for name in prunable(session)}
     return sum(share * sizes[name] for name, share in shares_of(session, counts).items()) / sum(sizes.values())
-
-
-def _first_units(session: PruningSession, counts: Mapping[int, int]) -> Keeping:
-    keeping: dict[int, Kept] = {}
-    for layer in session.layers:
-        units = np.arange(counts[layer.id])
-        if len(units) < layer.size:
-            keeping[layer.id] = Kept(units if layer.over is None else np.tile(units, (layer.parts, 1)), layer.over)
-    return keeping
 
 
 def uniform_at(session: PruningSession, sparsity: float) -> dict[int, int]:
