@@ -144,7 +144,7 @@ class Result(Printed, Outcome):
         """
         if proto_digest(self.proto) != self.digest:
             raise CheckError("the model was changed after it was verified: write it with onnxmi.save")
-        files = files_of(self.proto, target, bool(self.analysis.source.externals))
+        files = files_of(self.proto, target, external=bool(self.analysis.source.externals))
         files[plan_path(target)] = self.plan.to_json().encode()
         return files
 

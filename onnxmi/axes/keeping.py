@@ -136,7 +136,7 @@ def _atom_mask(term: Term, atom: Dim, kept: Kept, context: Mapping[AtomId, Indic
         stays[-1] = True
         return stays[place]
     table = np.zeros((kept.indices.shape[0], atom.size + 1), dtype=bool)
-    np.put_along_axis(table, kept.indices, True, axis=1)
+    np.put_along_axis(table, kept.indices, values=True, axis=1)
     table[:, -1] = True
     outer = coordinates(term, kept.outer_atom)
     if (outer[place >= 0] >= 0).all():

@@ -56,8 +56,8 @@ class BenchOptions:
     seconds: Quantity = quantity(SECONDS, 5.0)
     runs: Count = count(1000)
     clock: Text = text("wall")
-    memory: Flag = flag(True)
-    operators: Flag = flag(True)
+    memory: Flag = flag(default=True)
+    operators: Flag = flag(default=True)
 
     def check(self) -> None:
         """Raise UsageError where options are out of range or contradict each other."""

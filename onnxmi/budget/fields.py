@@ -93,7 +93,7 @@ def counts(*default: int) -> Counts:
     return OptionField(_read_counts, default)
 
 
-def flag(default: bool) -> Flag:
+def flag(*, default: bool) -> Flag:
     """Make a field that takes True or False."""
     return OptionField(_read_flag, default)
 

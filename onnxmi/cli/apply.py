@@ -22,7 +22,7 @@ from onnxmi.reporting.json_data import to_json
 @click.argument("plan", type=click.Path(path_type=Path))
 @OUTPUT
 @JSON
-def apply(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
+def apply(model: Path, plan: Path, output: Path | None, *, as_json: bool) -> None:
     """Cut MODEL by a PLAN file, without calibration data and so without repair.
 
     The plan must be for exactly this model; the same plan gives the same bytes. To repair as well, use

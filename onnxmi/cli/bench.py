@@ -66,7 +66,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @click.option("--operators/--no-operators", default=True, show_default=True, help="Show where the time goes.")
 @JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on standard output, a row for each model and setting.")
-def bench(models: tuple[Path, ...], as_json: bool, as_csv: bool, **settings: Any) -> None:
+def bench(models: tuple[Path, ...], *, as_json: bool, as_csv: bool, **settings: Any) -> None:
     """Measure MODELs side by side: time, memory, size, work, and where the time goes.
 
     The models run in turn, so that other load on the machine affects all of them alike. Speed-ups are against the

@@ -106,7 +106,7 @@ def _spelling(parameter: click.Parameter) -> str:
     help="Read options that are not given here from the table [check] of a TOML file.",
 )
 @JSON
-def check(model: Path | None, junit: Path | None, markdown: Path | None, as_json: bool, **settings: Any) -> None:
+def check(model: Path | None, junit: Path | None, markdown: Path | None, *, as_json: bool, **settings: Any) -> None:
     """Hold MODEL against limits."""
     if model is None:
         raise UsageError("Missing argument 'MODEL' (or `model` in the file of --config)")

@@ -20,7 +20,7 @@ from onnxmi.reporting.json_data import graph_data, to_json
 @OUTPUTS
 @IGNORED_OUTPUTS
 @JSON
-def inspect(model: Path, outputs: tuple[str, ...], ignore_outputs: tuple[str, ...], as_json: bool) -> None:
+def inspect(model: Path, outputs: tuple[str, ...], ignore_outputs: tuple[str, ...], *, as_json: bool) -> None:
     """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean."""
     found = inspect_model(model, outputs=outputs, ignore_outputs=ignore_outputs)
     if as_json:

@@ -82,6 +82,7 @@ def prune(
     plan: Path | None,
     stats: Path | None,
     page: Path | None,
+    *,
     allow_unchanged: bool,
     as_json: bool,
     **settings: Any,
@@ -117,7 +118,7 @@ def prune(
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise
-        write_unchanged(source, target, plan_target, str(error), as_json)
+        write_unchanged(source, target, plan_target, str(error), as_json=as_json)
         return
     files = result.files(target)
     if plan is not None and plan.resolve() == plan_target.resolve():  # it says so already, perhaps by hand

@@ -33,7 +33,7 @@ STATS_OUTPUT = click.option(
 @MASK
 @MEMORY
 @JSON
-def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: Any) -> None:
+def capture(model: Path, calib: Path, output: Path, *, as_json: bool, **settings: Any) -> None:
     """Collect statistics of MODEL on the samples in CALIB once, for many runs.
 
     Use the file with `onnxmi prune MODEL CALIB --statistics STATS`, with the same seed and mask. A sample is measured,
@@ -42,24 +42,24 @@ def capture(model: Path, calib: Path, output: Path, as_json: bool, **settings: A
     check_target(output, model, calib)
     with progress_bars() as progress:
         measured = collect.collect(model, calib, PruneOptions(**settings), progress)
-    _show_measurement(output, measured, as_json)
+    _show_measurement(output, measured, as_json=as_json)
 
 
 @click.command(epilog=epilog("onnxmi merge monday.stats.npz tuesday.stats.npz -o week.stats.npz"))
 @click.argument("stats", type=click.Path(path_type=Path), nargs=-1, required=True)
 @STATS_OUTPUT
 @JSON
-def merge(stats: tuple[Path, ...], output: Path, as_json: bool) -> None:
+def merge(stats: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
     """Add up STATS files that were measured on different samples of one model.
 
     The result is what one measurement of all samples gives, up to rounding, where no rows were left out; where they
     were, it has the rows that each part drew.
     """
     check_target(output)
-    _show_measurement(output, merge_files(stats), as_json)
+    _show_measurement(output, merge_files(stats), as_json=as_json)
 
 
-def _show_measurement(output: Path, measured: StatisticsFile, as_json: bool) -> None:
+def _show_measurement(output: Path, measured: StatisticsFile, *, as_json: bool) -> None:
     size = save_statistics(measured, output)
     fewest, most = measured.fit.rows
     if as_json:

@@ -100,6 +100,7 @@ def sweep(
     stats: Path | None,
     table: Path | None,
     page: Path | None,
+    *,
     as_json: bool,
     **settings: Any,
 ) -> None:

@@ -14,7 +14,7 @@ from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 
 
-def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str, as_json: bool) -> None:
+def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str, *, as_json: bool) -> None:
     """Write the model as it is, with a plan that cuts nothing, and say so.
 
     The file has the original's bytes; of a model with external data, the same nodes and values.
@@ -23,7 +23,7 @@ def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str,
     if source.path is not None and not source.externals:
         files = {target: source.path.read_bytes()}
     else:
-        files = files_of(source.proto, target, bool(source.externals))
+        files = files_of(source.proto, target, external=bool(source.externals))
     files[plan_target] = Plan(source.digest, (), {}).to_json().encode()
     write_together(files)
     if as_json:

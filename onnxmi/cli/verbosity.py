@@ -65,7 +65,7 @@ def print_data(text: str, end: str = "\n") -> None:
     click.echo(text + end, nl=False, file=click.get_current_context().meta[_DATA_GOES_TO])
 
 
-def show_versions(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def show_versions(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  click calls it
     """Print the versions that a bug report needs, and end."""
     if not wanted or ctx.resilient_parsing:
         return

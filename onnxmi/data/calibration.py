@@ -141,7 +141,7 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
         if fitted[name].ndim
     ]
     for name, info in inputs.items():
-        _check_dims(fitted[name], info, name in whole, where)
+        _check_dims(fitted[name], info, where, whole=name in whole)
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
     return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes))
 
@@ -257,7 +257,7 @@ def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, ste
         )
 
 
-def _check_dims(array: Array, info: TensorInfo, whole: bool, where: str) -> None:
+def _check_dims(array: Array, info: TensorInfo, where: str, *, whole: bool) -> None:
     for axis, dim in enumerate(info.dims or ()):
         if axis == 0 and not whole:
             continue

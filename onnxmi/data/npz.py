@@ -73,7 +73,7 @@ def read_archive(
         with _opened(path, refusal) as stream:
             # numpy takes what is no archive for a pickle, and this program reads no pickles
             if zipfile.is_zipfile(stream):
-                return _read(stream, path, refusal, kind, mapped)
+                return _read(stream, path, refusal, kind, mapped=mapped)
             if not os.fstat(stream.fileno()).st_size:
                 raise refusal(f"{path}: is empty, not {kind}")
             stream.seek(0)
@@ -97,7 +97,7 @@ def _opened(path: Path, refusal: Refusal) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str, mapped: bool) -> dict[str, Array]:
+def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str, *, mapped: bool) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(stream) as archive:
             objection = _objection(archive, os.fstat(stream.fileno()).st_size)

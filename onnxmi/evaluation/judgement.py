@@ -90,7 +90,7 @@ class RequestedMetric:
     metric: Metric | None = None
 
     @staticmethod
-    def of(name: str | None, has_labels: bool) -> RequestedMetric:
+    def of(name: str | None, *, has_labels: bool) -> RequestedMetric:
         """Find a metric by its name.
 
         Raises
@@ -102,7 +102,7 @@ class RequestedMetric:
             return RequestedMetric()
         meter = find_output_metric(name)
         if meter is None:
-            return RequestedMetric(metric=find_metric(name, has_labels))
+            return RequestedMetric(metric=find_metric(name, has_labels=has_labels))
         if meter.labels and not has_labels:
             raise UsageError(f"metric {meter.name}: needs labels, and the samples have none")
         return RequestedMetric(meter)
@@ -131,12 +131,12 @@ def judge_answers(panel: EvaluationSet, asked: RequestedMetric, answers: Answers
         and the matching of boxes take longer than running a small model.
     """
     first = _of_first(panel, asked, answers) if asked.metric is not None else None
-    readings = _by_kind(panel, asked.meter, answers, every) if first is None else first
+    readings = _by_kind(panel, asked.meter, answers, every=every) if first is None else first
     return Judgement(answers, panel.damage(answers), readings)
 
 
 def _by_kind(
-    panel: EvaluationSet, wanted: OutputMetric | None, answers: Answers, every: bool
+    panel: EvaluationSet, wanted: OutputMetric | None, answers: Answers, *, every: bool
 ) -> dict[str, tuple[MetricValue, ...]]:
     labels = panel.labels
     meaning, (first, second) = without_padding(panel.meaning, panel.padding, panel.reference, answers)

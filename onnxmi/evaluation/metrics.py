@@ -213,7 +213,7 @@ def _own(name: str) -> Metric:
         raise UsageError(f"metric {name}: cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise UsageError(f"metric {name}: is a {type(function).__name__}, not a function(outputs, labels)")
-    return Metric(name, False, partial(_call, function), paired=False)
+    return Metric(name, labels=False, score=partial(_call, function), paired=False)
 
 
 @contextmanager
@@ -240,18 +240,20 @@ def _call(function: Callable[[Array, Array | None], Any], _reference: Array, out
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", True, partial(_hits, most=1)),
-        Metric("agreement", False, lambda reference, outputs, _labels: _hits(reference, outputs, None, most=1)),
-        Metric("mse", False, _squared_error, higher_is_better=False),
-        Metric("cosine", False, _cosine),
-        Metric("f1", True, _f1, paired=False),
+        Metric("accuracy", labels=True, score=partial(_hits, most=1)),
+        Metric(
+            "agreement", labels=False, score=lambda reference, outputs, _labels: _hits(reference, outputs, None, most=1)
+        ),
+        Metric("mse", labels=False, score=_squared_error, higher_is_better=False),
+        Metric("cosine", labels=False, score=_cosine),
+        Metric("f1", labels=True, score=_f1, paired=False),
     )
 }
 KNOWN = f"{', '.join(METRICS)}, top1, top5 or any other topK, or your own module:function"
 """What a user may ask for, in words."""
 
 
-def find_metric(name: str | None, has_labels: bool, reference: Array | None = None) -> Metric:
+def find_metric(name: str | None, reference: Array | None = None, *, has_labels: bool) -> Metric:
     """Return a metric by its name.
 
     Parameters
@@ -285,7 +287,7 @@ def _by_name(name: str) -> Metric:
     plain = name.strip().lower()
     top = re.fullmatch(r"top-?([1-9][0-9]*)", plain)
     if top:
-        return Metric(f"top{top[1]}", False, partial(_hits, most=int(top[1])))
+        return Metric(f"top{top[1]}", labels=False, score=partial(_hits, most=int(top[1])))
     if plain not in METRICS:
         raise UsageError(f"no metric {name!r}; there are {KNOWN}")
     return METRICS[plain]

@@ -95,7 +95,7 @@ class CheckOptions:
     seconds: Quantity = quantity(SECONDS, 20.0)
     precision: Quantity = quantity(SHARE, 0.01)
     clock: Text = text("wall")
-    strict: Flag = flag(False)
+    strict: Flag = flag(default=False)
 
     @cached_property
     def bounds(self) -> Mapping[str, float]:
@@ -179,7 +179,7 @@ def check(model: ModelLike, options: CheckOptions, advance: Progress = silent) -
     data = None if options.data is None else as_calibration(options.data, old or new)
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
-        RequestedMetric.of(options.metric, has_labels)  # what is wrong with it is said before the long work
+        RequestedMetric.of(options.metric, has_labels=has_labels)  # what is wrong with it is said before the long work
     subject = _Subject(new, old, data, options)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
@@ -188,7 +188,15 @@ def check(model: ModelLike, options: CheckOptions, advance: Progress = silent) -
         if usable or name in _UNRUN:
             verdicts.append(_judged(subject, name, bound))
         else:
-            verdicts.append(Verdict(name, False, "", "not measured", "the model cannot stand in for the baseline"))
+            verdicts.append(
+                Verdict(
+                    name,
+                    passed=False,
+                    asked="",
+                    measured="not measured",
+                    detail="the model cannot stand in for the baseline",
+                )
+            )
     notes = [*(subject.samples.notes if subject.samples is not None else ()), *_notes(subject)]
     compared = subject.compared.outputs if "compared" in vars(subject) else ()
     against = None if old is None else str(old.path or "the baseline")
@@ -262,7 +270,7 @@ def _standing(subject: _Subject) -> Iterator[Verdict]:
     try:
         made = open_session(subject.model.proto).run(feeds)
     except ModelError as error:
-        yield Verdict("runs", False, "finite outputs", "fails", str(error))
+        yield Verdict("runs", passed=False, asked="finite outputs", measured="fails", detail=str(error))
         return
     broken = [name for name, value in made.items() if not _finite(value)]
     detail = f"not finite: {', '.join(broken)}" if broken else ""
@@ -317,7 +325,7 @@ def _drop(subject: _Subject) -> Measured:
 
 def _judged(subject: _Subject, name: str, bound: float) -> Verdict:
     """Judge one limit. Outputs that are lost pass no limit on the drop, whatever the metric says."""
-    verdict = judge(name, bound, MEASURES[name](subject), subject.options.strict)
+    verdict = judge(name, bound, MEASURES[name](subject), strict=subject.options.strict)
     lost = subject.compared.lost if name == "max-drop" else ()
     if not lost:
         return verdict

@@ -32,7 +32,7 @@ def drop(compared: Comparison, bound: float, metric: str | None = None, labels: 
     UsageError
         If there is nothing to compare, or the metric does not fit.
     """
-    asked = RequestedMetric.of(metric, labels is not None)
+    asked = RequestedMetric.of(metric, has_labels=labels is not None)
     if asked.metric is not None:
         return _first_output(compared, asked.metric, bound, labels)
     worst = compared.worst(bound)

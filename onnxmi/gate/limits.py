@@ -49,7 +49,9 @@ LIMITS: Mapping[str, Limit] = {
     "max-memory": Limit("What loading and running adds to a process, at its peak", BYTES),
     "max-latency": Limit("Median time of a run", MILLISECONDS, noisy=True),
     "max-p95": Limit("95th percentile of the time of a run", MILLISECONDS, noisy=True),
-    "min-speedup": Limit("How many times faster than the baseline", FACTOR, True, True, ("baseline",)),
+    "min-speedup": Limit(
+        "How many times faster than the baseline", FACTOR, least=True, noisy=True, needs=("baseline",)
+    ),
     "max-drop": Limit(
         "Loss against the baseline, in points of the metric", POINTS, noisy=True, needs=("baseline", "data")
     ),
@@ -111,7 +113,7 @@ class Verdict:
     undecided: bool = False
 
 
-def judge(name: str, bound: float, measured: Measured, strict: bool = False) -> Verdict:
+def judge(name: str, bound: float, measured: Measured, *, strict: bool = False) -> Verdict:
     """Compare a measured quantity with its limit, by `RULE`.
 
     Parameters
@@ -134,7 +136,7 @@ def judge(name: str, bound: float, measured: Measured, strict: bool = False) -> 
         passed = certain
     else:
         passed = possible and not math.isnan(measured.value) if limit.noisy else decided
-    doubt = _doubt(passed, decided, certain, possible) if limit.noisy or strict else ""
+    doubt = _doubt(passed=passed, decided=decided, certain=certain, possible=possible) if limit.noisy or strict else ""
     doubt = (measured.doubt or doubt) if doubt else ""
     show = limit.unit.show
     interval = measured.interval
@@ -170,7 +172,7 @@ def _span(interval: Interval, unit: Unit) -> str:
     return f"[{', '.join(ends)}]"
 
 
-def _doubt(passed: bool, decided: bool, certain: bool, possible: bool) -> str:
+def _doubt(*, passed: bool, decided: bool, certain: bool, possible: bool) -> str:
     """Say where the noise is as large as the distance to the limit."""
     if certain or not possible:
         return ""

@@ -139,7 +139,7 @@ def data_blocks(placed: Sequence[tuple[int, onnx.TensorProto]]) -> Iterator[Any]
 
 
 @contextmanager
-def bytes_or_path(proto: onnx.ModelProto, empty: bool = False) -> Iterator[bytes | str]:
+def bytes_or_path(proto: onnx.ModelProto, *, empty: bool = False) -> Iterator[bytes | str]:
     """Give what other libraries open a model from: its bytes, or a path where it has to be split.
 
     The path is in a temporary folder (of `TMPDIR`), removed at the end: by then a session has mapped or read the data.

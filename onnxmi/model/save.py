@@ -18,7 +18,7 @@ Content = bytes | Iterable[bytes] | Callable[[IO[bytes]], None]
 """What a file holds: all of it, piece by piece, or what a function writes into the open file."""
 
 
-def files_of(proto: onnx.ModelProto, path: Path, external: bool = False) -> dict[Path, Content]:
+def files_of(proto: onnx.ModelProto, path: Path, *, external: bool = False) -> dict[Path, Content]:
     """Return the files that a model is written as, for `write_together`.
 
     One file; or, if it is too large for that or external data is asked for, a data file `NAME.onnx.data` and the model
@@ -57,7 +57,7 @@ def refuse_links(*paths: Path) -> None:
 
 def save(proto: onnx.ModelProto, path: str | os.PathLike[str], *, external: bool = False) -> int:
     """Write a model atomically, with external data if it is asked for or too large; return the bytes written."""
-    files = files_of(proto, Path(path), external)
+    files = files_of(proto, Path(path), external=external)
     write_together(files)
     return sum(file.stat().st_size for file in files)
 

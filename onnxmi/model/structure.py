@@ -64,7 +64,7 @@ def _node(node: onnx.NodeProto) -> dict[str, Any]:
     }
 
 
-def _attribute(attribute: AttributeProto, stored: bool) -> Any:
+def _attribute(attribute: AttributeProto, *, stored: bool) -> Any:
     kind = AttributeProto.AttributeType.Name(attribute.type)
     if kind == "GRAPH":
         return _graph(attribute.g)

@@ -40,7 +40,7 @@ def _gather_elements_axes(ctx: RuleContext) -> None:
             _side_by_side(ctx, term, other, indexed=place == axis)
 
 
-def _side_by_side(ctx: RuleContext, term: TermId, other: TermId, indexed: bool) -> None:
+def _side_by_side(ctx: RuleContext, term: TermId, other: TermId, *, indexed: bool) -> None:
     if indexed:
         ctx.freeze([other], _LOOKS_UP)
     elif ctx.size(term) == ctx.size(other):

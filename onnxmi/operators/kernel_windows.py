@@ -72,7 +72,7 @@ class KernelWindows:
         """Take the padding off."""
         return padded[self._inside]
 
-    def counts(self, padding: bool) -> Array:
+    def counts(self, *, padding: bool) -> Array:
         """How many elements each window averages; those of the padding only where they count."""
         if padding:
             return np.asarray(float(np.prod(self.kernel)))

@@ -156,7 +156,7 @@ def _lp_norm_vjp(ctx: VjpContext) -> Gradients:
     return ctx.first_only((ctx.g - ctx.y * inner) / norm)
 
 
-def _skip_norm_vjp(centered: bool) -> VjpRule:
+def _skip_norm_vjp(*, centered: bool) -> VjpRule:
     """Of the normalisation of a sum, which may be a result itself: all terms have the same gradient."""
 
     def rule(ctx: VjpContext) -> Gradients:

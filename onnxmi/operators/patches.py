@@ -55,12 +55,15 @@ class Window:
         return tuple((np.where(within, at, 0), within) for at, within in found)
 
 
-def window(attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...], transposed: bool) -> Window:
+def window(
+    attributes: Mapping[str, Any], kernel: tuple[int, ...], size: tuple[int, ...], *, transposed: bool
+) -> Window:
     """Read a convolution's attributes."""
     axes = len(kernel)
-    stated = [tuple(attributes.get(name, (1,) * axes)) for name in ("strides", "dilations")]
+    strides, dilations = (tuple(attributes.get(name, (1,) * axes)) for name in ("strides", "dilations"))
     pads, extra = tuple(attributes.get("pads", (0,) * 2 * axes)), tuple(attributes.get("output_padding", (0,) * axes))
-    return _window(kernel, size, *stated, pads, attributes.get("auto_pad", "NOTSET"), extra, transposed)
+    auto = attributes.get("auto_pad", "NOTSET")
+    return _window(kernel, size, strides, dilations, pads, auto, extra, transposed=transposed)
 
 
 @lru_cache(maxsize=256)  # every batch asks for the same few, and for their tables
@@ -72,6 +75,7 @@ def _window(
     pads: tuple[int, ...],
     auto: str,
     extra: tuple[int, ...],
+    *,
     transposed: bool,
 ) -> Window:
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]

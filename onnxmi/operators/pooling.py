@@ -39,13 +39,13 @@ def _max_pool_vjp(ctx: VjpContext) -> Gradients:
 def _average_pool_vjp(ctx: VjpContext) -> Gradients:
     windows = KernelWindows.of(ctx, ctx.x.shape, ctx.node.attributes["kernel_shape"], ctx.g.shape[2:])
     gradient = windows.empty(ctx.x.shape[:2], ctx.g.dtype)
-    counts = windows.counts(bool(ctx.get("count_include_pad", 0)))
+    counts = windows.counts(padding=bool(ctx.get("count_include_pad", 0)))
     for _, cut in windows:
         gradient[cut] += ctx.g / counts
     return ctx.first_only(windows.cropped(gradient))
 
 
-def _global_pool_vjp(winner: bool) -> VjpRule:
+def _global_pool_vjp(*, winner: bool) -> VjpRule:
     """A pool over the whole image."""
 
     def rule(ctx: VjpContext) -> Gradients:

@@ -169,7 +169,7 @@ def _matrix(ctx: VjpContext, before: int, after: int, scale: float) -> Array:
 # -- gradients of blocks -----------------------------------------------------------------------------------------------
 
 
-def _block_axes(shape: Sequence[int], side: int, columns_first: bool) -> tuple[list[int], list[int]]:
+def _block_axes(shape: Sequence[int], side: int, *, columns_first: bool) -> tuple[list[int], list[int]]:
     """Shape and order of axes that take (N, C, H, W) apart into blocks of space, as DepthToSpace puts them together."""
     batch, depth, height, width = shape
     left = depth // side**2
@@ -179,7 +179,9 @@ def _block_axes(shape: Sequence[int], side: int, columns_first: bool) -> tuple[l
 
 
 def _depth_to_space_vjp(ctx: VjpContext) -> Gradients:
-    apart, order = _block_axes(ctx.x.shape, ctx.node.attributes["blocksize"], ctx.get("mode", "DCR") == "CRD")
+    apart, order = _block_axes(
+        ctx.x.shape, ctx.node.attributes["blocksize"], columns_first=ctx.get("mode", "DCR") == "CRD"
+    )
     moved = ctx.g.reshape([apart[axis] for axis in order]).transpose(np.argsort(order))
     return ctx.first_only(moved.reshape(ctx.x.shape))
 

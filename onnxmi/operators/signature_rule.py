@@ -94,11 +94,11 @@ class _Binding:
                 for letter in axis.letters:
                     self.places.setdefault(letter, []).append((position, number))
 
-    def _bind_axis(self, letters: tuple[str, ...], term: TermId, broadcasts: bool) -> None:
+    def _bind_axis(self, letters: tuple[str, ...], term: TermId, *, broadcasts: bool) -> None:
         if letters == ("_",):
             return
         if len(letters) == 1:
-            self._bind_letter(letters[0], term, broadcasts)
+            self._bind_letter(letters[0], term, broadcasts=broadcasts)
             return
         sizes = self._factor_sizes(letters, self.ctx.size(term))
         if sizes is None:
@@ -109,7 +109,7 @@ class _Binding:
                 self.letters[letter] = self.ctx.solver.dim(size)
         self.ctx.unify(term, self.ctx.solver.product([self.letters[letter] for letter in letters]))
 
-    def _bind_letter(self, letter: str, term: TermId, broadcasts: bool) -> None:
+    def _bind_letter(self, letter: str, term: TermId, *, broadcasts: bool) -> None:
         known = self.letters.get(letter)
         if known is None or (broadcasts and self.ctx.size(known) == 1):
             self.letters[letter] = term

@@ -148,7 +148,7 @@ class PruningSession:
     @cached_property
     def metric(self) -> RequestedMetric:
         """The metric that the user asked for, if any."""
-        return RequestedMetric.of(self.options.metric, self.data.labels is not None)
+        return RequestedMetric.of(self.options.metric, has_labels=self.data.labels is not None)
 
     @cached_property
     def dense_cost(self) -> Cost:

@@ -98,7 +98,7 @@ def _operators(bench: Bench) -> Table:
     names = {name: max(at[name].milliseconds for at in found if name in at) for at in found for name in at}
     ranked = sorted(names, key=lambda name: -names[name])
     for name in ranked[:SHOWN]:
-        table.add_row(_plain(name), *(_cell(at.get(name), many) for at in found))
+        table.add_row(_plain(name), *(_cell(at.get(name), short=many) for at in found))
     if len(ranked) > SHOWN:
         rest = [sum(at[name].milliseconds for name in ranked[SHOWN:] if name in at) for at in found]
         table.add_row(f"{len(ranked) - SHOWN} others", *(f"{time:.3f}" for time in rest))
@@ -107,7 +107,7 @@ def _operators(bench: Bench) -> Table:
     return table
 
 
-def _cell(entry: OperatorTime | None, short: bool) -> str:
+def _cell(entry: OperatorTime | None, *, short: bool) -> str:
     if entry is None:
         return "-"
     return f"{entry.milliseconds:.3f}" + ("" if short else f" ({entry.nodes})")

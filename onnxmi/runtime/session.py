@@ -79,11 +79,11 @@ def open_session(
     ModelError
         If onnxruntime refuses the model.
     """
-    options = _options(threads, optimise, spin)
+    options = _options(threads, optimise=optimise, spin=spin)
     if taps is not None:
         proto = with_outputs(proto, taps)
     names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
-    return _open(proto, options, names, spin)
+    return _open(proto, options, names, spin=spin)
 
 
 def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int = 10) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def open_file(path: str | os.PathLike[str], *, threads: int = 0) -> Session:
     return Session(session, tuple(output.name for output in session.get_outputs()))
 
 
-def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
+def _options(threads: int, *, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads
@@ -133,7 +133,9 @@ def _options(threads: int, optimise: bool, spin: bool) -> onnxruntime.SessionOpt
     return options
 
 
-def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], spin: bool) -> Session:
+def _open(
+    proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], *, spin: bool
+) -> Session:
     lean = is_memory_mapped(proto)
     if lean:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))

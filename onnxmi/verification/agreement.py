@@ -115,7 +115,7 @@ def _compare(
     worst = Difference(0.0, np.inf)
     for ones, others in runs:
         for name in names:
-            found = _difference(ones[name], others[name], floor, name in integers)
+            found = _difference(ones[name], others[name], floor, numbers=name in integers)
             if found.error - found.allowed >= worst.error - worst.allowed:
                 worst = found
     return worst
@@ -134,7 +134,7 @@ def _runs(reference: Session, other: Session, feeds: Iterable[Feeds]) -> Iterabl
         yield wanted, other.run(feed)
 
 
-def _difference(wanted: Any, got: Any, floor: float, numbers: bool) -> Difference:
+def _difference(wanted: Any, got: Any, floor: float, *, numbers: bool) -> Difference:
     """Largest difference relative to the largest magnitude; what are no numbers has to be equal."""
     if isinstance(wanted, list):
         return _of_parts(wanted, got, floor)

@@ -128,7 +128,7 @@ def check_equivalence(
     name = "equals the original with the cut channels zeroed"
     unspelled = _not_decomposable(model, graph, keeping)
     if unspelled:
-        return Check(name, True, f"not applicable: {unspelled[0]} normalises over what is cut")
+        return Check(name, passed=True, detail=f"not applicable: {unspelled[0]} normalises over what is cut")
     masked = masked_original(model, graph, probe, keeping)
     compared = comparable(model.graph, [info.name for info in model.graph.outputs])
     models = ModelPair(masked, cut, probe, [feeds, [probe.feeds]])
@@ -150,7 +150,7 @@ def check_same(source: Model, model: Model, probe: Probe, feeds: Sequence[Feeds]
 
 
 def _check(name: str, found: Difference | None, unrunnable: str) -> Check:
-    return Check(name, False, unrunnable) if found is None else Check(name, found.passed, str(found))
+    return Check(name, passed=False, detail=unrunnable) if found is None else Check(name, found.passed, str(found))
 
 
 def _before_discontinuities(
@@ -196,7 +196,7 @@ def _with_data_dependent_size(graph: Graph) -> frozenset[str]:
     return find_discontinuities(graph).dependents | Flow.of(graph).varying
 
 
-def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, only_cut: bool) -> bool:
+def _fits(axes: Axes, shape: tuple[int, ...], keeping: Keeping, *, only_cut: bool) -> bool:
     return len(axes) == len(shape) and all(
         size == keeping.size(term) or (only_cut and not keeping.cuts(term))
         for term, size in zip(axes, shape, strict=True)
@@ -212,7 +212,7 @@ def check_result(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds])
 def _check_structure(source: Model, result: onnx.ModelProto) -> Check:
     name = "passes the ONNX checker"
     if source.checker_error is not None:
-        return Check(name, True, f"not applicable: the source fails it ({source.checker_error[:120]})")
+        return Check(name, passed=True, detail=f"not applicable: the source fails it ({source.checker_error[:120]})")
     objection = checker_error(result)
     return Check(name, objection is None, objection or "strict, with shape inference")
 
@@ -239,23 +239,23 @@ def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) 
         before, after = open_session(source.proto), open_session(result)
         for feed in feeds:
             for (output, wanted), got in zip(before.run(feed).items(), after.run(feed).values(), strict=True):
-                same = _size(wanted, output in undecided) == _size(got, output in undecided)
+                same = _size(wanted, ranks=output in undecided) == _size(got, ranks=output in undecided)
                 lost = output not in unwritten and _finite(wanted) and not _finite(got)
                 if not same or lost:
                     return Check(
                         name,
-                        False,
-                        f"output {output} has shape {_size(got, ranks=False)} or values that are not finite",
+                        passed=False,
+                        detail=f"output {output} has shape {_size(got, ranks=False)} or values that are not finite",
                     )
     except ModelError as error:
-        return Check(name, False, str(error))
-    return Check(name, True, "finite outputs of the original's shapes")
+        return Check(name, passed=False, detail=str(error))
+    return Check(name, passed=True, detail="finite outputs of the original's shapes")
 
 
-def _size(value: Any, ranks: bool) -> Any:
+def _size(value: Any, *, ranks: bool) -> Any:
     """Shape of a tensor, or its rank; of sequences, of every part; of maps, their keys."""
     if isinstance(value, list):
-        return [_size(part, ranks) for part in value]
+        return [_size(part, ranks=ranks) for part in value]
     if isinstance(value, dict):
         return list(value)
     return np.ndim(value) if ranks else np.shape(value)

@@ -55,7 +55,7 @@ class _Writer:
             found = self.op("ReduceMean", x, axes=list(axes), keepdims=1)
         return self.op("Mul", found, self.constant(1.0 / share))
 
-    def normalized(self, x: Any, what: MaskedNormalization, epsilon: float, centred: bool) -> gs.Variable:
+    def normalized(self, x: Any, what: MaskedNormalization, epsilon: float, *, centred: bool) -> gs.Variable:
         """Subtract the mean, and divide by the root of the mean square, of what is kept."""
         factors = self.constant(what.factors)
         x = self.op("Mul", x, factors)
@@ -77,7 +77,7 @@ def _operand(node: gs.Node, position: int) -> Any:
 
 def _layer_norm(write: _Writer, node: gs.Node, what: MaskedNormalization) -> list[gs.Variable]:
     centred = node.op == "LayerNormalization"
-    made = write.normalized(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred)
+    made = write.normalized(node.inputs[0], what, node.attrs.get("epsilon", 1e-5), centred=centred)
     return [write.scaled(made, _operand(node, 1), _operand(node, 2))]
 
 
@@ -85,7 +85,7 @@ def _skip_layer_norm(write: _Writer, node: gs.Node, what: MaskedNormalization) -
     centred = node.op == "SkipLayerNormalization"
     bias = _operand(node, 4 if centred else 3)
     total = write.scaled(write.op("Add", node.inputs[0], node.inputs[1]), None, bias)
-    made = write.normalized(total, what, node.attrs.get("epsilon", 1e-12), centred)
+    made = write.normalized(total, what, node.attrs.get("epsilon", 1e-12), centred=centred)
     return [write.scaled(made, _operand(node, 2), _operand(node, 3) if centred else None), total]
 
 

@@ -26,7 +26,7 @@ def logits(*classes: int, count: int = 3) -> np.ndarray:
 
 
 def test_accuracy_is_that_of_scikit_learn_and_its_drop_is_in_points():
-    metric = find_metric("accuracy", True)
+    metric = find_metric("accuracy", has_labels=True)
     assert metric.value(DENSE, CUT, LABELS) == pytest.approx(accuracy_score(LABELS, CUT.argmax(-1)))
     lost = accuracy_score(LABELS, DENSE.argmax(-1)) - accuracy_score(LABELS, CUT.argmax(-1))
     assert metric.drop(DENSE, CUT, LABELS) == pytest.approx(lost)
@@ -34,18 +34,20 @@ def test_accuracy_is_that_of_scikit_learn_and_its_drop_is_in_points():
 
 def test_a_model_that_became_better_has_a_negative_drop():
     labels = np.array([0, 1, 2, 0])
-    assert find_metric("accuracy", True).drop(logits(0, 1, 0, 1), logits(0, 1, 2, 0), labels) == -0.5
+    assert find_metric("accuracy", has_labels=True).drop(logits(0, 1, 0, 1), logits(0, 1, 2, 0), labels) == -0.5
 
 
 @pytest.mark.parametrize("most", [2, 3, 6])
 def test_top_k_is_that_of_scikit_learn(most):
     wanted = top_k_accuracy_score(LABELS, CUT, k=most, labels=np.arange(7))
-    assert find_metric(f"top{most}", True).value(DENSE, CUT, LABELS) == pytest.approx(wanted)
+    assert find_metric(f"top{most}", has_labels=True).value(DENSE, CUT, LABELS) == pytest.approx(wanted)
 
 
 def test_top_1_is_accuracy_and_without_labels_agreement():
-    assert find_metric("Top-1", True).drop(DENSE, CUT, LABELS) == METRICS["accuracy"].drop(DENSE, CUT, LABELS)
-    assert find_metric("top1", False).drop(DENSE, CUT) == METRICS["agreement"].drop(DENSE, CUT)
+    assert find_metric("Top-1", has_labels=True).drop(DENSE, CUT, LABELS) == METRICS["accuracy"].drop(
+        DENSE, CUT, LABELS
+    )
+    assert find_metric("top1", has_labels=False).drop(DENSE, CUT) == METRICS["agreement"].drop(DENSE, CUT)
 
 
 def test_agreement_takes_no_notice_of_labels():
@@ -54,12 +56,12 @@ def test_agreement_takes_no_notice_of_labels():
 
 def test_ties_are_broken_as_argmax_does():
     flat = np.zeros((2, 3), np.float32)
-    assert find_metric("top1", True).value(flat, flat, np.array([0, 1])) == 0.5
-    assert find_metric("top2", True).value(flat, flat, np.array([0, 1])) == 1.0
+    assert find_metric("top1", has_labels=True).value(flat, flat, np.array([0, 1])) == 0.5
+    assert find_metric("top2", has_labels=True).value(flat, flat, np.array([0, 1])) == 1.0
 
 
 def test_macro_f1_is_that_of_scikit_learn():
-    metric = find_metric("f1", True)
+    metric = find_metric("f1", has_labels=True)
     assert metric.value(DENSE, CUT, LABELS) == pytest.approx(f1_score(LABELS, CUT.argmax(-1), average="macro"))
     rare = np.where(LABELS == 3, 5, LABELS)  # a class that is predicted and never a label
     assert metric.value(DENSE, CUT, rare) == pytest.approx(f1_score(rare, CUT.argmax(-1), average="macro"))
@@ -97,7 +99,7 @@ def test_integer_outputs_are_classes_themselves():
 @pytest.mark.parametrize("name", ["accuracy", "agreement", "f1", "top1", "mse", "cosine"])
 def test_outputs_that_are_not_numbers_never_pass(name):
     broken = np.full_like(DENSE, np.nan)
-    assert find_metric(name, True).drop(DENSE, broken, DENSE.argmax(-1)) >= 0.9
+    assert find_metric(name, has_labels=True).drop(DENSE, broken, DENSE.argmax(-1)) >= 0.9
 
 
 def test_a_label_that_is_no_class_is_never_hit():
@@ -133,7 +135,7 @@ def test_what_is_no_mean_over_samples_has_no_differences_of_samples():
     ],
 )
 def test_the_default(has_labels, outputs, name):
-    assert find_metric(None, has_labels, outputs).name == name
+    assert find_metric(None, outputs, has_labels=has_labels).name == name
 
 
 def test_half_precision_has_classes_too():
@@ -156,7 +158,7 @@ def test_half_precision_has_classes_too():
 )
 def test_what_cannot_be_found(name, labels, message):
     with pytest.raises(UsageError) as error:
-        find_metric(name, labels)
+        find_metric(name, has_labels=labels)
     assert message in str(error.value)
 
 
@@ -173,7 +175,7 @@ def test_what_cannot_be_found(name, labels, message):
 )
 def test_what_does_not_fit(name, outputs, labels, message):
     with pytest.raises(UsageError) as error:
-        find_metric(name, labels is not None).drop(outputs, outputs, labels)
+        find_metric(name, has_labels=labels is not None).drop(outputs, outputs, labels)
     assert message in str(error.value)
 
 
@@ -194,7 +196,7 @@ def write(folder, monkeypatch, body):
 
 def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
     name = write(tmp_path, monkeypatch, "return np.mean(outputs[:, 0]) + len(labels)")
-    metric = find_metric(name, True)
+    metric = find_metric(name, has_labels=True)
     assert metric.value(DENSE, CUT, LABELS) == pytest.approx(CUT[:, 0].mean() + 97)
     assert metric.drop(DENSE, CUT, LABELS) == pytest.approx(DENSE[:, 0].mean() - CUT[:, 0].mean(), abs=1e-4)
     assert metric.differences(DENSE, CUT, LABELS) is None
@@ -202,7 +204,7 @@ def test_a_function_in_the_current_folder(tmp_path, monkeypatch):
 
 def test_the_current_folder_does_not_stay_importable(tmp_path, monkeypatch):
     before = list(sys.path)
-    find_metric(write(tmp_path, monkeypatch, "return 1.0"), False)
+    find_metric(write(tmp_path, monkeypatch, "return 1.0"), has_labels=False)
     assert sys.path == before
 
 
@@ -216,7 +218,7 @@ def test_the_current_folder_does_not_stay_importable(tmp_path, monkeypatch):
     ],
 )
 def test_a_function_that_fails(tmp_path, monkeypatch, body, message):
-    metric = find_metric(write(tmp_path, monkeypatch, body), False)
+    metric = find_metric(write(tmp_path, monkeypatch, body), has_labels=False)
     with pytest.raises(UsageError) as error:
         metric.drop(DENSE, CUT)
     assert message in str(error.value)

@@ -61,7 +61,7 @@ def test_a_drop_fails_when_it_is_proven_and_is_undecided_within_the_noise(value,
 @pytest.mark.parametrize("value", [99.0, 100.0, 101.0])
 @pytest.mark.parametrize("strict", [False, True])
 def test_what_has_no_noise_is_compared_as_it_is(value, strict):
-    assert judge("max-size", 100.0, Measured(value), strict).passed is (value <= 100)
+    assert judge("max-size", 100.0, Measured(value), strict=strict).passed is (value <= 100)
 
 
 def test_a_verdict_says_what_was_asked_and_measured_and_how_sure_it_is():

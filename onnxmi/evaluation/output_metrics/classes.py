@@ -84,9 +84,9 @@ class ColumnReader:
 def reader_of(subject: ComparedOutput, original: Answers) -> ColumnReader:
     """Find out how an output's columns are read, from its link or else from its values."""
     if subject.view.link == "softmax" and _columns(subject, original) > 1:
-        return ColumnReader("softmax", False)
+        return ColumnReader("softmax", chances=False)
     if subject.view.link != "identity":
-        return ColumnReader("sigmoid", False)
+        return ColumnReader("sigmoid", chances=False)
     inside = all(bool(((rows >= 0) & (rows <= 1 + _ROUNDING)).all()) for rows in rows_of(subject.view, original))
     if _columns(subject, original) == 1:
         return ColumnReader("sigmoid", inside)

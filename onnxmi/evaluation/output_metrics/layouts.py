@@ -114,7 +114,7 @@ def _rows(samples: Sequence[Mapping[str, Array]]) -> Layout | None:
             lambda found: _cells(np.moveaxis(found[name], across, 1), place, score, label), samples, suppressed=True
         )
     objectness = across == 1 and rows.shape[1] > 5
-    return _checked(lambda found: _scored(np.moveaxis(found[name], across, 1), objectness), samples)
+    return _checked(lambda found: _scored(np.moveaxis(found[name], across, 1), objectness=objectness), samples)
 
 
 def _column_axis(shapes: Sequence[tuple[int, ...]]) -> int:
@@ -140,7 +140,7 @@ def _cells(rows: Array, place: int, score: int, label: int) -> _Found:
     return wide[:, place : place + 4], wide[:, score : score + 1], wide[:, label]
 
 
-def _scored(rows: Array, objectness: bool) -> _Found:
+def _scored(rows: Array, *, objectness: bool) -> _Found:
     wide = rows.astype(np.float64)
     return wide[:, :4], wide[:, 4:5] * wide[:, 5:] if objectness else wide[:, 4:], None
 
@@ -179,7 +179,7 @@ def _may_score(array: Array) -> bool:
 # -- what the values say ----------------------------------------------------------------------------------------------
 
 
-def _checked(read: _Read, samples: Sequence[Mapping[str, Array]], suppressed: bool = False) -> Layout | None:
+def _checked(read: _Read, samples: Sequence[Mapping[str, Array]], *, suppressed: bool = False) -> Layout | None:
     """Tell corners from centers, and logits from probabilities; None where places are neither."""
     found = [read(sample) for sample in samples]
     places = np.concatenate([place for place, _, _ in found])

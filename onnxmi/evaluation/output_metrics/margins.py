@@ -65,16 +65,16 @@ def expected_flips(subject: ComparedOutput, original: Answers, cut: Answers) -> 
     reader = reader_of(subject, original)
     margins, errors = [], []
     for first, second in row_pairs(subject.view, original, cut):
-        margin, error = _differences(reader.logits(first), reader.logits(second), reader.one_of_many)
+        margin, error = _differences(reader.logits(first), reader.logits(second), one_of_many=reader.one_of_many)
         margins.append(margin)
         errors.append(error)
     spread = _nearby_spread(np.concatenate(margins), np.concatenate(errors))
     if not math.isfinite(spread):
-        return ExpectedFlips(1.0, False)
+        return ExpectedFlips(1.0, of_samples=False)
     stays = [_stays(margin, spread) for margin in margins]
     if subject.kind == "sequence" and find_blank(subject, original) is not None:
-        return ExpectedFlips(1 - float(np.mean([chances.prod() for chances in stays])), True)
-    return ExpectedFlips(1 - float(np.mean(np.concatenate(stays))), False)
+        return ExpectedFlips(1 - float(np.mean([chances.prod() for chances in stays])), of_samples=True)
+    return ExpectedFlips(1 - float(np.mean(np.concatenate(stays))), of_samples=False)
 
 
 def _nearby_spread(margins: Floats, errors: Floats) -> float:
@@ -83,7 +83,7 @@ def _nearby_spread(margins: Floats, errors: Floats) -> float:
     return math.sqrt(float(np.mean(np.square(errors[nearest]))))
 
 
-def _differences(first: Floats, second: Floats, one_of_many: bool) -> tuple[Floats, Floats]:
+def _differences(first: Floats, second: Floats, *, one_of_many: bool) -> tuple[Floats, Floats]:
     """Return the original's margin of each answer, and what the cut model's is off."""
     if not one_of_many:
         margin = np.abs(first).reshape(-1)

@@ -118,12 +118,13 @@ def trade_off(
     upright: Axis,
     dense: float | None,
     here: tuple[float, float] | None,
+    *,
     joined: bool = True,
 ) -> Figure:
     """Draw quality against cost: the models in order, the original as a line, the run at hand as a diamond."""
     fig = figure(262)
     ax = axes(fig, 64, 14, 14, 48)
-    ax.grid(True)
+    ax.grid(visible=True)
     if dense is not None:
         ax.axhline(dense, color=FAINT, linewidth=1.5, linestyle=(0, (4, 3)))
     xs, ys = [x for x, _ in points], [y for _, y in points]

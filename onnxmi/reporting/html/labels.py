@@ -23,7 +23,7 @@ def ending(name: str, size: float, room: float) -> str:
     name = shown(name, _LONGEST)
     if width(name, size) <= room:
         return name
-    start = bisect_left(range(len(name)), True, key=lambda place: width(f"…{name[place:]}", size) <= room)
+    start = bisect_left(range(len(name)), x=True, key=lambda place: width(f"…{name[place:]}", size) <= room)
     return f"…{name[start:]}"
 
 

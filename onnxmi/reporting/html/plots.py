@@ -247,10 +247,10 @@ def _repair_bars(chunk: Sequence[Bar], place: int) -> Plot:
 # -- trade-off --------------------------------------------------------------------------------------------------------
 
 _ACROSS: tuple[tuple[str, Callable[[Point], float | None], Axis], ...] = (
-    ("MACs", lambda point: point.macs, Axis("multiply-accumulates left", True)),
-    ("share", lambda point: point.share, Axis("share of the cost aimed at", True)),  # where MACs were not counted
-    ("size", lambda point: point.size, Axis("file size left", True)),
-    ("speed", lambda point: point.speedup, Axis("speed-up over the original", False)),
+    ("MACs", lambda point: point.macs, Axis("multiply-accumulates left", share=True)),
+    ("share", lambda point: point.share, Axis("share of the cost aimed at", share=True)),  # where MACs were not counted
+    ("size", lambda point: point.size, Axis("file size left", share=True)),
+    ("speed", lambda point: point.speedup, Axis("speed-up over the original", share=False)),
 )
 
 
@@ -266,11 +266,11 @@ def trade_off(curve: Curve | None) -> Group | None:
         if len(points) < 2:
             continue
         here = _place(curve.here, value)
-        drawn = figures.trade_off(points, across, Axis(curve.metric, share), curve.dense, here, curve.joined)
-        told = "; ".join(f"{_x(x, across)}: {_y(y, share)}" for x, y in points)
+        drawn = figures.trade_off(points, across, Axis(curve.metric, share), curve.dense, here, joined=curve.joined)
+        told = "; ".join(f"{_x(x, across)}: {_y(y, share=share)}" for x, y in points)
         title = f"{curve.metric.capitalize()} against {across.label}"
         plots.append(_plot(drawn, f"trade-{name.lower()}", title, f"{told}."))
-    cells = tuple(_point_cells(point, share) for point in (*curve.points, *filter(None, [curve.here])))
+    cells = tuple(_point_cells(point, share=share) for point in (*curve.points, *filter(None, [curve.here])))
     headings = ("model", "parameters left", "size left", "MACs left", "latency", curve.metric)
     return Group(tuple(plots), Table("Every model on the curve", headings, cells)) if cells else None
 
@@ -284,10 +284,10 @@ def _x(value: float, axis: Axis) -> str:
     return percent(value) if axis.share else f"{value:.2f} times"
 
 
-def _y(value: float | None, share: bool) -> str:
+def _y(value: float | None, *, share: bool) -> str:
     return percent(value) if share else decimal(value)
 
 
-def _point_cells(point: Point, share: bool) -> tuple[str, ...]:
+def _point_cells(point: Point, *, share: bool) -> tuple[str, ...]:
     costs: Iterable[float | None] = (point.parameters, point.size, point.macs)
     return (point.label or NOTHING, *map(percent, costs), speed(point.speedup), decimal(point.quality))
