@@ -107,7 +107,7 @@ class LayerReader:
             if not graph.is_constant(graph.nodes[contraction.node].inputs[contraction.operand]):
                 contracted[contraction.node].update(atom.id for atom in atoms(contraction.term))
         for node, inner in contracted.items():
-            for term in self.axes.get(graph.nodes[node].outputs[0], ()):
+            for term in self.axes.get(graph.nodes[node].result, ()):
                 for atom in atoms(term):
                     if atom.id not in inner:
                         found[atom.id].add(node)

@@ -81,7 +81,7 @@ class Linear:
     @property
     def key(self) -> str:
         """A name that is unique in the model: that of the first node's result, and of the part of it."""
-        made = next(name for name in self.nodes[0].outputs if name)
+        made = self.nodes[0].result
         return f"{made} {self.layout.name}" if self.layout.name else made
 
     @property
@@ -259,8 +259,17 @@ def weights_of(model: Model, linear: Linear) -> Floats:
     return weight_matrix(linear, linear.weights.value(model))
 
 
-def new_bias(model: Model, linear: Linear, bias: Bias | None, shift: Floats, kept: Ints) -> Array:
-    """Return the bias to store that adds `shift` (M,) to the results that stay, which are `kept` (M,)."""
+def new_bias(
+    model: Model, linear: Linear, bias: Bias | None, shift: Floats, kept: Ints, sliced: Array | None = None
+) -> Array:
+    """Return the bias to store that adds `shift` (M,) to the results that stay, which are `kept` (M,).
+
+    Where the operator stores several biases as one, `sliced` is what stays of it, with those that are known so far.
+    """
+    if linear.layout.shares_bias:
+        old = 0.0 if sliced is None else linear.layout.bias_vector(sliced)
+        vector = (old + shift).astype(seen_dtype(model, linear))
+        return linear.layout.with_bias_vector(linear.nodes[0], sliced, vector)
     if bias is None or bias.stored is None:
         return np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
     old = bias.stored.value(model).astype(np.float64)

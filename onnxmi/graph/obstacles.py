@@ -48,7 +48,8 @@ def obstacle_of_biases(
     scales = [(n.attributes.get("alpha", 1.0), n.attributes.get("beta", 1.0)) for n in nodes]
     if len(set(scales)) > 1 or not all(scales[0]):
         return "its product or its bias is scaled by zero, or differently at each use"
+    shape = layout.bias_shape(nodes[0], width)
     for bias in biases:
-        if bias is not None and (bias.stored is None or shape_of(graph, channels, bias.stored.name) != (width,)):
+        if bias is not None and (bias.stored is None or shape_of(graph, channels, bias.stored.name) != shape):
             return "its bias is not a stored vector"
     return None

@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
-from onnxmi.model.mapped import SpillFile, is_memory_mapped
+from onnxmi.model.mapped import SpillFile, is_memory_mapped, tensor_values
 from onnxmi.typing import Array
 
 
@@ -76,6 +76,14 @@ class Editor:
             number += 1
         self._names.add(name)
         return name
+
+    def stored(self, node: int, operand: int | None) -> Array | None:
+        """Return the value of an initializer that a node reads by now; None where it reads none."""
+        inputs = self._nodes[node].input
+        name = inputs[operand] if operand is not None and operand < len(inputs) else ""
+        if name in self._constants:
+            return numpy_helper.to_array(self._constants[name].attribute[0].t)
+        return tensor_values(self._initializers[name]) if name in self._initializers else None
 
     # -- nodes ----------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,14 @@ class Node:
         return self.inputs[position] if position < len(self.inputs) else ""
 
     @property
+    def result(self) -> str:
+        """Name of the first output that it has: a recurrent operator may leave the first ones out."""
+        return next((name for name in self.outputs if name), "")
+
+    @property
     def label(self) -> str:
         """A name for people: the node's own, or that of what it makes."""
-        return self.name or next((out for out in self.outputs if out), f"#{self.index}")
+        return self.name or self.result or f"#{self.index}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnxmi.model.graph import Graph
+from onnxmi.model.mapped import tensor_values
 from onnxmi.typing import Array
 
 
@@ -26,6 +27,10 @@ class PartialModel:
         """Use another value for a stored tensor from now on, whether an initializer or a Constant node holds it."""
         self._weights[name] = numpy_helper.from_array(value, name)
         self._replaced.add(name)
+
+    def weight(self, name: str) -> Array:
+        """Return the value that is used for an initializer by now."""
+        return tensor_values(self._weights[name])
 
     def result_operand(self, result: str, operand: int) -> str:
         """Return the name of an input of the node that makes a tensor."""

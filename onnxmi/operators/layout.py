@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from onnxmi.axes.terms import Axes, Term
 from onnxmi.model import Node
+from onnxmi.operators.vjp import VjpContext
 from onnxmi.typing import Array, Ints, Shape
 
 
@@ -118,6 +119,10 @@ class MatrixLayout(ABC):
 
     result_is_product: ClassVar[bool] = True
     """Whether the operator's result has the product's rows, with a bias and an epilogue at most done to them."""
+    reads_own_result: ClassVar[bool] = False
+    """Whether the rows are what the operator itself gives: there are none before it has run."""
+    shares_bias: ClassVar[bool] = False
+    """Whether the bias is a part of what the operator stores as one: another layout has another part of it."""
 
     @property
     def consumed(self) -> int:
@@ -155,6 +160,25 @@ class MatrixLayout(ABC):
     def why_no_bias(self, node: Node) -> str | None:
         """Why no bias vector of the results could be written back, if so."""
         return None
+
+    def bias_shape(self, node: Node, outputs: int) -> Shape:
+        """Shape that a stored bias of so many results has."""
+        return (outputs,)
+
+    def bias_vector(self, stored: Array) -> Array:
+        """Return what is added to the product, (M,), of a bias as it is stored."""
+        return stored
+
+    def with_bias_vector(self, node: Node, stored: Array | None, vector: Array) -> Array:
+        """Return a bias as it is stored with another vector added to the product; `stored` may be absent."""
+        return vector
+
+    def product_gradients(self, ctx: VjpContext) -> Array:
+        """Gradient of the product by that of the operator's results, (groups, rows, M); where these are not the same.
+
+        Only operators whose result is no product, and which have a gradient, are asked.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:

@@ -19,35 +19,64 @@ from onnxmi.operators.layout import MatrixTerms, OperatorShape
 from onnxmi.operators.macs import MacContext, Work
 from onnxmi.operators.matmul import MatrixRows
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator
+from onnxmi.operators.recurrent_gradient import LSTM_VJP, RECURRENT_VJP, recurrent_gradients
 from onnxmi.operators.signature_rule import SignatureRule
+from onnxmi.operators.vjp import Vjp, VjpContext
 from onnxmi.typing import Array, Ints, Shape
 
 # -- how axes are tied -------------------------------------------------------------------------------------------------
 
 _FIXED = {"s": "steps along it", "d": "runs in directions", "q": "has gates", "r": "has gates", "p": "has gates"}
-_RECURRENCE = 2  # operand
+_RECURRENCE, _BIAS, _RECURRENCE_ZERO = 2, 3, 11  # operands
 
 
 @dataclass(frozen=True)
 class _RecurrentAxes:
-    """A recurrent operator with so many gates; `layout` 1 puts the batch first."""
+    """A recurrent operator; `layout` 1 puts the batch first.
 
-    gates: int
+    Attributes
+    ----------
+    tail : str
+        Patterns of the operands after the initial hidden state; @ is that of a state.
+    turned : bool
+        Whether the weights are stored with the gates last.
+    zero : int or None
+        The operand that zero points of an integer recurrence matrix are.
+    """
+
     tail: str = ""
+    turned: bool = False
+    zero: int | None = None
 
     def __call__(self, ctx: RuleContext) -> None:
         """Run the signature, and declare the recurrence."""
         first, states = ("s b", "d b h") if not ctx.attribute("layout", 0) else ("b s", "b d h")
         states_of_all_steps = f"{first.replace('s', 's d') if first == 's b' else 'b s d'} h?"
+        weights = "d i (q h), d h (q h)" if self.turned else "d (q h) i, d (q h) h"
         text = (
-            f"{first} i, d (q h) i, d (q h) h, d (r h)?, b?, {states}?{self.tail.replace('@', states)}"
+            f"{first} i, {weights}, d (r h)?, b?, {states}?{self.tail.replace('@', states)}"
             f" -> {states_of_all_steps}, {states}?, {states}?"
         )
         rule = SignatureRule(text, contracts=("i",), freezes=_FIXED, sizes={"h": "hidden_size"})
         rule(ctx)
         recurrence = ctx.operand(_RECURRENCE)
         if recurrence is not None:
-            ctx.contract(_RECURRENCE, 2, recurrence[2])
+            axis = 1 if self.turned else 2
+            ctx.contract(_RECURRENCE, axis, recurrence[axis], self.zero)
+
+
+_LSTM = ", @?, d (p h)?"
+
+
+def _quantized_axes(ctx: RuleContext) -> None:
+    """Scales and zero points are one number for each direction, or one for each gate of each unit."""
+    parameters = (ctx.operand(place) for place in range(8, 12))
+    patterns = ("d (q h)?" if terms is not None and len(terms) > 1 else "d?" for terms in parameters)
+    tail, zero = ", ".join((_LSTM, *patterns)), ctx.value(_RECURRENCE_ZERO)
+    if zero is None or (zero.any() and zero.size > 1):
+        ctx.freeze_all("has zero points that are not known, or several")
+        return
+    _RecurrentAxes(tail, turned=True, zero=_RECURRENCE_ZERO if zero.any() else None)(ctx)
 
 
 # -- matrix layouts ----------------------------------------------------------------------------------------------------
@@ -60,10 +89,32 @@ class RecurrentInputRows(MatrixRows):
     weight_rank = 3
     has_bias_after = False
     result_is_product = False
+    shares_bias = True
+    half: ClassVar[int] = 0
+    """Which half of the stored bias (directions, 2 * gates * hidden) is added to the product."""
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """See `MatrixLayout.why_no_bias`: results lie inside the operator."""
-        return "its gates are scored, not refitted"
+    def bias_shape(self, node: Node, outputs: int) -> Shape:
+        """See `MatrixLayout.bias_shape`."""
+        directions = 2 if node.attributes.get("direction") == "bidirectional" else 1
+        return (directions, 2 * outputs // directions)
+
+    def bias_vector(self, stored: Array) -> Array:
+        """See `MatrixLayout.bias_vector`."""
+        return stored.reshape(stored.shape[0], 2, -1)[:, self.half].reshape(-1)
+
+    def with_bias_vector(self, node: Node, stored: Array | None, vector: Array) -> Array:
+        """See `MatrixLayout.with_bias_vector`."""
+        shape = self.bias_shape(node, vector.size)
+        both = np.zeros(shape, vector.dtype) if stored is None else stored.astype(vector.dtype)
+        halves = both.reshape(shape[0], 2, -1)
+        halves[:, self.half] = vector.reshape(shape[0], -1)
+        return halves.reshape(shape)
+
+    def product_gradients(self, ctx: VjpContext) -> Array:
+        """See `MatrixLayout.product_gradients`."""
+        gates = recurrent_gradients(ctx).gates
+        rows: Array = np.moveaxis(gates, 0, 2).reshape(1, gates.shape[1] * gates.shape[2], -1)
+        return rows
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`."""
@@ -83,6 +134,18 @@ class RecurrentHiddenRows(RecurrentInputRows):
     """The state that is fed back, which is what the operator gives; weights (directions, gates * hidden, hidden)."""
 
     name = "recurrence"
+    reads_own_result = True
+    half = 1
+
+    def why_no_bias(self, node: Node) -> str | None:
+        """See `MatrixLayout.why_no_bias`: what is multiplied is not the state alone."""
+        resets_state = node.op == "GRU" and not node.attributes.get("linear_before_reset", 0)
+        return "its reset gate scales the state before the product" if resets_state else None
+
+    def product_gradients(self, ctx: VjpContext) -> Array:
+        """See `MatrixLayout.product_gradients`."""
+        recurrent = recurrent_gradients(ctx).recurrent
+        return recurrent.reshape(recurrent.shape[0], -1, recurrent.shape[-1])
 
     @property
     def consumed(self) -> int:
@@ -91,7 +154,7 @@ class RecurrentHiddenRows(RecurrentInputRows):
 
     def tap(self, node: Node) -> str:
         """See `MatrixLayout.tap`."""
-        return next(name for name in node.outputs if name)
+        return node.result
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`."""
@@ -130,17 +193,17 @@ def _recurrent_macs(ctx: MacContext) -> Iterator[Work]:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def _recurrent(axes: AxisRule) -> Operator:
+def _recurrent(axes: AxisRule, vjp: Vjp = RECURRENT_VJP) -> Operator:
     layouts = (
-        RecurrentInputRows(bias=None, has_epilogue=True),
-        RecurrentHiddenRows(weight=2, bias=None, has_epilogue=True),
+        RecurrentInputRows(bias=_BIAS, has_epilogue=True),
+        RecurrentHiddenRows(weight=_RECURRENCE, bias=_BIAS, has_epilogue=True),
     )
-    return Operator(axes=axes, layouts=layouts, macs=_recurrent_macs)
+    return Operator(axes=axes, layouts=layouts, vjp=vjp, macs=_recurrent_macs)
 
 
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "RNN"): _recurrent(_RecurrentAxes(1)),
-    (STANDARD, "GRU"): _recurrent(_RecurrentAxes(3)),
-    (STANDARD, "LSTM"): _recurrent(_RecurrentAxes(4, ", @?, d (p h)?")),
-    (MICROSOFT, "DynamicQuantizeLSTM"): Operator(macs=_recurrent_macs),
+    (STANDARD, "RNN"): _recurrent(_RecurrentAxes()),
+    (STANDARD, "GRU"): _recurrent(_RecurrentAxes()),
+    (STANDARD, "LSTM"): _recurrent(_RecurrentAxes(_LSTM), LSTM_VJP),
+    (MICROSOFT, "DynamicQuantizeLSTM"): Operator(axes=_quantized_axes, macs=_recurrent_macs),
 }

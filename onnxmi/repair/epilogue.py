@@ -50,7 +50,7 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
     graph, bias, node = model.graph, linear.biases[0], linear.nodes[0]
     scale, offset = np.ones(linear.outputs.size), np.zeros(linear.outputs.size)
     if bias is not None and bias.stored is not None:
-        offset = bias.stored.value(model).astype(np.float64) * linear.beta
+        offset = linear.layout.bias_vector(bias.stored.value(model)).astype(np.float64) * linear.beta
     if linear.layout.has_epilogue:
         return Epilogue(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
     result = result_of(graph, linear)

@@ -99,6 +99,8 @@ def _place(stop: Linear | NormalizationParameters) -> int:
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
     if linear.obstacle is not None or len(linear.nodes) != 1 or _too_wide(linear):
         return False
+    if linear.layout.reads_own_result:  # it would have to run before it is refitted
+        return False
     return steps.everywhere or not linear.kept_features(keeping).all()
 
 
@@ -136,6 +138,7 @@ class _Schedule:
             if len(made.linear.nodes) > 1
             or branches.constant(made.linear)
             or _too_wide(made.linear)
+            or made.linear.layout.reads_own_result
             or varying.intersection(made.linear.taps)
         ]
         order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))
@@ -255,15 +258,17 @@ class _Walk:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))
         if made.weights is not None:
             self._pruned.pieces.set_weight(self._name_of_weights(linear), made.weights)
-        bias = new_bias(self._model, linear, linear.biases[0], made.shift, kept)
-        self._pruned.pieces.set_weight(self._name_of_bias(linear), bias)
+        name = self._name_of_bias(linear)
+        sliced = self._pruned.pieces.weight(name) if linear.layout.shares_bias else None
+        bias = new_bias(self._model, linear, linear.biases[0], made.shift, kept, sliced)
+        self._pruned.pieces.set_weight(name, bias)
 
     def _name_of_weights(self, linear: Linear) -> str:
         """What the weights are called in the working model."""
         if linear.weights.stored:
             return linear.weight_name
         pieces, (node, operand) = self._pruned.pieces, linear.slots[0]
-        result = self._model.graph.nodes[node].outputs[0]
+        result = self._model.graph.nodes[node].result
         behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.layout.bias is None
         return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
 
@@ -272,9 +277,9 @@ class _Walk:
         bias, pieces = linear.biases[0], self._pruned.pieces
         if bias is not None and bias.stored is not None:
             node, operand = bias.stored.use
-            return pieces.result_operand(self._model.graph.nodes[node].outputs[0], operand)
+            return pieces.result_operand(self._model.graph.nodes[node].result, operand)
         operand = 1 if linear.layout.bias is None else linear.layout.bias
-        return pieces.result_operand(linear.ends[0].outputs[0], operand)
+        return pieces.result_operand(linear.ends[0].result, operand)
 
 
 def _unrepaired(cut: Cut, linear: Linear) -> Replacement:

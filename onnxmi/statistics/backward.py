@@ -5,17 +5,20 @@ There is no training here, and no gradient of a weight: what is asked is how muc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from onnxmi.errors import stage
 from onnxmi.model import Graph, Node
 from onnxmi.operators.registry import operator_of
-from onnxmi.operators.vjp import Gradients, NoGradientError, Vjp, VjpContext
+from onnxmi.operators.vjp import NoGradientError, Vjp, VjpContext
 from onnxmi.typing import Array
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -114,36 +117,48 @@ class Backward:
         """
         found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
 
-        def value(name: str) -> Array:
-            array = self.graph.constant(name) if self.graph.is_constant(name) else values[name]
-            return array.astype(np.float32) if array.dtype.kind in "fV" and array.dtype != np.float64 else array
-
         for node in reversed(self._path):
             if not any(name in found for name in node.outputs if name):
                 continue
-            wanted = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
-            ctx = VjpContext(node, value, tuple(found.get(name) for name in node.outputs), wanted, self.graph.opset)
-            lower = _handed_back(ctx)
+            ctx = self.context(node, values, found)
+            vjp = vjp_of(node)
+            assert vjp is not None
+            lower = apply_rule(vjp.rule, ctx)
             for name in node.outputs:
                 if name not in self.wanted:
                     found.pop(name, None)
-            for place in sorted(wanted):
+            for place in sorted(ctx.requested):
                 gradient, name = lower[place], node.inputs[place]
                 if gradient is not None:
                     found[name] = found[name] + gradient if name in found else gradient
         return {name: gradient for name, gradient in found.items() if name in self.reached}
 
+    def context(self, node: Node, values: Mapping[str, Array], gradients: Mapping[str, Array]) -> VjpContext:
+        """What a rule of a node works on: the values of tensors, and the gradients of the node's outputs."""
 
-def _handed_back(ctx: VjpContext) -> Gradients:
-    """Apply a node's rule. What it stumbles over is nothing that the model should be refused for."""
-    vjp = vjp_of(ctx.node)
-    assert vjp is not None
+        def value(name: str) -> Array:
+            array = self.graph.constant(name) if self.graph.is_constant(name) else values[name]
+            return array.astype(np.float32) if array.dtype.kind in "fV" and array.dtype != np.float64 else array
+
+        requested = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
+        upper = tuple(gradients.get(name) for name in node.outputs)
+        return VjpContext(node, value, upper, requested, self.graph.opset)
+
+
+def apply_rule(rule: Callable[[VjpContext], Result], ctx: VjpContext) -> Result:
+    """Apply a rule. What it stumbles over is nothing that the model should be refused for.
+
+    Raises
+    ------
+    NoGradientError
+        If it stumbles.
+    """
     try:
         with (
             stage("backward pass", ctx.node.label),
             np.errstate(all="ignore"),
         ):  # what is not finite is left out by who asks
-            return vjp.rule(ctx)
+            return rule(ctx)
     except (ArithmeticError, LookupError, ValueError) as error:
         raise NoGradientError(f"{ctx.node.label}: {error}") from error
 

@@ -9,7 +9,7 @@ differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -24,12 +24,12 @@ from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.information import Sensitivity
-from onnxmi.model import Graph, Model
+from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.ort_fused import before_activation
 from onnxmi.operators.registry import operator_of
 from onnxmi.operators.vjp import NoGradientError
 from onnxmi.runtime.session import Session, open_session
-from onnxmi.statistics.backward import Backward
+from onnxmi.statistics.backward import Backward, apply_rule, vjp_of
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch
 from onnxmi.transforms.analysis import Analysis
@@ -67,7 +67,7 @@ class OutputGradients:
     @staticmethod
     def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> OutputGradients:
         """Look for the results whose gradients are complete."""
-        made = {linear.key: tuple(end.outputs[0] for end in linear.ends) for linear in linears}
+        made = {linear.key: _results(linear) for linear in linears}
         targets = tuple(view.tensor for view in yardstick.views)
         backward = Backward(model.graph, frozenset(name for names in made.values() for name in names), targets)
         known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
@@ -76,8 +76,18 @@ class OutputGradients:
     @property
     def taps(self) -> list[str]:
         """Tensors that a session has to show."""
-        inputs = {info.name for info in self.backward.graph.inputs}
-        return [name for name in dict.fromkeys((*self.backward.targets, *self.backward.reads)) if name not in inputs]
+        graph = self.backward.graph
+        known = {*(info.name for info in graph.inputs), *graph.constants, ""}
+        read = [name for node in self._run_again for name in node.inputs]
+        names = dict.fromkeys((*self.backward.targets, *self.backward.reads, *read))
+        return [name for name in names if name not in known]
+
+    @property
+    def _run_again(self) -> list[Node]:
+        """Operators whose products lie inside them."""
+        made = [name for names in self.results.values() for name in names]
+        nodes = (self.backward.graph.producers[name] for name in made)
+        return [node for node in nodes if not all(layout.result_is_product for layout in operator_of(node).layouts)]
 
     def gradients(self, session: Session, batch: Batch, seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
         """Go back through a batch.
@@ -104,6 +114,27 @@ class OutputGradients:
         found = self.backward(values, seeds)
         makers = self.backward.graph.producers
         return values, {name: before_activation(makers[name], values[name], one) for name, one in found.items()}
+
+    def of_products(
+        self, linear: Linear, values: Mapping[str, Array], gradients: Mapping[str, Array]
+    ) -> Iterator[Array]:
+        """Gradients of an operator's products, (groups, rows, M) for each of its nodes, from what `gradients` returns.
+
+        Raises
+        ------
+        NoGradientError
+            Where an operator turns out to do what its rule does not know.
+        """
+        for end in linear.ends if linear.key in self.results else ():
+            if not any(name in gradients for name in end.outputs):
+                continue
+            if linear.layout.result_is_product:
+                gradient = gradients[end.outputs[0]]
+                row_indices = np.arange(gradient.size // linear.outputs.size)
+                yield output_rows(linear, gradient, row_indices, linear.groups)
+            else:
+                ctx = self.backward.context(end, values, gradients)
+                yield apply_rule(linear.layout.product_gradients, ctx)
 
 
 @stage("sensitivity")
@@ -150,12 +181,12 @@ def measure_sensitivities(
     done = 0
     for chosen, feeds in calibration.packed(drawn, batch_size_within(session, calibration, drawn, options.memory)):
         try:
-            _, gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
+            values, gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
+            for linear in wanted:
+                for rows in way.of_products(linear, values, gradients):  # in order: sums are rounded
+                    sums[linear.key] = sums.get(linear.key, 0.0) + _squares(rows)
         except NoGradientError:
             return {}
-        for linear in linears:
-            for name in filter(gradients.__contains__, way.results.get(linear.key, ())):  # in order: sums are rounded
-                sums[linear.key] = sums.get(linear.key, 0.0) + _squares(linear, gradients[name])
         done += len(chosen)
         progress("go back", done, len(drawn))
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
@@ -170,7 +201,7 @@ def drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed
 
 def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
     """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
-    narrowest = sorted((one for one in linears if has_gradient(one) and _is_narrow(one)), key=_bytes)
+    narrowest = sorted((one for one in linears if _has_gradient(one) and _is_narrow(one)), key=_bytes)
     totals = accumulate(map(_bytes, narrowest))
     room = {linear.key for linear, total in zip(narrowest, totals, strict=True) if total <= limit}
     return [linear for linear in linears if linear.key in room]
@@ -178,6 +209,19 @@ def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
 
 def _bytes(linear: Linear) -> int:
     return linear.outputs.size**2 // linear.groups * np.dtype(np.float64).itemsize
+
+
+def _has_gradient(linear: Linear) -> bool:
+    """Whether the gradient of an operator's product can be known: also of one that lies inside the operator."""
+    within = not linear.layout.result_is_product and all(map(vjp_of, linear.ends))
+    return within or has_gradient(linear)
+
+
+def _results(linear: Linear) -> tuple[str, ...]:
+    """Tensors by whose gradients that of an operator's product is known."""
+    if linear.layout.result_is_product:
+        return tuple(end.outputs[0] for end in linear.ends)
+    return tuple(name for end in linear.ends for name in end.outputs if name)
 
 
 def has_gradient(linear: Linear) -> bool:
@@ -199,10 +243,8 @@ def batch_size_within(session: Session, calibration: Calibration, drawn: Samples
     return max(1, min(len(drawn), min(LIVE, memory or LIVE) // max(live, 1)))
 
 
-def _squares(linear: Linear, gradient: Array) -> Floats:
+def _squares(rows: Array) -> Floats:
     """Sum over rows of g g', (groups, M, M)."""
-    row_indices = np.arange(gradient.size // linear.outputs.size)
-    rows = output_rows(linear, gradient, row_indices, linear.groups)
     return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
 
 

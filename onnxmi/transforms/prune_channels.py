@@ -127,7 +127,8 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
             editor.set_input(*slot, name)
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, end, bias in zip(linear.nodes, linear.ends, linear.biases, strict=True):
-        value = new_bias(model, linear, bias, replacement.shift, outputs)
+        sliced = editor.stored(node.index, linear.layout.bias) if linear.layout.shares_bias else None
+        value = new_bias(model, linear, bias, replacement.shift, outputs, sliced)
         if bias is not None and bias.stored is not None:
             editor.set_input(*bias.stored.use, editor.add_initializer(bias.stored.name, value))
         elif linear.layout.bias is None:

@@ -87,7 +87,7 @@ def _masks(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) ->
         if axes is not None:
             zero = None if contraction.zero is None else node.inputs[contraction.zero]
             dtype = probe.dtypes.get(name) or model.graph.constant_dtype(name)
-            yield Mask(node.outputs[0], contraction.operand, axes_mask(axes, keeping), dtype, zero)
+            yield Mask(node.result, contraction.operand, axes_mask(axes, keeping), dtype, zero)
 
 
 def axes_mask(axes: Axes, keeping: Keeping) -> Bools:

@@ -95,9 +95,10 @@ def test_inputs_that_no_gate_reads_are_cut_first() -> None:
     assert sorted({*unread, *choice.kept.tolist()}) == list(range(13))
 
 
-def test_what_is_not_refitted_is_told() -> None:
+def test_a_state_that_is_scaled_before_the_product_is_not_refitted() -> None:
     b = Build(seed=3)
     _, last = recurrent(b, "GRU", b.dense(b.input(LENGTH, "N", SIZE), SIZE, 13), 13)
     case = Case.of(b.proto(b.gemm(b.op("Squeeze", last, b.ints(0)), HIDDEN, 3)))
-    assert {linear.obstacle for linear in layouts(case).values()} == {"its gates are scored, not refitted"}
+    obstacles = {name: linear.obstacle for name, linear in layouts(case).items()}
+    assert obstacles == {"input": None, "recurrence": "its reset gate scales the state before the product"}
     assert len({linear.key for linear in layouts(case).values()}) == 2
