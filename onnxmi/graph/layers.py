@@ -76,7 +76,7 @@ class LayerReader:
             if graph.constant_dtype(name).name not in _SHAPE_TYPES:
                 found.update(atom.id for term in terms for atom in atoms(term))
         for node in graph.nodes:  # weights that are all alike are not stored but made
-            if node.op == "ConstantOfShape" and node.outputs[0] in graph.folded:
+            if operator_of(node).fills and node.outputs[0] in graph.folded:
                 found.update(atom.id for term in self.axes.get(node.outputs[0], ()) for atom in atoms(term))
         return found
 
@@ -153,7 +153,7 @@ class LayerReader:
         if any(node in self._bilinear and self._on_both_operands(node, atom) for node in makers):
             return "heads"
         if "renormalising" in solver.marks(atom):
-            return "channels" if convolved and not any(nodes[n].op == "MatMul" for n in users) else "width"
+            return "channels" if convolved and not any(operator_of(nodes[n]).per_position for n in users) else "width"
         if convolved:
             return "channels"
         if any(node in self._bilinear for node in users):
@@ -180,7 +180,7 @@ class LayerReader:
     @cached_property
     def _looked_up(self) -> frozenset[AtomId]:
         """Atoms that rows of stored tables have."""
-        tables = {node.inputs[0] for node in self.graph.nodes if node.op == "Gather"} & self.graph.folded
+        tables = {node.inputs[0] for node in self.graph.nodes if operator_of(node).gathers} & self.graph.folded
         return frozenset(a.id for name in tables for term in self.axes.get(name, ()) for a in atoms(term))
 
     def _makes_width(self, node: int) -> bool:

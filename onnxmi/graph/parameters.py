@@ -18,13 +18,11 @@ import numpy as np
 from onnxmi.graph.quantization import AffineQuantization, KeptAlongAxis, QuantizationScheme, keep_all
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.subgraph import PartialModel
+from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array
 
 Use = tuple[int, int]
-
-_SEEN_THROUGH = frozenset({("", "Identity"), ("", "Cast")})
-_DEQUANTIZE = frozenset({("", "DequantizeLinear"), ("com.microsoft", "DequantizeLinear")})
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,12 @@ def find_parameter(graph: Graph, node: Node, operand: int) -> Parameter | None:
         return None
     scheme: QuantizationScheme | None = None
     while (maker := graph.producers.get(name)) is not None and not graph.is_constant(name):
-        quantized = (maker.domain, maker.op) in _DEQUANTIZE and scheme is None
+        quantized = operator_of(maker).dequantizes and scheme is None
         if quantized:
             scheme = _scheme(graph, maker)
             if scheme is None:  # blocks
                 break
-        elif (maker.domain, maker.op) not in _SEEN_THROUGH:
+        elif not operator_of(maker).copies:
             break
         node, operand, name = maker, 0, maker.inputs[0]
     return Parameter(name, (node.index, operand), graph.is_constant(name), scheme)
@@ -120,8 +118,8 @@ def _scheme(graph: Graph, node: Node) -> AffineQuantization | None:
 def readers(graph: Graph, name: str) -> Iterator[Use]:
     """Yield what reads a tensor, also through a Cast, an Identity or a DequantizeLinear."""
     for node, operand in graph.consumers.get(name, ()):
-        kind = node.domain, node.op
-        if kind in _SEEN_THROUGH or (kind in _DEQUANTIZE and operand == 0):
+        operator = operator_of(node)
+        if operator.copies or (operator.dequantizes and operand == 0):
             yield from readers(graph, node.outputs[0])
         else:
             yield node.index, operand
@@ -156,7 +154,7 @@ def is_computed_from_scalars(graph: Graph, name: str) -> bool:
 def is_dequantized(graph: Graph, name: str) -> bool:
     """Whether a tensor is computed from integers: to store it as it is would make the file larger."""
     made = (graph.nodes[index] for index in computing(graph, name))
-    return any((node.domain, node.op) in _DEQUANTIZE for node in made)
+    return any(operator_of(node).dequantizes for node in made)
 
 
 def _stored_for(graph: Graph, nodes: set[int]) -> set[str]:

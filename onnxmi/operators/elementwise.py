@@ -266,8 +266,10 @@ OPERATORS: Mapping[Key, Operator] = {
     # the slope has to broadcast to the operand, so a constant of size one cannot take its place
     (STANDARD, "PRelu"): replace(ELEMENTWISE, vjp=Vjp(_prelu_vjp, ALL_OPERANDS), broadcasts_constants=never),
     (STANDARD, "Where"): replace(ELEMENTWISE, vjp=Vjp(_where_vjp, frozenset({1, 2}))),
-    (STANDARD, "Identity"): replace(ELEMENTWISE, vjp=Vjp(_identity_vjp)),
-    (STANDARD, "Cast"): replace(ELEMENTWISE, vjp=Vjp(_identity_vjp), piecewise_constant=_casts_to_integers),
+    (STANDARD, "Identity"): replace(ELEMENTWISE, vjp=Vjp(_identity_vjp), copies=True),
+    (STANDARD, "Cast"): replace(
+        ELEMENTWISE, vjp=Vjp(_identity_vjp), piecewise_constant=_casts_to_integers, copies=True
+    ),
     (STANDARD, "CastLike"): replace(_BY_FIRST, vjp=Vjp(_identity_vjp)),
     (STANDARD, "Clip"): replace(_BY_FIRST, vjp=Vjp(unary_vjp(SLOPES["Clip"]))),
     (STANDARD, "Dropout"): Operator(axes=_dropout_axes, vjp=Vjp(_identity_vjp)),

@@ -41,7 +41,7 @@ _RANDOM_LIKE = Operator(axes=_random_like_axes)
 
 OPERATORS: Mapping[Key, Operator] = {
     (STANDARD, "ConstantOfShape"): Operator(
-        axes=_filled_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(0,))
+        axes=_filled_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(0,)), fills=True
     ),
     (STANDARD, "Range"): Operator(
         axes=_counted_axes, piecewise_constant=every_output, result_size=ResultSize(stated=(0, 1, 2))

@@ -176,7 +176,7 @@ _BY_FIRST = ResultSize(by_first=True)
 _COUNTED = Operator(result_size=ResultSize(counted=True))
 
 OPERATORS: Mapping[Key, Operator] = {
-    (STANDARD, "Gather"): Operator(axes=_gather_axes, vjp=Vjp(_gather_vjp)),
+    (STANDARD, "Gather"): Operator(axes=_gather_axes, vjp=Vjp(_gather_vjp), gathers=True),
     (STANDARD, "GatherElements"): Operator(axes=_gather_elements_axes, vjp=Vjp(_gather_elements_vjp)),
     (STANDARD, "GatherND"): Operator(axes=_gather_nd_axes, vjp=Vjp(_gather_nd_vjp)),
     (STANDARD, "Scatter"): Operator(axes=_gather_elements_axes, result_size=_BY_FIRST),

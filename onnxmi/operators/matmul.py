@@ -192,6 +192,7 @@ MATMUL = Operator(
     macs=product_macs,
     positionwise=_matmul_positions,
     query_keys=product_query_keys,
+    per_position=True,
 )
 GEMM = Operator(
     axes=gemm_axes,

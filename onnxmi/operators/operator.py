@@ -140,6 +140,16 @@ class Operator:
         What the time of an element depends on: "convolution" (channels come in blocks), "slow" or "plain".
     convolves : bool
         It slides a kernel over positions: people call its outputs channels.
+    per_position : bool
+        It multiplies the features of each position with a matrix: people call them a width.
+    copies : bool
+        It returns its operand's values, perhaps in another type.
+    dequantizes : bool
+        It turns the integers of its first operand into real numbers, by a scale and a zero point.
+    fills : bool
+        It makes a tensor of which all entries are alike.
+    gathers : bool
+        It picks entries of its first operand by the indices in its second one, along the attribute `axis`.
     result_size : ResultSize
         What its results' size depends on. Absent: on the sizes of its operands alone.
     reads_shape : bool
@@ -161,6 +171,16 @@ class Operator:
     query_keys: Callable[[Node, Axes, Axes], QueryKeyAxes | None] | None = None
     cost_class: CostClass = "plain"
     convolves: bool = False
+    per_position: bool = False
+    copies: bool = False
+    dequantizes: bool = False
+    fills: bool = False
+    gathers: bool = False
     result_size: ResultSize = ResultSize()
     reads_shape: bool = False
     has_body: bool = False
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether its results are sums of products: those of a linear layer, or of an attention."""
+        return self.macs is not None

@@ -186,7 +186,7 @@ _QLINEAR_CONVOLUTION = Operator(
     convolves=True,
 )
 QUANTIZE = Operator(axes=_quantize_linear_axes, vjp=Vjp(_quantize_vjp))
-DEQUANTIZE = Operator(axes=_quantize_linear_axes, vjp=Vjp(_dequantize_vjp))
+DEQUANTIZE = Operator(axes=_quantize_linear_axes, vjp=Vjp(_dequantize_vjp), dequantizes=True)
 _PRODUCT = Operator(macs=product_macs)
 _ELEMENTS = Operator(axes=_elementwise_axes)
 _POOL = Operator(axes=_qlinear_pool_axes)
@@ -207,24 +207,31 @@ OPERATORS: Mapping[Key, Operator] = {
         axes=_with_zero_points(_MATMUL_INTEGER, {0: 2, 1: 3}),
         layouts=(MatrixRows(bias=None, quantized=QuantizedOperands(None, 3)),),
         macs=product_macs,
+        per_position=True,
     ),
     (STANDARD, "QLinearMatMul"): Operator(
         axes=_with_zero_points(_QLINEAR_MATMUL, {0: 2, 3: 5}),
         layouts=(MatrixRows(weight=3, bias=None, has_epilogue=True, quantized=_STORED),),
         macs=product_macs,
+        per_position=True,
     ),
     (MICROSOFT, "MatMulIntegerToFloat"): Operator(
         axes=_with_zero_points(_TO_FLOAT, {0: 4, 1: 5}),
         layouts=(MatrixRows(bias=6, quantized=QuantizedOperands(3, 5)),),
         macs=product_macs,
+        per_position=True,
     ),
     (MICROSOFT, "DynamicQuantizeMatMul"): Operator(
-        axes=_DYNAMIC, layouts=(MatrixRows(bias=4, quantized=QuantizedOperands(2, 3)),), macs=product_macs
+        axes=_DYNAMIC,
+        layouts=(MatrixRows(bias=4, quantized=QuantizedOperands(2, 3)),),
+        macs=product_macs,
+        per_position=True,
     ),
     (MICROSOFT, "MatMulNBits"): Operator(
         axes=_matmul_nbits_axes,
         layouts=(PackedRows(bias=5, quantized=QuantizedOperands(2, 3, packed=True)),),
         macs=product_macs,
+        per_position=True,
     ),
     **{(MICROSOFT, f"MatMul{kind}"): _PRODUCT for kind in ("Integer16", "Bnb4", "FpQ4")},
     (MICROSOFT, "QGemm"): _PRODUCT,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxmi.model import Graph, Node
+from onnxmi.operators.registry import operator_of
 from onnxmi.outputs.trace import Axes, Leaf
 from onnxmi.outputs.view import Kind
 
@@ -26,7 +27,6 @@ _NORMS = frozenset(
 )
 _POOLS = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "AveragePool", "MaxPool", "Tanh"})
 _LENGTHS = frozenset({"ReduceL2", "Clip", "Max", "Sqrt", "Expand", "Add", "ReduceSum", "Pow", "Mul"})
-_LINEAR = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Attention", "Einsum"})
 _THROUGH = 24  # operators that are looked through for what made a tensor
 
 
@@ -126,7 +126,7 @@ def _series(graph: Graph, facts: Facts) -> InferredKind | None:
         return None
     if facts.width < 2:
         return _single(graph, facts)
-    if _made_by(graph, facts.leaf.tensor, _NORMS, frozenset()) is not None:
+    if _made_by(graph, facts.leaf.tensor, _one_of(_NORMS)) is not None:
         return InferredKind("embedding", "after a normalization")
     named = _SCORES.search(facts.output)
     if named or facts.width >= VOCABULARY:
@@ -139,15 +139,16 @@ def _series(graph: Graph, facts: Facts) -> InferredKind | None:
 
 def _single(graph: Graph, facts: Facts) -> InferredKind:
     """One column along one axis: a signal if it is long or comes from a convolution along it."""
-    made = _made_by(graph, facts.leaf.tensor, _LINEAR, frozenset())
-    windows = made is not None and made.op in ("Conv", "ConvTranspose") and _slides_along_one_axis(graph, made)
+    made = _made_by(graph, facts.leaf.tensor, _multiplies)
+    windows = made is not None and operator_of(made).convolves and _slides_along_one_axis(graph, made)
     if facts.shape[facts.positions[0]] >= LONG or windows:
         return InferredKind("signal", "one column along one axis")
     return InferredKind("values")
 
 
 def _slides_along_one_axis(graph: Graph, node: Node) -> bool:
-    return graph.is_constant(node.operand(1)) and len(graph.constant_shape(node.operand(1))) == _SERIES
+    kernels = [node.operand(layout.weight) for layout in operator_of(node).layouts]
+    return any(graph.is_constant(name) and len(graph.constant_shape(name)) == _SERIES for name in kernels)
 
 
 def _dense(_graph: Graph, facts: Facts) -> InferredKind | None:
@@ -204,11 +205,21 @@ def _places(facts: Facts) -> tuple[int, ...]:
     return tuple(facts.shape[axis] for axis in facts.positions) if facts.leaf.role != "state" else ()
 
 
-def _made_by(graph: Graph, tensor: str, wanted: frozenset[str], through: frozenset[str]) -> Node | None:
+def _multiplies(node: Node) -> bool:
+    return operator_of(node).multiplies
+
+
+def _one_of(operators: frozenset[str]) -> Callable[[Node], bool]:
+    return lambda node: node.op in operators
+
+
+def _made_by(
+    graph: Graph, tensor: str, is_wanted: Callable[[Node], bool], through: frozenset[str] = frozenset()
+) -> Node | None:
     """The nearest operator of some kinds behind those that change shapes, add or pick."""
     node = graph.producers.get(tensor)
     for _ in range(_THROUGH):
-        if node is None or node.op in wanted:
+        if node is None or is_wanted(node):
             return node
         if node.op not in _PASSED and node.op not in through:
             return None
@@ -224,18 +235,19 @@ _PASSED = _RESHAPING | _PICKING | {"Add", "Sub", "Mul", "Div", "Tanh", "Clip"}
 
 def _unit_length(graph: Graph, tensor: str) -> str:
     """Say so if rows are divided by their length."""
-    node = _made_by(graph, tensor, frozenset({"Div", "LpNormalization"}), frozenset())
+    node = _made_by(graph, tensor, _one_of(frozenset({"Div", "LpNormalization"})))
     if node is None:
         return ""
     if node.op == "LpNormalization":
         return "divided by its length"
-    length = _made_by(graph, node.operand(1), frozenset({"ReduceL2"}), _LENGTHS)
+    length = _made_by(graph, node.operand(1), _one_of(frozenset({"ReduceL2"})), _LENGTHS)
     return "divided by its length" if length is not None and length.op == "ReduceL2" else ""
 
 
 def _pooled(graph: Graph, tensor: str) -> str:
     """Say so if no linear operator comes after the last pooling or normalization."""
-    made = _made_by(graph, tensor, _NORMS | _POOLS | _LINEAR | {"BatchNormalization"}, frozenset({"Relu"}))
-    if made is None or made.op in _LINEAR:
+    ends = _NORMS | _POOLS | {"BatchNormalization"}
+    made = _made_by(graph, tensor, lambda node: node.op in ends or _multiplies(node), frozenset({"Relu"}))
+    if made is None or _multiplies(made):
         return ""
     return f"no linear operator after the last {made.op}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnxmi.data.calibration import Calibration
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.editor import Editor
+from onnxmi.operators.registry import operator_of
 from onnxmi.typing import Floats, Ints, Samples
 
 TALL = 4  # times as many rows as columns: below, a table has positions or kinds of token, and little to save
@@ -57,7 +58,7 @@ def find_embedding_tables(graph: Graph) -> Iterator[EmbeddingTable]:
     """Find the tables that can be split: read by one Gather, and by ids that are fed."""
     fed = {info.name for info in graph.inputs}
     for node in graph.nodes:
-        if (node.domain, node.op) != ("", "Gather") or node.attributes.get("axis", 0) != 0:
+        if not operator_of(node).gathers or node.attributes.get("axis", 0) != 0:
             continue
         name, ids = node.inputs[0], _source(graph, node.inputs[1])
         alone = graph.is_constant(name) and len(graph.consumers[name]) == 1 and ids in fed
@@ -73,7 +74,7 @@ def document_counts(ids: NDArray[np.integer], words: int) -> Ints:
 
 def _source(graph: Graph, name: str) -> str:
     """Go up through casts and copies."""
-    while (node := graph.producers.get(name)) is not None and node.op in ("Cast", "Identity"):
+    while (node := graph.producers.get(name)) is not None and operator_of(node).copies:
         name = node.inputs[0]
     return name
 
@@ -86,7 +87,12 @@ def _is_tall(graph: Graph, name: str) -> bool:
 def _is_factorizable(graph: Graph, node: Node) -> bool:
     """Whether all that is done with the rows is to multiply them with stored weights."""
     uses = graph.consumers.get(node.outputs[0], ())
-    return all(user.op == "MatMul" and user.inputs[1] in graph.folded and operand == 0 for user, operand in uses)
+    return all(operand == 0 and _multiplies_with_stored(graph, user) for user, operand in uses)
+
+
+def _multiplies_with_stored(graph: Graph, node: Node) -> bool:
+    operator = operator_of(node)
+    return operator.per_position and any(node.operand(layout.weight) in graph.folded for layout in operator.layouts)
 
 
 def _factorize(graph: Graph, table: EmbeddingTable, counts: Ints, editor: Editor) -> None:

@@ -101,7 +101,7 @@ def _position_read(graph: Graph, name: str, asked: Mapping[str, list[tuple[int, 
 
 
 def _reader(graph: Graph, node: Node, shapes: Shapes) -> PositionReader | None:
-    if (node.domain, node.op) != ("", "Gather") or not graph.is_constant(node.inputs[1]):
+    if not operator_of(node).gathers or not graph.is_constant(node.inputs[1]):
         return None
     index, shape = graph.constant(node.inputs[1]), shapes.get(node.inputs[0], ())
     axis = int(node.attributes.get("axis", 0)) % max(len(shape), 1)

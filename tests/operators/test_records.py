@@ -87,6 +87,13 @@ def test_scale_and_shift_of_a_normalization_are_operands_of_that_name(key: Key) 
     assert parameters.shift is None or names[parameters.shift] in ("b", "bias")
 
 
+def test_what_multiplies_each_position_has_a_layout_and_counts_work() -> None:
+    positions = {*with_field("per_position")}
+    assert positions <= {*with_field("layouts")} & {*with_field("macs")}
+    assert {("", "MatMul"), ("", "QLinearMatMul"), ("com.microsoft", "MatMulNBits")} <= positions
+    assert not positions & {*with_field("convolves")}
+
+
 def test_layouts_of_one_operator_read_different_weights() -> None:
     several = {key: operator.layouts for key, operator in OPERATORS.items() if len(operator.layouts) > 1}
     assert {op for _, op in several} == {"RNN", "GRU", "LSTM", "Einsum"}
