@@ -7,6 +7,9 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
+IMAGES = ["pillow>=10"]
+TEXT = ["tokenizers>=0.15"]
+PARQUET = ["pyarrow>=15"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scipy>=1.11", "scikit-learn>=1.4", *REPORT]
 LINT = ["ruff>=0.6", "mypy>=1.11"]
@@ -58,9 +61,12 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, *LINT],
+        "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
         "report": REPORT,
+        "images": IMAGES,
+        "text": TEXT,
+        "parquet": PARQUET,
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
 )

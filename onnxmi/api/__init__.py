@@ -23,6 +23,7 @@ from onnxmi.budget.goals import Goal as Goal
 from onnxmi.data.calibration import Calibration as Calibration
 from onnxmi.data.calibration import check_calibration as check_calibration
 from onnxmi.data.calibration import load_calibration as load_calibration
+from onnxmi.data.sources import source as source
 from onnxmi.errors import CalibrationError as CalibrationError
 from onnxmi.errors import CheckError as CheckError
 from onnxmi.errors import DataError as DataError

@@ -10,8 +10,8 @@ from pathlib import Path
 from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
 from onnxmi.budget.fields import Count, Counts, Flag, Quantity, Text, count, counts, flag, quantity, text
 from onnxmi.budget.units import SECONDS
-from onnxmi.data.calibration import Calibration, check_calibration
-from onnxmi.data.sources import CalibrationLike, read_arrays
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.sources import CalibrationLike, read_samples
 from onnxmi.errors import UsageError, stage
 from onnxmi.graph.cost import cost, parameters
 from onnxmi.model import Model
@@ -179,8 +179,8 @@ def _samples(data: CalibrationLike | None, models: Sequence[Model]) -> list[Cali
     """Check the samples against each model; what can be read once only is read once."""
     if data is None:
         return [None for _ in models]
-    arrays, where = read_arrays(data, models[0].graph)
-    return [check_calibration(arrays, model.graph, where) for model in models]
+    samples = read_samples(data, models[0].graph)
+    return [samples.check(model.graph) for model in models]
 
 
 def unique_names(paths: Sequence[Path | None]) -> list[str]:

@@ -14,6 +14,7 @@ from onnxmi.api.targets import check_target
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
@@ -70,7 +71,8 @@ def _spelling(parameter: click.Parameter) -> str:
 )
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--baseline", type=click.Path(path_type=Path), help="The model that MODEL is to replace.")
-@click.option("--data", type=click.Path(path_type=Path), help="An .npz file of samples, and labels if there are any.")
+@click.option("--data", type=click.Path(path_type=Path), help="Samples as for prune, and labels if there are any.")
+@sample_options
 @_limit_options
 @click.option(
     "--metric",
@@ -110,11 +112,13 @@ def check(model: Path | None, junit: Path | None, markdown: Path | None, *, as_j
     """Hold MODEL against limits."""
     if model is None:
         raise UsageError("Missing argument 'MODEL' (or `model` in the file of --config)")
+    data = settings["data"]
+    settings["data"] = opened_if_given(data, settings)
     limits = {name: bound for name in LIMITS if (bound := settings.pop(name.replace("-", "_"))) is not None}
     options = CheckOptions(limits=limits, **settings)
     options.require()
     for target in filter(None, (junit, markdown)):
-        check_target(target, model, *filter(None, (settings["baseline"], settings["data"])))
+        check_target(target, model, *filter(None, (settings["baseline"], data)))
     with progress_bars() as progress:
         report = check_model(model, options, progress)
     _write(report, junit, markdown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.console import Console
 from onnxmi.api.pruning import inspect as inspect_model
 from onnxmi.cli.arguments import IGNORED_OUTPUTS, JSON, MODEL, OUTPUTS
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import graph_data, to_json
@@ -17,12 +19,25 @@ from onnxmi.reporting.json_data import graph_data, to_json
 
 @click.command(epilog=epilog("onnxmi inspect model.onnx --json | jq '.layers[].name'"))
 @MODEL
+@click.argument("calib", type=click.Path(path_type=Path), required=False)
+@sample_options
 @OUTPUTS
 @IGNORED_OUTPUTS
 @JSON
-def inspect(model: Path, outputs: tuple[str, ...], ignore_outputs: tuple[str, ...], *, as_json: bool) -> None:
-    """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean."""
-    found = inspect_model(model, outputs=outputs, ignore_outputs=ignore_outputs)
+def inspect(
+    model: Path,
+    calib: Path | None,
+    outputs: tuple[str, ...],
+    ignore_outputs: tuple[str, ...],
+    *,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean.
+
+    With sample inputs in CALIB, the model is run on some of them where it does not run on made-up ones.
+    """
+    found = inspect_model(model, opened_if_given(calib, settings), outputs=outputs, ignore_outputs=ignore_outputs)
     if as_json:
         print_data(to_json(graph_data(found.analysis, found.meaning)))
     else:

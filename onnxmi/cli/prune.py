@@ -31,6 +31,7 @@ from onnxmi.cli.arguments import (
     scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
+from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
@@ -52,10 +53,12 @@ COST_OPTIONS = ("keep", *COSTS)
         "onnxmi prune model.onnx calib.npz --keep 0.3    30 % of every layer",
         "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
         "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
+        "onnxmi prune model.onnx photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
     )
 )
 @MODEL
 @CALIBRATION
+@sample_options
 @TARGET_AND_OUTPUTS
 @budgets
 @IGNORED_OUTPUTS
@@ -90,8 +93,9 @@ def prune(
     """Cut MODEL down, using the sample inputs in CALIB.
 
     CALIB is an .npz file whose arrays are named as the model's inputs, samples on the first axis; an array `labels`
-    with one class a sample is optional. The result is written beside MODEL as
-    MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every check on it passes.
+    with one class a sample is optional. Or it has .npy arrays, images, texts, tables or sounds: a file or a folder.
+    The result is written beside MODEL as MODEL.pruned.onnx with its plan MODEL.pruned.plan.json, and only if every
+    check on it passes.
 
     Without a budget the result is the fastest model that loses at most 0.01 of the metric on samples that nothing was
     fitted to. Budgets of cost (--max-size, --params, --macs, --speedup, --latency) hold together, at the least damage
@@ -108,13 +112,14 @@ def prune(
     if page is not None:
         html.require_extra()
         check_page(page, target, plan_target, data_path(target), model, calib, *filter(None, [plan, stats]))
+    samples = opened(calib, settings)
     options = PruneOptions(**settings)
     options.check()
     source = load(model)
     check_external(source, target, plan_target, *filter(None, [page]))
     try:
         with progress_bars() as progress:
-            result = prune_model(source, calib, options, plan=plan, statistics=stats, progress=progress)
+            result = prune_model(source, samples, options, plan=plan, statistics=stats, progress=progress)
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise

@@ -10,6 +10,7 @@ import click
 from onnxmi.api.targets import check_target
 from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MODEL, SEED, THREADS
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.pruning import collect
 from onnxmi.pruning.options import PruneOptions
@@ -26,6 +27,7 @@ STATS_OUTPUT = click.option(
 @click.command(epilog=epilog("onnxmi capture model.onnx calib.npz -o model.stats.npz"))
 @MODEL
 @CALIBRATION
+@sample_options
 @STATS_OUTPUT
 @SEED
 @THREADS
@@ -40,8 +42,9 @@ def capture(model: Path, calib: Path, output: Path, *, as_json: bool, **settings
     used for judging or held back by its content and the seed, in whatever file it is.
     """
     check_target(output, model, calib)
+    samples = opened(calib, settings)
     with progress_bars() as progress:
-        measured = collect.collect(model, calib, PruneOptions(**settings), progress)
+        measured = collect.collect(model, samples, PruneOptions(**settings), progress)
     _show_measurement(output, measured, as_json=as_json)
 
 

@@ -33,6 +33,7 @@ from onnxmi.cli.arguments import (
     scoring,
 )
 from onnxmi.cli.failures import command_line, epilog
+from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.model import load
@@ -66,6 +67,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 )
 @MODEL
 @CALIBRATION
+@sample_options
 @click.option(
     "--by", type=click.Choice(get_args(Kind)), default="time", show_default=True, help="The cost that is reduced."
 )
@@ -117,10 +119,11 @@ def sweep(
         check_page(page, *filter(None, [*inputs, table]))
     if table is not None and page is not None and table.resolve() == page.resolve():
         raise UsageError(f"{page}: --csv and --report name the same file")
+    samples = opened(calib, settings)
     options = PruneOptions(**settings)
     source = load(model)
     with progress_bars() as progress:
-        curve = pipeline.sweep(source, calib, options, by=by, shares=shares, statistics=stats, progress=progress)
+        curve = pipeline.sweep(source, samples, options, by=by, shares=shares, statistics=stats, progress=progress)
     data = to_json({"command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}
     if table is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.data.npz import read_archive
+from onnxmi.data.npz import open_archive
 from onnxmi.data.padding import Padding
+from onnxmi.data.sample_axes import find_sample_axes, shown_dims
+from onnxmi.data.stored import BLOCK, LARGE, ConvertedArray, LazyArray, SampleArray, blocks_of, take_samples
 from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, TensorInfo
-from onnxmi.typing import Array, Bools, Floats, Ints
+from onnxmi.typing import Array, Floats, Ints
 
 LABELS = "labels"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
@@ -32,7 +34,8 @@ class Calibration:
     Attributes
     ----------
     arrays : mapping of graph input name to array
-        Sample-wise arrays have `count` as their first size; the others are fed whole.
+        Sample-wise arrays have `count` samples on their first axis, or on that of `axes`; the others are fed whole.
+        Large ones are `onnxmi.data.stored.LazyArray`: they stay on the disk, and numpy.asarray reads them.
     whole : frozenset of str
         Inputs that are fed whole.
     labels : (count,) int64 or None
@@ -45,26 +48,57 @@ class Calibration:
         Casts and other things done that the user should know.
     padding : Padding or None
         What may be left out of the batches; see `onnxmi.graph.padding_mask`.
+    axes : mapping of graph input name to int
+        Where the samples are, if not on the first axis.
+    origin : tuple of str
+        The first of the notes: how the samples were read, whatever the model is.
     """
 
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, SampleArray]
     whole: frozenset[str]
     labels: Array | None
     count: int
     step: int | None
     notes: tuple[str, ...] = ()
     padding: Padding | None = None
+    axes: Mapping[str, int] = field(default_factory=dict)
+    origin: tuple[str, ...] = ()
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
         """(count,) a hash of each sample's inputs: equal samples have equal ones, in whatever file they are."""
         names = sorted(self.arrays.keys() - self.whole)
-        prints = [_fingerprint(self.arrays[name][sample] for name in names) for sample in range(self.count)]
+        prints: list[int] = []
+        for start in range(0, self.count, step := max(1, BLOCK // max(self.sample_bytes, 1))):
+            samples = np.arange(start, min(start + step, self.count))
+            block = {name: self.samples_of(name, samples) for name in names}
+            prints.extend(
+                _fingerprint(block[name].take(place, self.axis(name)) for name in names)
+                for place in range(len(samples))
+            )
         return np.array(prints, dtype=np.uint64)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes that the inputs of one sample take."""
+        return sum(array.nbytes for name, array in self.arrays.items() if name not in self.whole) // self.count
+
+    def axis(self, name: str) -> int:
+        """Return the axis of samples of an input that is not fed whole."""
+        return self.axes.get(name, 0)
+
+    def samples_of(self, name: str, samples: Ints) -> Array:
+        """Return some samples of an input, in the model's layout; all of an input that is fed whole."""
+        array = self.arrays[name]
+        return np.asarray(array) if name in self.whole else take_samples(array, samples, self.axis(name))
 
     def feed(self, samples: Ints) -> dict[str, Array]:
         """Inputs for the given samples."""
-        return {name: array if name in self.whole else array[samples] for name, array in self.arrays.items()}
+        return {name: self.samples_of(name, samples) for name in self.arrays}
+
+    def fed(self, feeds: Mapping[str, Array]) -> int:
+        """Return how many samples are in the inputs of a run."""
+        return next((array.shape[self.axis(name)] for name, array in feeds.items() if name not in self.whole), 1)
 
     def one_run(self, samples: Ints, most: int = 1) -> dict[str, Array]:
         """Inputs for a small run: at most `most` of the samples, or a full batch where the graph fixes its size."""
@@ -120,11 +154,28 @@ def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
     CalibrationError
         One line saying what is wrong with which array.
     """
-    return check_calibration(read_archive(Path(path), CalibrationError), graph, str(path))
+    return check_calibration(open_archive(Path(path)), graph, str(path))
 
 
-def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "calibration") -> Calibration:
-    """Check arrays against the graph's inputs; see `load_calibration`."""
+def check_calibration(
+    arrays: Mapping[str, SampleArray],
+    graph: Graph,
+    where: str = "calibration",
+    sample_axes: Mapping[str, int] | None = None,
+) -> Calibration:
+    """Check arrays against the graph's inputs; see `load_calibration`.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        By the names of the graph's inputs, and `labels` if there are any.
+    graph : Graph
+        Of the model.
+    where : str
+        Where the arrays come from, for messages.
+    sample_axes : mapping of str to int, optional
+        Which axis of an input holds the samples, where the model does not say it and it is not the first.
+    """
     inputs = {info.name: info for info in graph.inputs}
     _check_names(arrays, inputs, where)
     notes: list[str] = []
@@ -132,8 +183,9 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
     for name, info in inputs.items():
         _check_values(fitted[name], name, where)
         _check_rank(fitted[name], info, where)
-    count, whole = _count(fitted, inputs, arrays.get(LABELS), where)
-    step = _fixed_batch(inputs, whole)
+    axes = find_sample_axes(fitted, inputs, sample_axes or {}, where)
+    count, whole = _count(fitted, inputs, axes, arrays.get(LABELS), where)
+    step = _fixed_batch(inputs, axes, whole)
     _check_padding(fitted, whole, count, step, where)
     notes += [
         f"{name}: the same for all samples (its first size is {fitted[name].shape[0]}, not {count})"
@@ -141,12 +193,14 @@ def check_calibration(arrays: Mapping[str, Array], graph: Graph, where: str = "c
         if fitted[name].ndim
     ]
     for name, info in inputs.items():
-        _check_dims(fitted[name], info, where, whole=name in whole)
+        _check_dims(fitted[name], info, None if name in whole else axes[name], where)
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
-    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes))
+    axes = {name: axis for name, axis in axes.items() if axis and name not in whole}
+    notes += [f"{name}: the samples are on axis {axis}" for name, axis in axes.items()]
+    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes), axes=axes)
 
 
-def _check_names(arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], where: str) -> None:
+def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorInfo], where: str) -> None:
     missing = [name for name in inputs if name not in arrays]
     extra = [name for name in arrays if name not in inputs and name != LABELS]
     if missing:
@@ -159,59 +213,68 @@ def _quoted(names: Iterator[str] | Mapping[str, Any] | list[str]) -> str:
     return ", ".join(repr(name) for name in names)
 
 
-def _fit_dtype(array: Array, info: TensorInfo, where: str, notes: list[str]) -> Array:
+def _fit_dtype(array: SampleArray, info: TensorInfo, where: str, notes: list[str]) -> SampleArray:
     """Cast where no value can change its meaning; float64 to float32 counts as safe and is said."""
-    wanted = info.dtype
-    if array.dtype.kind == "O" and (wanted is None or wanted.kind != "O"):
+    expected = info.dtype
+    if array.dtype.kind == "O" and (expected is None or expected.kind != "O"):
         raise CalibrationError(f"{where}: array {info.name!r} holds Python objects")
-    if wanted is None or array.dtype == wanted or wanted.kind == "O":
+    if expected is None or array.dtype == expected or expected.kind == "O":
         return array
-    kinds = array.dtype.kind, wanted.kind
-    if not (np.can_cast(array.dtype, wanted, "safe") or kinds == ("f", "f") or set(kinds) <= set("iub")):
-        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model expects {wanted}")
+    kinds, safe = (array.dtype.kind, expected.kind), np.can_cast(array.dtype, expected, "safe")
+    if not (safe or kinds == ("f", "f") or set(kinds) <= set("iub")):
+        raise CalibrationError(f"{where}: array {info.name!r} has dtype {array.dtype}, the model expects {expected}")
+    if not safe and not all(_fits(block, expected) for block in blocks_of(array)):
+        raise CalibrationError(f"{where}: array {info.name!r} has values that do not fit {expected}")
+    if array.dtype.newbyteorder("=") != expected:
+        notes.append(f"{info.name}: cast from {array.dtype} to {expected}")
+    return _cast(array, expected)
+
+
+def _fits(array: Array, dtype: np.dtype[Any]) -> bool:
     with np.errstate(over="ignore"):
-        cast = array.astype(wanted)
-    exact = np.array_equal(cast, array) if wanted.kind in "iub" else np.array_equal(np.isfinite(cast), _finite(array))
-    if not exact:
-        raise CalibrationError(f"{where}: array {info.name!r} has values that do not fit {wanted}")
-    if array.dtype.newbyteorder("=") != wanted:
-        notes.append(f"{info.name}: cast from {array.dtype} to {wanted}")
-    return cast
+        cast = array.astype(dtype)
+    if dtype.kind in "iub":
+        return bool(np.array_equal(cast, array))
+    return bool(np.array_equal(np.isfinite(cast), np.isfinite(array)))
 
 
-def _finite(array: Array) -> Bools:
-    finite: Bools = np.isfinite(array)
-    return finite
+def _cast(array: SampleArray, dtype: np.dtype[Any]) -> SampleArray:
+    """Cast an array; a large one batch by batch, when it is read."""
+    if isinstance(array, LazyArray) or array.size * dtype.itemsize > LARGE:
+        return ConvertedArray(array, lambda part: part.astype(dtype), array.shape, dtype)
+    return array.astype(dtype)
 
 
-def _check_values(array: Array, name: str, where: str) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+def _check_values(array: SampleArray, name: str, where: str) -> None:
+    if array.dtype.kind != "f" or (isinstance(array, ConvertedArray) and array.source.dtype.kind in "iub"):
+        return
+    bad = sum(int(block.size - np.count_nonzero(np.isfinite(block))) for block in blocks_of(array))
+    if bad:
         raise CalibrationError(f"{where}: array {name!r} has {bad} values that are NaN or infinite")
 
 
-def _check_rank(array: Array, info: TensorInfo, where: str) -> None:
+def _check_rank(array: SampleArray, info: TensorInfo, where: str) -> None:
     if info.dims is not None and array.ndim != len(info.dims):
         raise CalibrationError(
             f"{where}: array {info.name!r} has shape {array.shape},"
-            f" the model expects {len(info.dims)} axes {_dims(info)}"
+            f" the model expects {len(info.dims)} axes {shown_dims(info)}"
         )
 
 
-def _dims(info: TensorInfo) -> str:
-    return "(" + ", ".join("?" if dim is None else str(dim) for dim in info.dims or ()) + ")"
-
-
 def _count(
-    arrays: Mapping[str, Array], inputs: Mapping[str, TensorInfo], labels: Array | None, where: str
+    arrays: Mapping[str, SampleArray],
+    inputs: Mapping[str, TensorInfo],
+    axes: Mapping[str, int],
+    labels: SampleArray | None,
+    where: str,
 ) -> tuple[int, set[str]]:
     """Return the number of samples, and the inputs that are not sample-wise.
 
-    An input whose first size the graph fixes, and which has just that size, says nothing about the number of samples.
-    The others vote; labels and then an axis that the graph calls a batch decide between equals.
+    An input whose batch the graph fixes, and which has just that size, says nothing about the number of samples. The
+    others vote; labels and then an axis that the graph calls a batch decide between equals.
     """
-    lengths = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
-    firsts = {name: info.dims[0] if info.dims else None for name, info in inputs.items()}
+    lengths = {name: array.shape[axes[name]] for name, array in arrays.items() if array.ndim}
+    firsts = {name: info.dims[axes[name]] if info.dims else None for name, info in inputs.items()}
     voters = {name: length for name, length in lengths.items() if firsts[name] != length} or lengths
     if not voters:
         raise CalibrationError(f"{where}: no array has a sample axis")
@@ -227,7 +290,7 @@ def _count(
     return count, whole
 
 
-def _elect(voters: Mapping[str, int], firsts: Mapping[str, int | str | None], labels: Array | None) -> set[int]:
+def _elect(voters: Mapping[str, int], firsts: Mapping[str, int | str | None], labels: SampleArray | None) -> set[int]:
     """Return the lengths that may be the number of samples; more than one where nothing decides between them."""
     votes = Counter(voters.values())
     elected = {length for length, number in votes.items() if number == max(votes.values())}
@@ -242,13 +305,15 @@ def _lengths(lengths: Mapping[str, int]) -> str:
     return ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
 
 
-def _fixed_batch(inputs: Mapping[str, TensorInfo], whole: set[str]) -> int | None:
-    firsts = [info.dims[0] for name, info in inputs.items() if info.dims and name not in whole]
+def _fixed_batch(inputs: Mapping[str, TensorInfo], axes: Mapping[str, int], whole: set[str]) -> int | None:
+    firsts = [info.dims[axes[name]] for name, info in inputs.items() if info.dims and name not in whole]
     fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
     return fixed[0] if fixed else None
 
 
-def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, step: int | None, where: str) -> None:
+def _check_padding(
+    arrays: Mapping[str, SampleArray], whole: set[str], count: int, step: int | None, where: str
+) -> None:
     """A graph with a fixed batch gets full ones, whatever it takes to fill them."""
     size = sum(array.nbytes for name, array in arrays.items() if name not in whole) // count
     if step is not None and step > count and step * size > MOST_PADDED:
@@ -257,17 +322,17 @@ def _check_padding(arrays: Mapping[str, Array], whole: set[str], count: int, ste
         )
 
 
-def _check_dims(array: Array, info: TensorInfo, where: str, *, whole: bool) -> None:
+def _check_dims(array: SampleArray, info: TensorInfo, samples: int | None, where: str) -> None:
     for axis, dim in enumerate(info.dims or ()):
-        if axis == 0 and not whole:
+        if axis == samples:
             continue
         if isinstance(dim, int) and dim > 0 and array.shape[axis] != dim:
             raise CalibrationError(
-                f"{where}: array {info.name!r} has shape {array.shape}, the model expects {_dims(info)}"
+                f"{where}: array {info.name!r} has shape {array.shape}, the model expects {shown_dims(info)}"
             )
 
 
-def _labels(labels: Array | None, count: int, where: str) -> Array | None:
+def _labels(labels: SampleArray | None, count: int, where: str) -> Array | None:
     if labels is None:
         return None
     if labels.dtype.kind not in "iub" or labels.shape[:1] != (count,) or labels.size != count:
@@ -275,4 +340,4 @@ def _labels(labels: Array | None, count: int, where: str) -> Array | None:
             f"{where}: labels have shape {labels.shape} and dtype {labels.dtype}; expected one class for each of "
             f"{count} samples"
         )
-    return labels.reshape(count).astype(np.int64)
+    return np.asarray(labels).reshape(count).astype(np.int64)

@@ -15,12 +15,14 @@ import zipfile
 from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from onnxmi.errors import DataError
-from onnxmi.typing import Array
+from onnxmi.data.stored import LARGE as STAYS
+from onnxmi.data.stored import OpenFile, SampleArray, SampleWriter, StoredArray
+from onnxmi.errors import CalibrationError, DataError
+from onnxmi.typing import Array, Shape
 
 Refusal = Callable[[str], DataError]
 
@@ -30,7 +32,11 @@ MAPPED = 1 << 20  # bytes; smaller arrays are read
 _BLOCK = 1 << 20  # bytes read at once
 _LENGTHS = 26  # where in an entry's own header the lengths of its name and of its extra field stand
 _NPY = b"\x93NUMPY"  # how a file with a single array starts
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_Header = tuple[Shape, bool, np.dtype[Any]]  # shape, whether in the order of Fortran, type
+_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], _Header]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def write_archive(stream: IO[bytes], arrays: Iterable[tuple[str, Array]]) -> None:
@@ -69,11 +75,28 @@ def read_archive(
         What `refusal` makes: the file is missing, no archive, damaged, holds Python objects or unpacks to far more
         than its size.
     """
+    return _read_archive(path, refusal, kind, _mapped if mapped else None)
+
+
+def open_archive(path: Path) -> dict[str, SampleArray]:
+    """Open an `.npz` file of samples: large arrays stay on the disk.
+
+    Those that are not packed are read from the file itself, packed ones are unpacked into a temporary file.
+
+    Raises
+    ------
+    CalibrationError
+        As `read_archive` does.
+    """
+    return _read_archive(path, CalibrationError, "a readable .npz file", _stored)
+
+
+def _read_archive(path: Path, refusal: Refusal, kind: str, place: _Place | None) -> dict[str, Any]:
     try:
         with _opened(path, refusal) as stream:
             # numpy takes what is no archive for a pickle, and this program reads no pickles
             if zipfile.is_zipfile(stream):
-                return _read(stream, path, refusal, kind, mapped=mapped)
+                return _read(stream, path, refusal, kind, place)
             if not os.fstat(stream.fileno()).st_size:
                 raise refusal(f"{path}: is empty, not {kind}")
             stream.seek(0)
@@ -97,42 +120,101 @@ def _opened(path: Path, refusal: Refusal) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str, *, mapped: bool) -> dict[str, Array]:
+_Place = Callable[[zipfile.ZipFile, zipfile.ZipInfo, IO[bytes]], SampleArray | None]
+"""Leaves an array where it is; None where it is to be read."""
+
+
+def _read(stream: IO[bytes], path: Path, refusal: Refusal, kind: str, place: _Place | None) -> dict[str, Any]:
+    left: dict[str, SampleArray] = {}
     try:
         with zipfile.ZipFile(stream) as archive:
             objection = _objection(archive, os.fstat(stream.fileno()).st_size)
             if objection:
                 raise refusal(f"{path}: {objection}")
-            left = [entry for entry in archive.infolist() if mapped and _may_stay(entry)]
-            arrays = {_name(entry): _mapped(archive, entry, stream) for entry in left}
+            for entry in archive.infolist() if place is not None else ():
+                array = place(archive, entry, stream) if place is not None else None
+                if array is not None:
+                    left[_name(entry)] = array
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as loaded:
-            arrays = {name: arrays[name] if name in arrays else loaded[name] for name in loaded.files}
+            return {name: left[name] if name in left else loaded[name] for name in loaded.files}
     except (OSError, MemoryError, DataError):
         raise
     except Exception as error:  # numpy, zipfile, zlib and tokenize raise many unrelated types on a damaged archive
         raise refusal(f"{path}: is not {kind}") from error
-    return arrays
 
 
-def _may_stay(entry: zipfile.ZipInfo) -> bool:
-    """Whether an array lies in the archive as it does in memory, and is worth a mapping."""
-    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size >= MAPPED
-
-
-def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -> Array:
+def _mapped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -> Array | None:
     """Map an array that is not packed; raises BadZipFile if its checksum is wrong."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size < MAPPED:
+        return None
+    (shape, column_major, dtype), header = _checked(archive, entry)
+    start = _start_of(entry, file) + header
+    array = np.memmap(file, dtype, "r", start, shape, "F" if column_major else "C")
+    return np.asarray(array)
+
+
+def _stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -> StoredArray | None:
+    """Leave a large array in the file, or unpack it into a temporary one."""
+    if entry.file_size < STAYS:
+        return None
     with archive.open(entry) as stream:
-        shape, column_major, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
-        header = stream.tell()
-        while stream.read(_BLOCK):  # zipfile compares the checksum at the end
+        shape, column_major, dtype = _header(stream)
+        if column_major:
+            return None
+        if entry.compress_type != zipfile.ZIP_STORED:
+            return SampleWriter().stored(iter(lambda: stream.read(_BLOCK), b""), shape, dtype)
+    _, header = _checked(archive, entry)
+    return StoredArray(OpenFile.again(file), _start_of(entry, file) + header, shape, dtype)
+
+
+def _header(stream: IO[bytes]) -> _Header:
+    return _HEADERS[np.lib.format.read_magic(stream)](stream)
+
+
+def _checked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[_Header, int]:
+    """Return an array's header and its length; read through the array, as zipfile compares the checksum at the end."""
+    with archive.open(entry) as stream:
+        header, length = _header(stream), stream.tell()
+        while stream.read(_BLOCK):
             pass
+    return header, length
+
+
+def _start_of(entry: zipfile.ZipInfo, file: IO[bytes]) -> int:
+    """Where the bytes of an entry start in the file."""
     # What an entry starts with has its own lengths, which need not be those that the archive's directory states.
     file.seek(entry.header_offset + _LENGTHS)
     name, extra = struct.unpack("<HH", file.read(4))
-    start = entry.header_offset + _LENGTHS + 4 + name + extra
-    array = np.memmap(file, dtype, "r", start + header, shape, "F" if column_major else "C")
-    return np.asarray(array)
+    return int(entry.header_offset + _LENGTHS + 4 + name + extra)
+
+
+def open_array(path: Path) -> SampleArray:
+    """Open an `.npy` file of samples; a large array stays on the disk.
+
+    Raises
+    ------
+    CalibrationError
+        If it is missing, damaged, or holds Python objects.
+    """
+    kind = "a readable .npy file"
+    try:
+        with _opened(path, CalibrationError) as stream:
+            try:
+                shape, column_major, dtype = _header(stream)
+            except Exception as error:  # numpy and tokenize raise many unrelated types on a damaged header
+                raise CalibrationError(f"{path}: is not {kind}") from error
+            if dtype.hasobject:
+                raise CalibrationError(f"{path}: holds Python objects; only plain arrays are read")
+            size, start = os.fstat(stream.fileno()).st_size, stream.tell()
+            if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != size - start:
+                raise CalibrationError(f"{path}: is not as long as its shape {shape} takes")
+            if size >= STAYS and not column_major:
+                return StoredArray(OpenFile.again(stream), start, shape, dtype)
+            stream.seek(0)
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _name(entry: zipfile.ZipInfo) -> str:

@@ -58,7 +58,7 @@ def _by_sample(
     feeds: Mapping[str, Array],
 ) -> dict[str, list[Array]]:
     """Run a batch, and divide each plain array into those of its samples."""
-    fed = next((array.shape[0] for name, array in feeds.items() if name not in calibration.whole), 1)
+    fed = calibration.fed(feeds)
     found: dict[str, list[Array]] = {}
     for name, value in session.run(feeds).items():
         if not isinstance(value, np.ndarray):

@@ -140,7 +140,7 @@ def compare_models(
     made = pair.renamed(collect_answers(new.proto, pair.other, *how))
     _require_answers(pair, reference)
     yardstick = _yardstick(pair.meaning, reference)
-    padding = [data.arrays[name] for name in masks if name not in data.whole]
+    padding = [np.asarray(data.arrays[name]) for name in masks if name not in data.whole.union(data.axes)]
     damage = compare_answers(yardstick, reference, made, padding)
     plain, (first, second) = without_padding(pair.meaning, padding, reference, made)
     meter = None if metric is None else find_output_metric(metric)

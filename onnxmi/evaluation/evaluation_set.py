@@ -58,7 +58,8 @@ class EvaluationSet:
     @cached_property
     def padding(self) -> list[Array]:
         """The samples' masks, (n, positions) each; zero at padding."""
-        return [self.data.arrays[name][self.samples] for name in self.masks if name not in self.data.whole]
+        apart = self.data.whole.union(self.data.axes)  # no (samples, positions)
+        return [self.data.arrays[name][self.samples] for name in self.masks if name not in apart]
 
     @cached_property
     def first(self) -> str | None:

@@ -60,8 +60,7 @@ def _batch_outputs(
     session = open_session(proto, threads=threads)
     for chosen, feeds in calibration.batches(samples, batch_size):
         first = np.asarray(session.run(feeds)[session.outputs[0]])
-        padded = next(iter(a.shape[0] for n, a in feeds.items() if n not in calibration.whole), len(chosen))
-        if first.ndim and first.shape[0] == padded:
+        if first.ndim and first.shape[0] == calibration.fed(feeds):
             yield first[: len(chosen)]
         else:
             yield first.reshape(-1)

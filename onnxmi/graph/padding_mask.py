@@ -87,10 +87,11 @@ def packed(model: Model, graph: ChannelGraph, calibration: Calibration, mask: st
     """
     for name in mask_inputs(model, graph, mask):
         array = calibration.arrays.get(name)
-        if array is None or array.ndim != 2 or name in calibration.whole or calibration.step is not None:
+        apart = calibration.whole.union(calibration.axes)  # not (samples, positions, ...)
+        if array is None or array.ndim != 2 or name in apart or calibration.step is not None:
             continue
         alike = {n for n, a in calibration.arrays.items() if a.ndim > 1 and a.shape[:2] == array.shape}
-        padding = Padding.of(array, frozenset(alike - calibration.whole))
+        padding = Padding.of(np.asarray(array), frozenset(alike - apart))
         padded = padding.lengths.mean() < WORTH * array.shape[1]
         if padded and _makes_no_difference(model, calibration, padding, threads):
             return replace(calibration, padding=padding)

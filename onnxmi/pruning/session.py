@@ -137,6 +137,12 @@ class PruningSession:
         few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
         return self.outputs.panel(fit[few])
 
+    @cached_property
+    def repair_samples(self) -> RepairSamples:
+        """The samples that are run step by step, as many as the memory holds."""
+        samples = RepairSamples(self.data, self.split.fit, self.split.validation, capture_options(self.options))
+        return samples.within(self.model.proto)
+
     def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""
         return mean_offsets(self.means_set, proto)
@@ -310,9 +316,12 @@ def execute_plan(
 def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
     if not stepwise:
         return repair_one_pass(cut, session.measured)
-    samples = RepairSamples(session.data, session.split.fit, session.split.validation, capture_options(session.options))
     return repair(
-        cut, samples, session.measured, OutputComparison(session.validation_damage, session.offsets), progress
+        cut,
+        session.repair_samples,
+        session.measured,
+        OutputComparison(session.validation_damage, session.offsets),
+        progress,
     )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from onnxmi.data.calibration import Calibration, chances
+from onnxmi.runtime.live import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
 from onnxmi.typing import Samples
 
 VALIDATION = -1  # the part of the validation samples; the folds of the fit samples are parts 0, 1, ...
 FOLDS = 4  # parts of the fit samples, where there are few validation samples: each validates the others
+MEMORY = 3 * 2**27  # bytes of all tensors of one of the models, on its way through the samples
+_DRAW = 0x57E9  # the draw of samples is none of the other draws
 FEW = 32  # samples: fewer do not tell a good ridge from a bad one
 
 
@@ -35,6 +39,29 @@ class RepairSamples:
     fit: Samples
     validation: Samples
     options: CaptureOptions
+
+    def within(self, proto: onnx.ModelProto, memory: int = MEMORY) -> RepairSamples:
+        """Return as many of the samples, drawn by content, as a model can be run on step by step within the memory.
+
+        Parameters
+        ----------
+        proto : onnx.ModelProto
+            The larger of the two models.
+        memory : int
+            Bytes that its tensors may take.
+        """
+        data = self.calibration
+        each = live_bytes(proto, data.one_run(self.fit)) / (data.step or 1)
+        most = int(memory / max(each, 1))
+        share = most / max(len(self.fit) + len(self.validation), 1)
+        if share >= 1:
+            return self
+        fit, validation = (self._drawn(own, max(FEW, int(share * len(own)))) for own in (self.fit, self.validation))
+        return replace(self, fit=fit, validation=validation)
+
+    def _drawn(self, samples: Samples, count: int) -> Samples:
+        order = np.argsort(chances(self.calibration.fingerprints[samples], self.options.seed ^ _DRAW), kind="stable")
+        return np.sort(samples[order[:count]])
 
     def sampler(self) -> RowSampler:
         """Return what draws rows of all these samples."""

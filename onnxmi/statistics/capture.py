@@ -103,7 +103,8 @@ def capture(
         [accumulators[i] for i in indices]
         for indices in plan_passes([accumulator.bytes for accumulator in accumulators], memory)
     ]
-    batches = list(_batches(calibration, parts, options.batch_size)) if lean and len(passes) > 1 else []
+    room = calibration.sample_bytes * sum(len(part.samples) for part in parts) <= (memory or 0) // 4
+    batches = list(_batches(calibration, parts, options.batch_size)) if lean and len(passes) > 1 and room else []
     if not batches or not _in_stages(model, accumulators, batches, memory or 0, options.threads, progress):
         _in_passes(model, passes, calibration, parts, options, progress)
     return tuple(_statistics(accumulators, number, len(samples)) for number, samples in enumerate(sets))

@@ -47,9 +47,8 @@ class Batch:
     @staticmethod
     def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, Array]) -> Batch:
         """Describe a batch that `Calibration.batches` yielded."""
-        fed = next(int(array.shape[0]) for name, array in feeds.items() if name not in calibration.whole)
         labels = None if calibration.labels is None else calibration.labels[chosen]
-        return Batch(feeds, len(chosen), fed, calibration.fingerprints[chosen], labels)
+        return Batch(feeds, len(chosen), calibration.fed(feeds), calibration.fingerprints[chosen], labels)
 
     def hashes(self, positions: int, seed: int) -> Floats:
         """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""
@@ -113,7 +112,7 @@ class RowSampler:
 
     def _rows_without_padding(self, mask: str) -> int:
         if mask not in self._unpadded:
-            array = self._calibration.arrays[mask]
+            array = np.asarray(self._calibration.arrays[mask])
             own = array if mask in self._calibration.whole else array[self._samples]
             self._unpadded[mask] = int(np.count_nonzero(own))
         return self._unpadded[mask]

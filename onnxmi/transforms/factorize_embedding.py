@@ -49,7 +49,7 @@ def factorize_embeddings(model: Model, data: Calibration, samples: Samples) -> M
         return model
     editor = Editor(model.proto, model.spill_file)
     for table in tables:
-        counts = document_counts(data.arrays[table.ids][samples], model.graph.constant_shape(table.name)[0])
+        counts = document_counts(data.samples_of(table.ids, samples), model.graph.constant_shape(table.name)[0])
         _factorize(model.graph, table, counts, editor)
     return replace(model, proto=editor.finish())
 

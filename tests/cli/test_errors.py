@@ -230,7 +230,8 @@ def test_truncated_files(place, share):
 @pytest.mark.parametrize("name", [".", "..", "/", "", "x" * 3000])
 def test_odd_paths(place, name):
     place.fails(3, "prune", name, "calib.npz", "--keep", "0.5")
-    place.fails(3, "prune", "model.onnx", name)
+    if name not in (".", ""):  # this folder has samples
+        place.fails(3, "prune", "model.onnx", name)
     place.fails(3, "inspect", name)
 
 
@@ -263,8 +264,9 @@ def test_calibration_that_does_not_fit(place, kind):
 
 
 def test_a_single_array(place):
-    np.save(place.folder / "bad.npy", np.ones((4, 6)))
-    assert "numpy.savez" in place.fails(3, "prune", "model.onnx", "bad.npy")
+    with (place.folder / "bad.npz").open("wb") as file:
+        np.save(file, np.ones((4, 6)))
+    assert "numpy.savez" in place.fails(3, "prune", "model.onnx", "bad.npz")
 
 
 def test_sample_counts_that_disagree(place, mlp):

@@ -157,7 +157,9 @@ def test_an_array_alone_is_the_only_input(model, two_inputs, samples):
 
 @pytest.mark.parametrize("source", [None, 3, object], ids=repr)
 def test_what_holds_no_samples_is_one_line(model, source):
-    assert refused(source, model).startswith("calibration: expected the path of an .npz file, a mapping of arrays, or")
+    assert refused(source, model).startswith(
+        "calibration: expected the path of a file or folder, a mapping of arrays, or"
+    )
 
 
 @pytest.mark.parametrize(

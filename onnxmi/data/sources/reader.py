@@ -1,0 +1,170 @@
+"""The one reader of samples, whatever they come as: a path, arrays by name, or feeds one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Unpack
+
+from numpy.typing import ArrayLike
+
+from onnxmi.data.calibration import LABELS, Calibration, check_calibration
+from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
+from onnxmi.data.sources.formats import read_path
+from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
+from onnxmi.data.stored import SampleArray
+from onnxmi.errors import CalibrationError, stage
+from onnxmi.model import Graph, Model
+
+_BY_THE_MODEL = SourceOptions()
+_WHERE = "calibration"  # what messages call samples that come from no file
+
+
+class FeedReader(Protocol):
+    """What onnxruntime calls a CalibrationDataReader."""
+
+    def get_next(self) -> Mapping[str, Any] | None:
+        """Return the next feed, or None at the end."""
+        ...
+
+
+Feed = Mapping[str, ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSource:
+    """Samples, and how to read them.
+
+    Attributes
+    ----------
+    samples : path, mapping of arrays, array, iterable of feeds or reader of feeds
+        What to read.
+    options : SourceOptions
+        How.
+    """
+
+    samples: Feed | Iterable[Feed] | FeedReader | str | os.PathLike[str]
+    options: SourceOptions
+
+
+CalibrationLike = Calibration | SampleSource | Feed | Iterable[Feed] | FeedReader | str | os.PathLike[str]
+"""Everything that samples may come as."""
+
+
+@dataclass(frozen=True)
+class ReadSamples:
+    """Samples that were read for one model, and can be checked against others.
+
+    Attributes
+    ----------
+    arrays : mapping of str to array
+        By the names of inputs, and `labels`.
+    where : str
+        Where they come from, for messages.
+    notes : tuple of str
+        What the user should know of how they were read.
+    sample_axis : mapping of str to int
+        What the user says of axes.
+    """
+
+    arrays: Mapping[str, SampleArray]
+    where: str
+    notes: tuple[str, ...] = ()
+    sample_axis: Mapping[str, int] = field(default_factory=dict)
+
+    def check(self, graph: Graph) -> Calibration:
+        """Check them against a model's inputs; see `check_calibration`."""
+        checked = check_calibration(self.arrays, graph, self.where, self.sample_axis)
+        return replace(checked, notes=(*self.notes, *checked.notes), origin=self.notes)
+
+
+def source(
+    samples: Feed | Iterable[Feed] | FeedReader | str | os.PathLike[str], **fields: Unpack[SourceFields]
+) -> SampleSource:
+    """Say how samples are read, for any function that takes some.
+
+    Parameters
+    ----------
+    samples : path, mapping of arrays, iterable of feeds or reader of feeds
+        A file or a folder: `.npz` or `.npy` arrays, images, texts or tables (`.txt`, `.csv`, `.jsonl`, `.parquet`), or
+        sounds (`.wav`). Or what is in memory.
+    **fields
+        Fields of `onnxmi.data.sources.SourceOptions`, as texts or values: `image="224x224"`, `mean=(0.5, 0.5, 0.5)`,
+        `tokenizer="tokenizer.json"`, `sample_axis={"state": 1}`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such field, or a value cannot be read.
+
+    Examples
+    --------
+    >>> digits = onnxmi.source("digits-mlp.calib.npz", sample_axis="image=0")
+    >>> onnxmi.prune("digits-mlp.onnx", digits, keep=0.5, threads=1, latency=False)
+    <onnxmi.Result: 2 layers cut, 85,002 -> 26,122 parameters, 340.8 kB -> 105.3 kB>
+    """
+    return SampleSource(samples, source_options(fields))
+
+
+@stage("samples")
+def as_calibration(source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL) -> Calibration:
+    """Return checked samples.
+
+    Parameters
+    ----------
+    source : path, mapping of arrays, array, iterable of feeds, reader of feeds, or Calibration
+        A path is that of a file or a folder in one of `onnxmi.data.sources.formats`. An array alone is that of a
+        model's only input. Each feed is a mapping of arrays with one or more samples.
+    model : Model
+        Whose inputs they are.
+    options : SourceOptions
+        How to read them.
+
+    Raises
+    ------
+    CalibrationError
+        One line saying what is wrong with which array.
+    """
+    if isinstance(source, Calibration):
+        return source
+    return read_samples(source, model.graph, options).check(model.graph)
+
+
+def read_samples(source: CalibrationLike, graph: Graph, options: SourceOptions = _BY_THE_MODEL) -> ReadSamples:
+    """Return all samples as arrays by name; see `as_calibration`."""
+    if isinstance(source, SampleSource):
+        return read_samples(source.samples, graph, source.options)
+    if isinstance(source, str | os.PathLike):
+        path = Path(os.fsdecode(source))
+        read = read_path(path, graph, options)
+        return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis)
+    if isinstance(source, Calibration):
+        arrays = {**source.arrays, **({} if source.labels is None else {LABELS: source.labels})}
+        return ReadSamples(arrays, _WHERE, source.origin, source.axes)
+    return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis)
+
+
+def _in_memory(source: object, graph: Graph, options: SourceOptions) -> Mapping[str, SampleArray]:
+    if isinstance(source, Mapping):
+        return as_arrays(source, _WHERE)
+    if hasattr(source, "get_next"):
+        return feeds_together(iter(source.get_next, None), graph, _WHERE, options.sample_axis)
+    if hasattr(source, "__array__"):
+        return _only_input(source, graph)
+    if isinstance(source, Iterable):
+        return feeds_together(source, graph, _WHERE, options.sample_axis)
+    raise CalibrationError(
+        f"{_WHERE}: expected the path of a file or folder, a mapping of arrays, or feeds one after the other, not"
+        f" {type(source).__name__}"
+    )
+
+
+def _only_input(source: object, graph: Graph) -> Mapping[str, SampleArray]:
+    names = [info.name for info in graph.inputs]
+    if len(names) != 1:
+        raise CalibrationError(
+            f"{_WHERE}: an array alone does not say which input it is; give a mapping of {', '.join(map(repr, names))}"
+        )
+    return {names[0]: as_array(source, names[0], _WHERE)}

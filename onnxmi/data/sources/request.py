@@ -1,0 +1,99 @@
+"""What a reader of one format is asked for, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from onnxmi.data.sources.options import SourceOptions
+from onnxmi.data.stored import SampleArray
+from onnxmi.errors import CalibrationError, UsageError
+from onnxmi.model import Graph, TensorInfo
+
+
+@dataclass(frozen=True)
+class Request:
+    """Files to read, and for which model.
+
+    Attributes
+    ----------
+    source : Path
+        What the user named: a file, or a folder.
+    paths : sequence of Path
+        The files, sorted by name.
+    graph : Graph
+        Of the model.
+    options : SourceOptions
+        How to read them.
+    """
+
+    source: Path
+    paths: Sequence[Path]
+    graph: Graph
+    options: SourceOptions
+
+    def only_input(self, ranks: Sequence[int], noun: str) -> TensorInfo:
+        """Return the input that the files are for: the only one with so many axes.
+
+        Raises
+        ------
+        CalibrationError
+            If there is none, or several.
+        """
+        fitting = [info for info in self.graph.inputs if info.dims is not None and len(info.dims) in ranks]
+        if len(fitting) != 1:
+            names = ", ".join(repr(info.name) for info in fitting) or "none"
+            raise CalibrationError(f"{self.source}: which input {noun} are for is not clear: {names} could be")
+        return fitting[0]
+
+
+@dataclass(frozen=True)
+class SampleData:
+    """What was read.
+
+    Attributes
+    ----------
+    arrays : mapping of str to array
+        By the names of the inputs, and `labels`.
+    notes : tuple of str
+        What the user should know of how they were read.
+    """
+
+    arrays: Mapping[str, SampleArray]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that samples may come in.
+
+    Attributes
+    ----------
+    noun : str
+        What the files are called in messages.
+    suffixes : tuple of str
+        That tell it.
+    read : callable(Request) -> SampleData
+        Reads files of the format.
+    """
+
+    noun: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Request], SampleData]
+
+
+def require_extra(module: str, extra: str, noun: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Raises
+    ------
+    UsageError
+        With the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{noun} need {module.partition('.')[0]}: pip install 'onnxmi[{extra}]'") from error

@@ -1,0 +1,88 @@
+"""Rows of tables: CSV, lines of JSON, plain lines of text, Parquet; a chunk of rows at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from onnxmi.data.sources.request import require_extra
+from onnxmi.errors import CalibrationError
+
+CHUNK = 1024  # rows
+TEXT = "text"  # the column of files that have lines only
+Columns = Mapping[str, Sequence[Any]]
+"""Column -> its entries, of some rows."""
+
+
+def read_rows(path: Path) -> Iterator[Columns]:
+    """Yield the rows of a file in chunks, by the ending of its name.
+
+    Raises
+    ------
+    CalibrationError
+        If it cannot be read, naming the line where there is one.
+    """
+    try:
+        yield from _READERS[path.suffix.lower()](path)
+    except (OSError, UnicodeDecodeError) as error:
+        why = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
+        raise CalibrationError(f"{path}: {why}") from error
+
+
+def _lines(path: Path) -> Iterator[Columns]:
+    with path.open(encoding="utf-8-sig") as stream:
+        lines = filter(None, (line.rstrip("\r\n") for line in stream))
+        while chunk := list(islice(lines, CHUNK)):
+            yield {TEXT: chunk}
+
+
+def _csv(path: Path) -> Iterator[Columns]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        names = reader.fieldnames or []
+        try:
+            while chunk := list(islice(reader, CHUNK)):
+                if any(None in row or None in row.values() for row in chunk):
+                    raise CalibrationError(f"{path}: line {reader.line_num} or before: not {len(names)} columns")
+                yield {name: [row[name] for row in chunk] for name in names}
+        except csv.Error as error:
+            raise CalibrationError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _json_lines(path: Path) -> Iterator[Columns]:
+    with path.open(encoding="utf-8-sig") as stream:
+        numbered = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+        while chunk := [_object(path, number, line) for number, line in islice(numbered, CHUNK)]:
+            names = [name for name in chunk[0] if all(name in row for row in chunk)]
+            yield {name: [row[name] for row in chunk] for name in names}
+
+
+def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise CalibrationError(f"{path}: line {number}: is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise CalibrationError(f"{path}: line {number}: is no JSON object with a field for each column")
+    return row
+
+
+def _parquet(path: Path) -> Iterator[Columns]:
+    parquet = require_extra("pyarrow.parquet", "parquet", "Parquet files")
+    arrow = require_extra("pyarrow", "parquet", "Parquet files")
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=CHUNK):
+                yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
+    except arrow.ArrowException as error:
+        raise CalibrationError(
+            f"{path}: is not a readable Parquet file: {' '.join(str(error).split())[:120]}"
+        ) from error
+
+
+_READERS = {".txt": _lines, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
+SUFFIXES = tuple(_READERS)
