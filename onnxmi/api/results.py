@@ -27,6 +27,8 @@ from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting import benchmark, gate, text
 from onnxmi.reporting.json_data import curve_data, graph_data, result_data, to_json
 from onnxmi.reporting.printed import as_html, as_text
+from onnxmi.reporting.result import show_summary
+from onnxmi.reporting.verdict import show_verdict
 from onnxmi.transforms.analysis import Analysis
 
 
@@ -149,7 +151,8 @@ class Result(Printed, Outcome):
         return files
 
     def _show(self, console: Console) -> None:
-        text.show_summary(console, self)
+        show_summary(console, self)
+        show_verdict(console, self)
 
     def _data(self) -> Mapping[str, Any]:
         return result_data(self)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.judgement import Judgement
 
@@ -100,6 +101,17 @@ COSTS: Mapping[str, Kind] = {
 """What is asked for -> the cost that it limits."""
 
 
+UNITS: Mapping[str, Unit] = {
+    "max_size": BYTES,
+    "params": SHARE,
+    "macs": SHARE,
+    "speedup": FACTOR,
+    "max_latency": MILLISECONDS,
+    "max_drop": POINTS,
+}
+"""What is asked for -> its unit."""
+
+
 def option(name: str) -> str:
     """Spell a budget as on the command line."""
     return "--latency" if name == "max_latency" else f"--{name.replace('_', '-')}"
@@ -141,6 +153,17 @@ class Goal:
         return Goal("max_drop", asked, judgement.drop, decision != "beyond", decision == "undecided")
 
     @property
+    def asked_text(self) -> str:
+        """Return what was asked for, as it would be typed: `--max-size 60MB`."""
+        return f"{option(self.name)} {UNITS[self.name].typed(self.asked)}"
+
+    @property
+    def reached_text(self) -> str:
+        """Return what was reached, in the same unit: `59.87 MB`."""
+        unit = UNITS[self.name]
+        return unit.typed(self.reached) if unit in (SHARE, POINTS) else unit.show(self.reached)
+
+    @property
     def violation(self) -> float:
         """How far what was reached is from what was asked, as a factor of cost: above 1 where it is not met."""
         return self.asked / self.reached if self.name == "speedup" else self.reached / self.asked
@@ -166,6 +189,8 @@ class Trial:
         Of the output that lost most; 1 is as bad as a constant.
     output : str
         Which that is.
+    kind : str
+        The cost that was aimed at: time, macs or params.
     """
 
     share: float
@@ -175,3 +200,4 @@ class Trial:
     fits: bool
     damage: float = 0.0
     output: str = ""
+    kind: str = ""

@@ -28,6 +28,8 @@ class Unit:
         A quantity for people.
     decimals : int
         Of the ends of an interval.
+    typed : callable(float) -> str
+        A quantity as it would be typed on the command line.
     """
 
     noun: str
@@ -35,6 +37,7 @@ class Unit:
     example: str
     show: Callable[[float], str]
     decimals: int = 0
+    typed: Callable[[float], str] = "{:g}".format
 
 
 def size_text(size: float) -> str:
@@ -57,17 +60,30 @@ def speed_text(speedup: float) -> str:
     return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"
 
 
+def typed_size(size: float) -> str:
+    """Write a number of bytes as users do: `60MB`."""
+    steps = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    return next((f"{size / step:.4g}{suffix}" for step, suffix in steps if size >= step), f"{size:g}B")
+
+
+def typed_percent(share: float) -> str:
+    """Write a share as users do: `50%`."""
+    return f"{100 * share:.4g}%"
+
+
 _THOUSANDS = {letter: 1000.0**power for power, letter in enumerate(("", "k", "m", "g", "t"))}
 _POWERS = {f"{letter}i": 1024.0**power for power, letter in enumerate(("", "k", "m", "g", "t")) if letter}
 _BYTES = {f"{letters}{b}": factor for letters, factor in (_THOUSANDS | _POWERS).items() for b in ("", "b")}
 
-BYTES = Unit("size", _BYTES, "10MB", size_text)
+BYTES = Unit("size", _BYTES, "10MB", size_text, typed=typed_size)
 COUNT = Unit("count", _THOUSANDS, "300M", count_text)
-MILLISECONDS = Unit("time", {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}, "5ms", time_text, 3)
+MILLISECONDS = Unit(
+    "time", {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}, "5ms", time_text, 3, "{:g}ms".format
+)
 SECONDS = Unit("time", {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}, "5s", lambda time: f"{time:g} s")
-FACTOR = Unit("factor", {"": 1.0, "x": 1.0, "%": 0.01}, "2x", lambda factor: f"{factor:.2f}x", 2)
-SHARE = Unit("share", {"": 1.0, "x": 1.0, "%": 0.01}, "50%", lambda share: f"x {share:.3f}", 3)
-POINTS = Unit("loss", {"": 1.0, "%": 0.01}, "1%", lambda points: f"{points:.4f}", 4)
+FACTOR = Unit("factor", {"": 1.0, "x": 1.0, "%": 0.01}, "2x", lambda factor: f"{factor:.2f}x", 2, "{:g}x".format)
+SHARE = Unit("share", {"": 1.0, "x": 1.0, "%": 0.01}, "50%", lambda share: f"x {share:.3f}", 3, typed_percent)
+POINTS = Unit("loss", {"": 1.0, "%": 0.01}, "1%", lambda points: f"{points:.4f}", 4, typed_percent)
 
 
 def read_quantity(value: object, unit: Unit) -> float:

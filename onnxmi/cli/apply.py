@@ -13,8 +13,8 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.model import load
 from onnxmi.model.save import save
 from onnxmi.pruning import pipeline
-from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
+from onnxmi.reporting.tables import printable
 
 
 @click.command(epilog=epilog("onnxmi apply model.onnx model.pruned.plan.json -o cut.onnx"))
@@ -38,4 +38,4 @@ def apply(model: Path, plan: Path, output: Path | None, *, as_json: bool) -> Non
     if as_json:
         print_data(to_json({"output": str(target), "bytes": size, "checks": [vars(check) for check in checks]}))
     else:
-        click.echo(text.printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))
+        click.echo(printable(f"wrote {target} ({size:,} bytes); {len(checks)} checks passed; not repaired"))

@@ -14,7 +14,7 @@ import click
 
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError, place_of
-from onnxmi.reporting import text
+from onnxmi.reporting.tables import printable
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
@@ -115,5 +115,5 @@ def _bug(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"onnxmi: error: {text.printable(' '.join(message.split()))}", err=True)
+    click.echo(f"onnxmi: error: {printable(' '.join(message.split()))}", err=True)
     raise SystemExit(code)

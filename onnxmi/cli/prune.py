@@ -38,9 +38,13 @@ from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.reporting import html, text
+from onnxmi.reporting import html
 from onnxmi.reporting.json_data import result_data, to_json
-from onnxmi.reporting.progress import progress_bars
+from onnxmi.reporting.next_steps import Run, show_next_steps
+from onnxmi.reporting.progress import is_verbose, progress_bars
+from onnxmi.reporting.result import show_summary
+from onnxmi.reporting.tables import printable
+from onnxmi.reporting.verdict import show_verdict
 
 COST_OPTIONS = ("keep", *COSTS)
 
@@ -135,7 +139,7 @@ def prune(
     if as_json:
         print_data(found)
     else:
-        _show(result, files)
+        _show(result, files, Run(model, target, has_page=page is not None))
 
 
 def _as_json(result: Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
@@ -145,10 +149,13 @@ def _as_json(result: Result, target: Path, plan_target: Path, files: Mapping[Pat
     return to_json({**places, "command": command_line(click.get_current_context()), **result_data(result)})
 
 
-def _show(result: Result, files: Iterable[Path]) -> None:
-    text.show_summary(console := Console(), result)
+def _show(result: Result, files: Iterable[Path], run: Run) -> None:
+    show_summary(console := Console(), result, full=is_verbose())
     for path in files:
-        console.print(text.printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    show_verdict(console, result)
+    show_next_steps(console, result, run)
 
 
 def _refuse_beside_a_plan(ctx: click.Context) -> None:

@@ -11,7 +11,7 @@ from onnxmi.cli.failures import epilog
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting import html
 from onnxmi.reporting.html.fields import read_json
-from onnxmi.reporting.text import printable
+from onnxmi.reporting.tables import printable
 
 
 @click.command(

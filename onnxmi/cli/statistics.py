@@ -14,9 +14,9 @@ from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.pruning import collect
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.progress import progress_bars
+from onnxmi.reporting.tables import printable
 from onnxmi.statistics.statistics_file import StatisticsFile, merge_files, save_statistics
 
 STATS_OUTPUT = click.option(
@@ -70,4 +70,4 @@ def _show_measurement(output: Path, measured: StatisticsFile, *, as_json: bool) 
         print_data(to_json({"output": str(output), "bytes": size, **shown}))
         return
     rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"
-    click.echo(text.printable(f"wrote {output} ({size:,} bytes): {rows}"))
+    click.echo(printable(f"wrote {output} ({size:,} bytes): {rows}"))

@@ -43,6 +43,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
 from onnxmi.reporting.progress import progress_bars
+from onnxmi.reporting.tables import printable
 
 
 def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -137,7 +138,7 @@ def sweep(
         return
     text.show_curve(Console(), curve)
     for path in files:
-        click.echo(text.printable(f"wrote {path}"))
+        click.echo(printable(f"wrote {path}"))
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

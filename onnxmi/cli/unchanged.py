@@ -10,8 +10,8 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.model.save import Content, files_of, write_together
-from onnxmi.reporting import text
 from onnxmi.reporting.json_data import to_json
+from onnxmi.reporting.tables import printable
 
 
 def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str, *, as_json: bool) -> None:
@@ -29,4 +29,4 @@ def write_unchanged(source: Model, target: Path, plan_target: Path, reason: str,
     if as_json:
         print_data(to_json({"output": str(target), "plan": str(plan_target), "unchanged": True, "reason": reason}))
     else:
-        click.echo(text.printable(f"{reason}\nwrote {target}, the same as the original"))
+        click.echo(printable(f"{reason}\nwrote {target}, the same as the original"))

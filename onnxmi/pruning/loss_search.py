@@ -112,6 +112,7 @@ class _Search:
         self, session: PruningSession, problem: SizingProblem, kind: Kind, least: float, drop: float, progress: Progress
     ) -> None:
         self._session, self._problem, self._drop, self._progress = session, problem, drop, progress
+        self._kind = kind
         self._cost, self._whole, self._least = problem.costs[kind], problem.source[kind], max(least, 1e-3)
         self._largest_share = LARGEST_SHARE * self._cost.total({}) / self._whole
         self._screened: list[tuple[float, float]] = []
@@ -208,7 +209,7 @@ class _Search:
     def _note(self, share: float, judgement: Judgement, *, stepwise: bool, fits: bool) -> None:
         repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
-        self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name))
+        self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
         self._progress("search", len(self.trials), N_SCREENING_TRIALS + N_FULL_TRIALS)
 
     def refusal(self) -> str:

@@ -14,6 +14,7 @@ from onnxmi.evaluation.yardstick import Damage
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan
+from onnxmi.pruning.hints import Hint
 from onnxmi.repair import RepairNote
 from onnxmi.runtime.timing import Latency
 from onnxmi.transforms.analysis import Analysis
@@ -56,8 +57,12 @@ class Outcome:
         What was tried on the way.
     metric : str
         What the loss is counted in that decides.
+    decisive : MetricValue or None
+        That metric of the output that loses most; None where nothing was measured.
     readings : mapping of str to tuple of MetricValue
         Output -> its metrics with what they lose, on the same samples.
+    hints : tuple of Hint
+        What could be cut besides.
     """
 
     proto: onnx.ModelProto
@@ -78,6 +83,8 @@ class Outcome:
     trials: tuple[Trial, ...] = ()
     metric: str = ""
     readings: Mapping[str, tuple[MetricValue, ...]] = field(default_factory=dict)
+    decisive: MetricValue | None = None
+    hints: tuple[Hint, ...] = ()
 
     @property
     def by_default(self) -> bool:

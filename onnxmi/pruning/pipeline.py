@@ -24,6 +24,7 @@ from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.mapped import with_values_inside
 from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
 from onnxmi.pruning.floor import require_outputs, require_samples
+from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
@@ -242,6 +243,7 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
+    after = session.cost(result)
     smaller = with_values_inside(result)  # what it refers to goes with the source
     return Outcome(
         proto=smaller,
@@ -251,10 +253,10 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         left_out=session.left_out if selected else (),
         unseen=session.unseen if selected else (),
         before=session.dense_cost,
-        after=session.cost(result),
+        after=after,
         quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),
         damage=judgement.damage,
-        latency=session.time(result) if options.latency else None,
+        latency=(found.latency or session.time(result)) if options.latency else None,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
         notes=tuple(_notes(session, found, judgement, selected=selected)),
@@ -262,6 +264,8 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         trials=found.trials,
         metric=judgement.decisive.metric,
         readings=judgement.readings,
+        decisive=judgement.decisive,
+        hints=uncut_weights(session, after.size) if selected else (),
     )
 
 

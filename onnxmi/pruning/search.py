@@ -10,7 +10,7 @@ import onnx
 
 from onnxmi.budget.allocate import Limit, SizeOptions, allocate, largest, smallest
 from onnxmi.budget.damage_curves import measure_damage_curves, priced_sizes
-from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial, option
+from onnxmi.budget.goals import COSTS, Budget, Goal, Kind, Trial
 from onnxmi.budget.latency_model import keep_first_units
 from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
@@ -20,8 +20,10 @@ from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.collect import capture_options
+from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, Candidate, PruningSession, execute_plan, make_plan, select_options
+from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import Ranking, rank_channels
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -77,6 +79,8 @@ class SearchResult:
         What the user should know.
     problem : SizingProblem or None
         What the search went by, where costs were asked for.
+    latency : tuple of two Latency, or None
+        Of the source and the model, where a goal was judged by them.
     """
 
     candidate: Candidate
@@ -84,6 +88,19 @@ class SearchResult:
     trials: tuple[Trial, ...] = ()
     notes: tuple[str, ...] = ()
     problem: SizingProblem | None = None
+    latency: tuple[Latency, Latency] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a model costs beside what is asked, and the times that say so if any were asked for."""
+
+    goals: tuple[Goal, ...]
+    latency: tuple[Latency, Latency] | None = None
+
+    @property
+    def met(self) -> bool:
+        return all(goal.met for goal in self.goals)
 
 
 @stage("price")
@@ -186,10 +203,10 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
             dropped.append(f"a trial was dropped: {error}")
             limit_scale = {name: by * RETRY_MARGIN for name, by in limit_scale.items()}
             continue
-        goals = measured_goals(session, budget, candidate.proto)
-        if all(goal.met for goal in goals):
-            return SearchResult(candidate, tuple(goals), notes=tuple(dropped), problem=problem)
-        for goal in goals:  # repair adds a few biases, and times are never measured twice alike
+        found = _measure(session, budget, candidate.proto)
+        if found.met:
+            return SearchResult(candidate, found.goals, notes=tuple(dropped), problem=problem, latency=found.latency)
+        for goal in found.goals:  # repair adds a few biases, and times are never measured twice alike
             limit_scale[goal.name] *= max(1.0, goal.violation * CORRECTION_MARGIN)
     return _nearest(session, problem, progress)
 
@@ -212,15 +229,15 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         uncut = counts == largest(problem.size_options) and session.model is session.source
         if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
             break
-        goals = measured_goals(session, budget, plain(session, counts))
-        if uncut and all(goal.met for goal in goals):
+        found = _measure(session, budget, plain(session, counts))
+        if uncut and found.met:
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
-        utilization = max(goal.violation for goal in goals)
-        if all(goal.met for goal in goals) and (best is None or utilization > best[0]):
+        utilization = max(goal.violation for goal in found.goals)
+        if found.met and (best is None or utilization > best[0]):
             best = utilization, counts
         if best is not None and best[0] >= TARGET_UTILIZATION:
             break
-        for goal in goals:
+        for goal in found.goals:
             measured = COSTS[goal.name] == "time"
             limit_scale[goal.name] *= goal.violation if measured else max(1.0, goal.violation * CORRECTION_MARGIN)
     return None if best is None else best[1]
@@ -231,16 +248,13 @@ def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress
     budget = session.options.budget
     plan = make_plan(session, smallest(problem.size_options), progress)
     candidate = execute_plan(session, plan, progress=progress)
-    goals = measured_goals(session, budget, candidate.proto)
-    missed = [goal for goal in goals if not goal.met]
+    found = _measure(session, budget, candidate.proto)
+    missed = [goal for goal in found.goals if not goal.met]
     if missed and not session.options.best_effort:
-        said = "; ".join(f"{option(g.name)} {_number(g.asked)}: the nearest is {_number(g.reached)}" for g in missed)
-        raise CheckError(f"out of reach: {said} (use --best-effort to take it)")
-    return SearchResult(candidate, tuple(goals), problem=problem)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+        nearest = "; ".join(f"{goal.asked_text}: the nearest is {goal.reached_text}" for goal in missed)
+        more = "".join(f"; {hint.text}" for hint in uncut_weights(session, session.cost(candidate.proto).size))
+        raise CheckError(f"out of reach: {nearest} (use --best-effort to take it){more}")
+    return SearchResult(candidate, found.goals, problem=problem, latency=found.latency)
 
 
 def _bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:
@@ -256,18 +270,19 @@ def plain(session: PruningSession, counts: UnitCounts) -> onnx.ModelProto:
     return prune_channels(Cut(session.analysis, keep_first_units(session.layers, counts)))
 
 
-def measured_goals(session: PruningSession, budget: Budget, proto: onnx.ModelProto) -> list[Goal]:
-    """Say what a model costs beside what is asked, measured."""
+def _measure(session: PruningSession, budget: Budget, proto: onnx.ModelProto) -> _Measured:
+    """Measure what a model costs beside what is asked."""
     asked = {name: budget.asked[name] for name in budget.costs}
     if not asked:
-        return []
+        return _Measured(())
     before, after = session.dense_cost, session.cost(proto)
     reached: dict[str, float] = {
         "max_size": after.size,
         "params": after.parameters / before.parameters,
         "macs": after.macs / max(before.macs, 1),
     }
-    if any(COSTS[name] == "time" for name in asked):
-        was, now = session.time(proto)
+    latency = session.time(proto) if any(COSTS[name] == "time" for name in asked) else None
+    if latency is not None:
+        was, now = latency
         reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
-    return [Goal.of(name, value, reached[name]) for name, value in asked.items()]
+    return _Measured(tuple(Goal.of(name, value, reached[name]) for name, value in asked.items()), latency)

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from onnxmi.benchmark.compare import Bench, Row, Setting
 from onnxmi.budget.units import size_text
 from onnxmi.graph.macs import multiplies
-from onnxmi.reporting.text import printable
+from onnxmi.reporting.tables import NumberTable, plain
 from onnxmi.runtime.profile import OperatorTime
 
 SHOWN = 12  # operators that the terminal shows; --json has all
@@ -32,33 +29,23 @@ def show_bench(console: Console, bench: Bench) -> None:
         console.print(_times(setting, list(rows)))
     if bench.operators:
         console.print(_operators(bench))
-        console.print(_plain(_heavy_shares(bench)), "")
+        console.print(plain(_heavy_shares(bench)), "")
     for note in filter(None, [_slowed(bench) if bench.operators else None, *bench.notes]):
-        console.print(_plain(f"note: {note}"))
+        console.print(plain(f"note: {note}"))
 
 
-def _plain(text: str) -> Text:
-    return Text(printable(text), overflow="fold")
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(columns[0], overflow="fold")
-    for heading in columns[1:]:
-        table.add_column(_plain(heading), justify="right", no_wrap=True, overflow="fold")
-    return table
-
-
-def _subjects(bench: Bench) -> Table:
+def _subjects(bench: Bench) -> NumberTable:
     first = bench.rows[: len(bench.subjects)]
     memory = [row.memory for row in first if row.memory is not None]
     many = len(bench.subjects) > COLUMNS
-    table = _table("Models", "model", "file size", "parameters", "MACs a sample", *(["peak memory"] if memory else []))
+    table = NumberTable(
+        "Models", "model", "file size", "parameters", "MACs a sample", *(["peak memory"] if memory else [])
+    )
     for number, (subject, row) in enumerate(zip(bench.subjects, first, strict=True), 1):
         name = f"{number} {subject.name}" if many else subject.name
         cells = [size_text(subject.size), f"{subject.parameters:,}", f"{row.macs:,}"]
         cells += [] if row.memory is None else [size_text(row.memory)]
-        table.add_row(_plain(name), *cells)
+        table.add_row(plain(name), *cells)
     return table
 
 
@@ -69,15 +56,15 @@ def setting_text(setting: Setting) -> str:
     return f"{threads}, batch {setting.batch}{length}"
 
 
-def _times(setting: Setting, rows: Sequence[Row]) -> Table:
+def _times(setting: Setting, rows: Sequence[Row]) -> NumberTable:
     compared = len(rows) > 1
     headings = ["model", "median, ms", "p95", "samples/s", "GMAC/s", *(["speed-up"] if compared else [])]
-    table = _table(f"Latency: {setting_text(setting)}, {len(rows[0].latency.times)} runs", *headings)
+    table = NumberTable(f"Latency: {setting_text(setting)}, {len(rows[0].latency.times)} runs", *headings)
     for index, row in enumerate(rows):
         median = f"{row.latency.median:.3f} ± {row.latency.spread:.3f}"
         cells = [median, f"{row.latency.p95:.3f}", f"{row.throughput:,.0f}", f"{row.gmacs_per_second:.1f}"]
         cells += [_speedup(row) if index else ""] if compared else []
-        table.add_row(_plain(row.model), *cells)
+        table.add_row(plain(row.model), *cells)
     return table
 
 
@@ -89,16 +76,16 @@ def _speedup(row: Row) -> str:
 # -- operators --------------------------------------------------------------------------------------------------------
 
 
-def _operators(bench: Bench) -> Table:
+def _operators(bench: Bench) -> NumberTable:
     """One row an operator, the longest of any model first; ms of a run in the first setting, and how many nodes."""
     many = len(bench.subjects) > COLUMNS
     headings = [str(number) if many else subject.name for number, subject in enumerate(bench.subjects, 1)]
-    table = _table(f"Where the time goes, ms{'' if many else ' (nodes)'}", "operator", *headings)
+    table = NumberTable(f"Where the time goes, ms{'' if many else ' (nodes)'}", "operator", *headings)
     found = [{entry.operator: entry for entry in operators} for operators in bench.operators]
     names = {name: max(at[name].milliseconds for at in found if name in at) for at in found for name in at}
     ranked = sorted(names, key=lambda name: -names[name])
     for name in ranked[:SHOWN]:
-        table.add_row(_plain(name), *(_cell(at.get(name), short=many) for at in found))
+        table.add_row(plain(name), *(_cell(at.get(name), short=many) for at in found))
     if len(ranked) > SHOWN:
         rest = [sum(at[name].milliseconds for name in ranked[SHOWN:] if name in at) for at in found]
         table.add_row(f"{len(ranked) - SHOWN} others", *(f"{time:.3f}" for time in rest))

@@ -15,7 +15,7 @@ from rich.text import Text
 from onnxmi.evaluation.comparison import OutputLoss
 from onnxmi.gate.check import Report
 from onnxmi.gate.limits import Verdict
-from onnxmi.reporting.text import printable
+from onnxmi.reporting.tables import printable
 
 _SIGNS = {"pass": "✅", "warn": "⚠️", "FAIL": "❌"}
 _STYLES = {"pass": "green", "warn": "yellow", "FAIL": "bold red"}

@@ -121,6 +121,8 @@ def result_data(result: Outcome) -> dict[str, Any]:
             for choice in result.plan.choices
         ],
         "metric": result.metric,
+        "decisive": None if result.decisive is None else _reading_data(result.decisive),
+        "hints": [vars(hint) for hint in result.hints],
         "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
         "trials": [vars(trial) for trial in result.trials],
         "left_out": [layer.name for layer in result.left_out],
@@ -139,10 +141,12 @@ def _latency_data(result: Outcome) -> dict[str, Any] | None:
     if result.latency is None:
         return None
     before, after = result.latency
+    interval = after.speedup_interval(before)
     return {
         "before": {"median": before.median, "spread": before.spread},
         "after": {"median": after.median, "spread": after.spread},
         "speedup": after.speedup_over(before),
+        "speedup_interval": [interval.low, interval.high],
     }
 
 

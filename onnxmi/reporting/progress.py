@@ -27,6 +27,11 @@ def verbosity(level: int) -> Iterator[None]:
         _LEVEL.reset(token)
 
 
+def is_verbose() -> bool:
+    """Whether everything is to be said."""
+    return _LEVEL.get() > 0
+
+
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Yield what the pipeline calls while it works; the bars vanish at the end."""

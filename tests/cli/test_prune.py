@@ -96,16 +96,38 @@ def test_the_table_has_everything(pruned, name):
     assert re.search(r"logits \(classes\): damage \d+\.\d\d%", text)
     assert re.search(r"accuracy [01]\.\d{4} -> [01]\.\d{4}: -?\d+\.\d points lost", text)
     assert re.search(r"[*] on 1[0-5][0-9] test samples, which nothing was fitted to or chosen on", text)
-    plan = json.loads((folder / f"{name}.pruned.plan.json").read_text())
-    for layer in plan["layers"]:
-        assert rows[layer["name"]] == [
-            "channels" if "resnet" in name else "hidden",
-            str(layer["size"]),
-            str(len(layer["kept"])),
-        ]
     assert "Left alone" in text
     assert f"wrote {folder / name}.pruned.onnx" in text
     assert f"wrote {folder / name}.pruned.plan.json" in text
+
+
+def test_a_verbose_run_lists_every_layer(place):
+    result = place.run("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--verbose")
+    assert result.exit_code == 0
+    rows = counts(result.stdout)
+    for layer in json.loads((place.folder / "model.pruned.plan.json").read_text())["layers"]:
+        assert rows[layer["name"]] == [layer["kind"], str(layer["size"]), str(len(layer["kept"]))]
+
+
+def test_the_last_lines_are_the_verdict_and_what_to_do_next(place):
+    lines = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5").splitlines()
+    last = lines[lines.index("Result") :]
+    assert len(last) <= 16
+    assert [line.split()[0] for line in last if re.match(r"  \S", line)][:3] == ["speed", "size", "quality"]
+    following = last[last.index("Next") + 1 :]
+    assert following[0] == "  onnxmi bench model.onnx model.pruned.onnx"
+    assert "  onnxmi check model.pruned.onnx --baseline model.onnx --data EVAL.npz --max-drop 1%" in following
+    assert "  --report PAGE.html" in following
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_no_name_is_broken_letter_by_letter(pruned, place, columns):
+    folder, _ = pruned
+    model = folder / "digits-resnet"
+    text = place.succeeds("inspect", f"{model}.onnx", columns=columns)
+    assert any(line.strip().startswith("/block2/first/conv/Conv") for line in text.splitlines())
+    text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", columns=columns)
+    assert any("latency, one sample" in line for line in text.splitlines())
 
 
 def test_what_was_left_alone_and_why(place):
@@ -144,14 +166,17 @@ def test_a_kind_that_is_cut_on_request_only(place):
     onnx.save(transformer_block(), place.folder / "model.onnx")
     text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5")
     cut, left = text.split("Left alone")
-    assert "up" in counts(cut)
-    assert "embed" not in counts(cut)
+    assert "up  FFN 8 of 16" in cut
+    assert "residual width" not in cut
     assert "layers of kind width are cut only if --cut names them" in left
     wide = place.succeeds(
-        "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--cut", "width,ffn", "-o", "narrow.onnx"
+        "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--cut", "width,ffn", "-o", "narrow.onnx", "--force"
     )
-    assert {"up", "embed"} <= set(counts(wide.split("Left alone")[0]))
-    again = place.succeeds("prune", "model.onnx", "calib.npz", "--plan", "narrow.plan.json", "-o", "again.onnx")
+    assert "up     FFN 8 of 16" in wide
+    assert "embed  residual width 4 of 8" in wide
+    again = place.succeeds(
+        "prune", "model.onnx", "calib.npz", "--plan", "narrow.plan.json", "-o", "again.onnx", "--force"
+    )
     assert "only if --cut" not in again
     assert place.contents()["again.onnx"] == place.contents()["narrow.onnx"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxmi.errors import DataError
-from onnxmi.reporting.text import printable
+from onnxmi.reporting.tables import printable
 
 LARGEST = 1e18  # no count, size or time comes near it, and what is drawn must not overflow
 LONGEST = 200  # characters of a text that the page shows: a name of a megabyte would bury the rest

@@ -1,0 +1,57 @@
+"""What to do with a result next: commands to copy, and options that would cut more."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from onnxmi.budget.goals import DEFAULT_DROP
+from onnxmi.budget.units import typed_percent
+from onnxmi.pruning.outcome import Outcome
+from onnxmi.reporting.tables import printable
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a run of `onnxmi prune`.
+
+    Attributes
+    ----------
+    model, target : Path
+        The original and the result.
+    evaluated : Path or None
+        A file of the user's own that the result was measured on.
+    has_page : bool
+        Whether an HTML page was written.
+    """
+
+    model: Path
+    target: Path
+    evaluated: Path | None = None
+    has_page: bool = False
+
+
+def next_steps(result: Outcome, run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what to run or add, and why."""
+    model, target = shlex.quote(str(run.model)), shlex.quote(str(run.target))
+    yield f"onnxmi bench {model} {target}", "time and memory of both, with intervals"
+    drop = typed_percent(next((goal.asked for goal in result.goals if goal.name == "max_drop"), DEFAULT_DROP))
+    data = "EVAL.npz" if run.evaluated is None else shlex.quote(str(run.evaluated))
+    yield f"onnxmi check {target} --baseline {model} --data {data} --max-drop {drop}", "a gate on samples of your own"
+    if not run.has_page:
+        yield "--report PAGE.html", "one page to show to others"
+    for hint in result.hints:
+        yield hint.option, f"{hint.holds}, which this cuts"
+
+
+def show_next_steps(console: Console, result: Outcome, run: Run) -> None:
+    """Print what to do next, each command on a line that can be copied."""
+    console.print(Text("Next", style="bold"))
+    for command, why in next_steps(result, run):
+        console.print(Text(f"  {printable(command)}"), soft_wrap=True)
+        console.print(Text(f"    {printable(why)}", style="dim"))
