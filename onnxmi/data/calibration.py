@@ -104,7 +104,7 @@ class Calibration:
         """Inputs for a small run: at most `most` of the samples, or a full batch where the graph fixes its size."""
         return self.feed(samples[:most] if self.step is None else np.resize(samples, self.step))
 
-    def batches(self, samples: Ints, size: int) -> Iterator[tuple[Ints, dict[str, Array]]]:
+    def batches(self, samples: Ints, size: int) -> Iterator[tuple[Ints, BatchFeeds]]:
         """Yield (samples, inputs) pairs; a graph with a fixed batch gets full ones, the last padded by repetition.
 
         The yielded samples may be fewer than the inputs' first size then: only the first ones count.
@@ -113,15 +113,44 @@ class Calibration:
         for start in range(0, len(samples), step):
             chosen = samples[start : start + step]
             padded = chosen if self.step is None else np.resize(chosen, step)
-            yield chosen, self.feed(padded)
+            yield chosen, BatchFeeds(self, padded)
 
-    def packed(self, samples: Ints, size: int) -> Iterator[tuple[Ints, dict[str, Array]]]:
+    def packed(self, samples: Ints, size: int) -> Iterator[tuple[Ints, BatchFeeds]]:
         """Yield batches as `batches` does, where padding is known the shortest samples first and without it."""
         if self.padding is None:
             yield from self.batches(samples, size)
             return
         for chosen, feeds in self.batches(self.padding.shortest_first(samples), size):
-            yield chosen, self.padding.trimmed(feeds, chosen)
+            yield chosen, BatchFeeds(self, feeds.samples, self.padding.longest(chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class BatchFeeds(Mapping[str, Array]):
+    """The inputs of one batch, read when they are asked for: many batches can be held without their samples.
+
+    Attributes
+    ----------
+    calibration : Calibration
+        Holds the samples.
+    samples : (n,) int64
+        Which of them.
+    longest : int or None
+        Positions to which padded inputs are trimmed; None to leave them whole.
+    """
+
+    calibration: Calibration
+    samples: Ints
+    longest: int | None = None
+
+    def __getitem__(self, name: str) -> Array:
+        array, padding = self.calibration.samples_of(name, self.samples), self.calibration.padding
+        return array if padding is None or self.longest is None else padding.trim(name, array, self.longest)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.calibration.arrays)
+
+    def __len__(self) -> int:
+        return len(self.calibration.arrays)
 
 
 def _fingerprint(arrays: Iterable[Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +34,10 @@ class Padding:
         """Sort samples by length: those of one batch then share most of their padding."""
         return samples[np.argsort(self.lengths[samples], kind="stable")]
 
-    def trimmed(self, feeds: Mapping[str, Array], samples: Samples) -> dict[str, Array]:
-        """Leave out the positions that are padding in all of the samples."""
-        longest = int(self.lengths[samples].max())
-        return {name: array[:, :longest] if name in self.names else array for name, array in feeds.items()}
+    def longest(self, samples: Samples) -> int:
+        """Return the positions before those that are padding in all of the samples."""
+        return int(self.lengths[samples].max())
+
+    def trim(self, name: str, array: Array, longest: int) -> Array:
+        """Leave out the positions of an input from `longest` on, if it is padded."""
+        return array[:, :longest] if name in self.names else array

@@ -100,10 +100,11 @@ def packed(model: Model, graph: ChannelGraph, calibration: Calibration, mask: st
 
 def _makes_no_difference(model: Model, calibration: Calibration, padding: Padding, threads: int) -> bool:
     shortest = np.argsort(padding.lengths, kind="stable")[:1]
-    whole = calibration.feed(shortest)
+    whole, longest = calibration.feed(shortest), padding.longest(shortest)
+    trimmed = {name: padding.trim(name, array, longest) for name, array in whole.items()}
     session = open_session(model.proto, threads=threads)
     try:
-        before, after = (as_numpy(session.run(feeds)) for feeds in (whole, padding.trimmed(whole, shortest)))
+        before, after = (as_numpy(session.run(feeds)) for feeds in (whole, trimmed))
     except ModelError:
         return False
     for name, short in after.items():

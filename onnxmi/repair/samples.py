@@ -67,14 +67,11 @@ class RepairSamples:
         """Return what draws rows of all these samples."""
         return RowSampler(self.calibration, np.concatenate([self.fit, self.validation]), self.options.seed)
 
-    def batches(self) -> list[tuple[Batch, int]]:
-        """Return all batches, each with the number of its part; see `parts_of`."""
-        parts = parts_of(self.calibration, self.fit, self.validation, self.options.seed)
-        return [
-            (Batch.of(self.calibration, chosen, feeds), part)
-            for part, samples in parts
-            for chosen, feeds in self.calibration.packed(samples, self.options.batch_size)
-        ]
+    def batches(self) -> Iterator[tuple[Batch, int]]:
+        """Yield all batches, each with the number of its part; see `parts_of`."""
+        for part, samples in parts_of(self.calibration, self.fit, self.validation, self.options.seed):
+            for chosen, feeds in self.calibration.packed(samples, self.options.batch_size):
+                yield Batch.of(self.calibration, chosen, feeds), part
 
 
 def parts_of(calibration: Calibration, fit: Samples, validation: Samples, seed: int) -> Iterator[tuple[int, Samples]]:

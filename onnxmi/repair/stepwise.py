@@ -152,13 +152,13 @@ class _Walk:
         model, graph, options = cut.model, cut.graph, samples.options
         self._cut, self._steps, self._one_pass = cut, steps, schedule.one_pass
         self._model, self._graph, self._keeping = model, graph, cut.keeping
-        self._sampler, self._batches = samples.sampler(), samples.batches()
+        self._sampler, self._samples = samples.sampler(), samples
         self._pending = [linear.nodes[0].index for linear in schedule.order]
         self._masks = padding_masks(model, graph, schedule.order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
         unrepaired = [_unrepaired(cut, linear) for linear in schedule.order]
         working = prune_channels(cut, [*unrepaired, *schedule.taken])
-        inputs = [batch.feeds for batch, _ in self._batches]
+        inputs = [batch.feeds for batch, _ in samples.batches()]
         self._original = Stepper(model.proto, inputs, options.threads)
         self._pruned = Stepper(working, inputs, options.threads)
 
@@ -169,7 +169,7 @@ class _Walk:
         measured: dict[bool, PairMoments] = {}
         name = normalization.result
         for (batch, part), original, cut in zip(
-            self._batches, self._original.to([name]), self._pruned.to([name]), strict=True
+            self._samples.batches(), self._original.to([name]), self._pruned.to([name]), strict=True
         ):
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
@@ -217,7 +217,9 @@ class _Walk:
         # For its shape: the original is not changed.
         beside = [linear.ends[0].outputs[0]] if epilogue.broadcasts else []
         measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
-        pairs = zip(self._batches, self._original.to([*wanted, *beside]), self._pruned.to(wanted), strict=True)
+        # Batches are described anew at every step: what a sampler notes about each would add up.
+        batches = self._samples.batches()
+        pairs = zip(batches, self._original.to([*wanted, *beside]), self._pruned.to(wanted), strict=True)
         columns, axes = columns_of(linear), self._graph.axes
         for (batch, part), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)

@@ -1,16 +1,18 @@
 """Running a model forward step by step over all batches, so that what comes later can still be changed.
 
-Between steps only the tensors that later nodes read are held: going through a whole model in steps costs one forward
-pass.
+Between steps only the tensors that later nodes read are held, beyond a limit in temporary files: going through a whole
+model in steps costs one forward pass, and memory that does not grow with the number of batches.
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 
 from onnxmi.model.subgraph import PartialModel
+from onnxmi.runtime.live_tensors import MEMORY, LiveTensors
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.typing import Array
 
@@ -18,9 +20,11 @@ from onnxmi.typing import Array
 class Stepper:
     """A model with its live tensors for every batch."""
 
-    def __init__(self, proto: onnx.ModelProto, batches: Sequence[Feeds], threads: int = 0) -> None:
+    def __init__(
+        self, proto: onnx.ModelProto, batches: Sequence[Feeds], threads: int = 0, memory: int = MEMORY
+    ) -> None:
         self._pieces = PartialModel(proto)
-        self._states: list[dict[str, Array]] = [dict(feeds) for feeds in batches]
+        self._states = LiveTensors(batches, memory)
         self._threads = threads
 
     @property
@@ -40,11 +44,12 @@ class Stepper:
 
     def amend(self, tensor: str, scale: Array, shift: Array) -> None:
         """Scale and shift a live tensor along its last axis, in every batch."""
-        for state in self._states:
+        for number, state in enumerate(self._states):
             if tensor in state:
-                state[tensor] = (state[tensor] * scale + shift).astype(state[tensor].dtype)
+                value = state[tensor]
+                self._states.set(number, tensor, (value * scale + shift).astype(value.dtype))
 
-    def to(self, tensors: Sequence[str]) -> Iterator[dict[str, Array]]:
+    def to(self, tensors: Sequence[str]) -> Iterator[Mapping[str, Array]]:
         """Run everything that the tensors need, and yield for every batch a mapping that holds them.
 
         A tensor that no later node reads is dropped once its batch has been yielded.
@@ -60,6 +65,5 @@ class Stepper:
         inputs = [value.name for value in proto.graph.input]
         for number, state in enumerate(self._states):
             made = session.run({name: state[name] for name in inputs})
-            held = {**state, **made}
-            yield held
-            self._states[number] = {name: value for name, value in held.items() if name in live}
+            yield ChainMap(made, state)  # type: ignore[arg-type]  # it is read only
+            self._states.keep(number, made, live)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.data.calibration import GOLDEN, Calibration, chances, scramble
+from onnxmi.data.calibration import GOLDEN, BatchFeeds, Calibration, chances, scramble
 from onnxmi.graph.linear import Linear, row_count
 from onnxmi.graph.padding_mask import Mask
 from onnxmi.typing import Array, Floats, Ints, Samples
@@ -45,10 +45,10 @@ class Batch:
     _hashes: dict[tuple[int, int], Floats] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def of(calibration: Calibration, chosen: Samples, feeds: Mapping[str, Array]) -> Batch:
+    def of(calibration: Calibration, chosen: Samples, feeds: BatchFeeds) -> Batch:
         """Describe a batch that `Calibration.batches` yielded."""
         labels = None if calibration.labels is None else calibration.labels[chosen]
-        return Batch(feeds, len(chosen), calibration.fed(feeds), calibration.fingerprints[chosen], labels)
+        return Batch(feeds, len(chosen), len(feeds.samples), calibration.fingerprints[chosen], labels)
 
     def hashes(self, positions: int, seed: int) -> Floats:
         """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""

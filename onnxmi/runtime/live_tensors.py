@@ -1,0 +1,102 @@
+"""The inner tensors of many batches that are still to be read, in memory up to a limit and in files beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onnxmi.model.temporary import TemporaryFolder
+from onnxmi.runtime.session import Feeds
+from onnxmi.typing import Array
+
+MEMORY = 128 * 2**20  # bytes of inner tensors that one model holds in memory
+
+
+class LiveTensors(Sequence[Mapping[str, Array]]):
+    """For every batch, a mapping of tensor name to array: the batch's inputs, and what was kept of inner tensors.
+
+    Parameters
+    ----------
+    batches : sequence of mapping
+        Inputs of each batch.
+    memory : int
+        Bytes of inner tensors held in memory; what exceeds them is written to temporary files.
+
+    Notes
+    -----
+    Tensors that onnxruntime has no plain array for, such as sequences, are always held in memory.
+    """
+
+    def __init__(self, batches: Sequence[Feeds], memory: int) -> None:
+        self._batches = [_Batch(feeds) for feeds in batches]
+        self._room = memory
+        self._folder: TemporaryFolder | None = None
+        self._written = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, number: int) -> Mapping[str, Array]:  # type: ignore[override]  # no slices
+        return self._batches[number]
+
+    def keep(self, number: int, made: Mapping[str, Array], live: Collection[str]) -> None:
+        """Add what a step made of a batch, and drop the inner tensors that are not live."""
+        batch = self._batches[number]
+        for name in [name for name in batch.inner if name not in live]:
+            self._drop(batch.inner.pop(name))
+        for name in made.keys() & live:
+            self.set(number, name, made[name])
+
+    def set(self, number: int, name: str, value: Array) -> None:
+        """Hold an inner tensor of a batch, instead of one of this name that is held."""
+        inner = self._batches[number].inner
+        if name in inner:
+            self._drop(inner.pop(name))
+        size = _size(value)
+        if size <= self._room:
+            self._room -= size
+            inner[name] = value
+        else:
+            inner[name] = self._write(value)
+
+    def _drop(self, held: Array | Path) -> None:
+        if isinstance(held, Path):
+            held.unlink()
+        else:
+            self._room += _size(held)
+
+    def _write(self, value: Array) -> Path:
+        if self._folder is None:
+            self._folder = TemporaryFolder()
+        self._written += 1
+        path = Path(self._folder.name, f"{self._written}.npy")
+        np.save(path, value, allow_pickle=False)
+        return path
+
+
+class _Batch(Mapping[str, Array]):
+    """The tensors of one batch; those that lie in files are read when they are asked for."""
+
+    def __init__(self, feeds: Feeds) -> None:
+        self.feeds = feeds
+        self.inner: dict[str, Array | Path] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.inner:
+            return self.feeds[name]
+        held = self.inner[name]
+        return np.asarray(np.load(held, allow_pickle=False)) if isinstance(held, Path) else held
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.inner
+        yield from (name for name in self.feeds if name not in self.inner)
+
+    def __len__(self) -> int:
+        return len(self.inner.keys() | self.feeds.keys())
+
+
+def _size(value: Array) -> int:
+    """Bytes of a tensor; 0 where it is no plain array and cannot be written."""
+    return value.nbytes if isinstance(value, np.ndarray) and value.dtype.kind != "O" else 0
