@@ -114,3 +114,18 @@ def test_the_parts_of_a_detector_are_one_subject():
         ("z", "classes", 1),
         ("y", "detections", 2),
     ]
+
+
+def test_an_output_is_no_score_of_boxes_whose_number_it_has_by_chance() -> None:
+    """Five classes, and five boxes in the first sample alone."""
+    rng = np.random.default_rng(3)
+    counts = (5, 3, 7)
+    low = [rng.uniform(0, 9, (count, 2)) for count in counts]
+    boxes = tuple(np.hstack([corner, corner + 2]).astype(np.float32) for corner in low)
+    classes = tuple(rng.dirichlet(np.ones(5)).astype(np.float32) for _ in counts)
+    assert find_layout(Answers(3, {"b": boxes, "s": classes}), ("b", "s")) is None
+    scores = tuple(rng.uniform(size=count).astype(np.float32) for count in counts)
+    layout = find_layout(Answers(3, {"b": boxes, "s": scores}), ("b", "s"))
+    assert layout is not None
+    assert [len(layout.boxes({"b": b, "s": s}).scores) for b, s in zip(boxes, scores, strict=True)] == list(counts)
+    assert len(layout.boxes({"b": boxes[0], "s": scores[1]}).scores) == 0  # nobody knows which go together

@@ -155,20 +155,33 @@ def _separate(samples: Sequence[Mapping[str, Array]]) -> Layout | None:
     if place is None:
         return None
     across = 1 if first[place].shape[1] == 4 else 0
-    count = first[place].shape[1 - across]
-    others = {name: array for name, array in first.items() if name != place and count in array.shape}
-    score = next((name for name, array in others.items() if _may_score(array)), None)
+    others = [name for name in first if name != place and _goes_with(name, place, across, samples)]
+    score = next((name for name in others if _may_score(first[name])), None)
     if score is None:
         return None
-    label = next((n for n, a in others.items() if n != score and a.ndim == 1), None)
+    label = next((name for name in others if name != score and first[name].ndim == 1), None)
 
     def read(found: Mapping[str, Array]) -> _Found:
         places = np.moveaxis(found[place], across, 1).astype(np.float64)
         scores = found[score].astype(np.float64)
         wide = scores[:, None] if scores.ndim == 1 else scores if len(scores) == len(places) else scores.T
-        return places, wide, None if label is None else found[label]
+        classes = None if label is None else found[label]
+        if len(wide) != len(places) or (classes is not None and len(classes) != len(places)):
+            return places[:0], wide[:0], None if classes is None else classes[:0]  # nobody knows which go together
+        return places, wide, classes
 
     return _checked(read, samples, suppressed=label is not None)
+
+
+def _goes_with(name: str, place: str, across: int, samples: Sequence[Mapping[str, Array]]) -> bool:
+    """Whether an output has an entry for every box, in every sample: their number may vary."""
+    return all(
+        name in sample
+        and place in sample
+        and sample[place].ndim == 2
+        and sample[place].shape[1 - across] in sample[name].shape
+        for sample in samples
+    )
 
 
 def _may_score(array: Array) -> bool:
