@@ -11,7 +11,7 @@ from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Array
 
-MEMORY = 128 * 2**20  # bytes of inner tensors that one model holds in memory
+MEMORY = 32 * 2**20  # bytes of inner tensors that one model holds in memory: writing more costs a few percent of time
 
 
 class LiveTensors(Sequence[Mapping[str, Array]]):
