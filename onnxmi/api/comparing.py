@@ -25,6 +25,8 @@ class BenchFields(TypedDict, total=False):
     threads: CountOrCounts
     batch: CountOrCounts
     sequence: CountOrCounts
+    shape: Names
+    dim: Names
     seconds: float | str
     runs: int
     clock: str
@@ -51,6 +53,8 @@ class CheckFields(TypedDict, total=False):
     threads: int
     batch: int | None
     sequence: int | None
+    shape: Names
+    dim: Names
     batch_size: int
     seconds: float | str
     precision: float | str

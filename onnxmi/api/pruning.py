@@ -19,6 +19,7 @@ from onnxmi.model.load import as_path
 from onnxmi.pruning import collect as collecting
 from onnxmi.pruning import pipeline
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.runtime.synthetic import read_sizes
 from onnxmi.statistics.statistics_file import StatisticsFile, merge_files
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
 from onnxmi.typing import Progress, silent
@@ -113,7 +114,9 @@ def prune(
     return result
 
 
-def apply(model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = None) -> Result:
+def apply(
+    model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = None, shape: Names = (), dim: Names = ()
+) -> Result:
     """Cut what a plan says, without samples and so without repair; the cut is verified on made-up inputs.
 
     The same plan gives the same bytes. To repair as well, use `prune(model, calibration, plan=plan)`.
@@ -126,6 +129,8 @@ def apply(model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = No
         Such as `Result.plan`, or a file that was written beside a result.
     output : path, optional
         Where to write the model, and the plan beside it.
+    shape, dim : str or iterable of str
+        Sizes of the made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
 
     Returns
     -------
@@ -151,7 +156,7 @@ def apply(model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = No
     source = as_model(model)
     if output is not None:
         check_result_target(source, as_path(output, "output"), plan=plan)
-    result = Result(**vars(pipeline.apply(source, plan)))
+    result = Result(**vars(pipeline.apply(source, plan, read_sizes(shape, dim))))
     if output is not None:
         result.save(output)
     return result
@@ -222,6 +227,8 @@ def inspect(
     *,
     outputs: Names = (),
     ignore_outputs: Names = (),
+    shape: Names = (),
+    dim: Names = (),
     threads: int = 0,
 ) -> Inspection:
     """Find out what can be cut in a model, what cannot and why, and what its outputs mean.
@@ -234,6 +241,8 @@ def inspect(
         Samples to run it on, as for `prune`; without them, inputs are made up.
     outputs, ignore_outputs : str or iterable of str
         What outputs mean, and which are not compared; see `PruneOptions`.
+    shape, dim : str or iterable of str
+        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     threads : int
         Intra-operator threads of onnxruntime; 0 lets it choose.
 
@@ -261,7 +270,8 @@ def inspect(
     chosen.check()
     source = as_model(model)
     data = None if calibration is None else as_calibration(calibration, source)
-    analysis = analyze(source, None if data is None else data.one_run(np.arange(data.count), 3))
+    feeds = None if data is None else data.one_run(np.arange(data.count), 3)
+    analysis = analyze(source, feeds, sizes=read_sizes(shape, dim))
     return Inspection(analysis, find_meaning(analysis, data, chosen.overrides, chosen.ignore_outputs, chosen.threads))
 
 

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
-from onnxmi.budget.fields import Count, Counts, Flag, Quantity, Text, count, counts, flag, quantity, text
+from onnxmi.budget.fields import Count, Counts, Flag, Names, Quantity, Text, count, counts, flag, names, quantity, text
 from onnxmi.budget.units import SECONDS
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import CalibrationLike, read_samples
@@ -18,6 +18,7 @@ from onnxmi.model import Model
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.profile import OperatorTime, operator_times
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes, read_sizes, shapes_text
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Interval, Latency, measure_latency
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
@@ -39,6 +40,8 @@ class BenchOptions:
         Samples a run to try; empty for what the model fixes, or 1.
     sequence : tuple of int
         Sizes of the other dynamic axes to try; empty for those of the samples.
+    shape, dim : str or iterable of str
+        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     seconds : float
         Longest time in s for one setting, all models together.
     runs : int
@@ -53,11 +56,18 @@ class BenchOptions:
     threads: Counts = counts(0)
     batch: Counts = counts()
     sequence: Counts = counts()
+    shape: Names = names()
+    dim: Names = names()
     seconds: Quantity = quantity(SECONDS, 5.0)
     runs: Count = count(1000)
     clock: Text = text("wall")
     memory: Flag = flag(default=True)
     operators: Flag = flag(default=True)
+
+    @property
+    def sizes(self) -> GivenSizes:
+        """What the user says of the sizes of made-up inputs."""
+        return read_sizes(self.shape, self.dim)
 
     def check(self) -> None:
         """Raise UsageError where options are out of range or contradict each other."""
@@ -65,6 +75,7 @@ class BenchOptions:
             raise UsageError("the clock is wall, or cpu, which counts one thread: it needs --threads 1")
         if min((*self.batch, *self.sequence, self.runs)) < 1 or min(self.threads, default=-1) < 0:
             raise UsageError("batch, sequence and runs must be 1 or more, threads 0 or more")
+        _ = self.sizes
         if not self.seconds > 0:
             raise UsageError(f"seconds: {self.seconds:g}: wanted: a time above 0")
 
@@ -161,7 +172,10 @@ def bench(models: Sequence[ModelLike], options: BenchOptions | None = None, adva
     loaded = [as_model(model) for model in models]
     data = _samples(options.data, loaded)
     settings = list(_settings(options, loaded, data))
-    feeds = [[bench_inputs(*pair, at.batch, at.length) for pair in zip(loaded, data, strict=True)] for at in settings]
+    feeds = [
+        [bench_inputs(*pair, at.batch, at.length, options.sizes) for pair in zip(loaded, data, strict=True)]
+        for at in settings
+    ]
     names = unique_names([model.path for model in loaded])
     rows: list[Row] = []
     for number, (at, inputs) in enumerate(zip(settings, feeds, strict=True)):
@@ -172,7 +186,7 @@ def bench(models: Sequence[ModelLike], options: BenchOptions | None = None, adva
         pairs = zip(loaded, feeds[0], strict=True)
         operators = tuple(operator_times(model.proto, inputs, settings[0].threads) for model, inputs in pairs)
     subjects = [Subject(name, m.size, parameters(m.graph)) for name, m in zip(names, loaded, strict=True)]
-    return Bench(tuple(subjects), tuple(rows), operators, tuple(_notes(options, data)))
+    return Bench(tuple(subjects), tuple(rows), operators, tuple(_notes(options, data, feeds[0][0])))
 
 
 def _samples(data: CalibrationLike | None, models: Sequence[Model]) -> list[Calibration | None]:
@@ -190,7 +204,7 @@ def unique_names(paths: Sequence[Path | None]) -> list[str]:
 
 
 def _settings(options: BenchOptions, models: Sequence[Model], data: Sequence[Calibration | None]) -> Iterator[Setting]:
-    fixed = fixed_batch(models[0]) if data[0] is None else data[0].step
+    fixed = fixed_batch(models[0], options.sizes) if data[0] is None else data[0].step
     batches = options.batch or (fixed or 1,)
     lengths: tuple[int | None, ...] = options.sequence or (None,)
     for threads, batch, length in product(options.threads, batches, lengths):
@@ -222,20 +236,20 @@ def _rows(
             latency=latency,
             speedup=latency.speedup_over(timed[0]),
             speedup_interval=latency.speedup_interval(timed[0]),
-            macs=sample_macs(model, samples, at.length),
+            macs=sample_macs(model, samples, at.length, options.sizes),
             memory=peak_memory(model.path, inputs, at.threads) if options.memory and model.path else None,
         )
 
 
-def sample_macs(model: Model, data: Calibration | None, length: int | None) -> int:
+def sample_macs(model: Model, data: Calibration | None, length: int | None, sizes: GivenSizes = NO_SIZES) -> int:
     """Return the multiply-accumulates for one sample; on as few samples as possible, as all tensors are looked at."""
-    feeds = bench_inputs(model, data, None, length)
-    return cost(model.proto, feeds, (fixed_batch(model) if data is None else data.step) or 1).macs
+    feeds = bench_inputs(model, data, None, length, sizes)
+    return cost(model.proto, feeds, (fixed_batch(model, sizes) if data is None else data.step) or 1).macs
 
 
-def _notes(options: BenchOptions, data: Sequence[Calibration | None]) -> Iterator[str]:
+def _notes(options: BenchOptions, data: Sequence[Calibration | None], first: Feeds) -> Iterator[str]:
     if options.data is None:
-        yield "the inputs are synthetic; give your own samples with --data"
+        yield f"the inputs are synthetic ({shapes_text(first)}); give your own samples with --data"
     if options.clock == "cpu":
         yield "times are processor time, not wall-clock time"
     yield from dict.fromkeys(note for samples in data if samples is not None for note in samples.notes)

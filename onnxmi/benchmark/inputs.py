@@ -9,20 +9,35 @@ import numpy as np
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.model import Model
-from onnxmi.runtime.probe import synthetic_inputs
+from onnxmi.model.batch_axis import batch_axes, is_free
 from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.synthetic import GROWN, MOST_GROWN, NO_SIZES, GivenSizes, MadeInputs, synthetic_inputs
 
 # Sizes for dynamic axes that nobody gave, until one works: tokens of a paragraph, pixels of a classifier, small ones.
 LENGTHS = (128, 224, 64, 32, 16, 7, 1)
 
 
-def fixed_batch(model: Model) -> int | None:
-    """Return the number of samples that the graph fixes, or None."""
-    first = next((info.dims[0] for info in model.graph.inputs if info.dims), None)
+def fixed_batch(model: Model, sizes: GivenSizes = NO_SIZES) -> int | None:
+    """Return the number of samples that the graph fixes, or the user, or None."""
+    inputs = model.graph.inputs
+    axes, told = batch_axes(inputs), sizes.resolved(inputs)
+    for info in inputs:
+        if info.name in sizes.shapes and info.name in axes:
+            return sizes.shapes[info.name][axes[info.name]]
+        symbol = (info.dims or ())[axes[info.name]] if info.name in axes else None
+        if isinstance(symbol, str) and symbol in told:
+            return told[symbol]
+    first = None if axes else next((info.dims[0] for info in inputs if info.dims), None)
     return first if isinstance(first, int) and first > 0 else None
 
 
-def bench_inputs(model: Model, data: Calibration | None, batch: int | None = None, length: int | None = None) -> Feeds:
+def bench_inputs(
+    model: Model,
+    data: Calibration | None,
+    batch: int | None = None,
+    length: int | None = None,
+    sizes: GivenSizes = NO_SIZES,
+) -> Feeds:
     """Return inputs of one run.
 
     Parameters
@@ -36,7 +51,9 @@ def bench_inputs(model: Model, data: Calibration | None, batch: int | None = Non
         Samples a run; what the graph fixes, or 1.
     length : int, optional
         Size of every other dynamic axis, such as a sequence. Samples are cut to it. Without it they stay as they are,
-        and made-up inputs get the first of `LENGTHS` that the model runs on.
+        and made-up inputs get the first of `LENGTHS` and of larger ones that the model runs on.
+    sizes : GivenSizes
+        What the user says of the sizes of made-up inputs.
 
     Raises
     ------
@@ -45,7 +62,7 @@ def bench_inputs(model: Model, data: Calibration | None, batch: int | None = Non
     ModelError
         If inputs cannot be made up for the model.
     """
-    fixed = fixed_batch(model) if data is None else data.step
+    fixed = fixed_batch(model, sizes) if data is None else data.step
     if batch is not None and fixed is not None and batch != fixed:
         raise UsageError(f"{_name(model)}: fixes a batch of {fixed}; a batch of {batch} is not possible")
     samples = batch or fixed or 1
@@ -55,8 +72,8 @@ def bench_inputs(model: Model, data: Calibration | None, batch: int | None = Non
         feeds = data.feed(np.resize(np.arange(data.count), samples))
         return feeds if length is None else _shortened(model, feeds, data.whole, length)
     if length is not None or not _has_other_axes(model):
-        return synthetic_inputs(model.graph.inputs, samples, length or 1)
-    return _first_that_runs(model, samples)
+        return synthetic_inputs(model.graph.inputs, samples, length or 1, sizes)
+    return _first_that_runs(model, samples, sizes)
 
 
 def _name(model: Model) -> str:
@@ -64,10 +81,11 @@ def _name(model: Model) -> str:
 
 
 def _other_axes(model: Model) -> Iterator[tuple[str, int]]:
-    """Yield (input, axis) for every dynamic axis but the first."""
+    """Yield (input, axis) for every dynamic axis but the batch."""
+    axes = batch_axes(model.graph.inputs)
     for info in model.graph.inputs:
         for axis, dim in enumerate(info.dims or ()):
-            if axis and not (isinstance(dim, int) and dim > 0):
+            if axis != axes.get(info.name, 0) and is_free(dim):
                 yield info.name, axis
 
 
@@ -86,10 +104,9 @@ def _shortened(model: Model, feeds: Feeds, whole: frozenset[str], length: int) -
     return cut
 
 
-def _first_that_runs(model: Model, samples: int) -> Feeds:
-    session = open_session(model.proto)
-    for length in LENGTHS:
-        feeds = synthetic_inputs(model.graph.inputs, samples, length)
+def _first_that_runs(model: Model, samples: int, sizes: GivenSizes) -> Feeds:
+    session, made = open_session(model.proto), MadeInputs(model.graph.inputs, sizes)
+    for feeds in made.of_sizes([(samples, (length,)) for length in (*LENGTHS, *GROWN)], MOST_GROWN):
         try:
             session.run(feeds)
         except ModelError:

@@ -14,6 +14,7 @@ from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, JSON, Quantity
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
+from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import UsageError
 from onnxmi.reporting.benchmark import bench_csv, bench_data, show_bench
@@ -52,6 +53,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @click.argument("models", metavar="MODEL...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--data", type=click.Path(path_type=Path), help="Samples, as for prune [default: synthetic inputs].")
 @sample_options
+@size_options
 @click.option("--threads", type=Counts(0), default="0", help="Threads to try; 0 [default] for onnxruntime's choice.")
 @click.option("--batch", type=Counts(1), default=(), help="Batch sizes to try [default: 1].")
 @click.option("--sequence", type=Counts(1), default=(), help="Sizes to try of dynamic axes other than the batch.")

@@ -15,6 +15,7 @@ from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
+from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
@@ -73,6 +74,7 @@ def _spelling(parameter: click.Parameter) -> str:
 @click.option("--baseline", type=click.Path(path_type=Path), help="The model that MODEL is to replace.")
 @click.option("--data", type=click.Path(path_type=Path), help="Samples as for prune, and labels if there are any.")
 @sample_options
+@size_options
 @_limit_options
 @click.option(
     "--metric",

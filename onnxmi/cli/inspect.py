@@ -12,6 +12,7 @@ from onnxmi.api.pruning import inspect as inspect_model
 from onnxmi.cli.arguments import IGNORED_OUTPUTS, JSON, MODEL, OUTPUTS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
+from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.reporting import text
 from onnxmi.reporting.json_data import graph_data, to_json
@@ -21,12 +22,15 @@ from onnxmi.reporting.json_data import graph_data, to_json
 @MODEL
 @click.argument("calib", type=click.Path(path_type=Path), required=False)
 @sample_options
+@size_options
 @OUTPUTS
 @IGNORED_OUTPUTS
 @JSON
 def inspect(
     model: Path,
     calib: Path | None,
+    shape: tuple[str, ...],
+    dim: tuple[str, ...],
     outputs: tuple[str, ...],
     ignore_outputs: tuple[str, ...],
     *,
@@ -35,9 +39,11 @@ def inspect(
 ) -> None:
     """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean.
 
-    With sample inputs in CALIB, the model is run on some of them where it does not run on made-up ones.
+    The model is run on made-up inputs: of the sizes that are given, or else of some that it runs on. With sample inputs
+    in CALIB, it is run on some of those where it does not run on small made-up ones.
     """
-    found = inspect_model(model, opened_if_given(calib, settings), outputs=outputs, ignore_outputs=ignore_outputs)
+    samples = opened_if_given(calib, settings)
+    found = inspect_model(model, samples, outputs=outputs, ignore_outputs=ignore_outputs, shape=shape, dim=dim)
     if as_json:
         print_data(to_json(graph_data(found.analysis, found.meaning)))
     else:

@@ -42,6 +42,7 @@ from onnxmi.model import Model
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.synthetic import GivenSizes, read_sizes, shapes_text
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure_latency
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
@@ -68,6 +69,8 @@ class CheckOptions:
         What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
     ignore_outputs : tuple of str
         Outputs that are not compared.
+    shape, dim : str or iterable of str
+        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     threads, batch, sequence : int
         Threads, samples a run and sizes of other dynamic axes for times and memory; None for those of the samples.
     batch_size : int
@@ -91,11 +94,18 @@ class CheckOptions:
     threads: Count = count(0)
     batch: MaybeCount = maybe_count()
     sequence: MaybeCount = maybe_count()
+    shape: Names = names()
+    dim: Names = names()
     batch_size: Count = count(32)
     seconds: Quantity = quantity(SECONDS, 20.0)
     precision: Quantity = quantity(SHARE, 0.01)
     clock: Text = text("wall")
     strict: Flag = flag(default=False)
+
+    @property
+    def sizes(self) -> GivenSizes:
+        """What the user says of the sizes of made-up inputs."""
+        return read_sizes(self.shape, self.dim)
 
     @cached_property
     def bounds(self) -> Mapping[str, float]:
@@ -125,6 +135,7 @@ class CheckOptions:
             raise UsageError("--metric is for --max-drop, which is not given")
         for override in self.outputs:
             parse_override(override)
+        _ = self.sizes
         if self.clock not in CLOCKS or (self.clock == "cpu" and self.threads != 1):
             raise UsageError("expected the wall clock, or the cpu clock with --threads 1")
 
@@ -223,7 +234,7 @@ class _Subject:
     @cached_property
     def feeds(self) -> Feeds:
         data = self.samples if self.options.batch is None else self.data
-        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.sequence)
+        return bench_inputs(self.old or self.model, data, self.options.batch, self.options.sequence, self.options.sizes)
 
     @cached_property
     def timed(self) -> tuple[Latency, ...]:
@@ -294,7 +305,7 @@ def _size_ratio(subject: _Subject) -> Measured:
 
 
 def _macs(subject: _Subject) -> Measured:
-    return Measured(sample_macs(subject.model, subject.samples, subject.options.sequence))
+    return Measured(sample_macs(subject.model, subject.samples, subject.options.sequence, subject.options.sizes))
 
 
 def _memory(subject: _Subject) -> Measured:
@@ -355,4 +366,5 @@ def _notes(subject: _Subject) -> Iterator[str]:
         runs = len(subject.timed[-1].times)
         yield f"timed in {runs:,} runs, {threads}, batch {batch}, {options.clock} clock"
     if subject.data is None:
-        yield "the inputs are synthetic; give your own samples with --data"
+        of = f" ({shapes_text(subject.feeds)})" if "feeds" in vars(subject) else ""
+        yield f"the inputs are synthetic{of}; give your own samples with --data"

@@ -10,6 +10,7 @@ import numpy as np
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError
 from onnxmi.model import Model
+from onnxmi.model.batch_axis import batch_axes, is_free
 from onnxmi.runtime.probe import Probe
 from onnxmi.runtime.session import Feeds, as_numpy, open_session
 from onnxmi.typing import Shape
@@ -45,10 +46,10 @@ class Runs:
     def synthetic(model: Model, seen: Probe) -> Runs:
         """Take what the model was probed with: once as it is, once with samples that are left out or repeated."""
         free = {
-            info.name: [axis for axis, dim in enumerate(info.dims or ()) if not isinstance(dim, int) or dim <= 0]
-            for info in model.graph.inputs
+            info.name: [axis for axis, dim in enumerate(info.dims or ()) if is_free(dim)] for info in model.graph.inputs
         }
-        sizes = [feed.shape[0] for name, feed in seen.feeds.items() if 0 in free.get(name, ())]
+        batches = batch_axes(model.graph.inputs)
+        sizes = [seen.feeds[name].shape[axis] for name, axis in batches.items() if axis in free[name]]
         if not sizes:
             fixed = [feed.shape[0] for feed in seen.feeds.values() if feed.ndim]
             return Runs([seen.feeds], fixed[:1] or [1])

@@ -39,6 +39,7 @@ from onnxmi.pruning.session import (
 )
 from onnxmi.pruning.sweep import TradeOff, trade_off
 from onnxmi.runtime.session import limited
+from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model
@@ -312,15 +313,15 @@ def _scored_notes(session: PruningSession) -> list[str]:
     return notes
 
 
-def apply(model: ModelLike, plan: Plan | AnyPath) -> Outcome:
-    """Replay a plan without calibration data: the plain cut, verified on made-up inputs.
+def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) -> Outcome:
+    """Replay a plan without calibration data: the plain cut, verified on made-up inputs of given sizes.
 
     Raises
     ------
     PlanError
         If the plan is for another model or does not fit.
     """
-    analysis = analyze(model)
+    analysis = analyze(model, sizes=sizes)
     chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
     cut = prune_channels(Cut(analysis, keeping))

@@ -20,6 +20,7 @@ from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
 from onnxmi.transforms.hoist_gather import UnusedPositions, hoist_position_gather
 
 ModelLike = Model | onnx.ModelProto | str | PathLike[str]
@@ -53,7 +54,9 @@ class Analysis:
     unused_positions: UnusedPositions = field(default_factory=UnusedPositions)
 
 
-def analyze(model: ModelLike, feeds: Feeds | None = None, source: Model | None = None) -> Analysis:
+def analyze(
+    model: ModelLike, feeds: Feeds | None = None, source: Model | None = None, sizes: GivenSizes = NO_SIZES
+) -> Analysis:
     """Load a model and find out what can be cut.
 
     Parameters
@@ -64,6 +67,8 @@ def analyze(model: ModelLike, feeds: Feeds | None = None, source: Model | None =
         Inputs to run it on where synthetic ones do not work.
     source : Model, optional
         What it was made from, if it is not as it was given.
+    sizes : GivenSizes
+        What the user says of the sizes of synthetic inputs.
 
     Raises
     ------
@@ -71,10 +76,10 @@ def analyze(model: ModelLike, feeds: Feeds | None = None, source: Model | None =
         If the file cannot be read or onnxruntime cannot run the model.
     """
     whole = as_model(model)
-    seen = probe(whole, feeds)
+    seen = probe(whole, feeds, sizes)
     read, unread = hoist_position_gather(whole, seen)
     if read is not whole:
-        seen = probe(read, seen.feeds)
+        seen = probe(read, seen.feeds, sizes)
     graph = infer(read, seen)
     return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
 

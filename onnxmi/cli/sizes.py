@@ -1,0 +1,20 @@
+"""Options that say the sizes of made-up inputs: the same for every command that makes some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_SHAPE = click.option(
+    "--shape", multiple=True, metavar="INPUT=N,...", help="The shape of a made-up input, such as x=1,512; repeatable."
+)
+_DIM = click.option(
+    "--dim", multiple=True, metavar="NAME=N", help="The size of a dynamic axis, such as T=512; repeatable."
+)
+
+
+def size_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say the sizes of made-up inputs."""
+    return _SHAPE(_DIM(command))
