@@ -139,7 +139,7 @@ class PruningSession:
 
     @cached_property
     def repair_samples(self) -> RepairSamples:
-        """The samples that are run step by step, as many as the memory holds."""
+        """The samples that are run step by step, as many as temporary files hold."""
         samples = RepairSamples(self.data, self.split.fit, self.split.validation, capture_options(self.options))
         return samples.within(self.model.proto)
 

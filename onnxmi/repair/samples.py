@@ -16,7 +16,7 @@ from onnxmi.typing import Samples
 
 VALIDATION = -1  # the part of the validation samples; the folds of the fit samples are parts 0, 1, ...
 FOLDS = 4  # parts of the fit samples, where there are few validation samples: each validates the others
-MEMORY = 3 * 2**27  # bytes of all tensors of one of the models, on its way through the samples
+DISK = 2**32  # bytes of live tensors of one of the models, most of which wait in temporary files
 _DRAW = 0x57E9  # the draw of samples is none of the other draws
 FEW = 32  # samples: fewer do not tell a good ridge from a bad one
 
@@ -40,19 +40,19 @@ class RepairSamples:
     validation: Samples
     options: CaptureOptions
 
-    def within(self, proto: onnx.ModelProto, memory: int = MEMORY) -> RepairSamples:
-        """Return as many of the samples, drawn by content, as a model can be run on step by step within the memory.
+    def within(self, proto: onnx.ModelProto, disk: int = DISK) -> RepairSamples:
+        """Return as many of the samples, drawn by content, as a model can be run on step by step within the room.
 
         Parameters
         ----------
         proto : onnx.ModelProto
             The larger of the two models.
-        memory : int
-            Bytes that its tensors may take.
+        disk : int
+            Bytes that its tensors may take, in temporary files for the most part.
         """
         data = self.calibration
         each = live_bytes(proto, data.one_run(self.fit)) / (data.step or 1)
-        most = int(memory / max(each, 1))
+        most = int(disk / max(each, 1))
         share = most / max(len(self.fit) + len(self.validation), 1)
         if share >= 1:
             return self

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxmi.errors import DataError
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Array
@@ -72,7 +73,11 @@ class LiveTensors(Sequence[Mapping[str, Array]]):
             self._folder = TemporaryFolder()
         self._written += 1
         path = Path(self._folder.name, f"{self._written}.npy")
-        np.save(path, value, allow_pickle=False)
+        try:
+            np.save(path, value, allow_pickle=False)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{path.parent}: {reason}: set TMPDIR to a folder with room for temporary files") from error
         return path
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from onnxmi.errors import DataError
 from onnxmi.model.temporary import PREFIX
 from onnxmi.runtime.live_tensors import LiveTensors
 from onnxmi.runtime.stepper import Stepper
@@ -79,3 +82,12 @@ def test_a_model_in_steps_gives_the_same_with_and_without_memory() -> None:
         results.append(answers)
     for held, spilled in zip(*results, strict=True):
         np.testing.assert_array_equal(held, spilled)
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(DataError, match=r"No space left on device: set TMPDIR"):
+        LiveTensors([{}], memory=0).keep(0, {"a": numbers(7, 0)}, {"a"})
