@@ -32,13 +32,12 @@ def files_of(proto: onnx.ModelProto, path: Path, *, external: bool = False) -> d
     DataError
         If one of two files would be written through a link.
     """
-    whole = serialized(proto)
-    if whole is not None and not external:
+    if not external and (whole := serialized(proto)) is not None:
         return {path: whole}
     data = data_path(path)
     bare, placed = split_tensors(proto, data.name)
     if not placed:
-        return {path: whole or skeleton_bytes(bare)}
+        return {path: serialized(proto) or skeleton_bytes(bare)}
     refuse_links(path, data)
     return {data: data_blocks(placed), path: skeleton_bytes(bare)}
 

@@ -81,6 +81,13 @@ def test_external_data_can_be_asked_for(mlp, tmp_path):
     assert sorted(files(tmp_path)) == ["m.onnx", "m.onnx.data"]
 
 
+def test_with_external_data_the_model_is_never_one_message(mlp, tmp_path, monkeypatch):
+    """A message with all values would take three times their size in memory."""
+    monkeypatch.setitem(save.__globals__, "serialized", lambda _: pytest.fail("all values in one message"))
+    save(mlp(SIZES), tmp_path / "m.onnx", external=True)
+    assert (tmp_path / "m.onnx.data").stat().st_size > 8000
+
+
 def test_nothing_is_put_into_a_data_file_if_all_tensors_are_small(mlp, tmp_path):
     save(mlp(), tmp_path / "m.onnx", external=True)
     assert list(files(tmp_path)) == ["m.onnx"]
