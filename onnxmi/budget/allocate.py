@@ -65,10 +65,11 @@ def allocate(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit
     shares = np.full(len(limits), 1.0 / len(limits))
     best: UnitCounts | None = None
     for _ in range(WEIGHT_UPDATES if len(limits) > 1 else 1):
-        found = _sweep(size_options, limits, shares, whole)
-        if best is None or _damage(size_options, found) < _damage(size_options, best):
-            best = found
-        utilizations = np.array([limit.utilization(found) for limit in limits])
+        counts = _sweep(size_options, limits, shares, whole)
+        # Several weightings of the limits meet them; the least damage decides.
+        if best is None or _damage(size_options, counts) < _damage(size_options, best):
+            best = counts
+        utilizations = np.array([limit.utilization(counts) for limit in limits])
         shares = shares * np.square(utilizations)  # a limit with room to spare matters less
         shares /= shares.sum()
     assert best is not None
@@ -99,9 +100,11 @@ def _sweep(
     size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], shares: Floats, whole: UnitCounts
 ) -> UnitCounts:
     """Find the smallest multiplier that meets the limits, and the counts it gives."""
+    # Damage and utilization are near 1, so the multiplier is well within.
     low, high = 1e-9, 1e9
     counts = smallest(size_options)
     for _ in range(HALVINGS):
+        # Halving in logarithms: the right multiplier may be of any order of magnitude.
         middle = float(np.sqrt(low * high))
         trial = _descend(size_options, limits, middle * shares, whole)
         if _meets(limits, trial):
@@ -119,6 +122,8 @@ def _descend(
     for _ in range(ROUNDS):
         changed = False
         for layer, options in size_options.items():
+            # Costs are products of sizes of neighboring layers: with the others fixed, that of one layer is known
+            # exactly.
             price = options.damage + _utilization(limits, multipliers, layer, options.sizes, counts)
             size = int(options.sizes[int(np.argmin(price))])
             changed |= size != counts[layer]
@@ -152,8 +157,10 @@ def _best_change(
     ups = [(layer, up) for layer, (_, up) in steps.items() if up is not None]
     downs = [(layer, down) for layer, (down, _) in steps.items() if down is not None]
     changes: list[UnitCounts] = [{layer: up} for layer, up in ups]
+    # Pairs, as a budget that is spent leaves no room for one layer to grow alone.
     changes += [{one: up, other: down} for one, up in ups for other, down in downs if one != other]
     gain = _gain_of(size_options, counts)
+    # The first that fits is the best that fits, so most changes need no check of all limits.
     worthwhile = sorted((change for change in changes if gain(change) > 0), key=gain, reverse=True)
     return next((change for change in worthwhile if _meets(limits, {**counts, **change})), None)
 
@@ -166,6 +173,7 @@ def _neighbours(options: SizeOptions, size: int) -> tuple[int | None, int | None
 
 def _gain_of(size_options: Mapping[LayerId, SizeOptions], counts: UnitCounts) -> Callable[[UnitCounts], float]:
     def gain(change: UnitCounts) -> float:
+        # Damage adds up over layers, so only those that change count.
         touched = {layer: size_options[layer] for layer in change}
         before = {layer: counts[layer] for layer in change}
         return _damage(touched, before) - _damage(touched, change)

@@ -54,6 +54,7 @@ class DamageCurve:
 
     def at(self, sizes: Ints) -> Floats:
         """Damage at other sizes, interpolated: geometrically, as damage falls by orders of magnitude."""
+        # A logarithm of 0 would pull every size between to 0.
         floor = max(float(self.damage[self.damage > 0].min(initial=1.0)) * 1e-2, 1e-12)
         logs = np.interp(sizes, self.sizes, np.log(np.maximum(self.damage, floor)))
         return np.where(sizes >= self.sizes[-1], 0.0, np.exp(logs))
@@ -88,20 +89,23 @@ def measure_damage_curves(
     walk = Stepper(model.proto, ruler.feeds, threads)
     curves: dict[LayerId, DamageCurve] = {}
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
+    # In the order of the graph, so that the stepper only ever goes forward.
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
         layer = rankings[atom].layer
         priced = priced_sizes(sizes[layer.id])
         known = predicted.get(layer.id, {})
         damage = np.array([known.get(size, 0.0) for size in priced.tolist()])
         missing = [(number, size) for number, size in enumerate(priced[:-1].tolist()) if size not in known]
+        # Where all sizes were predicted, the model need not be run up to the layer at all.
         if missing:
             for _ in walk.to(_read_by(model, entry)):
                 pass
         for number, size in missing:
             cut = Cut(analysis, rankings[atom].keeping(size))
             with stage("price", layer.name):
-                made = () if statistics is None else repair_one_pass(cut, statistics, ONE_RIDGE).replacements
-                damage[number] = _damage(prune_channels(cut, made), walk, ruler, threads)
+                replacements = () if statistics is None else repair_one_pass(cut, statistics, ONE_RIDGE).replacements
+                damage[number] = _damage(prune_channels(cut, replacements), walk, ruler, threads)
+        # Cutting more never counts as better: what is measured of few samples is noisy.
         curves[layer.id] = DamageCurve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
     return curves
@@ -128,6 +132,7 @@ def _read_by(model: Model, node: int) -> list[str]:
 
 def priced_sizes(sizes: Ints) -> Ints:
     """The sizes nearest to `SHARES` of the whole, and the whole."""
+    # A fixed number of points: the time of a curve must not grow with the layer.
     nearest = {int(sizes[np.abs(sizes - share * sizes[-1]).argmin()]) for share in SHARES}
     return np.array(sorted(nearest | {int(sizes[-1])}), dtype=np.int64)
 
@@ -140,7 +145,7 @@ def _damage(proto: onnx.ModelProto, walk: Stepper, ruler: DamageReference, threa
     try:
         session = open_session(pieces.model(nodes, walk.states[0], set(names)), threads=threads)
         inputs = [value.name for value in session.session.get_inputs()]
-        found = ruler.damage(session.run({name: state[name] for name in inputs}) for state in walk.states)
+        damage = ruler.damage(session.run({name: state[name] for name in inputs}) for state in walk.states)
     except ModelError:  # a size that the rest of the model cannot run with is none to choose
         return UNUSABLE
-    return min(found, UNUSABLE)
+    return min(damage, UNUSABLE)

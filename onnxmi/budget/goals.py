@@ -47,8 +47,8 @@ class Budget:
     @property
     def asked(self) -> Mapping[str, float]:
         """What is asked for, by name."""
-        found = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: value for name, value in found if value is not None}
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
 
     @property
     def costs(self) -> tuple[str, ...]:
@@ -68,9 +68,9 @@ class Budget:
     def check(self) -> None:
         """Raise UsageError where a budget is out of range, or one does not go with another."""
         for name, value in self.asked.items():
-            low, high, wanted = _RANGES[name]
+            low, high, expected = _RANGES[name]
             if not low < value <= high:
-                raise UsageError(f"{option(name)} {value:g} is out of range: expected {wanted}")
+                raise UsageError(f"{option(name)} {value:g} is out of range: expected {expected}")
         if self.keep is not None and self.costs:
             raise UsageError(
                 f"--keep cuts every layer alike, whatever it costs: it cannot be combined with {option(self.costs[0])}"
@@ -142,6 +142,7 @@ class Goal:
     @staticmethod
     def of(name: str, asked: float, reached: float) -> Goal:
         """Judge what was reached."""
+        # A time is measured with noise; what is counted is exact.
         slack = TOLERANCE if COSTS.get(name) == "time" else 0.0
         met = reached >= asked * (1 - slack) if name == "speedup" else reached <= asked * (1 + slack)
         return Goal(name, asked, reached, met)
@@ -166,6 +167,7 @@ class Goal:
     @property
     def violation(self) -> float:
         """How far what was reached is from what was asked, as a factor of cost: above 1 where it is not met."""
+        # A speed-up falls as cost grows, so its ratio is turned over.
         return self.asked / self.reached if self.name == "speedup" else self.reached / self.asked
 
 

@@ -62,12 +62,13 @@ def sample_sizes(sizes: Mapping[LayerId, Ints], count: int, seed: int) -> list[U
     """
     rng = np.random.default_rng(seed)
     draws: list[UnitCounts] = []
+    # Levels spread evenly over the range, and layers scattered around each: sizes vary together and apart.
     for level in (np.arange(count) + 0.5) / count:
         picked = {}
         for layer, options in sizes.items():
             usable = options[options > 0]
-            wanted = usable[-1] * np.clip(level + rng.normal(scale=0.25), 0.02, 1.0)
-            picked[layer] = int(usable[np.abs(usable - wanted).argmin()])
+            near = usable[-1] * np.clip(level + rng.normal(scale=0.25), 0.02, 1.0)
+            picked[layer] = int(usable[np.abs(usable - near).argmin()])
         draws.append(picked)
     return draws
 
@@ -90,6 +91,7 @@ def time_cuts(
     whole: list[float] = []
     for done, draw in enumerate(draws):
         cut = prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw)))
+        # One thread's own processor time does not see other processes.
         clock = "cpu" if threads == 1 else "wall"
         was, now = measure_latency(
             (analysis.model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock
@@ -117,9 +119,12 @@ def fit_times(
     kinds = [kind for kind, model in work.items() if model.total({})]
     full = np.array([work[kind].total({}) for kind in kinds])
     rows = np.array([[work[kind].total(draw) for kind in kinds] / full for draw in [*draws, {}]])
+    # Divided by the measured time: the relative error counts, so that small cuts are fitted as well as large ones.
     table = np.column_stack([rows, np.ones(len(rows))]) / np.append(shares, 1.0)[:, None]
     weights = np.append(np.ones(len(shares)), ANCHOR)
+    # No kind of work takes less than no time; negative factors would extrapolate wildly.
     factors = _non_negative(table, weights)
+    # Leave-one-out: how far the time of a cut that was not fitted to is from its prediction.
     left_out = [
         abs(float(table[i] @ _non_negative(np.delete(table, i, axis=0), np.delete(weights, i))) - 1.0)
         for i in range(len(shares))
@@ -139,10 +144,12 @@ def _non_negative(table: Floats, weights: Floats) -> Floats:
     factors = np.zeros(table.shape[1])
     used = np.arange(table.shape[1])
     while used.size:
+        # Kinds of work that grow alike cannot be told apart; the cutoff shares their time among them.
         solved = np.linalg.lstsq(table[:, used], weights, rcond=RANK)[0]
         if (solved >= 0.0).all():
             factors[used] = solved
             break
+        # The most negative factor goes first; with few kinds this finds what an active-set method would.
         used = np.delete(used, np.argmin(solved))
     return factors
 
@@ -160,7 +167,7 @@ def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Seq
             pieces[f"results of {node.op}"].append(_element_piece(node, graph, shapes))
         elif kind is not None:
             pieces[kind].append(_element_piece(node, graph, shapes))
-    return {kind: CostModel.of(found, layers) for kind, found in pieces.items()}
+    return {kind: CostModel.of(own, layers) for kind, own in pieces.items()}
 
 
 def _kind(node: Node, shapes: Shapes) -> str | None:

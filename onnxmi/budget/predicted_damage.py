@@ -74,11 +74,11 @@ class PredictableLayer:
         """(sizes, groups * K * M) changes of one consumer's weights."""
         weights, moments = weights_of(model, linear), statistics.moments[linear.key]
         kept = np.stack([linear.kept_features(self.ranking.keeping(size)) for size in self.sizes.tolist()])
-        made = [
+        of_groups = [
             weight_changes(weights[group], moments.group(group).covariance, kept[:, group])
             for group in range(linear.groups)
         ]
-        return np.stack(made, axis=1).reshape(len(self.sizes), -1)
+        return np.stack(of_groups, axis=1).reshape(len(self.sizes), -1)
 
 
 @stage("predict damage")
@@ -116,19 +116,20 @@ def predict_damage(
     model = analysis.model
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
     layers = [layer for layer in _candidates(analysis.linears, rankings, sizes, statistics) if layer.sizes.size]
+    # Asked once for all layers: which consumers the backward pass reaches does not depend on the parts.
     reached = OutputGradients.of(model, _consumers(layers), yardstick, masks).results
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
-    found: dict[LayerId, dict[int, float]] = {}
+    damage: dict[LayerId, dict[int, float]] = {}
     for part in _parts(layers) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
             squares.measure(OutputGradients.of(model, _consumers(part), yardstick, masks), calibration, drawn, options)
         except NoGradientError:  # an operator turned out to do what its rule does not know
             continue
-        found |= squares.damage(len(drawn))
-        progress("predict damage", len(found), len(layers))
-    return found
+        damage |= squares.damage(len(drawn))
+        progress("predict damage", len(damage), len(layers))
+    return damage
 
 
 def _candidates(
@@ -142,6 +143,7 @@ def _candidates(
         layer = ranking.layer
         consumers = tuple(linear for linear in linears if consumes(linear, layer))
         read = {node.index for linear in consumers for node in linear.nodes}
+        # Where anything else reads the layer, its cut changes more than the consumers' weights.
         alone = layer.grade == "exact" and read.issuperset(layer.users) and any(one.kernel for one in consumers)
         if alone and all(_is_plain(linear, statistics) for linear in consumers):
             offered = sizes[layer.id]
@@ -203,6 +205,7 @@ class _SquaredEffects:
                     effects[atom].append(effect)
             for atom, own in effects.items():
                 if own:
+                    # Effects of all consumers add up before they are squared: they may cancel.
                     self._sums[atom] += np.square(_added(own)).sum(0)
 
     def _effects(
@@ -214,6 +217,7 @@ class _SquaredEffects:
         for tap, end in zip(linear.taps, linear.ends, strict=True):
             if end.outputs[0] not in gradients:  # no compared output depends on it
                 continue
+            # To first order an output changes by the gradient times the change of the weights.
             rows = weight_gradients(linear, values[tap], gradients[end.outputs[0]], mean, fed)
             blocks = [[block @ self._changes[atom, linear.key].T for atom in own] for block in _in_blocks(rows)]
             for atom, parts in zip(own, zip(*blocks, strict=True), strict=True):
@@ -243,5 +247,6 @@ def _in_blocks(rows: Iterable[Array]) -> Iterator[Array]:
 def _added(effects: Sequence[Floats]) -> Floats:
     """Sum the effects through all consumers, sample by sample; of whole batches where one has no samples apart."""
     if len({len(effect) for effect in effects}) > 1:
+        # Of whole batches the square of a sum stands for the sum of squares: random signs make them equal on average.
         effects = [effect.sum(0, keepdims=True) for effect in effects]
     return np.asarray(sum(effects), dtype=np.float64)

@@ -35,8 +35,8 @@ def block_of_processor() -> int:
     """Channels that onnxruntime's convolutions take at a time on this processor."""
     simd: Any = np.show_config(mode="dicts")
     known = (simd or {}).get("SIMD Extensions", {})
-    found = [name for group in ("baseline", "found") for name in known.get(group, ())]
-    return WIDE_BLOCK if any(name.startswith(("AVX512", "X86_V4")) for name in found) else BLOCK
+    extensions = [name for group in ("baseline", "found") for name in known.get(group, ())]
+    return WIDE_BLOCK if any(name.startswith(("AVX512", "X86_V4")) for name in extensions) else BLOCK
 
 
 def parse_alignment(text: str) -> int | None:
@@ -71,6 +71,7 @@ def candidate_sizes(analysis: Analysis, layer: Layer, alignment: int | None) -> 
         At most twice `STEPS` and a few sizes; 0 is among them where the layer's branch can be removed.
     """
     unit = _unit(layer, alignment)
+    # Hardware-friendly sizes, and some between where the steps would be coarse.
     sizes = {layer.size, *_multiples(layer, unit), *_multiples(layer, unit, layer.units // STEPS)}
     if alignment is None and layer.kind == "channels":
         sizes.update(_multiples(layer, QUARTER, below=block_of_processor()))
@@ -89,6 +90,7 @@ def _unit(layer: Layer, alignment: int | None) -> int:
 
 def _multiples(layer: Layer, unit: int, below: int | None = None) -> range:
     """Sizes of a part at which all parts together are a multiple of `unit`, and fewer than `below`, in few steps."""
+    # All parts together have to be a multiple: the parts' number may bring factors of its own.
     step = unit // gcd(unit, layer.parts)
     most = layer.size if below is None else min(layer.size, ceil(below / layer.parts))
     step *= max(1, ceil(most / step / STEPS))

@@ -33,14 +33,16 @@ def weight_changes(weights: Floats, covariance: Floats, kept: Bools) -> NDArray[
     # Cholesky factors are leading blocks of one factor L. With L = [[A, 0], [B, D]], C_ss^-1 C_sc = A'^-1 B'.
     order = np.argsort((~kept).sum(0), kind="stable")
     sorted_covariance = covariance[np.ix_(order, order)]
+    # The ridge of the refit that follows a real cut; without variance any positive number makes a factor.
     shift = RIDGE * float(np.diagonal(covariance).mean()) or LEAST
     lower, own = root(shifted(sorted_covariance, shift)), weights[order]
-    made = np.zeros((len(kept), *weights.shape), dtype=np.float32)
+    changes = np.zeros((len(kept), *weights.shape), dtype=np.float32)
     for number, stays in enumerate(kept):
         count = int(stays.sum())
         change = np.zeros_like(own)
+        # What is cut changes by all of its weight, what stays by its refit.
         change[count:] = -own[count:]
         if 0 < count < len(own):
             change[:count] = backward(lower[:count, :count], lower[count:, :count].T @ own[count:])
-        made[number, order] = change
-    return made
+        changes[number, order] = change
+    return changes

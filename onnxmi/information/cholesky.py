@@ -91,8 +91,10 @@ def _forward(lower: Floats, solved: Floats) -> None:
     """Solve in place."""
     size = lower.shape[0]
     if size <= _LEAF:
+        # numpy has no triangular solve; at this size an inverse is as exact, and its product is fast.
         solved[:] = np.linalg.inv(lower) @ solved
         return
+    # Halving puts nearly all work into matrix products, which BLAS does at full speed.
     half = size // 2
     _forward(lower[:half, :half], solved[:half])
     solved[half:] -= lower[half:, :half] @ solved[:half]
@@ -143,6 +145,7 @@ class Sweep:
             self._flush()
         own = slice(unit * self._size, (unit + 1) * self._size)
         pending = self._rows[: self._filled]
+        # The rows as they are by now: `matrix` lags behind by the pending factor rows.
         rows = self._whiten(self.matrix[own] - pending[:, own].T @ pending, own)
         self._rows[self._filled : self._filled + self._size] = rows
         self._filled += self._size
@@ -161,10 +164,12 @@ class Sweep:
     def _whiten(self, rows: Floats, own: slice) -> Floats:
         if self._size == 1:
             return np.asarray(rows / np.sqrt(max(float(rows[0, own][0]), self._floor)))
+        # The two triangles differ by rounding, and a factor reads only one.
         block = 0.5 * (rows[:, own] + rows[:, own].T)
         try:
             lower = root(block)
         except np.linalg.LinAlgError:
+            # A unit that is nearly explained may have lost its definiteness to rounding.
             lower, _ = factor(block, self._floor)
         return forward(lower, rows)
 

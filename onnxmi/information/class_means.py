@@ -30,6 +30,7 @@ class ClassMeans:
         known = labels >= 0
         count = np.bincount(labels[known]).astype(np.float64)
         sums = np.zeros((count.size, *rows.shape[:-2], rows.shape[-1]))
+        # `add.at` and not `+=`: several rows have the same label, and each of them has to count.
         np.add.at(sums, labels[known], np.moveaxis(rows[..., known, :], -2, 0).astype(np.float64))
         return cls(count, sums)
 
@@ -58,9 +59,12 @@ class ClassMeans:
         own = moments.group(*group)
         scale = np.where(live(own.variance), 1.0 / np.sqrt(np.where(live(own.variance), own.variance, 1.0)), 0.0)
         sums = np.moveaxis(self.sums, 0, -2)[group]
+        # Only rows with a label count here; the covariance below is of all rows, which estimates it better.
         total = max(float(self.count.sum()), 1.0)
         mean = sums.sum(axis=0) / total
+        # Covariance of each feature with the indicator of each class.
         cross = (sums - self.count[:, None] * mean) / total
+        # On correlations the ridge means the same for every feature, whatever its unit.
         correlation = own.covariance * np.outer(scale, scale) + ridge * np.eye(own.features)
         return np.asarray(np.linalg.solve(correlation, (cross * scale).T) * scale[:, None])
 

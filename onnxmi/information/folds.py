@@ -43,17 +43,21 @@ def fit_in_folds(
     if held_out is not None:
         trials.append((whole, held_out))
     start = plain if prior is None else prior
+    # What the plain cut is as a change of the prior: `error` measures changes.
     undone = plain - start, np.zeros_like(bias)
+    # Parts are of unequal size, and a row counts as much in a small part.
     shares = np.array([judge.count for _, judge in trials]) / sum(judge.count for _, judge in trials)
     error_plain = float(shares @ [judge.error(*undone) for _, judge in trials])
     errors = {
         ridge: shares * [judge.error(*_regress(train, ridge)) for train, judge in trials]
+        # Largest first, so that of equal ridges `_sparing` meets the largest one first.
         for ridge in sorted(ridges, reverse=True)
     }
     ridge = _sparing(errors)
     error = float(errors[ridge].sum())
     if error >= error_plain:
         return Repair(plain, bias, ridge, error_plain, error, used=False)
+    # A ridge is relative to the mean variance, so the one chosen on parts holds for all rows.
     change, shift = _regress(whole, ridge)
     return Repair(start + change, bias + shift, ridge, error_plain, error, used=True)
 
@@ -63,6 +67,7 @@ def _sparing(errors: Mapping[float, Floats]) -> float:
 
     Where one part or one sample in it decides, its excess is no more than its own standard error.
     """
+    # Sums, as the parts' shares are in the errors already.
     best = min(errors.values(), key=np.sum)
     for ridge, found in errors.items():
         excess = found - best

@@ -36,7 +36,10 @@ class Sensitivity:
 
         Directions of less than a millionth of the largest eigenvalue are left out; R is 0 where the outputs mind none.
         """
+        # Errors of results that are cut do not exist: the loss is a function of the kept ones alone.
         matrix = self.total[group][np.ix_(kept, kept)] / max(self.count, 1)
+        # Symmetric by construction, up to what rounding left: eigh reads one triangle only.
         values, vectors = np.linalg.eigh(0.5 * (matrix + matrix.T))
+        # A sum of n outer products has rank n at most; what is beyond it is rounding, of either sign.
         large = values > _NEGLIGIBLE * max(float(values.max(initial=0.0)), 0.0)
         return np.asarray(vectors[:, large] * np.sqrt(values[large]))

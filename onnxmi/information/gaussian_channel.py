@@ -34,6 +34,7 @@ def _correlations(covariance: Floats) -> tuple[Ints, Floats, Floats, float]:
     Raises ValueError if no choice of live features makes them a covariance.
     """
     variance = np.diagonal(covariance)
+    # A lower floor keeps more features, so it comes first; a higher one follows where correlations are impossible.
     for floor in _FLOORS[:-1]:
         try:
             return _scaled(covariance, np.flatnonzero(live(variance, floor)))
@@ -44,6 +45,7 @@ def _correlations(covariance: Floats) -> tuple[Ints, Floats, Floats, float]:
 
 def _scaled(covariance: Floats, alive: Ints) -> tuple[Ints, Floats, Floats, float]:
     deviation = np.sqrt(np.diagonal(covariance)[alive])
+    # Information does not depend on units, and on unit variances one ridge fits all features.
     prior = covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
     return alive, deviation, prior, factor(prior, RIDGE)[1]
 
@@ -61,9 +63,12 @@ class Channel:
             raise ValueError(f"units of a view must lie in -1 .. {n_units - 1}")
         alive, deviation, prior, self._ridge = _correlations(view.covariance)
         self._weight = view.weight
+        # Added before the targets are seen: it is in both covariances, and so does not count as information.
         prior[np.diag_indices_from(prior)] += self._ridge
         after = posterior(prior, view.weights[alive] * deviation[:, None], noise)
+        # A unit of several features is one block, so that its features are counted jointly and not added up.
         slots = slots_of(view.units[alive], n_units)
+        # Features of other layers stay whatever is cut here: only what is new beside them counts.
         fixed = view.units[alive] < 0
         self._real = slots >= 0
         self._prior = self._sweep(_given(prior, fixed), slots)
@@ -71,10 +76,13 @@ class Channel:
 
     def gains(self, candidates: Bools) -> Floats:
         """(n_units,) weighted nats that each candidate adds; 0 for what is explained already and for non-candidates."""
+        # Below some ridges a conditional variance is the ridge itself, and the ratio of two of them says nothing.
         spent = self._prior.variances() <= _SPENT * self._ridge
         where = np.flatnonzero(candidates & (self._real & ~spent).any(axis=1))
         gains = np.zeros(candidates.size)
+        # Entropy of a Gaussian is half the log-determinant; the constants of both terms cancel.
         nats = 0.5 * (self._prior.log_volumes(where) - self._after.log_volumes(where))
+        # Information is not negative; rounding of two nearly equal determinants may be.
         gains[where] = self._weight * np.maximum(nats, 0.0)
         return gains
 
@@ -106,11 +114,14 @@ def posterior(prior: Floats, weights: Floats, noise: float) -> Floats:
     variance = (weights * product).sum(axis=0)
     if not variance.any():
         return prior.copy()
+    # Noise relative to the targets makes the gain finite, and the same whatever the scale of the weights.
     level = np.sqrt(noise * float(variance.mean()))
     if weights.shape[1] <= weights.shape[0]:
+        # Divided by the noise first, the system is I plus something positive: well conditioned from below.
         inner = (weights / level).T @ (product / level)
         seen = forward(_root(inner), (product / level).T)
         return np.asarray(prior - seen.T @ seen)
+    # More targets than features: factors on both sides keep the result positive definite, unlike a difference.
     lower = root(prior)
     half = lower.T @ (weights / level)
     hidden = forward(_root(half @ half.T), lower.T)
@@ -126,6 +137,7 @@ def slots_of(units: Ints, n_units: int) -> Ints:
     """
     owned = units[units >= 0]
     counts = np.bincount(owned, minlength=n_units)
+    # Rank of each feature within its unit, without a loop over units.
     order = np.argsort(owned, kind="stable")
     rank = np.arange(owned.size) - np.repeat(np.cumsum(counts) - counts, counts)
     slots = np.full((n_units, max(1, int(counts.max(initial=0)))), -1, dtype=np.int64)
@@ -135,6 +147,7 @@ def slots_of(units: Ints, n_units: int) -> Ints:
 
 def _root(inner: Floats) -> Floats:
     """Lower Cholesky factor of ``I + inner`` (M, M), symmetrised."""
+    # Matrix products round the two triangles differently.
     system = 0.5 * (inner + inner.T)
     system[np.diag_indices_from(system)] += 1.0
     return root(system)
@@ -144,6 +157,7 @@ def _given(matrix: Floats, fixed: Bools) -> Floats:
     """Covariance of the other features given the ``fixed`` ones: their Schur complement."""
     if not fixed.any():
         return matrix
+    # Features of other layers may duplicate each other, so this block may need a jitter of its own.
     lower, _ = factor(matrix[np.ix_(fixed, fixed)], _FLOOR * RIDGE)
     seen = forward(lower, matrix[np.ix_(fixed, ~fixed)])
     return np.asarray(matrix[np.ix_(~fixed, ~fixed)] - seen.T @ seen)
@@ -154,6 +168,7 @@ def _padded(matrix: Floats, slots: Ints) -> Floats:
     flat = slots.reshape(-1)
     if np.array_equal(flat, np.arange(matrix.shape[0])):
         return matrix
+    # Independent features of unit variance before and after add the same log-determinant to both: a gain of 0.
     padding = flat < 0
     if not matrix.size:
         return np.eye(flat.size)

@@ -67,10 +67,12 @@ def grow(channels: Sequence[Channel], allowance: Allowance, keep: int) -> Select
     order: list[int] = []
     gains: list[float] = []
     while len(order) < keep:
+        # Views are summed: each consumer is told separately, and none can make up for another.
         unit, gain = _best(np.sum([channel.gains(allowance.open) for channel in channels], axis=0), allowance)
         allowance.take(unit)
         order.append(unit)
         gains.append(gain)
+        # What adds nothing now is taken to add nothing later: a synergy this small is not waited for.
         if gain == 0.0:
             _fill(order, gains, allowance, keep)
             break
@@ -81,10 +83,12 @@ def grow(channels: Sequence[Channel], allowance: Allowance, keep: int) -> Select
 
 def _best(gains: Floats, allowance: Allowance) -> tuple[int, float]:
     """Find the open unit of largest gain, the first of equals; of gain 0 if no open unit adds anything."""
+    # Below every gain: a closed unit never wins, not even against gains of 0.
     candidates = np.where(allowance.open, gains, -1.0)
     best = float(candidates.max())
     if best <= _TIE:
         return allowance.first(), 0.0
+    # The first of those that rounding cannot tell apart, so that another BLAS chooses alike.
     unit = int(np.argmax(candidates >= best * (1.0 - _TIE)))
     return unit, float(gains[unit])
 

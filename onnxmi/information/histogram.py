@@ -41,6 +41,7 @@ def quantile_edges(rows: Array, bins: int) -> Array:
     rows = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64, copy=False)
     if not np.isfinite(rows).all():
         raise ValueError("rows hold values that are not finite")
+    # Observed values and not interpolated ones: an edge between two values could split ties.
     edges = np.quantile(rows, np.arange(1, bins) / bins, axis=0, method="inverted_cdf").T
     tied = np.zeros(edges.shape, dtype=np.bool_)
     tied[:, :-1] = edges[:, :-1] == edges[:, 1:]
@@ -84,9 +85,11 @@ class JointHistogram:
     def _count(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add the product of one-hot rows x (n, K, bins_x) and y (n, M, bins_y), a few features of x at a time."""
         flat = y.reshape(y.shape[0], -1)
+        # One product of indicators counts all pairs at once; its size bounds the memory.
         step = max(1, _CELLS // max(1, x.shape[2] * flat.shape[1]))
         for start in range(0, x.shape[1], step):
             part = x[:, start : start + step]
+            # Counts of a batch are exact in float32: they stay far below 2**24.
             product = part.reshape(part.shape[0], -1).T @ flat
             target = self.counts[start : start + step]
             target += product.reshape(target.shape).astype(np.int64)
@@ -94,6 +97,7 @@ class JointHistogram:
 
 def _one_hot(rows: Array, edges: Array) -> NDArray[np.float32]:
     """(n, K, bins) float32 indicators of the bin of each value: what is past one edge and not past the next."""
+    # Padded by 'past the lowest edge' and 'not past the highest', so that each bin is a difference of neighbors.
     past = np.ones((*rows.shape, edges.shape[1] + 2), dtype=np.bool_)
     past[..., 1:-1] = rows[..., None] > edges
     past[..., -1] = False

@@ -42,6 +42,7 @@ def share(hits: float, trials: float, confidence: float = CONFIDENCE) -> Span:
     if trials <= 0:
         return 0.0, 1.0
     tail = (1 - confidence) / 2
+    # At either end the beta distribution degenerates, and the bound is known.
     low = 0.0 if hits <= 0 else _beta_quantile(tail, hits, trials - hits + 1)
     high = 1.0 if hits >= trials else _beta_quantile(1 - tail, hits + 1, trials - hits)
     return low, high
@@ -77,6 +78,7 @@ def difference_of_shares(lost: float, gained: float, trials: float, confidence: 
     middle = (lost - gained) / trials
 
     def score(delta: float) -> float:
+        # The likelihood under a difference of delta is largest at the root of a quadratic in the second share.
         linear = -(lost + gained) + (2 * trials - lost + gained) * delta
         constant = -gained * delta * (1 - delta)
         only_second = (math.sqrt(max(linear * linear - 8 * trials * constant, 0.0)) - linear) / (4 * trials)
@@ -87,6 +89,7 @@ def difference_of_shares(lost: float, gained: float, trials: float, confidence: 
             else math.copysign(math.inf, middle - delta)
         )
 
+    # The score falls with delta, and crosses 0 at the estimate: a bound lies on each side of it.
     low = -1.0 if middle <= -1 else _falling_root(score, bound, -1.0, middle)
     high = 1.0 if middle >= 1 else _falling_root(score, -bound, middle, 1.0)
     return low, high
@@ -116,6 +119,7 @@ def effective_trials(errors: Floats, weights: Floats, binomial: float, confidenc
     if (weights == 1).all():  # one answer a sample: independent trials as they are
         return float(total)
     count = int(np.count_nonzero(weights))
+    # Kish's effective size.
     fewest = total * total / squares  # whole samples alike in all their answers
     if count < 2:
         return fewest
@@ -125,8 +129,11 @@ def effective_trials(errors: Floats, weights: Floats, binomial: float, confidenc
         errors = -share * weights
         errors[int(weights.argmax())] += share * total
         binomial = share * (1 - share)
+    # Samples are the independent units; answers within one are not.
     variance = float(np.square(errors).sum()) * count / (count - 1) / total**2
+    # The variance is itself estimated: few samples widen the interval as Student's distribution does.
     narrower = NormalDist().inv_cdf((1 + confidence) / 2) / student_quantile((1 + confidence) / 2, count - 1)
+    # Of how many single answers a share would have this variance (the design effect).
     trials = binomial / variance * narrower * narrower if variance > 0 else fewest
     return float(min(max(trials, fewest), max(total, fewest)))
 
@@ -198,11 +205,13 @@ def bootstrap(
     block = max(_BLOCK // count, 1)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
+        # The same draw for both models: what varies from sample to sample alike cancels in the difference.
         drawn = generator.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
         with np.errstate(all="ignore"):  # a draw without any positive has no figure
             found.append(combine(first, drawn) - combine(second, drawn))
     draws = np.concatenate(found)
     draws = draws[np.isfinite(draws)]
+    # Where most draws have no figure, the others are no random choice of them.
     if len(draws) < resamples / 2:
         return None
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -225,6 +234,7 @@ def _beta_quantile(chance: float, a: float, b: float) -> float:
 
 def _falling_root(function: Callable[[float], float], level: float, low: float, high: float) -> float:
     """Return where a falling function passes a level, by bisection."""
+    # Bisection: no derivative is needed, and a flat stretch cannot throw it off.
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if function(middle) > level:
@@ -240,6 +250,7 @@ def _beta_share(x: float, a: float, b: float) -> float:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast below the mean
         return 1 - _beta_share(1 - x, b, a)
+    # In logarithms: the gamma functions themselves overflow from 171 on.
     logs = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     return math.exp(logs) * _continued_fraction(x, a, b) / a
 

@@ -76,6 +76,7 @@ class Moments:
         count = self.count + other.count
         if count == 0:
             return self
+        # Chan, Golub and LeVeque (1979): nothing is lost where means are large and variances small.
         share = other.count / count
         delta = other.mean - self.mean
         between = (self.count * share) * (delta[..., :, None] * delta[..., None, :])
@@ -132,6 +133,7 @@ class MomentAccumulator:
         rows = _as_float(rows)
         mean, scatter = self._sums(rows)
         waiting = self._waiting
+        # Rows of another type start a new chunk: a cast to the narrower one would round them.
         if waiting is None or waiting.dtype != rows.dtype:
             self._flush(mean, scatter)
             waiting = np.empty((*rows.shape[:-2], self._chunk, rows.shape[-1]), dtype=rows.dtype)
@@ -201,6 +203,7 @@ def _centre(rows: Array) -> tuple[Array, Floats, Floats]:
         rest = (ones @ rows)[..., 0, :]
     if not np.isfinite(rest).all():
         raise NotFiniteError("rows hold values that are not finite, or too large for their type")
+    # The second pass of a two-pass mean takes out what the first one rounded.
     rows -= rest[..., None, :]
     return rows, first + rest, (ones @ rows)[..., 0, :].astype(np.float64)
 
@@ -208,7 +211,9 @@ def _centre(rows: Array) -> tuple[Array, Floats, Floats]:
 def _gram(centred: Array) -> Array:
     """(..., K, K) sum of outer products of rows (..., n, K), in their type unless it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
+        # In the rows' own type, as BLAS is twice as fast in float32; centered rows of a chunk keep the rounding small.
         gram = np.matmul(centred.swapaxes(-1, -2), centred)
+    # By Cauchy and Schwarz no entry overflows where no diagonal one does.
     if np.isfinite(np.diagonal(gram, axis1=-2, axis2=-1)).all():
         return np.asarray(gram)
     if centred.dtype == np.float64:

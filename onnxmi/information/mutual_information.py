@@ -61,6 +61,7 @@ def discrete(joint_counts: ArrayLike, *, correct: bool = False) -> Floats:
     rows, columns = table.sum(axis=-1), table.sum(axis=-2)
     entropy = _entropy(rows, (-1,)) + _entropy(columns, (-1,)) - _entropy(table, (-2, -1))
     if correct:
+        # Miller and Madow: each entropy is too small by (occupied cells - 1) / 2n; the three biases add up to this.
         cells = (rows > 0).sum(axis=-1) + (columns > 0).sum(axis=-1) - (table > 0).sum(axis=(-2, -1)) - 1
         entropy = entropy + cells / (2.0 * np.maximum(total, 1.0))
     return np.maximum(entropy, 0.0)
@@ -74,11 +75,13 @@ def _inverse_root(variance: Floats) -> Floats:
 
 def _nats(correlation: Floats) -> Floats:
     """``-1/2 log(1 - rho**2)`` with rho**2 clipped to 1 - 1e-12."""
+    # log1p keeps the small values: most pairs are nearly independent.
     return np.asarray(-0.5 * np.log1p(-np.minimum(np.square(correlation), 1.0 - _DETERMINED)))
 
 
 def _entropy(counts: Floats, axes: tuple[int, ...]) -> Floats:
     """Plug-in entropy in nats of counts over ``axes``; 0 for a table with no counts."""
+    # A table without counts would divide by zero; its shares are all 0 then, and so is its entropy.
     total = np.maximum(counts.sum(axis=axes, keepdims=True), np.finfo(np.float64).tiny)
     share = counts / total
     return np.asarray(-(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=axes))

@@ -56,7 +56,9 @@ class PairMoments:
         """
         xx, xy = self.xx, self.xy
         if not shifted:
+            # Without a shift the line goes through the origin: moments about zero decide, not those about the means.
             xx, xy = xx + self.count * self.mean_x**2, xy + self.count * self.mean_x * self.mean_y
+        # Below the rounding error of the squared mean a variance is noise, and its ratio could be anything.
         alive = xx > np.finfo(np.float64).eps * self.count * (self.mean_x**2 + 1e-30)
         scale = np.divide(xy, xx, out=np.ones_like(xx), where=alive)
         return scale, self.mean_y - scale * self.mean_x if shifted else np.zeros_like(scale)

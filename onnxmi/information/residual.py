@@ -52,6 +52,7 @@ class Missing:
         """
         chosen = checked(moments, kept, weights)
         cut = np.setdiff1d(np.arange(moments.features), chosen)
+        # Only the cut features are missed: what the kept ones give is there already.
         rest = np.asarray(weights[cut], dtype=np.float64)
         tied = moments.scatter[:, cut] @ rest / moments.count
         return cls(
@@ -60,6 +61,7 @@ class Missing:
             moments.mean[cut] @ rest,
             moments.scatter[np.ix_(chosen, chosen)] / moments.count,
             tied[chosen],
+            # A quadratic form of a covariance, which rounding can push below 0.
             max(float((rest * tied[cut]).sum()), 0.0),
         )
 
@@ -86,6 +88,7 @@ class Missing:
         shares = [part.count / count for part in parts]
         mean_x = _weighted(shares, [part.mean_x for part in parts])
         mean_y = _weighted(shares, [part.mean_y for part in parts])
+        # Law of total covariance: covariances within the parts, and those of the parts' means.
         off_x, off_y = [part.mean_x - mean_x for part in parts], [part.mean_y - mean_y for part in parts]
         between = sum(share * float(off @ off) for share, off in zip(shares, off_y, strict=True))
         return cls(
@@ -102,6 +105,7 @@ class Missing:
 
         Relative to the variance of y it is right to some 1e-15, by which an error that is 0 may seem to be more.
         """
+        # Expanded, so that no row is needed: var(y) - 2 cov(y, xA) + var(xA).
         spread = self.variance - float((change * (2.0 * self.cross - self.gram @ change)).sum())
         offset = self.mean_y - self.mean_x @ change - shift
         return max(spread, 0.0) + float(offset @ offset)

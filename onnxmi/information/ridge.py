@@ -74,8 +74,10 @@ def regress_cross(
         raise NotFiniteError("products of rows are too large for their type")
     weights = np.zeros_like(cross) if prior is None else prior
     if features and np.isfinite(ridge):
+        # Relative to the mean variance: one grid of ridges then fits all layers.
         shift = ridge * float(np.diagonal(gram).mean())
         weights = _solve(gram, shift, cross) if prior is None else prior + _solve(gram, shift, cross - gram @ prior)
+    # The intercept is not penalized: it puts the means right for any weights.
     return weights, np.asarray(mean_y - mean_x @ weights)
 
 
@@ -115,10 +117,12 @@ def fit_missing(
     if not ridges:
         raise ValueError("no ridges to try")
     judge = held_out or fit
+    # Rows that were not fitted to need no correction.
     inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, ridges)
     start = plain if prior is None else prior
     error_plain = judge.error(plain - start, np.zeros_like(bias))
     best: tuple[float, float, Floats, Floats] | None = None
+    # From the largest on, and `<` below: of equal errors the larger ridge wins.
     for ridge in sorted(ridges, reverse=True):
         change, shift = regress_cross(fit.gram, fit.cross, fit.mean_x, fit.mean_y, None, ridge)
         error = _inflated(judge.error(change, shift), inflation[ridge])
@@ -159,7 +163,9 @@ def _negligible(gram: Floats) -> float:
 def _inflation(fit: Missing, ridges: Sequence[float]) -> dict[float, float]:
     """``1 / (1 - df / n)**2`` of each ridge, infinite where the fit has no degrees of freedom left."""
     values = np.maximum(np.linalg.eigvalsh(fit.gram), 0.0) if fit.mean_x.size else np.zeros(0)
+    # The ridge is relative to the mean variance, which is the mean eigenvalue.
     mean = float(values.mean()) if values.size else 0.0
+    # The intercept takes one more degree of freedom.
     left = {ridge: 1.0 - (1.0 + _freedom(values, ridge * mean if mean else 0.0)) / fit.count for ridge in ridges}
     return {ridge: 1.0 / share**2 if share > 0.0 else np.inf for ridge, share in left.items()}
 
@@ -171,4 +177,5 @@ def _inflated(error: float, factor: float) -> float:
 
 def _freedom(values: Floats, shift: float) -> float:
     """Effective number of features of a ridge regression, from the eigenvalues (S,) of its Gram matrix."""
+    # Each eigenvector counts by how far the ridge lets it through.
     return float((values / (values + shift)).sum()) if shift else float(np.count_nonzero(values))

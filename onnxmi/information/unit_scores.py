@@ -47,6 +47,7 @@ def top(scores: Floats, keep: int, parts: Ints | None = None, quota: int | None 
         raise ValueError("a score is not a number")
     allowance = Allowance(scores.size, keep, parts, quota)
     order: list[int] = []
+    # A stable sort of the negated scores keeps the lowest index first among equals.
     for unit in np.argsort(-scores, kind="stable").tolist():
         if allowance.open[unit]:
             allowance.take(unit)
@@ -55,5 +56,6 @@ def top(scores: Floats, keep: int, parts: Ints | None = None, quota: int | None 
 
 
 def _per_unit(of_feature: Floats, units: Ints, n_units: int) -> Floats:
+    # Features of other layers belong to no unit.
     owned = units >= 0
     return np.bincount(units[owned], weights=of_feature[owned], minlength=n_units).astype(np.float64)

@@ -84,6 +84,7 @@ class Allowance:
     def take(self, unit: int) -> None:
         """Mark ``unit`` as chosen, and close its part if that fills it."""
         part = int(self._parts[unit])
+        # A partition matroid: where gains are submodular, greedy choices reach half of the best (Fisher et al. 1978).
         self._left[part] -= 1
         self.open[unit] = False
         if self._left[part] == 0:

@@ -66,6 +66,7 @@ def repair(
     unrepaired = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in one_pass.notes))
     candidates = [stepwise, one_pass, unrepaired]
     if outputs.offsets is not None:
+        # Stepwise repair has put the means right on its way; the others see their own errors add up only now.
         even = [_centered(cut, candidate, outputs.offsets) for candidate in (one_pass, unrepaired)]
         candidates = [stepwise, *even, unrepaired]
 
@@ -75,6 +76,7 @@ def repair(
         except ModelError:  # what does not run is no candidate
             return float("inf")
 
+    # `min` keeps the first of equals, so the order of the candidates decides ties.
     return min(candidates, key=error)
 
 

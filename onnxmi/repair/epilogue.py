@@ -56,9 +56,10 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
     result = result_of(graph, linear)
     reader = graph.only_reader(result)
     if reader is not None and _scales_outputs(channels, linear, result):
-        found = _inference_form(graph, reader)
-        if found is not None:
-            scale, offset = found[0], found[0] * offset + found[1]
+        affine = _inference_form(graph, reader)
+        if affine is not None:
+            # Two affine maps in a row are one: s (a y + b) + t = (s a) y + (s b + t).
+            scale, offset = affine[0], affine[0] * offset + affine[1]
             result, reader = reader.outputs[0], graph.only_reader(reader.outputs[0])
     epilogue = Epilogue(scale, offset)
     if reader is not None and _adds_stream(reader):
@@ -66,6 +67,7 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
         if stream is None:
             return epilogue
         epilogue = replace(epilogue, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
+        # A normalization that adds does more after the sum, so no Relu can follow it directly.
         reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
     return replace(epilogue, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
 
@@ -87,6 +89,7 @@ def _stream(graph: Graph, channels: ChannelGraph, adder: Node, result: str) -> s
     """The computed tensor that is added to a result; None where the sum is not of the result's shape."""
     if result not in adder.inputs[:2]:
         return None
+    # What is folded is a bias and no stream; it is part of the offset.
     other = adder.inputs[1 - adder.inputs.index(result)]
     if other in graph.folded or _shape(channels, other) is None:
         return None
@@ -120,5 +123,6 @@ def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:
     if not all(graph.is_constant(name) for name in node.inputs[1:5]):
         return None
     gamma, beta, mean, variance = (graph.constant(name).astype(np.float64) for name in node.inputs[1:5])
+    # At inference a batch normalization is an affine map per channel.
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     return scale, beta - scale * mean

@@ -49,23 +49,28 @@ class Measured:
             What the result is added to, in both models.
         """
         kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
+        # The target is what the operator itself has to give, so the epilogue's scale is divided out.
         undo = inverse(self._scale).astype(kind)
+        # What earlier repairs left wrong in the stream, this operator can make up for, as both are added.
         stream_error = None if stream is None else (stream[0] - stream[1]) * undo
-        inputs, wanted = self._frame.targets(original, cut, row_indices, stream_error)
+        inputs, targets = self._frame.targets(original, cut, row_indices, stream_error)
+        # Wide operators take one sum for all folds: the validation samples are part -1 and stay apart.
         sums = self._sums.setdefault(min(part, 0) if self._whole else part, MomentAccumulator())
         try:
-            sums.update(self._frame.joined(inputs, wanted, self._priors))
+            sums.update(self._frame.joined(inputs, targets, self._priors))
         except NotFiniteError as error:
             self._trouble = error  # the other batches have to advance all the same
         if self._epilogue.rectified:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
+            # Where the scaled result meets the offset, the Relu closes. A scale of 0 never opens or never closes it.
             threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
-            self._rows[part == VALIDATION].append((inputs, wanted, threshold.astype(kind)))
+            self._rows[part == VALIDATION].append((inputs, targets, threshold.astype(kind)))
 
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""
         if self._trouble is not None:
             raise self._trouble
+        # Sorted, so that folds are added up in the same order whatever batch came first.
         moments = {part: sums.moments() for part, sums in sorted(self._sums.items())}
         validation = moments.pop(VALIDATION, None)
         return [
@@ -83,6 +88,6 @@ class Measured:
         batches = self._rows[of_validation and VALIDATION in self._sums]
         if not batches:
             return None
-        inputs, wanted = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
+        inputs, targets = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
         threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
-        return RectifiedRows(inputs, wanted, threshold, self._scale[group, 0] > 0)
+        return RectifiedRows(inputs, targets, threshold, self._scale[group, 0] > 0)

@@ -55,6 +55,7 @@ def find_normalizations(cut: Cut) -> Iterator[NormalizationParameters]:
         if node.index in removed:
             continue
         parameters = operator_of(node).norm_parameters
+        # Over several axes the statistics mix channels with positions: no scale per channel undoes that.
         if parameters is None or len(normalisation.terms) != 1 or not keeping.cuts(normalisation.terms[0]):
             continue
         scale, shift = parameters.scale, parameters.shift
@@ -79,14 +80,16 @@ def refit_normalization(
     -------
     scale and shift (C,) to apply to the cut model's result (None if not used), the new parameters, and a note.
     """
+    # A normalization over fewer channels has another mean and variance; per channel a line corrects most of it.
     scale, shift = fit.fit(shifted=normalization.shift is not None)
     decisive = validation or fit
-    plain = decisive.error(np.ones_like(scale), np.zeros_like(shift))
+    error_plain = decisive.error(np.ones_like(scale), np.zeros_like(shift))
     error = decisive.error(scale, shift)
+    # Constant channels have no variance to relate an error to.
     spread = float(decisive.yy.sum() / decisive.count) or 1.0
-    used = error < plain
+    used = error < error_plain
     reason = "" if used else "the unrepaired cut is better on validation samples"
-    note = RepairNote(normalization.node.label, used, 0.0, plain / spread, error / spread, reason)
+    note = RepairNote(normalization.node.label, used, 0.0, error_plain / spread, error / spread, reason)
     if not used:
         return None, (), note
     return (scale, shift), tuple(_replacements(model, normalization, scale, shift)), note

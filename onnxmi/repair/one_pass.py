@@ -67,14 +67,16 @@ def _regression(operator_cut: OperatorCut, group: int, statistics: StatisticsFil
     """What the kept inputs of one group are to make up for."""
     fit, validation = statistics.fit, statistics.validation
     key, number = operator_cut.linear.key, operator_cut.groups[group]
-    lost = (operator_cut.features[group], operator_cut.wanted(group))
+    # What the cut features gave to the kept outputs: the regression has to replace only that.
+    lost = (operator_cut.features[group], operator_cut.original_weights(group))
 
     def missing(statistics: Statistics) -> Missing:
         return Missing.of_cut(statistics.moments[key].group(number), *lost)
 
     other = None if validation is None or not validation.saw(key) else missing(validation)
-    plain = operator_cut.plain(group)
-    return Regression((missing(fit),), other, plain, plain)
+    # The sliced weights are the prior: with an infinite ridge nothing changes.
+    sliced = operator_cut.plain(group)
+    return Regression((missing(fit),), other, sliced, sliced)
 
 
 def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:

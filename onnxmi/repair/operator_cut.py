@@ -66,6 +66,7 @@ class OperatorCut:
         model, graph, keeping = cut.model, cut.graph, cut.keeping
         features, outputs = linear.kept_features(keeping), linear.kept_outputs(keeping)
         blind = not features.any()  # where all groups lost all their inputs, only the bias is left to repair
+        # A group without inputs or outputs is gone; its weights are not in the cut model.
         groups = tuple(g for g in range(linear.groups) if (blind or features[g].any()) and outputs[g].any())
         return OperatorCut(
             linear=linear,
@@ -79,16 +80,17 @@ class OperatorCut:
             staying=kept_along_axes(graph, linear, keeping),
         )
 
-    def wanted(self, group: int) -> Floats:
+    def original_weights(self, group: int) -> Floats:
         """Original weights of one kept group's kept outputs, (K, M)."""
         return np.asarray(self.weights[self.groups[group]][:, self.outputs[group]])
 
     def plain(self, group: int) -> Floats:
         """Plain slice of the weights of one kept group, (S, M)."""
-        return self.wanted(group)[self.features[group]]
+        return self.original_weights(group)[self.features[group]]
 
     def replacement(self, solved: Sequence[Solution]) -> Replacement:
         """Turn the groups' solutions into parameters in the operator's own layout."""
+        # All groups keep equally many inputs and outputs, so they stack.
         matrix = np.stack([solution.weights for solution in solved])
         shift = np.concatenate([solution.shift for solution in solved])
         weights = self.linear.weights.encoded(self.model, weight_array(self.after, matrix, self.shape), self.staying)
@@ -100,11 +102,11 @@ class OperatorCut:
             return [solution.weights for solution in solved]
         return self.matrices(self.replacement(solved))
 
-    def matrices(self, made: Replacement) -> list[Floats]:
+    def matrices(self, replacement: Replacement) -> list[Floats]:
         """Return the weights that a replacement gives each kept group, (S, M)."""
-        assert made.weights is not None
-        seen = self.linear.weights.decoded(self.model, made.weights, self.staying)
-        return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, seen)]
+        assert replacement.weights is not None
+        decoded = self.linear.weights.decoded(self.model, replacement.weights, self.staying)
+        return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, decoded)]
 
     def targets(
         self, original: Array, cut: Array, row_indices: Ints, stream_error: Array | None
@@ -126,12 +128,16 @@ class OperatorCut:
         """
         before = feature_rows(self.linear, original, row_indices)
         inputs = feature_rows(self.after, cut, row_indices)
-        wanted = np.stack([before[g] @ self.wanted(k).astype(before.dtype) for k, g in enumerate(self.groups)])
-        return inputs, wanted if stream_error is None else wanted + stream_error
+        # The original's results without its bias, on the original's inputs: the cut model is to give them on its own.
+        results = np.stack(
+            [before[g] @ self.original_weights(k).astype(before.dtype) for k, g in enumerate(self.groups)]
+        )
+        return inputs, results if stream_error is None else results + stream_error
 
-    def joined(self, inputs: Array, wanted: Array, priors: Sequence[Floats]) -> Array:
+    def joined(self, inputs: Array, targets: Array, priors: Sequence[Floats]) -> Array:
         """Inputs beside what weights (S, M) of each group miss of the wanted results, (groups, rows, S + M)."""
-        missing = [wanted[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
+        # Relative to the prior's results: the moments of what is missing are small, and so is their rounding.
+        missing = [targets[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
         return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
     def stream(self, original: Array, cut: Array, row_indices: Ints) -> tuple[Array, Array]:
@@ -158,6 +164,7 @@ class OperatorCut:
 
 def inverse(factors: Floats) -> Floats:
     """One over each factor; 0 for those too small to undo."""
+    # Dividing by a scale near 0 would ask for huge results, and the fit would serve these alone.
     small = np.abs(factors) <= SMALL_SCALE * np.abs(factors).max(initial=0.0)
     return np.where(small, 0.0, 1.0 / np.where(small, 1.0, factors))
 

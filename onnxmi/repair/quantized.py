@@ -23,16 +23,18 @@ def quantize_solutions(
     if operator_cut.linear.weights.scheme is None:
         return list(solved)
     rounded = operator_cut.rounded(solved)
-    return [_quantize_solution(*found) for found in zip(solved, rounded, regressions, strict=True)]
+    return [_quantize_solution(*group) for group in zip(solved, rounded, regressions, strict=True)]
 
 
 def _quantize_solution(solution: Solution, rounded: Floats, regression: Regression) -> Solution:
     if not solution.used:
         return solution
-    plain = regression.plain
+    sliced = regression.plain
+    # Rounding moves the mean of the results; the bias is not quantized as coarsely and takes that up.
     shift = solution.shift + regression.fit.mean_x @ (solution.weights - rounded)
-    before, after = regression.error(plain, np.zeros(len(shift))), regression.error(rounded, shift)
+    before, after = regression.error(sliced, np.zeros(len(shift))), regression.error(rounded, shift)
     if after >= before:
-        return replace(solution, weights=plain, shift=np.zeros(len(shift)), used=False)
-    told = solution.error_plain * after / before
-    return replace(solution, weights=rounded, shift=shift, error_repaired=told)
+        return replace(solution, weights=sliced, shift=np.zeros(len(shift)), used=False)
+    # The solution's errors are relative to a variance that is not at hand here, but the ratio is.
+    error_repaired = solution.error_plain * after / before
+    return replace(solution, weights=rounded, shift=shift, error_repaired=error_repaired)

@@ -66,6 +66,7 @@ def note_of(linear: Linear, solved: Sequence[Solution]) -> RepairNote:
     return RepairNote(
         operator=linear.label,
         used=used,
+        # The median, as ridges are powers of ten and infinity.
         ridge=float(np.median([solution.ridge for solution in solved])),
         error_plain=float(np.mean([solution.error_plain for solution in solved])),
         error_repaired=float(np.mean([solution.error_repaired for solution in solved])),
@@ -107,10 +108,12 @@ class Regression:
     def solve(self, ridges: Sequence[float] = RIDGES) -> Repair:
         """Repair with the ridge that is best; the bias is what is added to the original's."""
         bias = np.zeros(self.plain.shape[1])
+        # Several folds exist only where the validation samples are too few to choose a ridge alone.
         if len(self.folds) > 1:
             return fit_in_folds(self.folds, self.validation, self.plain, bias, ridges, self.prior)
         return fit_missing(self.fit, self.validation, self.plain, bias, ridges, self.prior)
 
     def error(self, weights: Floats, shift: Floats) -> float:
         """Mean squared error on the validation samples, summed over the outputs."""
+        # What is missing is missing of the prior, so only the difference from it counts.
         return self.decisive.error(weights - self.prior, shift)

@@ -44,6 +44,7 @@ class RectifiedRows:
 
     def nearest(self, results: Rows) -> Rows:
         """Return what has the same rectified value as the targets and lies nearest to the given results."""
+        # Where the target is cut off, any result on the closed side gives the same output.
         closed = np.where(self.upward, self.targets <= self.threshold, self.targets >= self.threshold)
         bounded = np.where(self.upward, np.minimum(results, self.threshold), np.maximum(results, self.threshold))
         return np.where(closed, bounded, self.targets)
@@ -73,11 +74,14 @@ def refine(rows: RectifiedRows, weights: Floats, bias: Floats, ridge: float) -> 
     """
     inputs = rows.inputs.astype(np.float64)
     mean = inputs.mean(axis=0)
-    centred = (inputs - mean).astype(rows.inputs.dtype)
-    gram = (centred.T @ centred).astype(np.float64) / len(centred)
+    # Products of all rows in float32, the solution in float64: rows are many, inputs few.
+    centered = (inputs - mean).astype(rows.inputs.dtype)
+    # The inputs stay the same, so their covariance is computed once.
+    gram = (centered.T @ centered).astype(np.float64) / len(centered)
     prior = weights
+    # Each round is the exact least squares for the nearest right results, so the error falls in every round.
     for _ in range(ROUNDS):
-        wanted = rows.nearest(rows.predict(weights, bias))
-        cross = (centred.T @ wanted).astype(np.float64) / len(centred)
-        weights, bias = regress_cross(gram, cross, mean, wanted.mean(axis=0, dtype=np.float64), prior, ridge)
+        nearest = rows.nearest(rows.predict(weights, bias))
+        cross = (centered.T @ nearest).astype(np.float64) / len(centered)
+        weights, bias = regress_cross(gram, cross, mean, nearest.mean(axis=0, dtype=np.float64), prior, ridge)
     return weights, bias

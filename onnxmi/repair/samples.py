@@ -85,6 +85,7 @@ def parts_of(calibration: Calibration, fit: Samples, validation: Samples, seed: 
         The number of the part, `VALIDATION` for the validation samples, and its samples.
     """
     folds = min(FOLDS, len(fit)) if len(validation) < FEW else 1
+    # By content: a sample is in the same fold whatever its place in the file.
     order = np.argsort(chances(calibration.fingerprints[fit], seed), kind="stable")
     for part, chosen in enumerate(np.array_split(order, max(folds, 1))):
         yield part, fit[np.sort(chosen)]

@@ -74,20 +74,24 @@ def repair_stepwise(
         model, those that lost all their inputs, and those with too many inputs and outputs are taken from it.
     """
     shared = shared or Repaired()
-    schedule = _Schedule.of(cut, steps, [made for made in shared.replacements if isinstance(made, Replacement)])
+    schedule = _Schedule.of(
+        cut, steps, [replacement for replacement in shared.replacements if isinstance(replacement, Replacement)]
+    )
     walk = _Walk(cut, samples, steps, schedule)
+    # What cannot be refitted step by step keeps its one-pass repair from the start, so that later steps see it.
     replacements: list[Replacement | VectorReplacement] = list(schedule.taken)
     stepped = {linear.label for linear in schedule.order}
     notes = [note for note in shared.notes if note.operator not in stepped]
+    # In graph order each step sees a model that is repaired up to it.
     stops: list[Linear | NormalizationParameters] = sorted([*schedule.order, *find_normalizations(cut)], key=_place)
     for done, stop in enumerate(stops):
         with stage("repair", stop.node.label if isinstance(stop, NormalizationParameters) else stop.label):
-            made, note = (
+            replacement, note = (
                 walk.refit_normalization(stop) if isinstance(stop, NormalizationParameters) else walk.step(stop)
             )
         if note.used or isinstance(stop, NormalizationParameters) or not stop.kept_features(cut.keeping).all():
             notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
-        replacements.extend(made)
+        replacements.extend(replacement)
         progress("repair", done + 1, len(stops))
     return Repaired(tuple(replacements), tuple(notes))
 
@@ -133,16 +137,16 @@ class _Schedule:
         varying = Flow.of(cut.model.graph).varying  # both models have rows of their own there: nothing to compare
         paired = [one for one in cut.linears if not varying.intersection(one.taps) and branches.remain(one)]
         taken = [
-            made
-            for made in one_pass
-            if len(made.linear.nodes) > 1
-            or branches.constant(made.linear)
-            or _too_wide(made.linear)
-            or made.linear.layout.reads_own_result
-            or varying.intersection(made.linear.taps)
+            replacement
+            for replacement in one_pass
+            if len(replacement.linear.nodes) > 1
+            or branches.constant(replacement.linear)
+            or _too_wide(replacement.linear)
+            or replacement.linear.layout.reads_own_result
+            or varying.intersection(replacement.linear.taps)
         ]
         order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))
-        return _Schedule(order, {made.linear.key: made for made in one_pass}, tuple(taken))
+        return _Schedule(order, {replacement.linear.key: replacement for replacement in one_pass}, tuple(taken))
 
 
 class _Walk:
@@ -156,6 +160,7 @@ class _Walk:
         self._pending = [linear.nodes[0].index for linear in schedule.order]
         self._masks = padding_masks(model, graph, schedule.order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
+        # Every operator gets weights and a bias of its own, so that a step can replace them by name.
         unrepaired = [_unrepaired(cut, linear) for linear in schedule.order]
         working = prune_channels(cut, [*unrepaired, *schedule.taken])
         inputs = [batch.feeds for batch, _ in samples.batches()]
@@ -173,14 +178,20 @@ class _Walk:
         ):
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
+            # All rows without padding: one scale and shift per channel are cheap to fit.
             row_indices = self._sampler.sample_rows(len(before), batch, self._any_mask, np.inf)
-            found = PairMoments.of(after[row_indices], before[row_indices][:, normalization.kept])
+            batch_moments = PairMoments.of(after[row_indices], before[row_indices][:, normalization.kept])
             of_validation = part == VALIDATION
-            measured[of_validation] = measured[of_validation].merge(found) if of_validation in measured else found
-        correction, made, note = refit_normalization(self._model, normalization, measured[False], measured.get(True))
+            measured[of_validation] = (
+                measured[of_validation].merge(batch_moments) if of_validation in measured else batch_moments
+            )
+        correction, replacements, note = refit_normalization(
+            self._model, normalization, measured[False], measured.get(True)
+        )
         if correction is not None:
+            # The tensor is at hand, so it is corrected instead of run again.
             self._pruned.amend(name, *correction)
-        return made, note
+        return replacements, note
 
     def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
@@ -196,9 +207,9 @@ class _Walk:
         note = note_of(linear, solved)
         if not note.used:
             return (), note
-        made = operator_cut.replacement(solved)
-        self._install(linear, made)
-        return (made,), note
+        replacement = operator_cut.replacement(solved)
+        self._install(linear, replacement)
+        return (replacement,), note
 
     def _epilogue(self, linear: Linear) -> Epilogue:
         """What becomes of the result; without the stream where that is not known before the result is."""
@@ -207,23 +218,25 @@ class _Walk:
             return epilogue
         if epilogue.stream in self._cut.branches.absent:
             return epilogue.bare()
+        # The residual input has to be known before the operator is solved; a later operator may still change it.
         before = self._original.pieces.nodes_to_run([epilogue.stream])
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
         return epilogue.bare() if blocked or not self._steps.feedback else epilogue
 
     def _measure(self, linear: Linear, operator_cut: OperatorCut, epilogue: Epilogue) -> Measured:
-        tap, wanted_rows = linear.taps[0], rows_wanted(linear)
-        wanted = [tap] if epilogue.stream is None else [tap, epilogue.stream]
+        tap, n_rows = linear.taps[0], rows_wanted(linear)
+        read_by_both = [tap] if epilogue.stream is None else [tap, epilogue.stream]
         # For its shape: the original is not changed.
         beside = [linear.ends[0].outputs[0]] if epilogue.broadcasts else []
         measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
         # Batches are described anew at every step: what a sampler notes about each would add up.
         batches = self._samples.batches()
-        pairs = zip(batches, self._original.to([*wanted, *beside]), self._pruned.to(wanted), strict=True)
+        # Both models advance together, batch by batch: only what later nodes read is held.
+        pairs = zip(batches, self._original.to([*read_by_both, *beside]), self._pruned.to(read_by_both), strict=True)
         columns, axes = columns_of(linear), self._graph.axes
         for (batch, part), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
-            row_indices = self._sampler.sample(linear, read, batch, self._masks.get(linear.key), wanted_rows)
+            row_indices = self._sampler.sample(linear, read, batch, self._masks.get(linear.key), n_rows)
             measured.add(
                 part, read, cut[tap], row_indices, self._stream(operator_cut, epilogue, original, cut, row_indices)
             )
@@ -231,11 +244,11 @@ class _Walk:
 
     def _priors(self, operator_cut: OperatorCut) -> list[Floats]:
         """Weights that are right where the inputs are the original's: one-pass repaired, or the plain cut's."""
-        made = self._one_pass.get(operator_cut.linear.key)
+        one_pass = self._one_pass.get(operator_cut.linear.key)
         return (
             [operator_cut.plain(group) for group in range(len(operator_cut.groups))]
-            if made is None
-            else operator_cut.matrices(made)
+            if one_pass is None
+            else operator_cut.matrices(one_pass)
         )
 
     def _stream(
@@ -256,13 +269,13 @@ class _Walk:
         staying = remaining_rows(added_to, self._graph.axes.get(shaped), columns_of(operator_cut.linear), self._keeping)
         return operator_cut.stream(staying, cut[epilogue.stream], row_indices)
 
-    def _install(self, linear: Linear, made: Replacement) -> None:
+    def _install(self, linear: Linear, replacement: Replacement) -> None:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))
-        if made.weights is not None:
-            self._pruned.pieces.set_weight(self._name_of_weights(linear), made.weights)
+        if replacement.weights is not None:
+            self._pruned.pieces.set_weight(self._name_of_weights(linear), replacement.weights)
         name = self._name_of_bias(linear)
         sliced = self._pruned.pieces.weight(name) if linear.layout.shares_bias else None
-        bias = new_bias(self._model, linear, linear.biases[0], made.shift, kept, sliced)
+        bias = new_bias(self._model, linear, linear.biases[0], replacement.shift, kept, sliced)
         self._pruned.pieces.set_weight(name, bias)
 
     def _name_of_weights(self, linear: Linear) -> str:
@@ -297,8 +310,10 @@ def _unrepaired(cut: Cut, linear: Linear) -> Replacement:
 def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
     """Regress what is missing on the inputs, and add the solution to the plain cut."""
     result = regression.solve()
+    # Relative errors; 1 where the results do not vary.
     spread = regression.fit.total_variance(regression.prior) or 1.0
     weights, shift = result.weights, result.bias
+    # A Relu hides errors on its closed side. Least squares cannot know that, so its solution is refined.
     if result.used:
         weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
     errors = result.error_plain / spread, result.error_repaired / spread
@@ -311,4 +326,5 @@ def _for_relu(measured: Measured, group: int, weights: Floats, shift: Floats, ri
     if rows is None or validation is None or not np.isfinite(ridge):
         return weights, shift
     refined = refine(rows, weights, shift, ridge)
+    # On the same yardstick for both: the error behind the Relu, on samples that neither was fitted to.
     return refined if validation.error(*refined) < validation.error(weights, shift) else (weights, shift)

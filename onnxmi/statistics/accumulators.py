@@ -54,11 +54,13 @@ class InputAccumulator:
         self._sampler, self._wanted = sampler, wanted
         self._sums = [MomentAccumulator(CHUNK) for _ in range(sets)]
         linear = source.linear
+        # One sum and one chunk of rows for each set, and two of each in passing while a chunk is taken in.
         self.bytes = linear.groups * linear.features * (8 * linear.features * (sets + 2) + 4 * CHUNK * (sets + 2))
 
     def update(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""
         linear = self.source.linear
+        # One activation may be listed twice, by two nodes that share a weight; its rows count once.
         for tap in dict.fromkeys(self.taps):
             activation = values[tap]
             row_indices = self._sampler.sample(
@@ -67,6 +69,7 @@ class InputAccumulator:
             rows = feature_rows(linear, activation, row_indices)
             with _finite(linear.nodes[0].label):
                 self._sums[number].update(rows)
+            # Rows of a sample follow each other, so a quotient says which sample a row is of.
             samples = row_indices // max(row_count(linear, activation) // batch.fed, 1)
             self.observers.update(number, rows, samples, batch)
 
@@ -74,7 +77,9 @@ class InputAccumulator:
         """Turn the sums into moments."""
         with _finite(self.source.linear.nodes[0].label):
             moments = [sums.moments() for sums in self._sums]
+        # With several passes the sums of all of them do not fit into the memory that one pass may take.
         self.moments = [spilled(one) for one in moments] if spill else moments
+        # Freed before the next accumulator is finished: the matrices are what fills the memory.
         self._sums = []
 
 

@@ -83,6 +83,7 @@ class ScoreProduct:
 
     def units(self, layer: Layer) -> Ints:
         """Unit of a layer that owns each dimension of each group, (groups, d)."""
+        # -1 where a dimension is not the layer's.
         inner = coordinates(self.term, layer.id)[None, :]
         if layer.outer_atom is None:  # all groups share it
             return np.tile(inner, (self.group.size, 1))
@@ -99,17 +100,23 @@ class ScoreProduct:
         dims = [size for axis in self._shape(queries.shape[:-2]) for size in axis]
         queries = queries.reshape((*dims, *queries.shape[-2:]))
         keys = keys.reshape((*dims, *keys.shape[-2:])).swapaxes(-1, -2)
+        # A batch that was filled up to its fixed size repeats samples, which would count twice.
         if self.runs[:1] == (None,) and dims[0] % batch.fed == 0:
             queries, keys = (array[: dims[0] // batch.fed * batch.count] for array in (queries, keys))
         query_weights, key_weights = (
             self._weights(mask, array, batch) for mask, array in zip(self.masks, (queries, keys), strict=True)
         )
+        # 1 where a sample is all padding: its sums are 0, and so is what is divided.
         among_keys = np.maximum(key_weights.sum(axis=-2, keepdims=True), 1)
-        centre = (keys * key_weights).sum(axis=-2, keepdims=True) / among_keys if self.softmax else 0
-        centred = (keys - centre) * key_weights
-        spread = (centred.swapaxes(-1, -2) @ centred) / among_keys
+        # A softmax does not see what all its entries have in common, so the mean over keys is taken off.
+        center = (keys * key_weights).sum(axis=-2, keepdims=True) / among_keys if self.softmax else 0
+        centered = (keys - center) * key_weights
+        spread = (centered.swapaxes(-1, -2) @ centered) / among_keys
         weighted = queries * query_weights
+        # The score is a sum over dimensions. E (sum_d q_d k_d)^2 is a quadratic form in which dimension d has the share
+        # q_d k_d: the two second moments, entry by entry.
         shares = (weighted.swapaxes(-1, -2) @ weighted).astype(np.float64) * spread
+        # Axes of samples are summed over; heads and other groups stay apart.
         others = tuple(axis for axis, size in enumerate(self.runs) if size is None)
         scatter = np.asarray(shares.sum(axis=others)).reshape(-1, *shares.shape[-2:])
         count = round(float(np.broadcast_to(query_weights, (*queries.shape[:-1], 1)).sum()) / scatter.shape[0])
@@ -125,13 +132,13 @@ class ScoreProduct:
 
     def _shape(self, leading: Sequence[int]) -> list[list[int]]:
         """Sizes of the runs of each leading axis."""
-        found, start = [], 0
+        sizes_of_axes, start = [], 0
         for size, number in zip(leading, self.axes, strict=True):
             runs = self.runs[start : start + number]
             known = int(np.prod([run for run in runs if run is not None], dtype=np.int64))
-            found.append([size // known if run is None else run for run in runs])
+            sizes_of_axes.append([size // known if run is None else run for run in runs])
             start += number
-        return found
+        return sizes_of_axes
 
     def _weights(self, mask: str | None, rows: Array, batch: Batch) -> Array:
         """1 where a position counts and 0 at padding, of a shape that multiplies rows (..., positions, d)."""
@@ -153,10 +160,11 @@ def find_score_products(
         Padding masks with the probe's sizes; see `onnxmi.graph.padding_mask.mask_inputs`.
     """
     operands: dict[int, set[int]] = {}
-    wanted = {layer.id for layer in channels.layers}
+    cuttable = {layer.id for layer in channels.layers}
     for contraction in channels.contractions:
-        if any(atom.id in wanted for atom in atoms(contraction.term)):  # several times where pairs of them are turned
+        if any(atom.id in cuttable for atom in atoms(contraction.term)):  # several times where pairs of them are turned
             operands.setdefault(contraction.node, set()).add(contraction.operand)
+    # A product of scores has the layer on both operands; with a stored operand it is a linear layer.
     nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if {0, 1} <= found)
     products = (_score_product(graph, channels, node, masks) for node in nodes)
     return tuple(product for product in products if product is not None)
@@ -166,10 +174,10 @@ def _score_product(
     graph: Graph, channels: ChannelGraph, node: Node, masks: dict[str, tuple[int, ...]]
 ) -> ScoreProduct | None:
     """None where the operands' leading axes are not the same, or mix channels and others in an unknown way."""
-    found = _query_keys(channels, node)
-    if found is None:
+    operands = _query_keys(channels, node)
+    if operands is None:
         return None
-    queries, keys = found.queries, found.keys
+    queries, keys = operands.queries, operands.keys
     if [term.size for term in queries[:-2]] != [term.size for term in keys[:-2]]:
         return None
     channel_atoms: set[AtomId | None] = {layer.id for layer in channels.layers} | {
@@ -181,6 +189,7 @@ def _score_product(
     for term in queries[:-2]:
         factors = term.factors if isinstance(term, Product) else (term,)
         divided = [(channel, list(run)) for channel, run in groupby(factors, lambda f: _is_channel(f, channel_atoms))]
+        # Two runs of unknown size in one axis could not be told apart by its size.
         if sum(not channel for channel, _ in divided) > 1:
             return None
         runs += [Product(tuple(run)).size if channel else None for channel, run in divided]
@@ -193,10 +202,10 @@ def _score_product(
         runs=tuple(runs),
         axes=tuple(axes),
         masks=(_mask_of(queries, -2, masks), _mask_of(keys, -1, masks)),
-        softmax=found.attends or _feeds_softmax(graph, node, len(queries) - 1),
-        packed=found.packed,
-        turned=found.turned,
-        bias=None if found.bias is None else _stored_vector(graph, node.operand(found.bias)),
+        softmax=operands.attends or _feeds_softmax(graph, node, len(queries) - 1),
+        packed=operands.packed,
+        turned=operands.turned,
+        bias=None if operands.bias is None else _stored_vector(graph, node.operand(operands.bias)),
     )
 
 

@@ -92,6 +92,7 @@ class Backward:
         if vjp is None or node.captures:
             return True
         operands = {place for place, name in enumerate(node.inputs) if name in self._active}
+        # A rule for the first output alone would lose what flows through the others.
         asides = () if vjp.all_outputs else set(_smooth(node)) - {node.outputs[0]}
         return not operands <= vjp.operands or bool(self._useful.intersection(asides))
 
@@ -115,29 +116,32 @@ class Backward:
         NoGradientError
             If a node turned out to do what its rule does not know.
         """
-        found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
+        gradients: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
 
         for node in reversed(self._path):
-            if not any(name in found for name in node.outputs if name):
+            if not any(name in gradients for name in node.outputs if name):
                 continue
-            ctx = self.context(node, values, found)
+            ctx = self.context(node, values, gradients)
             vjp = vjp_of(node)
             assert vjp is not None
             lower = apply_rule(vjp.rule, ctx)
+            # A gradient is complete when all its readers have been passed, and is freed after its maker.
             for name in node.outputs:
                 if name not in self.wanted:
-                    found.pop(name, None)
+                    gradients.pop(name, None)
             for place in sorted(ctx.requested):
                 gradient, name = lower[place], node.inputs[place]
                 if gradient is not None:
-                    found[name] = found[name] + gradient if name in found else gradient
-        return {name: gradient for name, gradient in found.items() if name in self.reached}
+                    # Paths add up: a tensor that several nodes read gets a gradient from each.
+                    gradients[name] = gradients[name] + gradient if name in gradients else gradient
+        return {name: gradient for name, gradient in gradients.items() if name in self.reached}
 
     def context(self, node: Node, values: Mapping[str, Array], gradients: Mapping[str, Array]) -> VjpContext:
         """What a rule of a node works on: the values of tensors, and the gradients of the node's outputs."""
 
         def value(name: str) -> Array:
             array = self.graph.constant(name) if self.graph.is_constant(name) else values[name]
+            # float16 and bfloat16 gradients would underflow where many factors are small.
             return array.astype(np.float32) if array.dtype.kind in "fV" and array.dtype != np.float64 else array
 
         requested = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)

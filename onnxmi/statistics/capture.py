@@ -94,8 +94,9 @@ def capture(
     """
     model, linears = analysis.model, analysis.linears
     images = {linear.key for linear in linears if _reads_images(analysis.graph, linear)}
-    wanted = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
-    parts = _parts(calibration, sets, -(-wanted // PATCHES_PER_IMAGE), options.seed)
+    # An image gives many patches, so a few images give enough of them: the others need not be unfolded.
+    n_patches = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
+    parts = _parts(calibration, sets, -(-n_patches // PATCHES_PER_IMAGE), options.seed)
     accumulators = _accumulators(analysis, calibration, parts, images, options)
     lean = is_memory_mapped(model.proto)
     memory = LEAN_MEMORY if options.memory is None and lean else options.memory
@@ -103,6 +104,7 @@ def capture(
         [accumulators[i] for i in indices]
         for indices in plan_passes([accumulator.bytes for accumulator in accumulators], memory)
     ]
+    # Layer by layer pays only where the model would otherwise run several times.
     room = calibration.sample_bytes * sum(len(part.samples) for part in parts) <= (memory or 0) // 4
     batches = list(_batches(calibration, parts, options.batch_size)) if lean and len(passes) > 1 and room else []
     if not batches or not _in_stages(model, accumulators, batches, memory or 0, options.threads, progress):
@@ -120,13 +122,13 @@ def _in_passes(
 ) -> None:
     """Run the whole model once for each pass, but for samples that nothing of the pass wants."""
     total, done = len(passes) * sum(len(part.samples) for part in parts), 0
-    for chosen in passes:
+    for accumulators in passes:
         for part in parts:
-            wanting = [accumulator for accumulator in chosen if part.images or not accumulator.spatial]
-            for count in _run_part(model, wanting, calibration, part, options):
+            taking = [accumulator for accumulator in accumulators if part.images or not accumulator.spatial]
+            for count in _run_part(model, taking, calibration, part, options):
                 done += count
                 progress("capture", done, total)
-        for accumulator in chosen:
+        for accumulator in accumulators:
             accumulator.finalize(spill=len(passes) > 1)
 
 
@@ -163,8 +165,9 @@ def _in_stages(
         return False
     advance = Stepper(model.proto, [batch.feeds for _, batch, _ in batches], threads)
     for done, accumulator in enumerate(accumulators):
-        held = advance.to(accumulator.taps)
-        for place, ((number, batch, images), values) in enumerate(zip(batches, held, strict=True)):
+        values_of_batches = advance.to(accumulator.taps)
+        for place, ((number, batch, images), values) in enumerate(zip(batches, values_of_batches, strict=True)):
+            # The first layer's input of all batches tells what has to be held at once; in passes nothing is held.
             if done == place == 0 and len(batches) * sum(map(np.size, values.values())) * _ENTRY > memory:
                 return False
             if images or not accumulator.spatial:
@@ -197,6 +200,7 @@ def plan_passes(sizes: Sequence[int], memory: int | None) -> list[list[int]]:
         else:
             passes.append([index])
             room = memory or 0
+        # In graph order, not packed best: the order of passes then does not depend on sizes that vary with options.
         room -= size
     return passes
 
@@ -227,18 +231,22 @@ def _accumulators(
     """What there is to measure, in the order of the graph."""
     model, graph, linears = analysis.model, analysis.graph, analysis.linears
     sets = 1 + max((part.number for part in parts), default=0)
-    samplers = {of: RowSampler(calibration, _together(parts, images=of), options.seed) for of in (False, True)}
+    samplers = {
+        is_spatial: RowSampler(calibration, _together(parts, images=is_spatial), options.seed)
+        for is_spatial in (False, True)
+    }
     sources = find_linear_inputs(linears, padding_masks(model, graph, linears, options.mask))
     labelled = inputs_below_outputs(model.graph, sources) if calibration.labels is not None else frozenset()
     placed: list[tuple[int, Accumulator]] = []
     for source in sources:
-        wanted = rows_measured(source.linear)
+        n_rows = rows_measured(source.linear)
         observers = Observers(
             classes=ClassObserver(sets) if source.key in labelled else None,
-            measure=None if options.measure is None else options.measure(model, source, wanted),
+            measure=None if options.measure is None else options.measure(model, source, n_rows),
         )
-        of = source.linear.key in images
-        accumulator = InputAccumulator(source, samplers[of], sets, wanted, observers, spatial=of)
+        is_spatial = source.linear.key in images
+        accumulator = InputAccumulator(source, samplers[is_spatial], sets, n_rows, observers, spatial=is_spatial)
+        # Graph order is what lets a stepper pass every node once.
         placed.append((source.linear.nodes[0].index, accumulator))
     for product in find_score_products(model.graph, graph, mask_inputs(model, graph, options.mask)):
         placed.append((product.node.index, ScoreAccumulator(product, sets)))
@@ -262,7 +270,9 @@ def _parts(calibration: Calibration, sets: Sequence[Samples], images: int, seed:
     share = images / max(sum(map(len, sets)), 1)
     parts: list[_Part] = []
     for number, samples in enumerate(sets):
+        # By content and not by place, so that the statistics of two files add up to those of both.
         drawn = chances(calibration.fingerprints[samples], seed ^ _IMAGES) < share
+        # Chance may draw none of a small set: then all are looked into.
         drawn |= not drawn.any()
         parts.extend((_Part(number, samples[drawn], images=True), _Part(number, samples[~drawn], images=False)))
     return [part for part in parts if len(part.samples)]

@@ -67,10 +67,11 @@ class OutputGradients:
     @staticmethod
     def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> OutputGradients:
         """Look for the results whose gradients are complete."""
-        made = {linear.key: _results(linear) for linear in linears}
+        results = {linear.key: _results(linear) for linear in linears}
+        # Only paths to outputs that are compared count: others may end in operators without a gradient.
         targets = tuple(view.tensor for view in yardstick.views)
-        backward = Backward(model.graph, frozenset(name for names in made.values() for name in names), targets)
-        known = {key: names for key, names in made.items() if backward.reached.issuperset(names)}
+        backward = Backward(model.graph, frozenset(name for names in results.values() for name in names), targets)
+        known = {key: names for key, names in results.items() if backward.reached.issuperset(names)}
         return OutputGradients(backward, known, yardstick, tuple(masks))
 
     @property
@@ -85,8 +86,8 @@ class OutputGradients:
     @property
     def _run_again(self) -> list[Node]:
         """Operators whose products lie inside them."""
-        made = [name for names in self.results.values() for name in names]
-        nodes = (self.backward.graph.producers[name] for name in made)
+        results = [name for names in self.results.values() for name in names]
+        nodes = (self.backward.graph.producers[name] for name in results)
         return [node for node in nodes if not all(layout.result_is_product for layout in operator_of(node).layouts)]
 
     def gradients(self, session: Session, batch: Batch, seed: int) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -110,10 +111,12 @@ class OutputGradients:
             view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
             for view in self.yardstick.views
         }
+        # Random signs times the root of the loss's curvature: E [J's s'J] is the Gauss-Newton matrix (Hutchinson), from
+        # one backward pass instead of one for each output column.
         seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
-        found = self.backward(values, seeds)
+        by_tensor = self.backward(values, seeds)
         makers = self.backward.graph.producers
-        return values, {name: before_activation(makers[name], values[name], one) for name, one in found.items()}
+        return values, {name: before_activation(makers[name], values[name], one) for name, one in by_tensor.items()}
 
     def of_products(
         self, linear: Linear, values: Mapping[str, Array], gradients: Mapping[str, Array]
@@ -126,6 +129,7 @@ class OutputGradients:
             Where an operator turns out to do what its rule does not know.
         """
         for end in linear.ends if linear.key in self.results else ():
+            # Nothing compared depends on this node.
             if not any(name in gradients for name in end.outputs):
                 continue
             if linear.layout.result_is_product:
@@ -133,6 +137,7 @@ class OutputGradients:
                 row_indices = np.arange(gradient.size // linear.outputs.size)
                 yield output_rows(linear, gradient, row_indices, linear.groups)
             else:
+                # The product is inside the operator, as a gate's is in an LSTM: its rule has to recompute it.
                 ctx = self.backward.context(end, values, gradients)
                 yield apply_rule(linear.layout.product_gradients, ctx)
 
@@ -171,8 +176,8 @@ def measure_sensitivities(
     """
     model, linears = analysis.model, analysis.linears
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    wanted = [one for one in _within(SUMS, linears) if requested is None or one.key in requested]
-    way = OutputGradients.of(model, wanted, yardstick, masks)
+    measured = [one for one in _within(SUMS, linears) if requested is None or one.key in requested]
+    way = OutputGradients.of(model, measured, yardstick, masks)
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}
@@ -182,25 +187,28 @@ def measure_sensitivities(
     for chosen, feeds in calibration.packed(drawn, batch_size_within(session, calibration, drawn, options.memory)):
         try:
             values, gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
-            for linear in wanted:
+            for linear in measured:
                 for rows in way.of_products(linear, values, gradients):  # in order: sums are rounded
                     sums[linear.key] = sums.get(linear.key, 0.0) + _squares(rows)
+        # A failure on one batch would leave some operators with fewer samples than others: then none is weighted.
         except NoGradientError:
             return {}
         done += len(chosen)
         progress("go back", done, len(drawn))
+    # An operator whose gradients overflowed is left out alone; the others are still right.
     return {key: Sensitivity(len(drawn), total) for key, total in sums.items() if np.isfinite(total).all()}
 
 
 def drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed: int) -> Samples:
     """Draw as many for one model, whatever is asked about: a statistics file has what a run by itself would measure."""
     large = sum(prod(graph.constant_shape(name)) for name in graph.constants) > LARGE
-    wanted = SAMPLES_OF_LARGE if large else SAMPLES
-    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < wanted / max(len(samples), 1)]
+    count = SAMPLES_OF_LARGE if large else SAMPLES
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < count / max(len(samples), 1)]
 
 
 def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:
     """Return the operators that can be asked about, in their order, without the widest beyond the limit."""
+    # Narrow matrices first: so the most operators are weighted within the limit.
     narrowest = sorted((one for one in linears if _has_gradient(one) and _is_narrow(one)), key=_bytes)
     totals = accumulate(map(_bytes, narrowest))
     room = {linear.key for linear, total in zip(narrowest, totals, strict=True) if total <= limit}
@@ -239,12 +247,14 @@ def batch_size_within(session: Session, calibration: Calibration, drawn: Samples
     longest = max(
         (feeds for _, feeds in calibration.packed(drawn, 1)), key=lambda feeds: sum(map(np.size, feeds.values()))
     )
+    # A backward pass holds all inner tensors of its samples; one sample is run to see how much that is.
     live = sum(value.nbytes for value in session.run(longest).values())
     return max(1, min(len(drawn), min(LIVE, memory or LIVE) // max(live, 1)))
 
 
 def _squares(rows: Array) -> Floats:
     """Sum over rows of g g', (groups, M, M)."""
+    # In float32 within a batch, where few rows are summed; in float64 from batch to batch.
     return np.asarray(np.matmul(rows.swapaxes(1, 2), rows), dtype=np.float64)
 
 
@@ -255,9 +265,11 @@ def _signs(yardstick: Yardstick, batch: Batch, seed: int, tensor: str, shape: tu
     if axis is None:
         return _drawn([seed, place, int(batch.prints[0])], shape)
     own = (*shape[:axis], *shape[axis + 1 :])
+    # A batch filled up to its fixed size repeats its samples, and so their signs.
     prints = np.resize(batch.prints, shape[axis])
     return np.stack([_drawn([seed, place, int(fingerprint)], own) for fingerprint in prints], axis=axis)
 
 
 def _drawn(seed: Sequence[int], shape: tuple[int, ...]) -> Array:
+    # Signs have the least variance of all random vectors with unit covariance (Hutchinson 1990).
     return np.asarray(np.random.default_rng(seed).integers(0, 2, size=shape) * 2 - 1)

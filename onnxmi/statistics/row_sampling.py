@@ -53,6 +53,7 @@ class Batch:
     def hashes(self, positions: int, seed: int) -> Floats:
         """(count * positions,) numbers in [0, 1), one for each row of an activation with so many rows a sample."""
         if (positions, seed) not in self._hashes:
+            # A Weyl sequence from the sample's print: distinct for each position, and cheap.
             steps = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(GOLDEN)
             self._hashes[positions, seed] = chances((scramble(self.prints)[:, None] + steps).reshape(-1), seed)
         return self._hashes[positions, seed]
@@ -96,17 +97,23 @@ class RowSampler:
 
     def sample_rows(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> RowIndices:
         """Draw as `sample` does from a tensor with so many rows in the batch."""
+        # An operator that mixes samples into one axis has rows that belong to no sample.
         by_sample = rows % batch.fed == 0
+        # Samples that only fill the batch up come last, and are left out.
         counted = rows // batch.fed * batch.count if by_sample else rows
+        # Of the whole set, as if every sample were as long as those of this batch: the chance of a row must not depend
+        # on the batch it is in.
         total = rows / batch.fed * len(self._samples)
         taken = np.ones(counted, dtype=np.bool_)
         if mask is not None and batch.feeds[mask.name].size == rows:
             taken = mask.flat(batch.feeds[mask.name])[:counted]
             total = self._rows_without_padding(mask.name)
+        # Every node that shares the weight is drawn from alike.
         share = wanted / max(total * nodes, 1)
         if share < 1:
             one = Batch(batch.feeds, 1, 1, batch.prints[:1])
             hashes = batch.hashes(rows // batch.fed, self.seed) if by_sample else one.hashes(rows, self.seed)
+            # A row is taken by its own number: what is drawn with a small share is among what a larger one draws.
             taken = taken & (hashes < share)
         return np.flatnonzero(taken)
 

@@ -47,11 +47,12 @@ def find_linear_inputs(linears: Sequence[Linear], masks: Mapping[str, Mask]) -> 
     readers: dict[str, list[Linear]] = defaultdict(list)
     for linear in linears:
         readers[input_key(linear)].append(linear)
-    return tuple(LinearInput(key, tuple(found), masks.get(found[0].key)) for key, found in readers.items())
+    return tuple(LinearInput(key, tuple(sharing), masks.get(sharing[0].key)) for key, sharing in readers.items())
 
 
 def input_key(linear: Linear) -> str:
     """Name what an operator reads: the tensor, and through which window or in which order of its axes."""
+    # The same tensor seen through two windows has different features, so the window is part of the key.
     taps = " & ".join((*linear.taps, *filter(None, [linear.layout.name])))
     if not linear.kernel:
         order = linear.layout.feature_order(linear.nodes[0])
@@ -69,15 +70,16 @@ def inputs_below_outputs(graph: Graph, sources: Sequence[LinearInput]) -> frozen
     for source in sources:
         own = {node.index for linear in source.linears for node in linear.nodes}
         waiting = [name for linear in source.linears for node in linear.nodes for name in node.outputs]
-        seen: set[str] = set()
+        visited: set[str] = set()
         while waiting:
             name = waiting.pop()
-            if name in seen:
+            if name in visited:
                 continue
-            seen.add(name)
+            visited.add(name)
             for node, _ in graph.consumers.get(name, ()):
                 if node.index in reading and node.index not in own:
                     below.add(source.key)
+                    # Another linear operator lies between this one and the outputs: no need to look further.
                     waiting.clear()
                     break
                 waiting.extend(node.outputs)

@@ -128,8 +128,8 @@ def _set_header(statistics: Statistics) -> dict[str, Any]:
 
 
 def _arrays(statistics: Statistics) -> Iterator[tuple[str, Array]]:
-    for kind, found in (("sources", statistics.sources), ("scores", statistics.scores)):
-        for number, moments in enumerate(found.values()):
+    for kind, by_key in (("sources", statistics.sources), ("scores", statistics.scores)):
+        for number, moments in enumerate(by_key.values()):
             yield f"{kind}/{number}/mean", moments.mean
             yield f"{kind}/{number}/scatter", moments.scatter
     for number, classes in enumerate(statistics.classes.values()):
@@ -182,9 +182,9 @@ def _parse(arrays: Arrays) -> StatisticsFile:
 
 
 def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arrays: Arrays) -> Statistics:
-    found: dict[str, dict[str, Moments]] = {}
+    moments: dict[str, dict[str, Moments]] = {}
     for kind in ("sources", "scores"):
-        found[kind] = {
+        moments[kind] = {
             key: Moments(
                 int(count),
                 _floats(arrays, f"{name}/{kind}/{number}/mean"),
@@ -198,14 +198,14 @@ def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arr
         )
         for number, key in enumerate(entry["classes"])
     }
-    if not set(keys.values()) <= found["sources"].keys():
+    if not set(keys.values()) <= moments["sources"].keys():
         raise StatisticsError("lacks the moments of some operators")
     sensitivities = {
         key: Sensitivity(int(count), _floats(arrays, f"{name}/sensitivities/{number}/total"))
         for number, (key, count) in enumerate(entry.get("sensitivities", {}).items())
     }
     return Statistics(
-        found["sources"], keys, int(entry["samples"]), found["scores"], classes, sensitivities=sensitivities
+        moments["sources"], keys, int(entry["samples"]), moments["scores"], classes, sensitivities=sensitivities
     )
 
 
