@@ -17,6 +17,7 @@ from onnxmi.api.results import Inspection as Inspection
 from onnxmi.api.results import Report as Report
 from onnxmi.api.results import Result as Result
 from onnxmi.api.results import TradeOff as TradeOff
+from onnxmi.api.samples import calib as calib
 from onnxmi.benchmark.compare import BenchOptions as BenchOptions
 from onnxmi.budget.goals import Budget as Budget
 from onnxmi.budget.goals import Goal as Goal

@@ -11,10 +11,7 @@ from onnxmi.errors import ModelError, UsageError
 from onnxmi.model import Model
 from onnxmi.model.batch_axis import batch_axes, is_free
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.runtime.synthetic import GROWN, MOST_GROWN, NO_SIZES, GivenSizes, MadeInputs, synthetic_inputs
-
-# Sizes for dynamic axes that nobody gave, until one works: tokens of a paragraph, pixels of a classifier, small ones.
-LENGTHS = (128, 224, 64, 32, 16, 7, 1)
+from onnxmi.runtime.synthetic import GROWN, LENGTHS, MOST_GROWN, NO_SIZES, GivenSizes, MadeInputs, synthetic_inputs
 
 
 def fixed_batch(model: Model, sizes: GivenSizes = NO_SIZES) -> int | None:

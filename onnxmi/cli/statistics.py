@@ -12,6 +12,7 @@ from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MO
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
+from onnxmi.data.calibration import RANDOM_NOTE
 from onnxmi.pruning import collect
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.reporting.json_data import to_json
@@ -65,9 +66,12 @@ def merge(stats: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 def _show_measurement(output: Path, measured: StatisticsFile, *, as_json: bool) -> None:
     size = save_statistics(measured, output)
     fewest, most = measured.fit.rows
+    notes = [RANDOM_NOTE] if measured.random else []
     if as_json:
-        shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options)}
+        shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options), "notes": notes}
         print_data(to_json({"output": str(output), "bytes": size, **shown}))
         return
     rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"
     click.echo(printable(f"wrote {output} ({size:,} bytes): {rows}"))
+    for note in notes:
+        click.echo(f"note: {note}")

@@ -23,6 +23,8 @@ from onnxmi.model import Graph, TensorInfo
 from onnxmi.typing import Array, Floats, Ints
 
 LABELS = "labels"
+RANDOM = "onnxmi.random"  # an array of this name marks samples that are random numbers
+RANDOM_NOTE = "calibrated on random data: what the outputs lose on real data is not known"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
 GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
 
@@ -52,6 +54,8 @@ class Calibration:
         Where the samples are, if not on the first axis.
     origin : tuple of str
         The first of the notes: how the samples were read, whatever the model is.
+    random : bool
+        Whether they are random numbers, for a first try.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -63,6 +67,7 @@ class Calibration:
     padding: Padding | None = None
     axes: Mapping[str, int] = field(default_factory=dict)
     origin: tuple[str, ...] = ()
+    random: bool = False
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
@@ -153,6 +158,12 @@ class BatchFeeds(Mapping[str, Array]):
         return len(self.calibration.arrays)
 
 
+def arrays_of(samples: Calibration) -> dict[str, SampleArray]:
+    """Return everything that a file of samples has: inputs, labels, and the mark of random numbers."""
+    labels = {} if samples.labels is None else {LABELS: samples.labels}
+    return {**samples.arrays, **labels, **({RANDOM: np.ones((), np.bool_)} if samples.random else {})}
+
+
 def _fingerprint(arrays: Iterable[Any]) -> int:
     digest = blake2b(digest_size=8)
     for array in arrays:
@@ -207,7 +218,7 @@ def check_calibration(
     """
     inputs = {info.name: info for info in graph.inputs}
     _check_names(arrays, inputs, where)
-    notes: list[str] = []
+    notes = [RANDOM_NOTE] if RANDOM in arrays else []
     fitted = {name: _fit_dtype(arrays[name], info, where, notes) for name, info in inputs.items()}
     for name, info in inputs.items():
         _check_values(fitted[name], name, where)
@@ -226,12 +237,12 @@ def check_calibration(
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
     axes = {name: axis for name, axis in axes.items() if axis and name not in whole}
     notes += [f"{name}: the samples are on axis {axis}" for name, axis in axes.items()]
-    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes), axes=axes)
+    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes), axes=axes, random=RANDOM in arrays)
 
 
 def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorInfo], where: str) -> None:
     missing = [name for name in inputs if name not in arrays]
-    extra = [name for name in arrays if name not in inputs and name != LABELS]
+    extra = [name for name in arrays if name not in inputs and name not in (LABELS, RANDOM)]
     if missing:
         raise CalibrationError(f"{where}: no array named {_quoted(missing)} (the model's inputs are {_quoted(inputs)})")
     if extra:

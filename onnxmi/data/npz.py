@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from onnxmi.data.stored import LARGE as STAYS
-from onnxmi.data.stored import OpenFile, SampleArray, SampleWriter, StoredArray
+from onnxmi.data.stored import LazyArray, OpenFile, SampleArray, SampleWriter, StoredArray, blocks_of
 from onnxmi.errors import CalibrationError, DataError
 from onnxmi.typing import Array, Shape
 
@@ -39,12 +39,22 @@ _HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], _Header]] = {
 }
 
 
-def write_archive(stream: IO[bytes], arrays: Iterable[tuple[str, Array]]) -> None:
-    """Write named arrays, as numpy.savez does; an error leaves nothing open, which older versions of numpy did."""
+def write_archive(stream: IO[bytes], arrays: Iterable[tuple[str, SampleArray]]) -> None:
+    """Write named arrays, as numpy.savez does; those on the disk in blocks. An error leaves nothing open."""
     with zipfile.ZipFile(stream, "w") as archive:
         for name, array in arrays:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+                _write_array(entry, array)
+
+
+def _write_array(stream: IO[bytes], array: SampleArray) -> None:
+    if not isinstance(array, LazyArray):
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        return
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for block in blocks_of(array):
+        stream.write(np.ascontiguousarray(block).data)
 
 
 def read_archive(

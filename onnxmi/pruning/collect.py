@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxmi.data.batching import batched
-from onnxmi.data.calibration import Calibration
+from onnxmi.data.calibration import RANDOM_NOTE, Calibration
 from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.data.splits import Split, split_samples
 from onnxmi.errors import StatisticsError, UsageError
@@ -98,7 +98,8 @@ def measure_statistics(
     if options.sensitivity and options.scorer.uses_sensitivity:
         fit = replace(fit, sensitivities=sensitivities_of(outputs, split.fit, progress, layers))
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
-    return StatisticsFile(analysis.model.digest, fit, next(iter(validation), None), measured_with(options), prints)
+    model, how = analysis.model.digest, measured_with(options)
+    return StatisticsFile(model, fit, next(iter(validation), None), how, prints, random=data.random)
 
 
 def sensitivities_of(
@@ -145,7 +146,8 @@ def measured_notes(measured: StatisticsFile, data: Calibration, split: Split) ->
     if not measured.samples:
         return []
     fewest, most = measured.fit.rows
-    notes = [f"statistics of {measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"]
+    notes = [RANDOM_NOTE] if measured.random and not data.random else []
+    notes += [f"statistics of {measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"]
     known = int(np.isin(data.fingerprints[split.test], measured.prints).sum()) if data.count > 1 else 0
     if known:
         notes.append(f"{known} of {len(split.test)} test samples are already in the statistics")

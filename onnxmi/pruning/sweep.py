@@ -78,6 +78,8 @@ class TradeOff:
         From the largest model to the smallest.
     skipped : tuple of float
         Shares that are below what the layers can be cut to.
+    notes : tuple of str
+        What the user should know of the samples.
     """
 
     digest: str
@@ -88,6 +90,7 @@ class TradeOff:
     samples: int
     points: tuple[TradeOffPoint, ...]
     skipped: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
 
 @stage("search")
@@ -120,7 +123,8 @@ def trade_off(
         progress("sweep", done + 1, len(shares))
     dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
     cost, samples = session.dense_cost, len(session.split.test)
-    return TradeOff(session.model.digest, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped))
+    model, notes = session.model.digest, session.data.notes
+    return TradeOff(model, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped), notes)
 
 
 def _point(session: PruningSession, share: float, counts: UnitCounts) -> TradeOffPoint:

@@ -161,6 +161,7 @@ def curve_data(curve: TradeOff) -> dict[str, Any]:
         "dense": {**vars(curve.dense), "value": curve.dense_value},
         "points": [_point_data(point) for point in curve.points],
         "skipped": list(curve.skipped),
+        "notes": list(curve.notes),
     }
 
 

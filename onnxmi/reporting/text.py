@@ -106,3 +106,5 @@ def show_curve(console: Console, curve: TradeOff) -> None:
     console.print(Group(table, Text(f"* on {curve.samples} test samples, which nothing was fitted to\n")))
     for share in curve.skipped:
         console.print(Text(f"note: x {share:.2f} of {curve.by} is less than the layers can be cut to"))
+    for note in curve.notes:
+        console.print(plain(f"note: {note}"))

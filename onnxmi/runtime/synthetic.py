@@ -33,6 +33,8 @@ _SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
     (1, (7, 11, 13, 17, 19, 23)),
     (3, (224, 224, 224, 224, 224, 224)),
 )
+# Sizes that are not told apart: tokens of a paragraph, pixels of a classifier, small ones.
+LENGTHS = (128, 224, 64, 32, 16, 7, 1)
 # Then larger and larger, for windows of sound, padding by reflection and long strides.
 GROWN = (320, 512, 640, 1024, 1536, 2048, 4096, 8192, 16_000, 16_384, 32_768, 65_536, 131_072, 262_144)
 _GROWN_SIZES = tuple((batch, tuple(size + 32 * place for place in range(6))) for size in GROWN for batch in (3, 1))

@@ -47,6 +47,8 @@ class StatisticsFile:
         What the statistics depend on besides model and samples; those of merged ones agree.
     prints : (n,) uint64
         Fingerprints of all samples measured, sorted.
+    random : bool
+        Whether some of them are random numbers, for a first try.
     """
 
     digest: str
@@ -54,6 +56,7 @@ class StatisticsFile:
     validation: Statistics | None
     options: Mapping[str, Any] = field(default_factory=dict)
     prints: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    random: bool = False
 
     @property
     def samples(self) -> int:
@@ -94,6 +97,7 @@ class StatisticsFile:
             validations[0].merge(validations[1]) if len(validations) == 2 else next(iter(validations), None),
             self.options,
             np.sort(np.concatenate([self.prints, other.prints])),
+            random=self.random or other.random,
         )
 
     def write(self, stream: IO[bytes]) -> None:
@@ -104,6 +108,7 @@ class StatisticsFile:
             "onnxmi": __version__,
             "model": {"sha256": self.digest},
             "options": dict(self.options),
+            **({"random": True} if self.random else {}),
             "keys": dict(self.fit.keys),
             "sets": {name: _set_header(statistics) for name, statistics in sets.items()},
         }
@@ -177,7 +182,12 @@ def _parse(arrays: Arrays) -> StatisticsFile:
     }
     prints = np.asarray(arrays[_PRINTS], dtype=np.uint64)
     return StatisticsFile(
-        str(header["model"]["sha256"]), sets[_FIT], sets.get(_VALIDATION), dict(header["options"]), prints
+        str(header["model"]["sha256"]),
+        sets[_FIT],
+        sets.get(_VALIDATION),
+        dict(header["options"]),
+        prints,
+        random=bool(header.get("random", False)),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Unpack
 
 from numpy.typing import ArrayLike
 
-from onnxmi.data.calibration import LABELS, Calibration, check_calibration
+from onnxmi.data.calibration import LABELS, RANDOM, Calibration, arrays_of, check_calibration
 from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
 from onnxmi.data.sources.formats import read_path
 from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
@@ -73,6 +73,15 @@ class ReadSamples:
     where: str
     notes: tuple[str, ...] = ()
     sample_axis: Mapping[str, int] = field(default_factory=dict)
+
+    def paired(self, graph: Graph) -> ReadSamples:
+        """Give the only array the name of the only input, where they have different ones, and say so."""
+        names = [name for name in self.arrays if name not in (LABELS, RANDOM)]
+        inputs = [info.name for info in graph.inputs]
+        if len(inputs) != 1 or len(names) != 1 or names == inputs:
+            return self
+        arrays = {inputs[0] if name == names[0] else name: array for name, array in self.arrays.items()}
+        return replace(self, arrays=arrays, notes=(*self.notes, f"{names[0]!r} is the input {inputs[0]!r}"))
 
     def check(self, graph: Graph) -> Calibration:
         """Check them against a model's inputs; see `check_calibration`."""
@@ -141,8 +150,7 @@ def read_samples(source: CalibrationLike, graph: Graph, options: SourceOptions =
         read = read_path(path, graph, options)
         return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis)
     if isinstance(source, Calibration):
-        arrays = {**source.arrays, **({} if source.labels is None else {LABELS: source.labels})}
-        return ReadSamples(arrays, _WHERE, source.origin, source.axes)
+        return ReadSamples(arrays_of(source), _WHERE, source.origin, source.axes)
     return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis)
 
 

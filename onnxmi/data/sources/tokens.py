@@ -135,7 +135,7 @@ def token_arrays(
     entries: dict[str, tuple[SampleArray, int]] = {"ids": (ids.array(), tokenizer.pad), "types": (types.array(), 0)}
     arrays: dict[str, SampleArray] = {}
     for info in request.graph.inputs:
-        role = _role(info)
+        role = role_of(info)
         if role in entries:
             arrays[info.name] = _small_at_once(PaddedRows(entries[role][0], counts, width, entries[role][1]))
         elif role == "mask":
@@ -149,7 +149,8 @@ def token_arrays(
     return arrays, tuple(notes)
 
 
-def _role(info: TensorInfo) -> str | None:
+def role_of(info: TensorInfo) -> str | None:
+    """Return what an input of a model of language holds, by its name: ids, mask, types, positions; None if nothing."""
     if info.dims is None or len(info.dims) != 2 or info.dtype is None or info.dtype.kind not in "iubf":
         return None
     role = next((role for piece, role in _ROLES if piece in info.name.lower()), "ids")
