@@ -24,10 +24,12 @@ from onnxmi.budget.latency_model import keep_first_units, sample_sizes
 from onnxmi.budget.size_grid import candidate_sizes, uniform
 from onnxmi.data.sources import as_calibration
 from onnxmi.graph.padding_mask import packed
+from onnxmi.pruning.cost_search import satisfy_cost_budgets
+from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.search import satisfy_cost_budgets, sizing_problem
-from onnxmi.pruning.session import Candidate, PruningSession, execute_plan, make_plan, session_statistics, start_session
+from onnxmi.pruning.session import PruningSession, session_statistics, start_session
+from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.cut import Cut

@@ -25,8 +25,9 @@ from onnxmi.information import (
     quantile_edges,
 )
 from onnxmi.pruning.collect import capture_options, sensitivities_of
+from onnxmi.pruning.execute import execute_plan, make_plan
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import execute_plan, make_plan, session_statistics, start_session
+from onnxmi.pruning.session import session_statistics, start_session
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import capture
 from onnxmi.statistics.statistics import Statistics

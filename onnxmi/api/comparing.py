@@ -71,7 +71,7 @@ def bench(
     """Measure models side by side: time, memory, size, work, and where the time goes.
 
     The models run in turn, so that whatever else the machine does slows all of them. With no options, one sample a run
-    on made-up inputs, with as many threads as onnxruntime chooses, for 5 s.
+    on synthetic inputs, with as many threads as onnxruntime chooses, for 5 s.
 
     Parameters
     ----------

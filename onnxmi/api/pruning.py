@@ -117,7 +117,7 @@ def prune(
 def apply(
     model: ModelLike, plan: Plan | AnyPath, *, output: AnyPath | None = None, shape: Names = (), dim: Names = ()
 ) -> Result:
-    """Cut what a plan says, without samples and so without repair; the cut is verified on made-up inputs.
+    """Cut what a plan says, without samples and so without repair; the cut is verified on synthetic inputs.
 
     The same plan gives the same bytes. To repair as well, use `prune(model, calibration, plan=plan)`.
 
@@ -130,7 +130,7 @@ def apply(
     output : path, optional
         Where to write the model, and the plan beside it.
     shape, dim : str or iterable of str
-        Sizes of the made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
+        Sizes of the synthetic inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def inspect(
     outputs, ignore_outputs : str or iterable of str
         What outputs mean, and which are not compared; see `PruneOptions`.
     shape, dim : str or iterable of str
-        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
+        Sizes of synthetic inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     threads : int
         Intra-operator threads of onnxruntime; 0 lets it choose.
 

@@ -70,7 +70,7 @@ class Solver:
     # -- marks ----------------------------------------------------------------------------------------------------
 
     def mark(self, term: TermId, mark: str, reason: str) -> None:
-        """Note that every atom of the term is frozen or renormalising; the first reason stays."""
+        """Note that every atom of the term is frozen or renormalizing; the first reason stays."""
         self._marks[self.find(term)].setdefault(mark, reason)
 
     def freeze(self, term: TermId, reason: str) -> None:

@@ -41,7 +41,7 @@ class BenchOptions:
     sequence : tuple of int
         Sizes of the other dynamic axes to try; empty for those of the samples.
     shape, dim : str or iterable of str
-        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
+        Sizes of synthetic inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     seconds : float
         Longest time in s for one setting, all models together.
     runs : int
@@ -66,7 +66,7 @@ class BenchOptions:
 
     @property
     def sizes(self) -> GivenSizes:
-        """What the user says of the sizes of made-up inputs."""
+        """What the user says of the sizes of synthetic inputs."""
         return read_sizes(self.shape, self.dim)
 
     def check(self) -> None:

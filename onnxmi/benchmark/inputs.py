@@ -48,9 +48,9 @@ def bench_inputs(
         Samples a run; what the graph fixes, or 1.
     length : int, optional
         Size of every other dynamic axis, such as a sequence. Samples are cut to it. Without it they stay as they are,
-        and made-up inputs get the first of `LENGTHS` and of larger ones that the model runs on.
+        and synthetic inputs get the first of `LENGTHS` and of larger ones that the model runs on.
     sizes : GivenSizes
-        What the user says of the sizes of made-up inputs.
+        What the user says of the sizes of synthetic inputs.
 
     Raises
     ------

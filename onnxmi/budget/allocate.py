@@ -1,8 +1,8 @@
 """Allocation: how many units of each layer stay, so that a budget is met at the least damage.
 
-Minimises the sum of the layers' damage plus a multiplier times the cost, layer by layer until nothing changes, and
+Minimizes the sum of the layers' damage plus a multiplier times the cost, layer by layer until nothing changes, and
 searches for the multiplier at which the budget is just met: a Lagrangian sweep. A knapsack's dynamic programme would
-need costs that add up over layers, and those of neighbouring convolutions multiply. What the sweep leaves over, because
+need costs that add up over layers, and those of neighboring convolutions multiply. What the sweep leaves over, because
 it sees only the convex hull of the curves, is spent by single steps and exchanges.
 """
 

@@ -30,7 +30,7 @@ def apply(
 ) -> None:
     """Cut MODEL by a PLAN file, without calibration data and so without repair.
 
-    The cut is verified on made-up inputs: of the sizes that are given, or else of some that MODEL runs on. The plan
+    The cut is verified on synthetic inputs: of the sizes that are given, or else of some that MODEL runs on. The plan
     must be for exactly this model; the same plan gives the same bytes. To repair as well, use
     `onnxmi prune MODEL CALIB --plan PLAN`.
     """

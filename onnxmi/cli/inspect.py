@@ -39,8 +39,8 @@ def inspect(
 ) -> None:
     """Show what can be cut in MODEL, layer by layer, what cannot and why, and what its outputs mean.
 
-    The model is run on made-up inputs: of the sizes that are given, or else of some that it runs on. With sample inputs
-    in CALIB, it is run on some of those where it does not run on small made-up ones.
+    The model is run on synthetic inputs: of the sizes that are given, or else of some that it runs on. With sample
+    inputs in CALIB, it is run on some of those where it does not run on small synthetic ones.
     """
     samples = opened_if_given(calib, settings)
     found = inspect_model(model, samples, outputs=outputs, ignore_outputs=ignore_outputs, shape=shape, dim=dim)

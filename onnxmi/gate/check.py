@@ -70,7 +70,7 @@ class CheckOptions:
     ignore_outputs : tuple of str
         Outputs that are not compared.
     shape, dim : str or iterable of str
-        Sizes of made-up inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
+        Sizes of synthetic inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     threads, batch, sequence : int
         Threads, samples a run and sizes of other dynamic axes for times and memory; None for those of the samples.
     batch_size : int
@@ -104,7 +104,7 @@ class CheckOptions:
 
     @property
     def sizes(self) -> GivenSizes:
-        """What the user says of the sizes of made-up inputs."""
+        """What the user says of the sizes of synthetic inputs."""
         return read_sizes(self.shape, self.dim)
 
     @cached_property

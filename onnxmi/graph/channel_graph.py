@@ -46,7 +46,7 @@ class Layer:
         dimensions), "width" (the residual stream) and "embedding" (of a table that is looked up); else "hidden".
     grade : str
         "exact": the cut model equals the original with the cut units zeroed where they are consumed.
-        "renormalising": a normalisation runs over the layer.
+        "renormalising": a normalization runs over the layer.
     makers, users : tuple of int
         Nodes that make the layer's channels from weights; nodes that contract over them.
     outer_atom : AtomId or None

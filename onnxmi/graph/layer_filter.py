@@ -14,7 +14,7 @@ DEFAULT_KINDS = ("channels", "embedding", "ffn", "heads", "hidden")
 """Kinds that are cut unless others are asked for.
 
 Dimensions inside heads (`qk`, `value`) are not: with their heads they would be cut twice. Nor is `width`, nor any other
-layer that a normalisation runs over: cutting it changes every kept channel, so that happens on request only. Of the
+layer that a normalization runs over: cutting it changes every kept channel, so that happens on request only. Of the
 `embedding` kind there are the tables that the model itself multiplies with weights; asking for it splits others, too.
 """
 

@@ -1,6 +1,6 @@
 """Parameters of operators: stored tensors, or what a file computes from stored tensors alone.
 
-A weight may lie behind a Cast, a Transpose or a DequantizeLinear, or be standardised where the model runs. Its values
+A weight may lie behind a Cast, a Transpose or a DequantizeLinear, or be standardized where the model runs. Its values
 are found by running just that part. A new one is stored as the old one was (cast, quantized with the same scales), or
 in place of what was computed.
 """

@@ -179,7 +179,7 @@ def _number(graph: Graph, name: str) -> float | None:
 
 
 def _scaled_later(graph: Graph, node: Node) -> tuple[Node, tuple[str, ...]]:
-    """Follow a product of integers to where it is cast and multiplied by both scales, as quantisers write it."""
+    """Follow a product of integers to where it is cast and multiplied by both scales, as quantizers write it."""
     cast = _read_by(graph, node, "Cast")
     times = _read_by(graph, cast, "Mul") if cast is not None else None
     if cast is None or times is None:

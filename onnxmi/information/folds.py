@@ -21,7 +21,7 @@ def fit_in_folds(
     ridges: Sequence[float] = RIDGES,
     prior: Floats | None = None,
 ) -> Repair:
-    """Repair with the best ridge of a grid by cross-validation, and only if it beats the plain cut there.
+    """Repair with the best ridge of a grid by cross-validation, and only if it beats the unrepaired cut there.
 
     Every part is judged by a fit to the other parts, and the rows held out by a fit to all; rows count alike. So a
     ridge is judged on all samples, where few held out would leave it to chance. The largest ridge is taken that is not
@@ -43,7 +43,7 @@ def fit_in_folds(
     if held_out is not None:
         trials.append((whole, held_out))
     start = plain if prior is None else prior
-    # What the plain cut is as a change of the prior: `error` measures changes.
+    # What the unrepaired cut is as a change of the prior: `error` measures changes.
     undone = plain - start, np.zeros_like(bias)
     # Parts are of unequal size, and a row counts as much in a small part.
     shares = np.array([judge.count for _, judge in trials]) / sum(judge.count for _, judge in trials)

@@ -16,7 +16,7 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Count, mean and centred scatter of rows of K features.
+    """Count, mean and centered scatter of rows of K features.
 
     Attributes
     ----------
@@ -104,12 +104,12 @@ class Moments:
 class MomentAccumulator:
     """Adds rows to running moments in place: memory is one (..., K, K) sum, one temporary and one chunk of rows.
 
-    Rows are collected into chunks, each centred by its own mean: how the rows come in parts changes nothing, to the
+    Rows are collected into chunks, each centered by its own mean: how the rows come in parts changes nothing, to the
     last bit. float32 and float16 chunks are multiplied in float32 and everything is summed in float64. Measured on
     rectified features, K = 1,536: the covariance is off by 1.0e-6 of ``sqrt(C_ii C_jj)`` at most against all-float64
     on one set of rows, by 2.1e-6 on another, at about two thirds of the time; the error grows with the chunk (1,024
     rows: 7e-7; 8,192: 2.4e-6, on the first set). A mean of 1,000 standard deviations does not change that, since
-    chunks are centred first. Deviations below about 1e-19 are lost (their squares are denormal) unless given in
+    chunks are centered first. Deviations below about 1e-19 are lost (their squares are denormal) unless given in
     float64.
     """
 
@@ -174,7 +174,7 @@ class MomentAccumulator:
         scatter += _gram(centred)
         total = self._count + fresh
         delta = centre + slip - mean
-        # Chan et al.'s term for the two means, less what the rounded centre of this chunk added to its Gram matrix.
+        # Chan et al.'s term for the two means, less what the rounded center of this chunk added to its Gram matrix.
         ties = np.stack([delta * np.sqrt(self._count / total * fresh), slip * np.sqrt(fresh)], axis=-2)
         scatter += (ties * np.array([[1.0], [-1.0]])).swapaxes(-1, -2) @ ties
         mean += delta * (fresh / total)

@@ -17,7 +17,7 @@ class PairMoments:
     ----------
     count : rows.
     mean_x, mean_y : (C,).
-    xx, xy, yy : (C,) centred sums of products.
+    xx, xy, yy : (C,) centered sums of products.
     """
 
     count: int
@@ -50,7 +50,7 @@ class PairMoments:
         )
 
     def fit(self, *, shifted: bool = True) -> tuple[Floats, Floats]:
-        """Scale and shift (C,) that minimise ``E (y - scale x - shift)**2``; without a shift if not `shifted`.
+        """Scale and shift (C,) that minimize ``E (y - scale x - shift)**2``; without a shift if not `shifted`.
 
         A channel that does not vary keeps scale 1.
         """

@@ -1,4 +1,4 @@
-"""What the plain cut misses of a linear consumer's results: its moments beside those of the features that stay.
+"""What the unrepaired cut misses of a linear consumer's results: its moments beside those of the features that stay.
 
 A repair predicts what is missing, so a regression needs nothing else: of S features that stay and M results, the
 moments of S features and their covariance with M, not those of all features or of S + M.
@@ -18,7 +18,7 @@ from onnxmi.typing import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class Missing:
-    """Features that stay, x, beside what the plain cut misses of the results, y.
+    """Features that stay, x, beside what the unrepaired cut misses of the results, y.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Missing:
         return max(spread, 0.0) + float(offset @ offset)
 
     def total_variance(self, plain: Floats) -> float:
-        """Sum of the variances of ``x P + y``, the results as they should be, for the plain cut P (S, M)."""
+        """Sum of the variances of ``x P + y``, the results as they should be, for the unrepaired cut P (S, M)."""
         return max(self.variance + float((plain * (2.0 * self.cross + self.gram @ plain)).sum()), 0.0)
 
 

@@ -13,7 +13,7 @@ from onnxmi.information.residual import Missing
 from onnxmi.typing import Floats
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
-"""Relative ridges tried by `fit_missing`; infinity is the plain cut with its mean put right."""
+"""Relative ridges tried by `fit_missing`; infinity is the unrepaired cut with its mean put right."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +22,10 @@ class Repair:
 
     Attributes
     ----------
-    weights : (S, M), bias : (M,) of the consumer after the cut: the repaired ones, or the plain cut if not ``used``.
+    weights : (S, M), bias : (M,) of the consumer after the cut: repaired, or of the unrepaired cut if not ``used``.
     ridge : relative ridge of the best candidate.
-    error_plain, error_repaired : ``E ||Y - Y'||**2`` of the plain cut and of the best candidate, on the judging rows.
-    used : whether the best candidate beat the plain cut.
+    error_plain, error_repaired : ``E ||Y - Y'||**2`` of the unrepaired cut and of the best candidate, on held-out rows.
+    used : whether the best candidate beat the unrepaired cut.
     """
 
     weights: Floats
@@ -41,7 +41,7 @@ def regress_cross(
 ) -> tuple[Floats, Floats]:
     """Ridge regression of targets y on inputs x, from their covariances, shrunk towards given weights.
 
-    Minimises ``E ||y - x A - b||**2 + r ||A - prior||**2`` with ``r = ridge * mean(diag(gram))`` (Hoerl and Kennard
+    Minimizes ``E ||y - x A - b||**2 + r ||A - prior||**2`` with ``r = ridge * mean(diag(gram))`` (Hoerl and Kennard
     1970, with a prior mean): ``A = prior + (gram + r I)^-1 (cross - gram prior)`` and ``b = mean_y - mean_x A``.
     Inputs and targets may come from different models run on the same samples.
 
@@ -89,22 +89,22 @@ def fit_missing(
     ridges: Sequence[float] = RIDGES,
     prior: Floats | None = None,
 ) -> Repair:
-    """Repair with the best ridge of a grid, judged on rows not fitted to, and only if it beats the plain cut there.
+    """Repair with the ridge that is best on rows not fitted to, and only if it beats the unrepaired cut there.
 
     Parameters
     ----------
     fit : what is missing on the rows to fit to.
-    held_out : the same on rows to judge by. None judges on the rows of the fit by generalised cross-validation
+    held_out : the same on other rows. None judges on the rows of the fit by generalized cross-validation
         (Craven and Wahba 1979): the error over ``(1 - df / n)**2`` with df the effective number of features.
-    plain : (S, M) weights of the plain cut.
-    bias : (M,) bias of the plain cut.
+    plain : (S, M) weights of the unrepaired cut.
+    bias : (M,) bias of the unrepaired cut.
     ridges : relative ridges, at least one.
     prior : (S, M) weights that the ridge shrinks towards, and that what is missing is missing of; None for the plain
         cut's.
 
     Returns
     -------
-    Repair. Equal errors prefer the larger ridge; a repair that does not beat the plain cut is not used.
+    Repair. Equal errors prefer the larger ridge; a repair that does not beat the unrepaired cut is not used.
 
     Raises
     ------

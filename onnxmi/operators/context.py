@@ -113,7 +113,7 @@ class RuleContext:
             self.freeze(operand or (), what)
 
     def normalize_over(self, axes: Sequence[int], terms: Sequence[TermId] | None = None) -> None:
-        """Declare that a normalisation runs over axes of the first input, or over just these terms on them."""
+        """Declare that a normalization runs over axes of the first input, or over just these terms on them."""
         operand = self.ins[0]
         assert operand is not None
         axes = tuple(axis % len(operand) for axis in axes)

@@ -1,6 +1,6 @@
 """Normalizations.
 
-One that divides by the mean or the variance of an axis is another function when the axis is shorter: renormalising.
+One that divides by the mean or the variance of an axis is another function when the axis is shorter: renormalizing.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _TRAINED_BATCH_NORM = SignatureRule("n c *s, c, c, c, c -> n c *s, c?, c?, c?, c
 
 
 def _batch_norm_axes(ctx: RuleContext) -> None:
-    """In training mode the statistics are those of the batch: weight standardisation is written so."""
+    """In training mode the statistics are those of the batch: weight standardization is written so."""
     (_TRAINED_BATCH_NORM if ctx.attribute("training_mode", 0) else _BATCH_NORM)(ctx)
 
 
 def _normalize_from(ctx: RuleContext, operand: Terms, start: int) -> None:
-    """Note that a normalisation runs over the last axes of an operand, from `start` on."""
+    """Note that a normalization runs over the last axes of an operand, from `start` on."""
     ctx.normalize_over(range(start % len(operand), len(operand)))
 
 
 def _layer_norm_axes(ctx: RuleContext) -> None:
-    """Normalises over the last axes, from `axis` on; scale and shift lie on them, mean and deviation do not."""
+    """Normalizes over the last axes, from `axis` on; scale and shift lie on them, mean and deviation do not."""
     operand = ctx.operand(0)
     if operand is None:
         return
@@ -45,7 +45,7 @@ def _layer_norm_axes(ctx: RuleContext) -> None:
 
 
 def _skip_layer_norm_axes(ctx: RuleContext) -> None:
-    """Adds, then normalises over the last axis; a further output is the sum."""
+    """Adds, then normalizes over the last axis; a further output is the sum."""
     operand = ctx.operand(0)
     if operand is None:
         return
@@ -62,7 +62,7 @@ _EMBEDDING = SignatureRule(
 
 
 def _group_norm_axes(ctx: RuleContext) -> None:
-    """Groups are independent of one another; inside one, everything is normalised over."""
+    """Groups are independent of one another; inside one, everything is normalized over."""
     operand, scale = ctx.operand(0), ctx.operand(1)
     if operand is None or scale is None:
         return
@@ -157,7 +157,7 @@ def _lp_norm_vjp(ctx: VjpContext) -> Gradients:
 
 
 def _skip_norm_vjp(*, centered: bool) -> VjpRule:
-    """Of the normalisation of a sum, which may be a result itself: all terms have the same gradient."""
+    """Of the normalization of a sum, which may be a result itself: all terms have the same gradient."""
 
     def rule(ctx: VjpContext) -> Gradients:
         bias = ctx.operand(4 if centered else 3)

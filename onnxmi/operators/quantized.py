@@ -73,7 +73,7 @@ def _with_zero_points(rule: SignatureRule, zeros: dict[int, int]) -> AxisRule:
 
 
 def _elementwise_axes(ctx: RuleContext) -> None:
-    """An elementwise operator on quantised tensors: (value, scale, zero point) for each."""
+    """An elementwise operator on quantized tensors: (value, scale, zero point) for each."""
     for position, operand in enumerate(ctx.ins):
         if position == 0 or (operand and not all(ctx.size(term) == 1 for term in operand)):
             broadcast(ctx, operand, ctx.outs[0])

@@ -82,7 +82,7 @@ def _reduce(ctx: RuleContext, operand: Terms, reduced: tuple[int, ...]) -> None:
 
 @_reducing
 def _reduce_mean(ctx: RuleContext, _operand: Terms, reduced: tuple[int, ...]) -> None:
-    """A mean of fewer channels is another mean: what is divided by it, or has it taken off, is renormalised."""
+    """A mean of fewer channels is another mean: what is divided by it, or has it taken off, is renormalized."""
     ctx.normalize_over(reduced)
 
 

@@ -35,7 +35,7 @@ class SignatureRule:
     contracts : tuple of str
         Letters that the operator sums over.
     normalises : tuple of str
-        Letters that a normalisation runs over.
+        Letters that a normalization runs over.
     freezes : mapping of letter to str
         Letters that cannot be cut (a star's letter stands for all its axes), with what the operator does to them.
     sizes : mapping of letter to attribute

@@ -105,7 +105,7 @@ def measure_statistics(
 def sensitivities_of(
     outputs: OutputMeasure, samples: Samples, progress: Progress = silent, layers: Sequence[Layer] | None = None
 ) -> dict[str, Sensitivity]:
-    """Measure how much the outputs mind errors of operators' results; see `measure_sensitivities`."""
+    """Measure how sensitive the outputs are to errors of operators' results; see `measure_sensitivities`."""
     analysis = outputs.analysis
     requested = {linear.key for linear in asked_about(analysis, layers)}
     return measure_sensitivities(
@@ -122,8 +122,9 @@ def sensitivities_of(
 def asked_about(analysis: Analysis, layers: Sequence[Layer] | None) -> tuple[Linear, ...]:
     """Return the operators whose sensitivities say what units of some layers, or of any, are worth.
 
-    Convolutions are left out: errors at neighbouring positions are alike and add up in the outputs, so the mean over
-    positions of how much the outputs mind each says little. Choices by it are worse, if anything (docs/decisions/009).
+    Convolutions are left out: errors at neighboring positions are alike and add up in the outputs, so the mean over
+    positions of how sensitive the outputs are to each says little. Choices by it are worse, if anything: see
+    docs/decisions/009.
     """
     linears = tuple(linear for linear in analysis.linears if not linear.kernel)
     if layers is None:

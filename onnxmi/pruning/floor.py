@@ -14,8 +14,9 @@ from onnxmi.evaluation.damage_limits import loss_text, lost, severity
 from onnxmi.evaluation.yardstick import Damage, Part
 from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.outputs.view import Kind as OutputKind
-from onnxmi.pruning.search import SearchResult, SizingProblem
+from onnxmi.pruning.cost_search import SearchResult
 from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem
 
 FEWEST = 32  # distinct samples that a promised loss takes, where a sample has one answer
 FEWEST_OF: Mapping[OutputKind, int] = {"map": 8, "detections": 8, "sequence": 16, "signal": 8}  # where it has many
@@ -45,7 +46,7 @@ def require_samples(session: PruningSession) -> None:
         )
 
 
-def require_outputs(session: PruningSession, found: SearchResult, damage: Damage) -> None:
+def require_outputs(session: PruningSession, result: SearchResult, damage: Damage) -> None:
     """Refuse a result whose outputs are lost on the test samples, or on more samples where those are few.
 
     Parameters
@@ -58,7 +59,7 @@ def require_outputs(session: PruningSession, found: SearchResult, damage: Damage
     CheckError
         With the output that lost most, and what the budget would have to be, where that can be told.
     """
-    damages = [damage, *_damage_on_more(session, found.candidate.proto)]
+    damages = [damage, *_damage_on_more(session, result.candidate.proto)]
     gone = sorted((part for one in damages for part in lost(one)), key=severity, reverse=True)
     if not gone:
         return
@@ -66,7 +67,7 @@ def require_outputs(session: PruningSession, found: SearchResult, damage: Damage
     others = len({part.view.name for part in gone}) - 1
     more = f" (and {others} more)" if others else ""
     raise CheckError(
-        f"not written: {loss_text(worst)}{more}; {_advice(session, found, worst)}, or write it with --force"
+        f"not written: {loss_text(worst)}{more}; {_advice(session, result, worst)}, or write it with --force"
     )
 
 
@@ -80,17 +81,17 @@ def _damage_on_more(session: PruningSession, proto: onnx.ModelProto) -> Iterator
             yield samples.damage(samples.answers(proto))
 
 
-def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:
+def _advice(session: PruningSession, result: SearchResult, worst: Part) -> str:
     """Say what would leave half of the most: from the prices, in the proportion in which they fell short here."""
     problem, names = (
-        found.problem,
+        result.problem,
         [name for name in session.options.budget.costs if name in ("macs", "params", "speedup")],
     )
     if problem is None or not names:
         return "ask for less"
     kind = COSTS[names[0]]
     whole = problem.source[kind]
-    here = _predicted(problem, kind, problem.costs[kind].total(_counts(session, found))) or 1e-12
+    here = _predicted(problem, kind, problem.costs[kind].total(_counts(session, result))) or 1e-12
     enough = [share for share in SHARES if _predicted(problem, kind, share * whole) / here * severity(worst) <= LEFT]
     if not enough:
         return "ask for less"
@@ -99,9 +100,9 @@ def _advice(session: PruningSession, found: SearchResult, worst: Part) -> str:
     return f"about {option(names[0])} {asked} would keep it"
 
 
-def _counts(session: PruningSession, found: SearchResult) -> UnitCounts:
+def _counts(session: PruningSession, result: SearchResult) -> UnitCounts:
     by_name = {layer.name: layer.id for layer in session.layers}
-    return {by_name[choice.layer]: choice.count for choice in found.candidate.plan.choices if choice.layer in by_name}
+    return {by_name[choice.layer]: choice.count for choice in result.candidate.plan.choices if choice.layer in by_name}
 
 
 def _predicted(problem: SizingProblem, kind: Kind, most: float) -> float:

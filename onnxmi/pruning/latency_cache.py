@@ -31,26 +31,26 @@ FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept
 
 def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress = silent) -> LatencyModel:
     """Fit a latency model to times on this machine, measured now or kept from before."""
-    found, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
+    analysis, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
     layers = [layer.id for layer in session.layers]
     draws = sample_sizes(sizes, PROBES, session.options.seed)
     path, key = _path(threads), _key(session, draws)
     kept = _read(path).get(key)
     if kept is None or len(kept[1]) != len(draws):
-        dense, shares = time_cuts(found, draws, feeds, threads, progress)
+        dense, shares = time_cuts(analysis, draws, feeds, threads, progress)
         kept = dense, shares.tolist()
         _write(path, key, kept)
-    graph = found.model.graph
-    shapes = all_shapes(graph, found.model.proto, feeds)
-    work = kinds_of_work(found.model, found.graph, shapes, layers)
+    model = analysis.model
+    shapes = all_shapes(model.graph, model.proto, feeds)
+    work = kinds_of_work(model, analysis.graph, shapes, layers)
     return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
 
 
 def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
     shapes = sorted((name, list(np.shape(value))) for name, value in session.timed_feeds.items())
-    said = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
-    timed = hashlib.sha256(said.encode())
+    text = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
+    timed = hashlib.sha256(text.encode())
     for node in session.model.proto.graph.node:  # fewer positions and split tables are not in the digest
         timed.update(node.SerializeToString(deterministic=True))
     return timed.hexdigest()

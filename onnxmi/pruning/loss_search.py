@@ -16,8 +16,10 @@ from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.graph.channel_graph import LayerId
-from onnxmi.pruning.search import SearchResult, SizingProblem
-from onnxmi.pruning.session import SPELLED, Candidate, PruningSession, execute_plan, make_plan
+from onnxmi.pruning.cost_search import SearchResult
+from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
+from onnxmi.pruning.session import SPELLED, PruningSession
+from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.typing import Progress, silent
 
 N_SCREENING_TRIALS = 6  # trials with the one-pass repair
@@ -123,12 +125,12 @@ class _Search:
     @property
     def best(self) -> _TrialModel | None:
         """The smallest model within what is allowed."""
-        return min((made for made in self._full if made.excess <= 1), key=lambda made: made.share, default=None)
+        return min((trial for trial in self._full if trial.excess <= 1), key=lambda trial: trial.share, default=None)
 
     @property
     def least_aggressive(self) -> _TrialModel | None:
         """The one that exceeds it least."""
-        return min(self._full, key=lambda made: made.excess, default=None)
+        return min(self._full, key=lambda trial: trial.excess, default=None)
 
     def uncut(self, candidate: Candidate) -> _TrialModel:
         """Return what leaves out unused positions alone: it answers what the original does."""
@@ -141,10 +143,10 @@ class _Search:
         low, high = log(self._least), log(self._largest_share)
         for _ in range(N_SCREENING_TRIALS):
             middle = (low + high) / 2
-            made = self._try(exp(middle), stepwise=False)
-            if made is not None:
-                self._screened.append((middle, made.excess))
-            within = made is not None and made.excess <= ONE_PASS
+            trial = self._try(exp(middle), stepwise=False)
+            if trial is not None:
+                self._screened.append((middle, trial.excess))
+            within = trial is not None and trial.excess <= ONE_PASS
             low, high = (low, middle) if within else (middle, high)
         return exp(high)
 
@@ -153,24 +155,24 @@ class _Search:
         share = start
         within, beyond = inf, 0.0  # shares between which the limit lies
         for _ in range(N_FULL_TRIALS):
-            made = self._try(share, stepwise=True)
-            if made is not None:
-                self._full.append(made)
-            if made is not None and made.excess <= 1:
+            trial = self._try(share, stepwise=True)
+            if trial is not None:
+                self._full.append(trial)
+            if trial is not None and trial.excess <= 1:
                 within = min(within, share)
             else:
                 beyond = max(beyond, share)
-            if (made is not None and USED <= made.excess <= 1) or within <= beyond * APART:
+            if (trial is not None and USED <= trial.excess <= 1) or within <= beyond * APART:
                 return
             if beyond >= self._largest_share:
                 return
-            share = self._next(made, share, within, beyond)
+            share = self._next(trial, share, within, beyond)
 
-    def _next(self, made: _TrialModel | None, share: float, within: float, beyond: float) -> float:
+    def _next(self, trial: _TrialModel | None, share: float, within: float, beyond: float) -> float:
         """Return the share at which the damage should be what is aimed at, inside of what is known."""
         step = STEPS[1]
-        if made is not None:
-            step = exp(log(AIMED / max(made.excess, 1e-6)) / self._steepness(log(share)))
+        if trial is not None:
+            step = exp(log(AIMED / max(trial.excess, 1e-6)) / self._steepness(log(share)))
         aimed = share * min(max(step, STEPS[0]), STEPS[1])
         if not beyond * APART**0.5 < aimed < within / APART**0.5:
             aimed = sqrt(max(beyond, self._least) * min(within, self._largest_share))
@@ -191,7 +193,7 @@ class _Search:
         counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
         if counts is None or counts == largest(size_options):
             return None
-        known = next((made for made in self._full if made.counts == counts), None) if stepwise else None
+        known = next((trial for trial in self._full if trial.counts == counts), None) if stepwise else None
         if known is not None:  # sizes are coarse: another cost may allow the same ones
             return replace(known, share=share)
         try:
@@ -214,10 +216,10 @@ class _Search:
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""
-        made = self.least_aggressive
-        if made is None or made.judgement.damage.worst is None:
+        trial = self.least_aggressive
+        if trial is None or trial.judgement.damage.worst is None:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
-        worst, reading = made.judgement.damage.worst, made.judgement.decisive
+        worst, reading = trial.judgement.damage.worst, trial.judgement.decisive
         return (
             f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least aggressive"
             f" has damage {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"

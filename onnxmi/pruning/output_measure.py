@@ -50,8 +50,8 @@ class OutputMeasure:
     def meaning(self) -> Meaning:
         """What the outputs mean."""
         options = self.options
-        told = tuple(map(parse_override, options.outputs))
-        return find_meaning(self.analysis, self.data, told, options.ignore_outputs, options.threads)
+        overrides = tuple(map(parse_override, options.outputs))
+        return find_meaning(self.analysis, self.data, overrides, options.ignore_outputs, options.threads)
 
     @cached_property
     def yardstick(self) -> Yardstick:

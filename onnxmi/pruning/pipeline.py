@@ -23,20 +23,15 @@ from onnxmi.model import Model
 from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.mapped import with_values_inside
 from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
+from onnxmi.pruning.cost_search import SearchResult, satisfy_cost_budgets
+from onnxmi.pruning.execute import execute_plan, make_plan
 from onnxmi.pruning.floor import require_outputs, require_samples
 from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
-from onnxmi.pruning.search import SearchResult, satisfy_cost_budgets, sizing_problem
-from onnxmi.pruning.session import (
-    PruningSession,
-    execute_plan,
-    make_plan,
-    require_costs,
-    session_statistics,
-    start_session,
-)
+from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
+from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.pruning.sweep import TradeOff, trade_off
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
@@ -112,12 +107,12 @@ def _prune(
     if given is None:
         require_samples(session)
     session = replace(session, measured=session_statistics(session, stats, progress, selects=given is None))
-    found = _search(session, given, progress)
-    return _report(session, found, selected=given is None)
+    result = _search(session, given, progress)
+    return _report(session, result, selected=given is None)
 
 
 def _splits(options: PruneOptions, given: Plan | None) -> bool:
-    """Whether the width of tables of words is to be cut, or was when a plan was made."""
+    """Whether the width of embedding tables is to be cut, or was when a plan was made."""
     return "embedding" in (options.cut if given is None else given.options.get("cut") or ())
 
 
@@ -191,12 +186,12 @@ def given_plan(plan: Plan | AnyPath, model: Model, *, cuts: bool = True) -> Plan
     PlanError
         If it was made for another model, or cuts nothing.
     """
-    made = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
-    if made.digest != model.digest:
-        raise PlanError(f"the plan is for a model with digest {made.digest[:12]}, this one's is {model.digest[:12]}")
-    if cuts and not any(choice.count < choice.size for choice in made.choices):
+    loaded = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
+    if loaded.digest != model.digest:
+        raise PlanError(f"the plan is for a model with digest {loaded.digest[:12]}, this one's is {model.digest[:12]}")
+    if cuts and not any(choice.count < choice.size for choice in loaded.choices):
         raise NothingToPruneError("the plan keeps every unit: there is nothing to do")
-    return made
+    return loaded
 
 
 def _require_work(session: PruningSession, given: Plan | None) -> None:
@@ -296,13 +291,13 @@ def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
 def _scored_notes(session: PruningSession) -> list[str]:
     if not session.options.scorer.needs_statistics:
         return []
-    found, measured = session.analysis, session.measured.fit
-    unseen = unscored(found, measured, session.layers)
+    analysis, measured = session.analysis, session.measured.fit
+    unseen = unscored(analysis, measured, session.layers)
     notes = [
         f"{one.name}: chosen by the norms of its weights: there are no statistics of the operators that read it"
         for one in unseen
     ]
-    asked = asked_about(found, session.layers)
+    asked = asked_about(analysis, session.layers)
     unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
     if unfelt and session.options.sensitivity and session.options.scorer.uses_sensitivity:
         count = f"{len(unfelt)} of {len(asked)} operators"
@@ -314,7 +309,7 @@ def _scored_notes(session: PruningSession) -> list[str]:
 
 
 def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) -> Outcome:
-    """Replay a plan without calibration data: the plain cut, verified on made-up inputs of given sizes.
+    """Replay a plan without calibration data: the unrepaired cut, verified on synthetic inputs of given sizes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A study: a model and its samples, looked through and measured once, for any number of cuts."""
+"""The pruning session: a model and its samples, analyzed and measured once, for any number of cuts."""
 
 from __future__ import annotations
 
@@ -19,51 +19,25 @@ from onnxmi.errors import UsageError
 from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.offsets import mean_offsets
-from onnxmi.graph.channel_graph import Layer, UnitCounts
+from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers
 from onnxmi.graph.padding_mask import packed
-from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples, repair, repair_one_pass
+from onnxmi.repair import RepairSamples
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
-from onnxmi.selection.top_down import SelectOptions, select_channels
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
-from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
-from onnxmi.transforms.prune_channels import prune_channels
-from onnxmi.typing import Floats, Progress, Samples, silent
-from onnxmi.verification.checks import Check, check_equivalence, check_same, check_shapes, require_passed
+from onnxmi.typing import Floats, Progress, Samples
+from onnxmi.verification.checks import Check, check_same
 
 CHECKED = 8  # samples that the rewrite is checked on
 ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A cut that was carried out and repaired.
-
-    Attributes
-    ----------
-    proto : onnx.ModelProto
-        The smaller model.
-    plan : Plan
-        What stays.
-    checks : tuple of Check
-        Of the rewrite; all passed.
-    repairs : tuple of RepairNote
-        What repair did to each operator.
-    """
-
-    proto: onnx.ModelProto
-    plan: Plan
-    checks: tuple[Check, ...]
-    repairs: tuple[RepairNote, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +81,7 @@ class PruningSession:
 
     @property
     def model(self) -> Model:
-        """What is cut: the source, without positions that nothing reads."""
+        """What is cut: the source, without unused positions."""
         return self.analysis.model
 
     @cached_property
@@ -209,7 +183,7 @@ def start_session(
     Parameters
     ----------
     split_tables : bool
-        Whether tables of words are split, so that their width can be cut alone.
+        Whether embedding tables are split, so that their width can be cut alone.
     """
     data = batched(model, as_calibration(calibration, model), options.threads)
     looked_at = model
@@ -220,10 +194,10 @@ def start_session(
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     split = split_samples(data, options.seed, held_back)
     outputs = OutputMeasure(analysis, data, split.fit, options)
-    told = outputs.told(layers)
-    unseen = tuple(layer for layer in layers if layer not in told)
+    seen_by_outputs = outputs.told(layers)
+    unseen = tuple(layer for layer in layers if layer not in seen_by_outputs)
     return PruningSession(
-        analysis, data, split, told, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
+        analysis, data, split, seen_by_outputs, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
     )
 
 
@@ -276,62 +250,3 @@ def session_statistics(
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has no labels, or more than 1,024 classes")
     return measured
-
-
-def select_options(options: PruneOptions) -> SelectOptions:
-    """Pick the options that say how to choose units."""
-    return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
-
-
-def make_plan(session: PruningSession, counts: UnitCounts, progress: Progress = silent) -> Plan:
-    """Choose the units that stay, for given numbers of them.
-
-    Parameters
-    ----------
-    counts : dict
-        Layer id -> units to keep (of each part).
-    """
-    found, options = session.analysis, session.options
-    choices = select_channels(found, session.measured.fit, counts, select_options(options), progress)
-    return Plan(found.model.digest, choices, options.shown)
-
-
-def execute_plan(
-    session: PruningSession, plan: Plan, *, stepwise: bool = True, progress: Progress = silent
-) -> Candidate:
-    """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
-
-    Parameters
-    ----------
-    stepwise : bool
-        Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
-    """
-    cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
-    unrepaired, checks = _unrepaired(session, cut)
-    repaired = _repaired(session, cut, progress, stepwise=stepwise) if session.options.repair else Repaired()
-    made = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
-    return Candidate(made, plan, tuple(checks), repaired.notes)
-
-
-def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
-    if not stepwise:
-        return repair_one_pass(cut, session.measured)
-    return repair(
-        cut,
-        session.repair_samples,
-        session.measured,
-        OutputComparison(session.validation_damage, session.offsets),
-        progress,
-    )
-
-
-def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
-    """Return the model with sliced weights, and the checks that it passed."""
-    proto, seen, feeds = prune_channels(cut), cut.analysis.probe, session.some_feeds(session.split.fit)
-    checks = [
-        check_equivalence(cut.model, cut.graph, seen, cut.keeping, proto, feeds),
-        check_shapes(cut.graph, seen, cut.keeping, proto, seen.feeds),
-    ]
-    checks.extend(session.source_checks)
-    require_passed(checks)
-    return proto, checks

@@ -12,8 +12,9 @@ from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.graph.cost import Cost
-from onnxmi.pruning.search import SizingProblem
-from onnxmi.pruning.session import PruningSession, execute_plan, make_plan
+from onnxmi.pruning.execute import execute_plan, make_plan
+from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.runtime.timing import Latency
 from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import check_result, require_passed

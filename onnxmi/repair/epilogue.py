@@ -107,7 +107,7 @@ def _is_add(node: Node) -> bool:
 
 
 def _adds_stream(node: Node) -> bool:
-    """Add, and normalisations that add their first two operands."""
+    """Add, and normalizations that add their first two operands."""
     return operator_of(node).adds_operands
 
 

@@ -48,7 +48,7 @@ class Measured:
         stream : two (groups, rows, M) arrays, or None
             What the result is added to, in both models.
         """
-        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantised
+        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantized
         # The target is what the operator itself has to give, so the epilogue's scale is divided out.
         undo = inverse(self._scale).astype(kind)
         # What earlier repairs left wrong in the stream, this operator can make up for, as both are added.

@@ -1,7 +1,7 @@
-"""Normalisations that lost channels: their scale and shift are refitted, channel by channel.
+"""Normalizations that lost channels: their scale and shift are refitted, channel by channel.
 
-What a normalisation runs over changes every channel that stays: its mean and its deviation are those of fewer channels.
-Regressing the original's normalised channels on the cut model's, one by one, puts back what a scale and a shift can.
+What a normalization runs over changes every channel that stays: its mean and its deviation are those of fewer channels.
+Regressing the original's normalized channels on the cut model's, one by one, puts back what a scale and a shift can.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnxmi.typing import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class NormalizationParameters:
-    """A normalisation over its last axis with a stored scale and shift.
+    """A normalization over its last axis with a stored scale and shift.
 
     Attributes
     ----------
@@ -43,12 +43,12 @@ class NormalizationParameters:
 
     @property
     def result(self) -> str:
-        """The normalised tensor."""
+        """The normalized tensor."""
         return self.node.outputs[0]
 
 
 def find_normalizations(cut: Cut) -> Iterator[NormalizationParameters]:
-    """Yield the normalisations that lose channels and whose parameters can be replaced."""
+    """Yield the normalizations that lose channels and whose parameters can be replaced."""
     model, keeping, removed = cut.model, cut.keeping, cut.branches.removed
     for normalisation in cut.graph.normalizations:
         node = model.graph.nodes[normalisation.node]

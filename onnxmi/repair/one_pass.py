@@ -80,7 +80,7 @@ def _regression(operator_cut: OperatorCut, group: int, statistics: StatisticsFil
 
 
 def _solve(regression: Regression, ridges: Sequence[float]) -> Solution:
-    """Regress what is missing on the kept inputs of one group, towards the plain cut."""
+    """Regress what is missing on the kept inputs of one group, towards the unrepaired cut."""
     result = regression.solve(ridges)
     spread = regression.decisive.total_variance(regression.plain) or 1.0
     errors = result.error_plain / spread, result.error_repaired / spread

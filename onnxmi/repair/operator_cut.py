@@ -97,7 +97,7 @@ class OperatorCut:
         return Replacement(self.linear, weights, shift)
 
     def rounded(self, solved: Sequence[Solution]) -> list[Floats]:
-        """The groups' weights as they come back from where they are stored: quantised ones are rounded and clipped."""
+        """The groups' weights as they come back from where they are stored: quantized ones are rounded and clipped."""
         if self.linear.weights.scheme is None:
             return [solution.weights for solution in solved]
         return self.matrices(self.replacement(solved))

@@ -1,6 +1,6 @@
-"""Solutions for quantised weights: rounded as they will be stored, and used where they are better than the plain cut.
+"""Solutions for quantized weights: rounded as they will be stored, and used where they beat the unrepaired cut.
 
-The scales stay, so that a bias that is quantised with their product stays right. What rounding moves the mean of the
+The scales stay, so that a bias that is quantized with their product stays right. What rounding moves the mean of the
 results by goes into the bias.
 """
 

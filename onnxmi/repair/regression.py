@@ -23,7 +23,7 @@ class RepairNote:
     operator : str
         Its name.
     used : bool
-        False where the plain cut was better on held-out samples, or the weights could not be replaced.
+        False where the unrepaired cut was better on held-out samples, or the weights could not be replaced.
     ridge : float
         Relative ridge, the median over groups.
     error_plain, error_repaired : float
@@ -85,7 +85,7 @@ class Regression:
     validation : Missing or None
         On the validation samples, where there are some.
     plain : (S, M) float64
-        Weights of the plain cut.
+        Weights of the unrepaired cut.
     prior : (S, M) float64
         Weights that a ridge shrinks towards; what is missing is what these miss.
     """

@@ -170,7 +170,7 @@ class _Walk:
     def refit_normalization(
         self, normalization: NormalizationParameters
     ) -> tuple[tuple[VectorReplacement, ...], RepairNote]:
-        """Advance past one normalisation and refit its scale and shift."""
+        """Advance past one normalization and refit its scale and shift."""
         measured: dict[bool, PairMoments] = {}
         name = normalization.result
         for (batch, part), original, cut in zip(
@@ -243,7 +243,7 @@ class _Walk:
         return measured
 
     def _priors(self, operator_cut: OperatorCut) -> list[Floats]:
-        """Weights that are right where the inputs are the original's: one-pass repaired, or the plain cut's."""
+        """Weights that are right where the inputs are the original's: one-pass repaired, or the unrepaired cut's."""
         one_pass = self._one_pass.get(operator_cut.linear.key)
         return (
             [operator_cut.plain(group) for group in range(len(operator_cut.groups))]
@@ -308,7 +308,7 @@ def _unrepaired(cut: Cut, linear: Linear) -> Replacement:
 
 
 def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
-    """Regress what is missing on the inputs, and add the solution to the plain cut."""
+    """Regress what is missing on the inputs, and add the solution to the unrepaired cut."""
     result = regression.solve()
     # Relative errors; 1 where the results do not vary.
     spread = regression.fit.total_variance(regression.prior) or 1.0

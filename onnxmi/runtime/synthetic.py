@@ -144,7 +144,7 @@ def _shape(text: str) -> Shape:
 def attempts(
     inputs: tuple[TensorInfo, ...], feeds: Feeds | None = None, given: GivenSizes = NO_SIZES
 ) -> Iterator[Feeds]:
-    """Yield inputs to try: made-up ones, then those at hand, then larger and larger made-up ones."""
+    """Yield inputs to try: synthetic ones, then those at hand, then larger and larger synthetic ones."""
     made = MadeInputs(inputs, given)
     yield from made.of_sizes(_SIZES, sys.maxsize)
     if feeds is not None:

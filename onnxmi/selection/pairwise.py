@@ -51,10 +51,10 @@ def select_by_bins(candidates: Candidates) -> Selection:
 class HistogramMeasure:
     """Joint histograms of an input's features with the outputs of each of its readers, on a share of the rows."""
 
-    def __init__(self, model: Model, source: LinearInput, wanted: int) -> None:
-        """`wanted` is the number of rows that moments are taken of."""
+    def __init__(self, model: Model, source: LinearInput, n_rows: int) -> None:
+        """`n_rows` is the number of rows that moments are taken of."""
         self._weights = {linear.key: weights_of(model, linear) for linear in source.linears}
-        self._step = max(1, wanted // HISTOGRAM_ROWS)
+        self._step = max(1, n_rows // HISTOGRAM_ROWS)
         self._histograms: dict[str, list[JointHistogram]] = {}
 
     def update(self, number: int, rows: Array, samples: Ints, batch: Batch) -> None:

@@ -70,15 +70,15 @@ class Targets:
     def of(analysis: Analysis, statistics: Statistics, *, labels: bool) -> Targets:
         """Look for them in a model."""
         measured = [linear for linear in analysis.linears if statistics.saw(linear.key)]
-        found = find_score_products(analysis.model.graph, analysis.graph, {})
-        products = [product for product in found if product.key in statistics.scores]
+        candidates = find_score_products(analysis.model.graph, analysis.graph, {})
+        products = [product for product in candidates if product.key in statistics.scores]
         return Targets(analysis.model, find_linear_inputs(measured, {}), tuple(products), statistics, labels)
 
     def __call__(self, layer: Layer, keeping: Keeping) -> tuple[Target, ...]:
         """Return what consumes a layer; nothing where no consumer of it could be measured."""
         linear = (self._readers(source, layer, keeping) for source in self.sources)
         scores = (self._scores(product, layer, keeping) for product in self.products)
-        return tuple(target for found in (*linear, *scores) for target in found)
+        return tuple(target for of_input in (*linear, *scores) for target in of_input)
 
     def measured(self, layer: Layer) -> bool:
         """Whether anything that consumes a layer was measured; no moments are looked at."""

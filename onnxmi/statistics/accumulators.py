@@ -42,16 +42,16 @@ class InputAccumulator:
         source: LinearInput,
         sampler: RowSampler,
         sets: int,
-        wanted: int,
+        n_rows: int,
         observers: Observers,
         *,
         spatial: bool,
     ) -> None:
-        """`wanted` is the number of rows; spatial: some samples are enough."""
+        """`n_rows` is the number of rows; spatial: some samples are enough."""
         self.source, self.taps, self.spatial = source, source.taps, spatial
         self.moments: list[Moments] = []
         self.observers = observers
-        self._sampler, self._wanted = sampler, wanted
+        self._sampler, self._n_rows = sampler, n_rows
         self._sums = [MomentAccumulator(CHUNK) for _ in range(sets)]
         linear = source.linear
         # One sum and one chunk of rows for each set, and two of each in passing while a chunk is taken in.
@@ -64,7 +64,7 @@ class InputAccumulator:
         for tap in dict.fromkeys(self.taps):
             activation = values[tap]
             row_indices = self._sampler.sample(
-                linear, activation, batch, self.source.mask, self._wanted, len(set(self.taps))
+                linear, activation, batch, self.source.mask, self._n_rows, len(set(self.taps))
             )
             rows = feature_rows(linear, activation, row_indices)
             with _finite(linear.nodes[0].label):

@@ -165,7 +165,7 @@ def find_score_products(
         if any(atom.id in cuttable for atom in atoms(contraction.term)):  # several times where pairs of them are turned
             operands.setdefault(contraction.node, set()).add(contraction.operand)
     # A product of scores has the layer on both operands; with a stored operand it is a linear layer.
-    nodes = (graph.nodes[number] for number, found in sorted(operands.items()) if {0, 1} <= found)
+    nodes = (graph.nodes[number] for number, positions in sorted(operands.items()) if {0, 1} <= positions)
     products = (_score_product(graph, channels, node, masks) for node in nodes)
     return tuple(product for product in products if product is not None)
 

@@ -1,6 +1,6 @@
 """Reverse differentiation of a graph: gradients of inner tensors from the gradients of the outputs.
 
-There is no training here, and no gradient of a weight: what is asked is how much the outputs mind a change inside.
+There is no training here, and no gradient of a weight: the question is how sensitive outputs are to inner changes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Backward:
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
-        """Tensors whose values are needed on the way back."""
+        """Tensors whose values are needed on the backward pass."""
         names = (name for node in self._path for name in (*node.inputs, *node.outputs))
         return tuple(dict.fromkeys(name for name in names if name and not self.graph.is_constant(name)))
 
@@ -87,7 +87,7 @@ class Backward:
         return bool(self._useful.intersection(_smooth(node)) and self._active.intersection(read))
 
     def _objects(self, node: Node) -> bool:
-        """Whether the way back through a node is unknown."""
+        """Whether the backward pass through a node is unknown."""
         vjp = vjp_of(node)
         if vjp is None or node.captures:
             return True

@@ -2,7 +2,7 @@
 
 Only sums are kept, so memory does not grow with the number of samples. Where the sums of all operators together are too
 much, they are measured in several passes over the samples, and those of finished passes wait in temporary files. A
-lean model is rather run once, layer by layer.
+memory-mapped model is rather run once, layer by layer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from onnxmi.typing import Progress, Samples, silent
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
 ROWS, ROWS_PER_FEATURE = 16_384, 12
-LEAN_MEMORY = 2**32  # bytes for the sums of a pass over a lean model, where nothing else is said
-PATCHES, PATCHES_PER_FEATURE = 3_072, 3  # of convolutions: cheap to run, dear to unfold, and neighbours are alike
+LEAN_MEMORY = 2**32  # bytes for the sums of a pass over a memory-mapped model, where nothing else is said
+PATCHES, PATCHES_PER_FEATURE = 3_072, 3  # of convolutions: cheap to run, dear to unfold, and neighbors are alike
 PATCHES_PER_IMAGE = 16  # so that of many images only some are looked into; all run, where other operators want rows
 _IMAGES = 0x1A6E  # the draw of images is none of the other draws
 _ENTRY = 4  # bytes of most activations
@@ -57,7 +57,7 @@ class CaptureOptions:
     mask : str or None
         The input that is zero at padding; without it, those with "mask" in their name.
     memory : int or None
-        Bytes that the sums of one pass may take; None for as much as they need (of a lean model, `LEAN_MEMORY`).
+        Bytes that the sums of one pass may take; None for as much as they need (memory-mapped models: `LEAN_MEMORY`).
     """
 
     batch_size: int = 32

@@ -1,4 +1,4 @@
-"""Sensitivity: how much the outputs mind an error of each linear operator's results, direction by direction.
+"""Sensitivity: how sensitive the outputs are to an error of each linear operator's results, direction by direction.
 
 To first order an error e of a result moves the outputs by J e, whose square is ``e' (J'J) e``. The sum of J'J over
 rows, averaged over samples, is the Gauss-Newton matrix of the results: the factor G of K-FAC (Martens and Grosse 2015)

@@ -75,7 +75,7 @@ class RowSampler:
         self._unpadded: dict[str, int] = {}
 
     def sample(
-        self, linear: Linear, activation: Array, batch: Batch, mask: Mask | None, wanted: int, nodes: int = 1
+        self, linear: Linear, activation: Array, batch: Batch, mask: Mask | None, n_rows: int, nodes: int = 1
     ) -> RowIndices:
         """Draw rows of one batch, without padding.
 
@@ -83,7 +83,7 @@ class RowSampler:
         ----------
         mask : Mask or None
             The padding of the operator's positions.
-        wanted : int
+        n_rows : int
             Rows wanted of all samples together, in expectation; all are taken where there are no more.
         nodes : int
             How many activations they are drawn from.
@@ -93,9 +93,9 @@ class RowSampler:
         (rows,) int64
             Sorted places for `onnxmi.graph.linear.feature_rows`.
         """
-        return self.sample_rows(row_count(linear, activation), batch, mask, wanted, nodes)
+        return self.sample_rows(row_count(linear, activation), batch, mask, n_rows, nodes)
 
-    def sample_rows(self, rows: int, batch: Batch, mask: Mask | None, wanted: float, nodes: int = 1) -> RowIndices:
+    def sample_rows(self, rows: int, batch: Batch, mask: Mask | None, n_rows: float, nodes: int = 1) -> RowIndices:
         """Draw as `sample` does from a tensor with so many rows in the batch."""
         # An operator that mixes samples into one axis has rows that belong to no sample.
         by_sample = rows % batch.fed == 0
@@ -109,7 +109,7 @@ class RowSampler:
             taken = mask.flat(batch.feeds[mask.name])[:counted]
             total = self._rows_without_padding(mask.name)
         # Every node that shares the weight is drawn from alike.
-        share = wanted / max(total * nodes, 1)
+        share = n_rows / max(total * nodes, 1)
         if share < 1:
             one = Batch(batch.feeds, 1, 1, batch.prints[:1])
             hashes = batch.hashes(rows // batch.fed, self.seed) if by_sample else one.hashes(rows, self.seed)

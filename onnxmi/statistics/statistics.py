@@ -37,7 +37,7 @@ class Statistics:
         Linear.key -> (groups, K, M), what a score asked to have measured of each input feature and each output; empty
         for most scores. It is not additive: merging loses it.
     sensitivities : mapping
-        Linear.key -> how much the outputs mind errors of its results, where that could be found.
+        Linear.key -> how sensitive the outputs are to errors of its results, where that could be found.
     """
 
     sources: Mapping[str, Moments]

@@ -128,7 +128,7 @@ def _set_header(statistics: Statistics) -> dict[str, Any]:
         "sources": {key: moments.count for key, moments in statistics.sources.items()},
         "scores": {key: moments.count for key, moments in statistics.scores.items()},
         "classes": list(statistics.classes),
-        "sensitivities": {key: found.count for key, found in statistics.sensitivities.items()},
+        "sensitivities": {key: sensitivity.count for key, sensitivity in statistics.sensitivities.items()},
     }
 
 

@@ -40,7 +40,7 @@ def test_an_allocated_cut_has_no_more_parameters_than_the_uniform_one(session: P
 
     from onnxmi.graph.cost import parameters
     from onnxmi.model import Graph
-    from onnxmi.pruning.search import plain
+    from onnxmi.pruning.cost_search import plain
     from onnxmi.pruning.session import session_statistics
 
     measured = replace(session, measured=session_statistics(session, None, silent, selects=True))

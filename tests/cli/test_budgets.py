@@ -10,8 +10,8 @@ import shutil
 import numpy as np
 import pytest
 
-from onnxmi.pruning.search import SizingProblem
 from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.runtime.timing import Latency
 
 THREAD = ("--threads", "1")

@@ -12,8 +12,8 @@ from onnxmi import PruneOptions
 from onnxmi.data.sources import as_calibration
 from onnxmi.errors import PlanError, StatisticsError
 from onnxmi.model import Model
-from onnxmi.pruning.search import sizing_problem
 from onnxmi.pruning.session import session_statistics, start_session
+from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.runtime.session import open_session
 from onnxmi.transforms.analysis import analyze
 from onnxmi.transforms.factorize_embedding import (

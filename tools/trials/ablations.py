@@ -15,8 +15,10 @@ from typing import Any
 import onnx
 
 from onnxmi.graph.plan import Choice, Plan
-from onnxmi.pruning.search import satisfy_cost_budgets, sizing_problem
-from onnxmi.pruning.session import PruningSession, execute_plan, make_plan, select_options
+from onnxmi.pruning.cost_search import satisfy_cost_budgets
+from onnxmi.pruning.execute import execute_plan, make_plan, select_options
+from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.selection import joint, top_down
 from trials.cases import Case
 from trials.records import Records, Row

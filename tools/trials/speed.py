@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 
-from onnxmi.pruning.search import plain
+from onnxmi.pruning.cost_search import plain
 from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.timing import Latency
 from trials.cases import Case

@@ -10,8 +10,10 @@ import onnx
 from onnxmi.graph.cost import parameters
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Graph
-from onnxmi.pruning.search import SizingProblem, plain, satisfy_cost_budgets, sizing_problem
-from onnxmi.pruning.session import PruningSession, execute_plan, make_plan
+from onnxmi.pruning.cost_search import plain, satisfy_cost_budgets
+from onnxmi.pruning.execute import execute_plan, make_plan
+from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem, sizing_problem
 from trials.sparsity import sparsity_of, uniform_at
 
 Cut = tuple[onnx.ModelProto, float]

@@ -30,7 +30,7 @@ class Bar:
 
 
 def bars(rows: Sequence[Bar]) -> Figure:
-    """Draw named bars below each other, the inner in the colour of what is kept."""
+    """Draw named bars below each other, the inner in the color of what is kept."""
     fig = figure(ROW * len(rows) + 4)
     ax = axes(fig, 2, 2, 2, 2)
     ax.set_axis_off()

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG elements of a page: in its fonts and colours, with a name for who cannot see them."""
+"""Matplotlib figures as SVG elements of a page: in its fonts and colors, with a name for who cannot see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 WIDTH = 380.0  # of every figure, in px of the page: what fits on a phone
 
-# Colours that stand for the page's own, which depend on whether it is dark or printed: the style sheet says which.
+# Colors that stand for the page's own, which depend on whether it is dark or printed: the style sheet says which.
 INK, FAINT, GRID, KEPT, CUT, ACCENT, PAGE = (f"#0000{number:02x}" for number in range(1, 8))
 _PROPERTIES: Mapping[str, str] = {
     INK: "--ink",
@@ -84,7 +84,7 @@ def inline(fig: Figure, name: str, title: str, description: str) -> str:
     Parameters
     ----------
     fig : Figure
-        Drawn in the colours of this module.
+        Drawn in the colors of this module.
     name : str
         Unique on the page; identifiers start with it.
     title, description : str
@@ -118,7 +118,7 @@ def _references(element: ElementTree.Element) -> list[str]:
 
 
 def _adopt(element: ElementTree.Element, name: str, used: set[str]) -> None:
-    """Let an element use the page's colours and fonts, and identifiers that no other figure has."""
+    """Let an element use the page's colors and fonts, and identifiers that no other figure has."""
     element.tag = element.tag.removeprefix(_SVG)
     element.tail = None
     if element.tag != "text":

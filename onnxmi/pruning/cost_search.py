@@ -1,0 +1,180 @@
+"""Searching for costs: the least damage at which every cost that was asked for holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from onnxmi.budget.allocate import Limit, allocate, largest, smallest
+from onnxmi.budget.goals import COSTS, Budget, Goal, Trial
+from onnxmi.budget.latency_model import keep_first_units
+from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
+from onnxmi.graph.channel_graph import UnitCounts
+from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
+from onnxmi.pruning.hints import uncut_weights
+from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem
+from onnxmi.runtime.timing import Latency
+from onnxmi.transforms.cut import Cut
+from onnxmi.transforms.prune_channels import prune_channels
+from onnxmi.typing import Progress, silent
+
+MAX_LIMIT_CORRECTIONS = 6  # of a limit, until what is measured meets what is asked
+TARGET_UTILIZATION = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
+CORRECTION_MARGIN = 1.002  # by which a limit is tightened further than it was missed
+RETRY_MARGIN = 1.02  # by which a limit is tightened after a trial that cannot be used
+MAX_ROUNDS = 3  # of the whole, where the repaired model misses what the unrepaired cut met
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The end of a search.
+
+    Attributes
+    ----------
+    candidate : Candidate
+        The model.
+    goals : tuple of Goal
+        What was asked for, and reached.
+    trials : tuple of Trial
+        What was tried on the way.
+    notes : tuple of str
+        What the user should know.
+    problem : SizingProblem or None
+        What the search went by, where costs were asked for.
+    latency : tuple of two Latency, or None
+        Of the source and the model, where a goal was judged by them.
+    """
+
+    candidate: Candidate
+    goals: tuple[Goal, ...]
+    trials: tuple[Trial, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: SizingProblem | None = None
+    latency: tuple[Latency, Latency] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a model costs beside what is asked, and the times that say so if any were asked for."""
+
+    goals: tuple[Goal, ...]
+    latency: tuple[Latency, Latency] | None = None
+
+    @property
+    def met(self) -> bool:
+        return all(goal.met for goal in self.goals)
+
+
+@stage("search")
+def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progress: Progress = silent) -> SearchResult:
+    """Find the least damage at which everything that was asked of costs holds.
+
+    Sizes and work are exact; times are predicted, and what is predicted is corrected by what is measured.
+
+    Raises
+    ------
+    CheckError
+        If a budget is out of reach and the nearest was not asked for.
+    NothingToPruneError
+        If the source meets it already.
+    """
+    budget = session.options.budget
+    limit_scale = dict.fromkeys(budget.costs, 1.0)
+    dropped: list[str] = []
+    for _ in range(MAX_ROUNDS):
+        counts = _closest(session, problem, limit_scale)
+        if counts is None:
+            break
+        try:
+            candidate = execute_plan(session, make_plan(session, counts, progress), progress=progress)
+        except (CheckError, ModelError) as error:  # one trial that cannot be used does not end the search
+            dropped.append(f"a trial was dropped: {error}")
+            limit_scale = {name: by * RETRY_MARGIN for name, by in limit_scale.items()}
+            continue
+        measured = _measure(session, budget, candidate.proto)
+        if measured.met:
+            return SearchResult(
+                candidate, measured.goals, notes=tuple(dropped), problem=problem, latency=measured.latency
+            )
+        for goal in measured.goals:  # repair adds a few biases, and times are never measured twice alike
+            limit_scale[goal.name] *= max(1.0, goal.violation * CORRECTION_MARGIN)
+    return _nearest(session, problem, progress)
+
+
+def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> UnitCounts | None:
+    """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
+
+    `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
+    """
+    budget = session.options.budget
+    bounds = {name: _bound(session, problem, name, budget.asked[name]) for name in budget.costs}
+    best: tuple[float, UnitCounts] | None = None
+    tried: list[UnitCounts] = []
+    while len(tried) < MAX_LIMIT_CORRECTIONS:
+        limits = [Limit(problem.costs[COSTS[name]], most / limit_scale[name]) for name, most in bounds.items()]
+        counts = allocate(problem.size_options, limits)
+        if counts is None or counts in tried:
+            break
+        tried.append(counts)
+        uncut = counts == largest(problem.size_options) and session.model is session.source
+        if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
+            break
+        measured = _measure(session, budget, plain(session, counts))
+        if uncut and measured.met:
+            raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
+        utilization = max(goal.violation for goal in measured.goals)
+        if measured.met and (best is None or utilization > best[0]):
+            best = utilization, counts
+        if best is not None and best[0] >= TARGET_UTILIZATION:
+            break
+        for goal in measured.goals:
+            is_time = COSTS[goal.name] == "time"
+            limit_scale[goal.name] *= goal.violation if is_time else max(1.0, goal.violation * CORRECTION_MARGIN)
+    return None if best is None else best[1]
+
+
+def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress) -> SearchResult:
+    """Fall back on the smallest sizes, or say what the limit is."""
+    budget = session.options.budget
+    plan = make_plan(session, smallest(problem.size_options), progress)
+    candidate = execute_plan(session, plan, progress=progress)
+    measured = _measure(session, budget, candidate.proto)
+    missed = [goal for goal in measured.goals if not goal.met]
+    if missed and not session.options.best_effort:
+        nearest = "; ".join(f"{goal.asked_text}: the nearest is {goal.reached_text}" for goal in missed)
+        more = "".join(f"; {hint.text}" for hint in uncut_weights(session, session.cost(candidate.proto).size))
+        raise CheckError(f"out of reach: {nearest} (use --best-effort to take it){more}")
+    return SearchResult(candidate, measured.goals, problem=problem, latency=measured.latency)
+
+
+def _bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:
+    """Turn what is asked into the most that the model of the cost may say."""
+    whole = problem.source[COSTS[name]]
+    if name == "speedup":
+        return whole / asked
+    return asked if name in ("max_size", "max_latency") else whole * asked
+
+
+def plain(session: PruningSession, counts: UnitCounts) -> onnx.ModelProto:
+    """Cut to sizes without choosing or repairing: that costs what the final model does, but for some biases."""
+    return prune_channels(Cut(session.analysis, keep_first_units(session.layers, counts)))
+
+
+def _measure(session: PruningSession, budget: Budget, proto: onnx.ModelProto) -> _Measured:
+    """Measure what a model costs beside what is asked."""
+    asked = {name: budget.asked[name] for name in budget.costs}
+    if not asked:
+        return _Measured(())
+    before, after = session.dense_cost, session.cost(proto)
+    reached: dict[str, float] = {
+        "max_size": after.size,
+        "params": after.parameters / before.parameters,
+        "macs": after.macs / max(before.macs, 1),
+    }
+    latency = session.time(proto) if any(COSTS[name] == "time" for name in asked) else None
+    if latency is not None:
+        was, now = latency
+        reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}
+    return _Measured(tuple(Goal.of(name, value, reached[name]) for name, value in asked.items()), latency)

@@ -1,0 +1,99 @@
+"""Carrying out: choose the units that stay, cut them, verify the cut, and repair it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from onnxmi.graph.channel_graph import UnitCounts
+from onnxmi.graph.plan import Plan
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import PruningSession
+from onnxmi.repair import OutputComparison, Repaired, RepairNote, repair, repair_one_pass
+from onnxmi.selection.top_down import SelectOptions, select_channels
+from onnxmi.transforms.cut import Cut
+from onnxmi.transforms.prune_channels import prune_channels
+from onnxmi.typing import Progress, silent
+from onnxmi.verification.checks import Check, check_equivalence, check_shapes, require_passed
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A cut that was carried out and repaired.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The smaller model.
+    plan : Plan
+        What stays.
+    checks : tuple of Check
+        Of the rewrite; all passed.
+    repairs : tuple of RepairNote
+        What repair did to each operator.
+    """
+
+    proto: onnx.ModelProto
+    plan: Plan
+    checks: tuple[Check, ...]
+    repairs: tuple[RepairNote, ...]
+
+
+def select_options(options: PruneOptions) -> SelectOptions:
+    """Pick the options that say how to choose units."""
+    return SelectOptions(options.score, options.estimator, options.seed, options.target, options.sensitivity)
+
+
+def make_plan(session: PruningSession, counts: UnitCounts, progress: Progress = silent) -> Plan:
+    """Choose the units that stay, for given numbers of them.
+
+    Parameters
+    ----------
+    counts : dict
+        Layer id -> units to keep (of each part).
+    """
+    analysis, options = session.analysis, session.options
+    choices = select_channels(analysis, session.measured.fit, counts, select_options(options), progress)
+    return Plan(analysis.model.digest, choices, options.shown)
+
+
+def execute_plan(
+    session: PruningSession, plan: Plan, *, stepwise: bool = True, progress: Progress = silent
+) -> Candidate:
+    """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
+
+    Parameters
+    ----------
+    stepwise : bool
+        Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
+    """
+    cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
+    unrepaired, checks = _unrepaired(session, cut)
+    repaired = _repaired(session, cut, progress, stepwise=stepwise) if session.options.repair else Repaired()
+    final = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
+    return Candidate(final, plan, tuple(checks), repaired.notes)
+
+
+def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
+    if not stepwise:
+        return repair_one_pass(cut, session.measured)
+    return repair(
+        cut,
+        session.repair_samples,
+        session.measured,
+        OutputComparison(session.validation_damage, session.offsets),
+        progress,
+    )
+
+
+def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:
+    """Return the model with sliced weights, and the checks that it passed."""
+    proto, probe, feeds = prune_channels(cut), cut.analysis.probe, session.some_feeds(session.split.fit)
+    checks = [
+        check_equivalence(cut.model, cut.graph, probe, cut.keeping, proto, feeds),
+        check_shapes(cut.graph, probe, cut.keeping, proto, probe.feeds),
+    ]
+    checks.extend(session.source_checks)
+    require_passed(checks)
+    return proto, checks
