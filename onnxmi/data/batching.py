@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnxmi.data.calibration import Calibration
+from onnxmi.data.independence import require_independent
 from onnxmi.errors import ModelError
 from onnxmi.model import Model
 from onnxmi.runtime.session import open_session
@@ -24,6 +25,8 @@ def batched(model: Model, calibration: Calibration, threads: int) -> Calibration
     ------
     ModelError
         If the model runs on none of the sizes that were tried; the message is that for one sample.
+    CalibrationError
+        If the samples turn out to lie on another axis.
     """
     if calibration.step is not None:
         return calibration
@@ -38,6 +41,7 @@ def batched(model: Model, calibration: Calibration, threads: int) -> Calibration
 
     errors = [error for size in TRIED if (error := trouble(size)) is not None]
     if not errors:
+        require_independent(session, calibration, model.graph.inputs)
         return calibration
     size = next((size for size in range(1, LARGEST + 1) if trouble(size) is None), None)
     if size is None:

@@ -56,6 +56,8 @@ class Calibration:
         The first of the notes: how the samples were read, whatever the model is.
     random : bool
         Whether they are random numbers, for a first try.
+    said_axes : frozenset of str
+        Inputs whose axis of samples the user says.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -68,6 +70,7 @@ class Calibration:
     axes: Mapping[str, int] = field(default_factory=dict)
     origin: tuple[str, ...] = ()
     random: bool = False
+    said_axes: frozenset[str] = frozenset()
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
@@ -237,7 +240,17 @@ def check_calibration(
     labels = None if LABELS in inputs else _labels(arrays.get(LABELS), count, where)
     axes = {name: axis for name, axis in axes.items() if axis and name not in whole}
     notes += [f"{name}: the samples are on axis {axis}" for name, axis in axes.items()]
-    return Calibration(fitted, frozenset(whole), labels, count, step, tuple(notes), axes=axes, random=RANDOM in arrays)
+    return Calibration(
+        fitted,
+        frozenset(whole),
+        labels,
+        count,
+        step,
+        tuple(notes),
+        axes=axes,
+        random=RANDOM in arrays,
+        said_axes=frozenset(sample_axes or ()),
+    )
 
 
 def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorInfo], where: str) -> None:

@@ -54,6 +54,11 @@ def is_free(dim: int | str | None) -> bool:
     return not (isinstance(dim, int) and dim > 0)
 
 
+def is_named(info: TensorInfo) -> bool:
+    """Whether an axis of an input has the name of a batch."""
+    return any(isinstance(dim, str) and _named_as_batch(dim) is not None for dim in info.dims or ())
+
+
 def _named_as_batch(symbol: str) -> int | None:
     """Return how sure it is that a symbol is the batch's: 0 is surest, None is not at all."""
     lower = symbol.lower()

@@ -150,7 +150,8 @@ def read_samples(source: CalibrationLike, graph: Graph, options: SourceOptions =
         read = read_path(path, graph, options)
         return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis)
     if isinstance(source, Calibration):
-        return ReadSamples(arrays_of(source), _WHERE, source.origin, source.axes)
+        axes = {name: source.axis(name) for name in (*source.axes, *source.said_axes)}
+        return ReadSamples(arrays_of(source), _WHERE, source.origin, axes)
     return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis)
 
 
