@@ -21,6 +21,7 @@ from onnxmi.model.editor import with_outputs
 from onnxmi.model.external_data import bytes_or_path, skeleton_bytes
 from onnxmi.model.mapped import ROOT, is_memory_mapped
 from onnxmi.model.temporary import TemporaryFolder
+from onnxmi.runtime.threads import available_threads
 from onnxmi.typing import Array
 
 Feeds = Mapping[str, Array]
@@ -123,7 +124,8 @@ def open_file(path: str | os.PathLike[str], *, threads: int = 0) -> Session:
 def _options(threads: int, *, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = threads
+    # Deployed sessions are timed as they are; elsewhere onnxruntime would take a thread for each core of the host.
+    options.intra_op_num_threads = threads if threads or spin else available_threads()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     # Threads that go on spinning after a run would take the cores from another session's run.
@@ -173,12 +175,9 @@ _LIBRARIES = ThreadpoolController()  # of what is loaded by now: numpy, above
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """Let numpy's linear algebra use so many threads within the block; 0 leaves it its choice.
+    """Let numpy's linear algebra use so many threads within the block; 0 gives it one.
 
-    On a busy machine its threads and onnxruntime's wait for each other: a run can take ten times as long.
+    Its idle threads wait busily and take the cores from onnxruntime's, which are all used where `threads` is 0.
     """
-    if not threads:
-        yield
-        return
-    with _LIBRARIES.limit(limits=threads, user_api="blas"):
+    with _LIBRARIES.limit(limits=threads or 1, user_api="blas"):
         yield
