@@ -30,10 +30,10 @@ def available_threads(root: Path = CGROUP) -> int:
 
 
 def _quota(root: Path) -> float | None:
-    """Return the processors that the control group may use, as its files say in versions 2 and 1; None without limit."""
+    """Return the processors that the control group may use, by the files of version 2 or 1; None without a limit."""
     with suppress(OSError, ValueError):
-        quota, period = (root / "cpu.max").read_text(encoding="ascii").split()
-        return None if quota == "max" else int(quota) / int(period)
+        most, every = (root / "cpu.max").read_text(encoding="ascii").split()
+        return None if most == "max" else int(most) / int(every)
     with suppress(OSError, ValueError):
         quota, period = (
             int((root / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii")) for name in ("quota", "period")
