@@ -18,6 +18,7 @@ FOLDERS = (
     "information",
     "model",
     "runtime",
+    "quantization",
     "data",
     "axes",
     "operators",
@@ -43,7 +44,7 @@ HEIGHT = {name: height for height, names in enumerate((BELOW, *((f,) for f in FO
 
 # The only doors to other packages.
 DOORS = {
-    "onnxruntime": {"onnxmi.runtime.session"},
+    "onnxruntime": {"onnxmi.runtime.session", "onnxmi.quantization.ort_quantizer"},
     "click": {"onnxmi.cli"},
     "onnx_graphsurgeon": {"onnxmi.verification"},
     "google": {"onnxmi.model"},

@@ -46,6 +46,7 @@ class PruneFields(TypedDict, total=False):
     metric: str | None
     align: str | int
     batch: int
+    quantize: str
     score: str
     estimator: str
     repair: bool

@@ -16,8 +16,8 @@ from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import UsageError
 from onnxmi.graph.plan import Plan
 from onnxmi.model.load import as_path
+from onnxmi.pruning import apply_plan, pipeline
 from onnxmi.pruning import collect as collecting
-from onnxmi.pruning import pipeline
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.runtime.synthetic import read_sizes
 from onnxmi.statistics.statistics_file import StatisticsFile, merge_files
@@ -156,7 +156,7 @@ def apply(
     source = as_model(model)
     if output is not None:
         check_result_target(source, as_path(output, "output"), plan=plan)
-    result = Result(**vars(pipeline.apply(source, plan, read_sizes(shape, dim))))
+    result = Result(**vars(apply_plan.apply(source, plan, read_sizes(shape, dim))))
     if output is not None:
         result.save(output)
     return result

@@ -13,7 +13,7 @@ from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.model import load
 from onnxmi.model.save import save
-from onnxmi.pruning import pipeline
+from onnxmi.pruning import apply_plan
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.tables import printable
 from onnxmi.runtime.synthetic import read_sizes
@@ -38,7 +38,7 @@ def apply(
     check_target(target, model, plan)
     source = load(model)
     check_external(source, target)
-    result = pipeline.apply(source, plan, read_sizes(shape, dim))
+    result = apply_plan.apply(source, plan, read_sizes(shape, dim))
     checks = result.checks
     size = save(result.proto, target, external=bool(source.externals))
     if as_json:

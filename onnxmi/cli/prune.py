@@ -37,7 +37,7 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
-from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.options import QUANTIZE, PruneOptions
 from onnxmi.reporting import html
 from onnxmi.reporting.json_data import result_data, to_json
 from onnxmi.reporting.next_steps import Run, show_next_steps
@@ -54,6 +54,7 @@ COST_OPTIONS = ("keep", *COSTS)
         "onnxmi prune model.onnx calib.npz               at most one point lost",
         "onnxmi prune model.onnx calib.npz --speedup 2   twice as fast",
         "onnxmi prune model.onnx calib.npz --max-size 10MB --max-drop 0.02",
+        "onnxmi prune model.onnx calib.npz --quantize auto   and 8 bits, if that is faster",
         "onnxmi prune model.onnx calib.npz --keep 0.3    30 % of every layer",
         "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
         "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
@@ -65,6 +66,13 @@ COST_OPTIONS = ("keep", *COSTS)
 @sample_options
 @TARGET_AND_OUTPUTS
 @budgets
+@click.option(
+    "--quantize",
+    type=click.Choice(QUANTIZE),
+    default="none",
+    show_default=True,
+    help="Quantize the result to 8 bits; auto: if and how it is fastest, measured on this machine.",
+)
 @IGNORED_OUTPUTS
 @scoring
 @layer_choice

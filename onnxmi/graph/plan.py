@@ -15,6 +15,7 @@ from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.axes.terms import AtomId
 from onnxmi.errors import PlanError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
+from onnxmi.quantization.recipe import Recipe
 from onnxmi.typing import Floats, Ints
 from onnxmi.version import __version__
 
@@ -64,11 +65,14 @@ class Plan:
         One for each layer that is cut; others stay whole.
     options : mapping
         The options that made the plan, for the reader.
+    quantization : Recipe or None
+        How the cut model is quantized; None where it stays float.
     """
 
     digest: str
     choices: tuple[Choice, ...]
     options: Mapping[str, Any]
+    quantization: Recipe | None = None
 
     def keeping(self, graph: ChannelGraph) -> Keeping:
         """Translate names into atoms.
@@ -98,6 +102,8 @@ class Plan:
             "options": dict(self.options),
             "layers": [_choice_json(choice) for choice in self.choices],
         }
+        if self.quantization is not None:
+            document["quantization"] = self.quantization.to_dict()
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -178,7 +184,9 @@ def _parse(document: Any) -> Plan:
     names = [choice.layer for choice in choices]
     if len(set(names)) < len(names):
         raise PlanError("names a layer twice")
-    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})))
+    entry = document.get("quantization")
+    recipe = None if entry is None else Recipe.from_dict(entry)
+    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})), recipe)
 
 
 def _parse_choice(entry: Mapping[str, Any]) -> Choice:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import onnx
 
 from onnxmi.budget.allocate import Limit, allocate, largest, smallest
-from onnxmi.budget.goals import COSTS, Budget, Goal, Trial
+from onnxmi.budget.goals import COSTS, Goal, Kind, Trial
 from onnxmi.budget.latency_model import keep_first_units
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.graph.channel_graph import UnitCounts
+from onnxmi.model.external_data import byte_size
 from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
 from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.session import PruningSession
@@ -81,7 +82,7 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
         If the source meets it already.
     """
     budget = session.options.budget
-    limit_scale = dict.fromkeys(budget.costs, 1.0)
+    limit_scale = {name: _saved(session, COSTS[name]) for name in budget.costs}
     dropped: list[str] = []
     for _ in range(MAX_ROUNDS):
         counts = _closest(session, problem, limit_scale)
@@ -93,7 +94,7 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
             dropped.append(f"a trial was dropped: {error}")
             limit_scale = {name: by * RETRY_MARGIN for name, by in limit_scale.items()}
             continue
-        measured = _measure(session, budget, candidate.proto)
+        measured = _measure(session, candidate.proto, candidate.result)
         if measured.met:
             return SearchResult(
                 candidate, measured.goals, notes=tuple(dropped), problem=problem, latency=measured.latency
@@ -109,7 +110,7 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
     `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
     """
     budget = session.options.budget
-    bounds = {name: _bound(session, problem, name, budget.asked[name]) for name in budget.costs}
+    bounds = {name: bound(session, problem, name, budget.asked[name]) for name in budget.costs}
     best: tuple[float, UnitCounts] | None = None
     tried: list[UnitCounts] = []
     while len(tried) < MAX_LIMIT_CORRECTIONS:
@@ -118,10 +119,11 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         if counts is None or counts in tried:
             break
         tried.append(counts)
-        uncut = counts == largest(problem.size_options) and session.model is session.source
+        uncut = counts == largest(problem.size_options) and session.model is session.source and not session.precision
         if uncut and "speedup" in budget.costs:  # no model is faster than itself, whatever two measurements say
             break
-        measured = _measure(session, budget, plain(session, counts))
+        cut = plain(session, counts)
+        measured = _measure(session, cut, session.as_written(cut))
         if uncut and measured.met:
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
         utilization = max(goal.violation for goal in measured.goals)
@@ -130,17 +132,17 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         if best is not None and best[0] >= TARGET_UTILIZATION:
             break
         for goal in measured.goals:
-            is_time = COSTS[goal.name] == "time"
-            limit_scale[goal.name] *= goal.violation if is_time else max(1.0, goal.violation * CORRECTION_MARGIN)
+            kind = COSTS[goal.name]
+            is_estimate = kind == "time" or (kind == "size" and session.precision is not None)
+            limit_scale[goal.name] *= goal.violation if is_estimate else max(1.0, goal.violation * CORRECTION_MARGIN)
     return None if best is None else best[1]
 
 
 def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress) -> SearchResult:
     """Fall back on the smallest sizes, or say what the limit is."""
-    budget = session.options.budget
     plan = make_plan(session, smallest(problem.size_options), progress)
     candidate = execute_plan(session, plan, progress=progress)
-    measured = _measure(session, budget, candidate.proto)
+    measured = _measure(session, candidate.proto, candidate.result)
     missed = [goal for goal in measured.goals if not goal.met]
     if missed and not session.options.best_effort:
         nearest = "; ".join(f"{goal.asked_text}: the nearest is {goal.reached_text}" for goal in missed)
@@ -149,7 +151,15 @@ def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress
     return SearchResult(candidate, measured.goals, problem=problem, latency=measured.latency)
 
 
-def _bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:
+def _saved(session: PruningSession, kind: Kind) -> float:
+    """Return the share of a cost of the float model that its 8-bit version has, as far as that was measured."""
+    precision = session.precision
+    if precision is None:
+        return 1.0
+    return {"time": precision.time, "size": precision.size}.get(kind, 1.0)
+
+
+def bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:
     """Turn what is asked into the most that the model of the cost may say."""
     whole = problem.source[COSTS[name]]
     if name == "speedup":
@@ -162,18 +172,27 @@ def plain(session: PruningSession, counts: UnitCounts) -> onnx.ModelProto:
     return prune_channels(Cut(session.analysis, keep_first_units(session.layers, counts)))
 
 
-def _measure(session: PruningSession, budget: Budget, proto: onnx.ModelProto) -> _Measured:
-    """Measure what a model costs beside what is asked."""
+def _measure(session: PruningSession, proto: onnx.ModelProto, result: onnx.ModelProto) -> _Measured:
+    """Measure what a model costs beside what is asked.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        The float model, whose parameters and MACs count.
+    result : onnx.ModelProto
+        What is written, whose bytes and time count: its 8-bit version, or the same.
+    """
+    budget = session.options.budget
     asked = {name: budget.asked[name] for name in budget.costs}
     if not asked:
         return _Measured(())
     before, after = session.dense_cost, session.cost(proto)
     reached: dict[str, float] = {
-        "max_size": after.size,
+        "max_size": after.size if result is proto else byte_size(result),
         "params": after.parameters / before.parameters,
         "macs": after.macs / max(before.macs, 1),
     }
-    latency = session.time(proto) if any(COSTS[name] == "time" for name in asked) else None
+    latency = session.time(result) if any(COSTS[name] == "time" for name in asked) else None
     if latency is not None:
         was, now = latency
         reached |= {"speedup": now.speedup_over(was), "max_latency": now.median}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -32,12 +32,20 @@ class Candidate:
         Of the rewrite; all passed.
     repairs : tuple of RepairNote
         What repair did to each operator.
+    quantized : onnx.ModelProto or None
+        Its 8-bit version, which the plan tells how to make; None where the result stays float.
     """
 
     proto: onnx.ModelProto
     plan: Plan
     checks: tuple[Check, ...]
     repairs: tuple[RepairNote, ...]
+    quantized: onnx.ModelProto | None = None
+
+    @property
+    def result(self) -> onnx.ModelProto:
+        """What is judged and written: the 8-bit version where there is one."""
+        return self.proto if self.quantized is None else self.quantized
 
 
 def select_options(options: PruneOptions) -> SelectOptions:
@@ -72,7 +80,14 @@ def execute_plan(
     unrepaired, checks = _unrepaired(session, cut)
     repaired = _repaired(session, cut, progress, stepwise=stepwise) if session.options.repair else Repaired()
     final = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
-    return Candidate(final, plan, tuple(checks), repaired.notes)
+    candidate = Candidate(final, plan, tuple(checks), repaired.notes)
+    return candidate if session.precision is None else in_8_bits(session, candidate)
+
+
+def in_8_bits(session: PruningSession, candidate: Candidate) -> Candidate:
+    """Quantize a float candidate as the session says, and let its plan say so."""
+    made = session.quantized(candidate.proto)
+    return replace(candidate, quantized=made.proto, plan=replace(candidate.plan, quantization=made.recipe))
 
 
 def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:

@@ -59,7 +59,7 @@ def require_outputs(session: PruningSession, result: SearchResult, damage: Damag
     CheckError
         With the output that lost most, and what the budget would have to be, where that can be told.
     """
-    damages = [damage, *_damage_on_more(session, result.candidate.proto)]
+    damages = [damage, *_damage_on_more(session, result.candidate.result)]
     gone = sorted((part for one in damages for part in lost(one)), key=severity, reverse=True)
     if not gone:
         return

@@ -60,8 +60,9 @@ def search_quality_budget(
     search = _Search(session, problem, kind, least, drop, progress)
     search.refine(search.screen())
     chosen = search.best
-    if chosen is None and session.model is not session.source:
-        chosen = search.uncut(execute_plan(session, make_plan(session, largest(problem.size_options), progress)))
+    if chosen is None and (session.precision is not None or session.model is not session.source):
+        uncut = search.uncut(execute_plan(session, make_plan(session, largest(problem.size_options), progress)))
+        chosen = uncut if uncut.excess <= 1 else None
     if chosen is None and session.options.best_effort:
         chosen = search.least_aggressive
     if chosen is None:
@@ -133,10 +134,14 @@ class _Search:
         return min(self._full, key=lambda trial: trial.excess, default=None)
 
     def uncut(self, candidate: Candidate) -> _TrialModel:
-        """Return what leaves out unused positions alone: it answers what the original does."""
-        return _TrialModel(
-            1.0, {}, candidate, judge(self._session.search_set, self._session.metric, candidate.proto), 0.0
-        )
+        """Return what leaves out unused positions alone, and is rounded to 8 bits, if anything."""
+        judgement = judge(self._session.search_set, self._session.metric, candidate.result)
+        return _TrialModel(1.0, {}, candidate, judgement, 0.0 if candidate.quantized is None else self._over(judgement))
+
+    def _over(self, judgement: Judgement) -> float:
+        """Return how many times what is allowed is lost: of the damage, with the veto of the metric."""
+        over = excess(judgement.damage, self._drop)
+        return max(over, VETO) if judgement.contradicts(self._drop) else over
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""
@@ -198,13 +203,11 @@ class _Search:
             return replace(known, share=share)
         try:
             candidate = execute_plan(session, make_plan(session, counts), stepwise=stepwise)
-            judgement = judge(session.search_set, session.metric, candidate.proto)
+            judgement = judge(session.search_set, session.metric, candidate.result)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
-        over = excess(judgement.damage, self._drop)
-        if judgement.contradicts(self._drop):
-            over = max(over, VETO)
+        over = self._over(judgement)
         self._note(share, judgement, stepwise=stepwise, fits=over <= 1)
         return _TrialModel(share, counts, candidate, judgement, over)
 

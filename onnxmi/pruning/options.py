@@ -27,9 +27,13 @@ from onnxmi.budget.size_grid import parse_alignment
 from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
+from onnxmi.quantization.recipe import MODES
 from onnxmi.selection.scorer import Scorer
 from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.top_down import TARGETS
+
+QUANTIZE = ("none", *MODES, "auto")
+"""Whether the result is quantized to 8 bits, and how."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class PruneOptions:
         kind, which is accuracy for classes with labels.
     align : str or int
         Sizes that layers are cut to: "auto" for those that pay on this processor, multiples of a number, or "none".
+
+    quantize : str
+        "none"; "dynamic" or "static" for an 8-bit result, made by onnxruntime's quantizer; "auto" for the faster of the
+        three, measured. Budgets of size and time, and the loss, are then those of the 8-bit model.
 
     cut : str or iterable of str
         Kinds of layers to cut, such as "ffn,heads"; empty for channels, ffn, heads and hidden.
@@ -131,6 +139,7 @@ class PruneOptions:
     metric: MaybeText = maybe_text()
     align: OptionField[str, str | int] = OptionField(str, "auto")
     batch: Count = count(1)
+    quantize: Text = text("none")
     score: Text = text("joint")
     estimator: Text = text("gaussian")
     repair: Flag = flag(default=True)
@@ -165,6 +174,8 @@ class PruneOptions:
         """The options that a plan tells its reader."""
         names = ("score", "estimator", "cut", "skip", "only", "seed", "sensitivity")
         given = {name: value for name in ("outputs", "ignore_outputs") if (value := getattr(self, name))}
+        if self.quantize != "none":
+            given["quantize"] = self.quantize
         return {**self.budget.asked, **{name: getattr(self, name) for name in names}, **given}
 
     @property
@@ -179,6 +190,8 @@ class PruneOptions:
         if (self.score, self.estimator) not in SCORERS:
             known = ", ".join(f"{score} with {estimator}" for score, estimator in SCORERS)
             raise UsageError(f"no score {self.score!r} with estimator {self.estimator!r}; there are: {known}")
+        if self.quantize not in QUANTIZE:
+            raise UsageError(f"no quantization {self.quantize!r}; there are: {', '.join(QUANTIZE)}")
         if self.batch_size < 1 or self.batch < 1 or self.threads < 0 or self.seed < 0:
             raise UsageError("batch and batch size must be 1 or more, threads and seed 0 or more")
         if self.memory is not None and self.memory < 1:

@@ -14,6 +14,7 @@ from onnxmi.evaluation.yardstick import Damage
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan
+from onnxmi.pruning.contributions import Contribution
 from onnxmi.pruning.hints import Hint
 from onnxmi.repair import RepairNote
 from onnxmi.runtime.timing import Latency
@@ -63,6 +64,8 @@ class Outcome:
         Output -> its metrics with what they lose, on the same samples.
     hints : tuple of Hint
         What could be cut besides.
+    contributions : tuple of Contribution
+        What pruning and what 8 bits did, where the result is quantized; else nothing.
     """
 
     proto: onnx.ModelProto
@@ -85,6 +88,7 @@ class Outcome:
     readings: Mapping[str, tuple[MetricValue, ...]] = field(default_factory=dict)
     decisive: MetricValue | None = None
     hints: tuple[Hint, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
 
     @property
     def by_default(self) -> bool:

@@ -4,47 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from os import PathLike
-
-import numpy as np
 
 from onnxmi.budget.goals import COSTS, Goal, Kind, option
 from onnxmi.budget.size_grid import kept_count, uniform
 from onnxmi.data.sources import CalibrationLike
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
-from onnxmi.errors import CheckError, NothingToPruneError, PlanError, UsageError
+from onnxmi.errors import CheckError, NothingToPruneError, UsageError
 from onnxmi.evaluation.cautions import cautions
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.evaluation.quality import quality_of
-from onnxmi.evaluation.yardstick import Damage
-from onnxmi.graph.cost import cost
-from onnxmi.graph.plan import Plan, load_plan
+from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
-from onnxmi.model.load import as_path, proto_digest
+from onnxmi.model.load import proto_digest
 from onnxmi.model.mapped import with_values_inside
+from onnxmi.pruning.apply_plan import AnyPath, given_plan
 from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
+from onnxmi.pruning.contributions import Contribution, contributions
 from onnxmi.pruning.cost_search import SearchResult, satisfy_cost_budgets
-from onnxmi.pruning.execute import execute_plan, make_plan
+from onnxmi.pruning.execute import execute_plan, in_8_bits, make_plan
 from onnxmi.pruning.floor import require_outputs, require_samples
 from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
 from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
 from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.pruning.sweep import TradeOff, trade_off
+from onnxmi.quantization.quantize import replay, require_small
 from onnxmi.runtime.session import limited
-from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
+from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import unscored
 from onnxmi.statistics.statistics_file import StatisticsFile
-from onnxmi.transforms.analysis import ModelLike, analyze, as_model
+from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.transforms.cut import Cut
-from onnxmi.transforms.prune_channels import prune_channels
 from onnxmi.typing import Progress, silent
-from onnxmi.verification.checks import check_equivalence, check_result, check_same, check_shapes, require_passed
+from onnxmi.verification.checks import check_result, require_passed
 
-AnyPath = str | PathLike[str]
-_UNREPAIRED = "no samples were given: nothing is repaired, and what the outputs lose is not known"
 _ONE_SAMPLE = "with a single sample there are no test samples, so the quality is not measured"
 
 
@@ -120,16 +116,32 @@ def _search(session: PruningSession, given: Plan | None, progress: Progress) -> 
     """Cut as a plan says, every layer alike, or what a budget asks for."""
     budget = session.options.budget
     if given is not None:
-        return SearchResult(execute_plan(session, given, progress=progress), ())
+        return _follow_plan(session, given, progress)
     if budget.keep is not None:
-        plan = make_plan(session, uniform(session.layers, budget.keep), progress)
-        return SearchResult(execute_plan(session, plan, progress=progress), ())
+        return _follow_plan(session, make_plan(session, uniform(session.layers, budget.keep), progress), progress)
+    kinds = SEARCHED if budget.searches else {COSTS[name] for name in budget.costs}
+    problem = sizing_problem(session, kinds, progress)
+    choice = choose_for_search(session, problem, progress)
+    session = replace(session, precision=choice.precision)
     if budget.searches:
         assert budget.drop is not None
-        return search_quality_budget(session, sizing_problem(session, SEARCHED, progress), budget.drop, progress)
-    return satisfy_cost_budgets(
-        session, sizing_problem(session, {COSTS[name] for name in budget.costs}, progress), progress
-    )
+        result = search_quality_budget(session, problem, budget.drop, progress)
+    else:
+        result = satisfy_cost_budgets(session, problem, progress)
+    return replace(result, notes=(*choice.notes, *result.notes))
+
+
+def _follow_plan(session: PruningSession, plan: Plan, progress: Progress) -> SearchResult:
+    """Cut as a plan says, and quantize as it says, or as the options ask for where it says nothing of that."""
+    candidate = execute_plan(session, plan, progress=progress)
+    if plan.quantization is not None:
+        return SearchResult(replace(candidate, quantized=replay(plan.quantization, candidate.proto)), ())
+    if session.options.quantize == "none":
+        return SearchResult(candidate, ())
+    choice = choose_precision(session, candidate.proto, progress)
+    if choice.precision is not None:
+        candidate = in_8_bits(replace(session, precision=choice.precision), candidate)
+    return SearchResult(candidate, (), notes=choice.notes)
 
 
 def sweep(
@@ -160,6 +172,8 @@ def sweep(
     """
     options = options or PruneOptions()
     options.check()
+    if options.quantize != "none":
+        raise UsageError("a sweep is of float models: expected no --quantize")
     if options.budget.asked:
         raise UsageError("a sweep tries several budgets itself: expected no budget")
     source = as_model(model)
@@ -173,34 +187,17 @@ def sweep(
         return trade_off(session, sizing_problem(session, {by}, progress), by, shares, progress)
 
 
-def given_plan(plan: Plan | AnyPath, model: Model, *, cuts: bool = True) -> Plan:
-    """Return a plan from a path or a Plan.
-
-    Parameters
-    ----------
-    cuts : bool
-        Whether it has to cut something.
-
-    Raises
-    ------
-    PlanError
-        If it was made for another model, or cuts nothing.
-    """
-    loaded = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
-    if loaded.digest != model.digest:
-        raise PlanError(f"the plan is for a model with digest {loaded.digest[:12]}, this one's is {model.digest[:12]}")
-    if cuts and not any(choice.count < choice.size for choice in loaded.choices):
-        raise NothingToPruneError("the plan keeps every unit: there is nothing to do")
-    return loaded
-
-
 def _require_work(session: PruningSession, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
     options, keep = session.options, session.options.keep
+    if options.quantize != "none" or (given is not None and given.quantization is not None):
+        require_small(session.source.proto)
     require_costs(session, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:
         if options.cut or options.skip or options.only:
             raise UsageError("a plan names the layers: cut, skip and only cannot be combined with it")
+        if given.quantization is not None and options.quantize != "none":
+            raise UsageError("the plan says how to quantize: --quantize cannot be combined with it")
         _ = Cut(session.analysis, given.keeping(session.analysis.graph)).branches  # raises where they cannot go
     elif not session.layers or (keep and all(kept_count(layer, keep) == layer.size for layer in session.layers)):
         raise NothingToPruneError(_nothing(session))
@@ -229,7 +226,7 @@ def _unchosen(session: PruningSession) -> str:
 
 def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> Outcome:
     """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
-    options, source, result = session.options, session.source, found.candidate.proto
+    options, source, result = session.options, session.source, found.candidate.result
     checks = [*found.candidate.checks, *check_result(source, result, session.some_feeds(session.split.test))]
     require_passed(checks)
     judgement = judge(session.test_set, session.metric, result, every=True)
@@ -239,7 +236,10 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
     if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
-    after = session.cost(result)
+    steps = contributions(session, found.candidate, judgement, found.latency)
+    after = session.cost(found.candidate.proto)
+    if steps:
+        after = replace(after, size=steps[-1].size)
     smaller = with_values_inside(result)  # what it refers to goes with the source
     return Outcome(
         proto=smaller,
@@ -252,7 +252,7 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         after=after,
         quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),
         damage=judgement.damage,
-        latency=(found.latency or session.time(result)) if options.latency else None,
+        latency=_latency(session, found, steps),
         repairs=found.candidate.repairs,
         checks=tuple(checks),
         notes=tuple(_notes(session, found, judgement, selected=selected)),
@@ -260,9 +260,19 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         trials=found.trials,
         metric=judgement.decisive.metric,
         readings=judgement.readings,
+        contributions=steps,
         decisive=judgement.decisive,
         hints=uncut_weights(session, after.size) if selected else (),
     )
+
+
+def _latency(
+    session: PruningSession, found: SearchResult, steps: Sequence[Contribution]
+) -> tuple[Latency, Latency] | None:
+    """Return the times of the original and of the result: those that a goal was judged by, or measured now."""
+    if not session.options.latency:
+        return None
+    return found.latency or (steps[-1].latency if steps else session.time(found.candidate.result))
 
 
 def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, *, selected: bool) -> Iterator[str]:
@@ -306,44 +316,3 @@ def _scored_notes(session: PruningSession) -> list[str]:
             " are weighted equally"
         )
     return notes
-
-
-def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) -> Outcome:
-    """Replay a plan without calibration data: the unrepaired cut, verified on synthetic inputs of given sizes.
-
-    Raises
-    ------
-    PlanError
-        If the plan is for another model or does not fit.
-    """
-    analysis = analyze(model, sizes=sizes)
-    chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
-    keeping = chosen.keeping(analysis.graph)
-    cut = prune_channels(Cut(analysis, keeping))
-    feeds = [analysis.probe.feeds]
-    checks = [
-        check_equivalence(analysis.model, analysis.graph, analysis.probe, keeping, cut, feeds),
-        check_shapes(analysis.graph, analysis.probe, keeping, cut, analysis.probe.feeds),
-        *check_result(analysis.source, cut, feeds),
-    ]
-    if analysis.model is not analysis.source:
-        checks.append(check_same(analysis.source, analysis.model, analysis.probe, feeds))
-    require_passed(checks)
-    smaller, inputs = with_values_inside(cut), analysis.probe.feeds
-    samples = next((len(array) for array in inputs.values() if np.ndim(array)), 1)
-    return Outcome(
-        proto=smaller,
-        digest=proto_digest(smaller),
-        plan=chosen,
-        analysis=analysis,
-        left_out=(),
-        unseen=(),
-        before=cost(analysis.source.proto, inputs, samples),
-        after=cost(cut, inputs, samples),
-        quality=None,
-        damage=Damage(()),
-        latency=None,
-        repairs=(),
-        checks=tuple(checks),
-        notes=(_UNREPAIRED, *analysis.unused_positions.notes),
-    )

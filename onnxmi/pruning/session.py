@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from operator import attrgetter
 
 import numpy as np
@@ -27,6 +28,8 @@ from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
+from onnxmi.pruning.precision import Precision
+from onnxmi.quantization.quantize import QuantizedModel, follow
 from onnxmi.repair import RepairSamples
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency, measure_latency
@@ -36,6 +39,7 @@ from onnxmi.transforms.factorize_embedding import factorize_embeddings
 from onnxmi.typing import Floats, Progress, Samples
 from onnxmi.verification.checks import Check, check_same
 
+N_RANGE_SAMPLES = 256  # samples that static ranges are found on
 CHECKED = 8  # samples that the rewrite is checked on
 ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
 
@@ -62,6 +66,8 @@ class PruningSession:
         Of the run.
     outputs : OutputMeasure
         What the outputs mean and are measured by.
+    precision : Precision or None
+        How every cut is quantized; None where the result stays float.
     """
 
     analysis: Analysis
@@ -73,6 +79,7 @@ class PruningSession:
     measured: StatisticsFile
     options: PruneOptions
     outputs: OutputMeasure
+    precision: Precision | None = None
 
     @property
     def source(self) -> Model:
@@ -164,6 +171,30 @@ class PruningSession:
     def cost(self, proto: onnx.ModelProto) -> Cost:
         """Parameters, bytes and MACs of a model."""
         return cost(proto, self.data.one_run(self.split.test), self.data.step or 1)
+
+    @cached_property
+    def kept_tensors(self) -> tuple[str, ...]:
+        """Inner tensors that are compared: a quantized model has to have them, too."""
+        outputs = {value.name for value in self.source.proto.graph.output}
+        return tuple(name for name in self.outputs.meaning.tensors if name not in outputs)
+
+    def range_feeds(self) -> Iterator[Feeds]:
+        """Yield the batches that static ranges of activations are found on, some of the fit samples."""
+        fit = self.split.fit
+        few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), N_RANGE_SAMPLES)).astype(np.int64))
+        for _, feeds in self.data.packed(fit[few], self.options.batch_size):
+            yield feeds
+
+    def quantized(self, proto: onnx.ModelProto) -> QuantizedModel:
+        """Return the 8-bit version of a cut."""
+        assert self.precision is not None
+        return follow(self.precision.recipe, proto, self.range_feeds())
+
+    def as_written(self, proto: onnx.ModelProto) -> onnx.ModelProto:
+        """Return a cut as its file would be, to be weighed and timed: with ranges of one batch, if it has any."""
+        if self.precision is None:
+            return proto
+        return follow(self.precision.recipe, proto, islice(self.range_feeds(), 1)).proto
 
     def some_feeds(self, samples: Samples) -> list[Feeds]:
         """Inputs of the few samples that the rewrite is checked on."""

@@ -123,6 +123,7 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "metric": result.metric,
         "decisive": None if result.decisive is None else _reading_data(result.decisive),
         "hints": [vars(hint) for hint in result.hints],
+        "quantization": _quantization_data(result),
         "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
         "trials": [vars(trial) for trial in result.trials],
         "left_out": [layer.name for layer in result.left_out],
@@ -135,6 +136,25 @@ def result_data(result: Outcome) -> dict[str, Any]:
 
 def _frozen_data(graph: ChannelGraph) -> list[dict[str, Any]]:
     return [{"name": frozen.name, "size": frozen.size, "reason": frozen.reason} for frozen in graph.frozen]
+
+
+def _quantization_data(result: Outcome) -> dict[str, Any] | None:
+    """Return how the result was quantized, and what pruning and 8 bits did; None where it is float."""
+    if result.plan.quantization is None:
+        return None
+    steps = [
+        {
+            "name": step.name,
+            "bytes": step.size,
+            "damage": step.damage,
+            "value": step.value,
+            "latency_ms": None if step.latency is None else step.latency[1].median,
+            "speedup": step.speedup,
+        }
+        for step in result.contributions
+    ]
+    recipe = result.plan.quantization.to_dict()
+    return {**{name: value for name, value in recipe.items() if name not in ("ranges", "kept")}, "steps": steps}
 
 
 def _latency_data(result: Outcome) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting.blocks import LayerSize, fold
+from onnxmi.reporting.contributions import show_contributions
 from onnxmi.reporting.tables import NumberTable, Pairs, plain
 from onnxmi.reporting.text import SHOWN, reasons, units_text
 
@@ -32,6 +33,7 @@ def show_summary(console: Console, result: Outcome, *, full: bool = False) -> No
     if full and result.trials:
         console.print(_trials(result))
     console.print(_summary(result))
+    show_contributions(console, result)
     _show_outputs(console, result, METRICS_SHOWN if full else 1)
     console.print(_layers(result) if full else _blocks(result))
     console.print(_left_alone(result) if full else _left_alone_by_reason(result))

@@ -1,0 +1,242 @@
+"""How the result is quantized: by what mode, with what ranges, and which operators stay float.
+
+Each choice is between models that were made, run and timed. What decides is one price: the time as a share of the float
+model's, and the damage as a share of what may be lost, put together at the rate at which pruning trades them. The
+damage falls with about the third power of the time that pruning leaves, so a share of damage that rounding uses up
+costs pruning a third of that share in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import inf
+
+import onnx
+
+from onnxmi.budget.allocate import Limit, allocate, smallest
+from onnxmi.budget.goals import COSTS, DEFAULT_DROP, Kind
+from onnxmi.errors import CheckError, ModelError, UsageError, stage
+from onnxmi.evaluation.damage_limits import excess
+from onnxmi.model.external_data import byte_size
+from onnxmi.pruning.cost_search import bound
+from onnxmi.pruning.execute import execute_plan, make_plan
+from onnxmi.pruning.precision import Precision
+from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.sizing import SizingProblem
+from onnxmi.quantization.operators import in_groups
+from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
+from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Recipe
+from onnxmi.runtime.timing import measure_latency
+from onnxmi.typing import Progress, silent
+
+TIME_POWER = 3.0  # of the time, with which the damage of pruning falls
+PROXY_SHARE = 0.5  # of the cost, at which recipes are compared where a loss is searched for
+EXPECTED = {"time": 1.5, "size": 3.0}  # by how much 8 bits make a file faster and smaller, before that is measured
+LEAST_SHARE = 0.05  # of what may be lost by default: damage is not weighed against less
+MOST_GROUPS = 8  # of operators that are tried as float together
+MOST_TRIALS = 12  # of them and of their halves
+LEAST_GAIN = 0.1  # of the price, for which an operator stays float: times are not measured better
+TRIAL_SECONDS = 1.5  # of one comparison of times
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionChoice:
+    """What was chosen, and why.
+
+    Attributes
+    ----------
+    precision : Precision or None
+        None where float is best.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    precision: Precision | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A recipe that was carried out.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Without ranges.
+    proto : onnx.ModelProto
+        The 8-bit model.
+    damage : float
+        What it adds to the float model's, as a share of what may be lost.
+    cost : float
+        Its time, or its bytes, as a share of the float model's.
+    """
+
+    recipe: Recipe
+    proto: onnx.ModelProto
+    damage: float
+    cost: float
+
+    @property
+    def price(self) -> float:
+        """What it costs, all together; the float model costs `TIME_POWER`."""
+        return TIME_POWER * self.cost + max(self.damage, 0.0)
+
+
+@stage("quantize")
+def choose_for_search(session: PruningSession, problem: SizingProblem, progress: Progress = silent) -> PrecisionChoice:
+    """Choose the recipe for a search, on a cut that is about as small as what will be found."""
+    if session.options.quantize == "none":
+        return PrecisionChoice(None)
+    return choose_precision(session, _likely_cut(session, problem), progress)
+
+
+def _likely_cut(session: PruningSession, problem: SizingProblem) -> onnx.ModelProto:
+    """Cut to about the sizes that a budget asks for, with the one-pass repair; the source where that cannot be used."""
+    budget, options = session.options.budget, problem.size_options
+    limits = [
+        Limit(problem.costs[COSTS[name]], bound(session, problem, name, budget.asked[name]) * _expected(COSTS[name]))
+        for name in budget.costs
+    ]
+    if not limits:
+        kind: Kind = next(kind for kind in ("time", "macs", "params", "size") if kind in problem.costs)
+        limits = [Limit(problem.costs[kind], PROXY_SHARE * problem.source[kind])]
+    counts = allocate(options, limits) or smallest(options)
+    try:
+        return execute_plan(session, make_plan(session, counts), stepwise=False).proto
+    except (CheckError, ModelError):
+        return session.model.proto
+
+
+def _expected(kind: Kind) -> float:
+    return EXPECTED.get(kind, 1.0)
+
+
+@stage("quantize")
+def choose_precision(session: PruningSession, proto: onnx.ModelProto, progress: Progress = silent) -> PrecisionChoice:
+    """Choose how to quantize a float model, by models that are made, run and timed.
+
+    Raises
+    ------
+    CheckError
+        If it is to be quantized in a certain mode, and none of its operators can be.
+    ModelError
+        If onnxruntime cannot.
+    """
+    wanted = session.options.quantize
+    trials = _Trials(session, proto, progress)
+    modes = MODES if wanted == "auto" else (wanted,)
+    found = [trial for mode in modes if (trial := trials.of_mode(mode, required=wanted != "auto")) is not None]
+    best = min(found, key=lambda trial: trial.price, default=None)
+    if best is None or (wanted == "auto" and best.price > TIME_POWER - LEAST_GAIN):
+        tried = ", ".join(f"{trial.recipe.mode} takes x {trial.cost:.2f} of the time" for trial in found)
+        return PrecisionChoice(None, (f"not quantized: float is best here ({tried or 'nothing can be'})",))
+    best = trials.with_float_operators(best)
+    return PrecisionChoice(trials.precision(best), (_said(best),))
+
+
+def _said(trial: _Trial) -> str:
+    recipe = trial.recipe
+    ranges = f", ranges by {recipe.calibration}" if recipe.calibration else ""
+    bits = ", weights of 7 bits since this processor's 8-bit products saturate" if recipe.reduced_range else ""
+    count, all_of_them = len(recipe.int8), len(recipe.int8) + len(recipe.left_float)
+    return f"quantized: {recipe.mode}, {count} of {all_of_them} operators{ranges}{bits}"
+
+
+class _Trials:
+    """Recipes for one float model, carried out, judged and timed."""
+
+    def __init__(self, session: PruningSession, proto: onnx.ModelProto, progress: Progress) -> None:
+        self._session, self._proto, self._progress = session, proto, progress
+        self._prepared: PreparedModel = prepare(proto, session.kept_tensors)
+        self._drop = session.options.budget.drop or DEFAULT_DROP
+        self._base = self._excess(proto)
+        self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
+        self._by_size = set(session.options.budget.costs) == {"max_size"}
+        self._done = 0
+
+    def of_mode(self, mode: str, *, required: bool) -> _Trial | None:
+        """Quantize everything that can be; with static ranges, by the method that is nearest to the original."""
+        recipe = self._prepared.everything(mode)
+        if not recipe.int8:
+            if required:
+                raise CheckError(f"--quantize {mode}: the model has no operator that onnxruntime quantizes so")
+            return None
+        methods = RANGE_METHODS if mode == "static" else ("",)
+        made = list(self._usable(replace(recipe, calibration=method) for method in methods))
+        if not made:
+            if required:
+                raise CheckError(f"--quantize {mode}: no 8-bit model could be made that runs")
+            return None
+        recipe, proto, damage = min(made, key=lambda one: one[2])
+        return _Trial(recipe, proto, damage, self._cost(self._proto, proto))
+
+    def _usable(self, recipes: Iterator[Recipe]) -> Iterator[tuple[Recipe, onnx.ModelProto, float]]:
+        """Yield those that can be carried out, with their damage."""
+        for recipe in recipes:
+            try:
+                proto = self._make(recipe)
+                damage = self._damage(proto)
+            except (ModelError, CheckError, UsageError):  # onnxruntime quantizes or runs it not at all
+                continue
+            if damage < inf:
+                yield recipe, proto, damage
+
+    def with_float_operators(self, best: _Trial) -> _Trial:
+        """Leave those operators float whose rounding costs more than their time is worth; halve groups that do."""
+        whole = best
+        operators = [one for one in self._prepared.quantizable(best.recipe.mode) if one.name in best.recipe.int8]
+        groups = list(in_groups(operators, MOST_GROUPS))
+        if len(groups) < 2:
+            return best
+        for _ in range(MOST_TRIALS):
+            if not groups:
+                break
+            group = groups.pop(0)
+            if len(best.recipe.int8) <= len(group):
+                continue
+            trial = self._without(best, group)
+            if trial is None:
+                continue
+            if best.price - trial.price > LEAST_GAIN:
+                best = trial
+            elif best.damage - trial.damage > LEAST_GAIN and len(group) > 1:  # some of them may be worth it
+                groups += [group[: len(group) // 2], group[len(group) // 2 :]]
+        return best if best is whole else replace(best, cost=self._cost(self._proto, best.proto))
+
+    def _without(self, best: _Trial, group: tuple[str, ...]) -> _Trial | None:
+        rest = tuple(name for name in best.recipe.int8 if name not in group)
+        recipe = replace(best.recipe, int8=rest, left_float=(*best.recipe.left_float, *group))
+        made = next(self._usable(iter([recipe])), None)
+        if made is None:
+            return None
+        return _Trial(recipe, made[1], made[2], best.cost * self._cost(best.proto, made[1]))
+
+    def precision(self, trial: _Trial) -> Precision:
+        """Return what a search needs of a trial."""
+        size = byte_size(trial.proto) / byte_size(self._proto)
+        return Precision(trial.recipe, 1.0 if self._by_size else trial.cost, size)
+
+    def _make(self, recipe: Recipe) -> onnx.ModelProto:
+        self._done += 1
+        self._progress("quantize", self._done, MOST_TRIALS)
+        return quantize(self._prepared, with_ranges(self._prepared, recipe, self._session.range_feeds()))
+
+    def _damage(self, proto: onnx.ModelProto) -> float:
+        return (self._excess(proto) - self._base) / self._scale
+
+    def _excess(self, proto: onnx.ModelProto) -> float:
+        samples = self._session.validation_set
+        return excess(samples.damage(samples.answers(proto)), self._drop)
+
+    def _cost(self, before: onnx.ModelProto, after: onnx.ModelProto) -> float:
+        """Return the time, or the bytes, of one model as a share of another's."""
+        if self._by_size:
+            return byte_size(after) / byte_size(before)
+        session = self._session
+        threads = session.options.threads
+        clock = "cpu" if threads == 1 else "wall"
+        was, now = measure_latency(
+            (before, after), session.timed_feeds, threads=threads, clock=clock, seconds=TRIAL_SECONDS
+        )
+        return 1.0 / now.speedup_over(was)

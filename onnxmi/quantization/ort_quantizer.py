@@ -1,0 +1,216 @@
+"""The only importer of onnxruntime's quantizer: models in memory in, models in memory out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QDQQuantizer,
+    QuantType,
+    TensorsData,
+    create_calibrator,
+    quant_pre_process,
+    quantize_dynamic,
+)
+
+from onnxmi.errors import ModelError
+from onnxmi.model.external_data import serialized
+from onnxmi.model.temporary import TemporaryFolder
+from onnxmi.quantization.recipe import Ranges
+from onnxmi.runtime.session import Feeds, one_line
+from onnxmi.typing import Array
+
+# Method -> onnxruntime's, and its options. A percentile that leaves out 0.01 % of the values clips what is rare.
+_METHODS = {
+    "minmax": (CalibrationMethod.MinMax, {}),
+    "percentile": (CalibrationMethod.Percentile, {"percentile": 99.99, "symmetric": False}),
+    "entropy": (CalibrationMethod.Entropy, {"symmetric": False}),
+}
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Feeds, as onnxruntime's calibrators take them."""
+
+    def __init__(self, feeds: Iterable[Feeds]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> Feeds | None:
+        """Return the next run's inputs; None at the end."""
+        return next(self._feeds, None)
+
+
+def fuse(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Let onnxruntime fold constants and fuse what is exact, and name the shape of every tensor.
+
+    Raises
+    ------
+    ModelError
+        If it cannot.
+    """
+    with _at_work() as folder:
+        source, target = os.path.join(folder, "source.onnx"), os.path.join(folder, "fused.onnx")
+        _write(proto, source)
+        quant_pre_process(source, target, skip_symbolic_shape=True)
+        return _read(target)
+
+
+def find_ranges(proto: onnx.ModelProto, feeds: Iterable[Feeds], method: str, operators: Collection[str]) -> Ranges:
+    """Run samples and return the range of each activation that operators of some types read or make.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        As `fuse` returns it.
+    feeds : iterable of mapping
+        One batch each.
+    method : str
+        One of `recipe.RANGE_METHODS`.
+    operators : collection of str
+        Operator types.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    how, options = _METHODS[method]
+    with _at_work() as folder:
+        source = os.path.join(folder, "source.onnx")
+        _write(proto, source)
+        calibrator = create_calibrator(
+            Path(source),
+            sorted(operators),
+            augmented_model_path=os.path.join(folder, "augmented.onnx"),
+            calibrate_method=how,
+            extra_options=options,
+        )
+        for batch in feeds:  # one at a time: histograms are of all activations, which it holds until it is done
+            calibrator.collect_data(_Reader([batch]))
+        found = calibrator.compute_data()
+        return {name: _ends(found[name]) for name in sorted(found.keys())}
+
+
+def _ends(data: object) -> tuple[float, float]:
+    low, high = data.range_value  # type: ignore[attr-defined]
+    return float(np.min(low)), float(np.max(high))
+
+
+def _pair(ends: tuple[float, float]) -> tuple[Array, Array]:
+    low, high = ends
+    return np.array(low, dtype=np.float32), np.array(high, dtype=np.float32)
+
+
+def to_dynamic(
+    proto: onnx.ModelProto, nodes: Collection[str], operators: Collection[str], *, per_channel: bool, reduced: bool
+) -> onnx.ModelProto:
+    """Store the weights of some operators in 8 bits; their inputs are scaled at each run.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        As `fuse` returns it.
+    nodes, operators : collection of str
+        Names and types of the operators.
+    per_channel, reduced : bool
+        As in `Recipe`.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    with _at_work() as folder:
+        source, target = os.path.join(folder, "source.onnx"), os.path.join(folder, "quantized.onnx")
+        _write(proto, source)
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=sorted({"MatMul", *operators} - {"Gemm"}),
+            nodes_to_quantize=sorted({*nodes, *(f"{name}_MatMul" for name in nodes)}),  # it takes a Gemm apart first
+            per_channel=per_channel,
+            reduce_range=reduced,
+            weight_type=QuantType.QInt8,
+        )
+        return _read(target)
+
+
+def to_static(
+    proto: onnx.ModelProto,
+    nodes: Collection[str],
+    operators: Collection[str],
+    ranges: Ranges,
+    *,
+    per_channel: bool,
+    reduced: bool,
+) -> onnx.ModelProto:
+    """Let operators compute in 8 bits, with fixed ranges of what they read and make: QuantizeLinear, DequantizeLinear.
+
+    Parameters
+    ----------
+    proto, nodes, operators, per_channel, reduced
+        As for `to_dynamic`.
+    ranges : mapping
+        As `find_ranges` returns it.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    with _at_work() as folder:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        quantizer = QDQQuantizer(
+            copy,
+            per_channel,
+            reduced,
+            QuantType.QInt8,
+            QuantType.QUInt8,
+            TensorsData(CalibrationMethod.MinMax, {name: _pair(ends) for name, ends in ranges.items()}),
+            sorted(nodes),
+            [],
+            sorted(operators),
+            {"MatMulConstBOnly": True},
+        )
+        quantizer.quantize_model()
+        target = os.path.join(folder, "quantized.onnx")
+        quantizer.model.save_model_to_file(target)
+        return _read(target)
+
+
+def _write(proto: onnx.ModelProto, path: str) -> None:
+    data = serialized(proto)
+    if data is None:
+        raise ModelError("it is over 2 GiB")
+    Path(path).write_bytes(data)
+
+
+def _read(path: str) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    proto.ParseFromString(Path(path).read_bytes())
+    return proto
+
+
+@contextmanager
+def _at_work() -> Iterator[str]:
+    """Give a temporary folder, keep onnxruntime's quantizer from logging, and say in one line what it fails on."""
+    root, disabled, handler = logging.getLogger(), logging.root.manager.disable, logging.NullHandler()
+    root.addHandler(handler)  # without any, a first warning would set one up for the whole process
+    logging.disable(logging.ERROR)
+    try:
+        with TemporaryFolder() as folder, redirect_stdout(StringIO()):  # calibrators print what they do
+            yield folder
+    except Exception as error:  # onnxruntime raises many unrelated types
+        raise ModelError(f"onnxruntime cannot quantize the model: {one_line(error)}") from error
+    finally:
+        logging.disable(disabled)
+        root.removeHandler(handler)

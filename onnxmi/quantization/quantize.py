@@ -1,0 +1,258 @@
+"""Float model in, 8-bit model out, by a recipe: the same recipe gives the same bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import onnx
+
+from onnxmi.errors import ModelError, PlanError, stage
+from onnxmi.model import Graph
+from onnxmi.model.editor import with_outputs
+from onnxmi.model.external_data import serialized
+from onnxmi.model.mapped import with_values_inside
+from onnxmi.quantization import ort_quantizer
+from onnxmi.quantization.operators import Quantizable, glue_between, quantizable
+from onnxmi.quantization.processor import saturates
+from onnxmi.quantization.recipe import Recipe
+from onnxmi.runtime.session import Feeds
+
+PER_CHANNEL_OPSET = 13  # from which on DequantizeLinear takes a scale for each column
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedModel:
+    """A float model as onnxruntime's quantizer takes it.
+
+    Attributes
+    ----------
+    source : onnx.ModelProto
+        The model.
+    proto : onnx.ModelProto
+        The same: constants folded, normalizations fused with convolutions, every operator with a name of its own, and
+        the tensors that are compared among its outputs.
+    kept : tuple of str
+        These tensors.
+    """
+
+    source: onnx.ModelProto
+    proto: onnx.ModelProto
+    kept: tuple[str, ...]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The prepared model, to be read."""
+        return Graph(self.proto)
+
+    def quantizable(self, mode: str) -> tuple[Quantizable, ...]:
+        """Return the operators that can be 8-bit."""
+        return quantizable(self.graph, mode)
+
+    def everything(self, mode: str, calibration: str = "minmax") -> Recipe:
+        """Return the recipe that quantizes all of them, as this processor needs it."""
+        opset = next((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+        return Recipe(
+            mode,
+            tuple(operator.name for operator in self.quantizable(mode)),
+            per_channel=mode == "dynamic" or opset >= PER_CHANNEL_OPSET,
+            reduced_range=saturates(),
+            calibration=calibration if mode == "static" else "",
+            kept=self.kept,
+        )
+
+
+def require_small(proto: onnx.ModelProto) -> None:
+    """Refuse a model that onnxruntime's quantizer cannot take in one file.
+
+    Raises
+    ------
+    ModelError
+        If it is over 2 GiB.
+    """
+    if serialized(proto) is None:
+        raise ModelError("--quantize: the model is over 2 GiB, which is not supported; use --quantize none")
+
+
+@stage("quantize")
+def prepare(proto: onnx.ModelProto, kept: Sequence[str] = ()) -> PreparedModel:
+    """Fold constants and fuse what is exact.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        A float model.
+    kept : sequence of str
+        Inner tensors that have to stay as they are called.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    whole = with_values_inside(proto)
+    outputs = [value.name for value in proto.graph.output]
+    kept = tuple(name for name in dict.fromkeys(kept) if name not in outputs)
+    fused = ort_quantizer.fuse(with_outputs(whole, [*outputs, *kept]))
+    _name_operators(fused)
+    return PreparedModel(whole, fused, kept)
+
+
+def _name_operators(proto: onnx.ModelProto) -> None:
+    """Give every operator a name of its own: the quantizer tells them apart by that."""
+    times = Counter(node.name for node in proto.graph.node)
+    for node in proto.graph.node:
+        if not node.name or times[node.name] > 1:
+            node.name = f"{node.op_type}:{next(filter(None, node.output), '')}"
+
+
+@stage("quantize")
+def quantize(prepared: PreparedModel, recipe: Recipe) -> onnx.ModelProto:
+    """Quantize a prepared model; a static recipe has to have its ranges, see `with_ranges`.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    graph, int8 = prepared.graph, set(recipe.int8)
+    nodes = {node.name: node.op for node in graph.nodes if node.name in int8}
+    if recipe.mode == "static":
+        nodes |= _glue(prepared, recipe)
+        made = ort_quantizer.to_static(
+            prepared.proto,
+            nodes,
+            set(nodes.values()),
+            recipe.ranges,
+            per_channel=recipe.per_channel,
+            reduced=recipe.reduced_range,
+        )
+    else:
+        made = ort_quantizer.to_dynamic(
+            prepared.proto,
+            nodes,
+            set(nodes.values()),
+            per_channel=recipe.per_channel,
+            reduced=recipe.reduced_range,
+        )
+    return _with_interface_of(made, prepared.source)
+
+
+def with_ranges(prepared: PreparedModel, recipe: Recipe, feeds: Iterable[Feeds]) -> Recipe:
+    """Return a recipe with the ranges of activations that samples give; of a dynamic one, itself."""
+    if recipe.mode != "static":
+        return recipe
+    read = {*recipe.int8, *_glue(prepared, recipe)}
+    operators = {node.op for node in prepared.graph.nodes if node.name in read}
+    found = ort_quantizer.find_ranges(prepared.proto, feeds, recipe.calibration, operators)
+    needed = {name for node in prepared.graph.nodes if node.name in read for name in (*node.inputs, *node.outputs)}
+    return replace(recipe, ranges={name: ends for name, ends in found.items() if name in needed})
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """An 8-bit model, and how it was made.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        The model.
+    recipe : Recipe
+        With the ranges that were used.
+    """
+
+    proto: onnx.ModelProto
+    recipe: Recipe
+
+
+def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> QuantizedModel:
+    """Quantize a model by a recipe that was made for another cut of the same original.
+
+    Operators that this cut does not have are left out, and ranges are found where the recipe has none.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot.
+    """
+    prepared = prepare(proto, recipe.kept)
+    known = {operator.name for operator in prepared.quantizable(recipe.mode)}
+    own = replace(
+        recipe,
+        int8=tuple(name for name in recipe.int8 if name in known),
+        left_float=tuple(name for name in recipe.left_float if name in known),
+    )
+    whole = own if own.ranges else with_ranges(prepared, own, feeds)
+    return QuantizedModel(quantize(prepared, whole), whole)
+
+
+def replay(recipe: Recipe, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Quantize a model exactly as a plan says.
+
+    Raises
+    ------
+    PlanError
+        If the recipe is of another model.
+    ModelError
+        If onnxruntime cannot.
+    """
+    prepared = prepare(proto, recipe.kept)
+    require_operators(prepared, recipe)
+    return quantize(prepared, recipe)
+
+
+def require_operators(prepared: PreparedModel, recipe: Recipe) -> None:
+    """Refuse a recipe of another model.
+
+    Raises
+    ------
+    PlanError
+        If it names an operator that cannot be 8-bit here, or one has no range.
+    """
+    known = {operator.name for operator in prepared.quantizable(recipe.mode)}
+    unknown = [name for name in recipe.int8 if name not in known]
+    if unknown:
+        raise PlanError(
+            f"the plan quantizes operator {unknown[0]!r}, which this model does not have or cannot quantize"
+        )
+
+
+def _glue(prepared: PreparedModel, recipe: Recipe) -> dict[str, str]:
+    names = set(glue_between(prepared.graph, set(recipe.int8)))
+    return {node.name: node.op for node in prepared.graph.nodes if node.name in names}
+
+
+def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a quantized model with exactly the inputs, outputs and notes of the float one."""
+    stored = {tensor.name for tensor in source.graph.initializer}
+    for field, values in (
+        ("input", [value for value in source.graph.input if value.name not in stored]),
+        ("output", source.graph.output),
+    ):
+        made.graph.ClearField(field)
+        getattr(made.graph, field).extend(values)
+    made.graph.ClearField("value_info")  # says nothing that cannot be inferred
+    made.graph.name = source.graph.name
+    made.ClearField("metadata_props")
+    made.metadata_props.extend(source.metadata_props)
+    used = set(_domains(made))
+    entries = [entry for entry in made.opset_import if entry.domain in used]
+    copies = [onnx.OperatorSetIdProto.FromString(entry.SerializeToString()) for entry in entries]
+    made.ClearField("opset_import")
+    made.opset_import.extend(copies)
+    return made
+
+
+def _domains(proto: onnx.ModelProto) -> Iterator[str]:
+    """Yield the domains whose operator sets a model needs."""
+    yield from ("", "ai.onnx")
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        for node in graph.node:
+            yield node.domain
+            for attribute in node.attribute:
+                graphs.extend([attribute.g] if attribute.HasField("g") else [])
+                graphs.extend(attribute.graphs)
