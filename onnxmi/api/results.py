@@ -86,8 +86,9 @@ class Result(Printed, Outcome):
         What else to know.
     analysis : Analysis
         The original's layers, and what cannot be cut and why.
-    left_out, unseen : tuple of Layer
-        Layers that were not to be cut, and those of them that no compared output depends on.
+    left_out, unseen, idle : tuple of Layer
+        Layers that were not to be cut; of them, those that no compared output depends on, and those in branches that no
+        sample takes.
     repairs : tuple of RepairNote
         What repair did to each operator.
     digest : str

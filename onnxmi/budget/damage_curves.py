@@ -118,7 +118,7 @@ def _entry(model: Model, graph: ChannelGraph, atom: AtomId) -> int:
     }
     apart = {use for use, axes in graph.uses.items() if any(dim.id == atom for term in axes for dim in atoms(term))}
     return next(
-        node.index
+        model.graph.outermost(node).index
         for node in model.graph.nodes
         if carrying.intersection([*node.inputs, *node.outputs]) or any(use[0] == node.index for use in apart)
     )

@@ -15,7 +15,7 @@ from onnxmi.graph.macs import node_macs
 from onnxmi.model import Graph
 from onnxmi.model.external_data import byte_size
 from onnxmi.operators.macs import Shapes
-from onnxmi.runtime.probe import run_shapes
+from onnxmi.runtime.probe import work_shapes
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Shape
 
@@ -48,9 +48,12 @@ def cost(proto: onnx.ModelProto, inputs: Feeds, samples: int = 1) -> Cost:
 
 
 def all_shapes(graph: Graph, proto: onnx.ModelProto, inputs: Feeds) -> dict[str, Shape]:
-    """Return the shapes of all tensors, stored ones included, when the model runs on given inputs."""
+    """Return the shapes of all tensors, stored ones included, when the model runs on given inputs.
+
+    Iterations of a body are counted on the first axis.
+    """
     stored = {name: graph.constant_shape(name) for name in graph.constants}
-    return dict(run_shapes(proto, inputs)) | stored | {name: np.shape(value) for name, value in inputs.items()}
+    return dict(work_shapes(proto, inputs)) | stored | {name: np.shape(value) for name, value in inputs.items()}
 
 
 def parameters(graph: Graph) -> int:

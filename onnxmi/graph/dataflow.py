@@ -43,11 +43,11 @@ class Flow:
         return flow
 
     def _learns(self, graph: Graph, node: Node) -> bool:
-        read = [name for name in (*node.inputs, *node.captures) if name]
+        read = node.reads
         operator = operator_of(node)
         if operator.reads_shape:
             return any(name in self.varying for name in read)
-        if operator.has_body or node.domain == "ai.onnx.ml":
+        if (operator.has_body and not node.bodies) or node.domain == "ai.onnx.ml":
             return True
         return any(name in self.learned or _is_weight(graph, name) for name in read)
 
@@ -60,7 +60,7 @@ class Flow:
         stated = (node.operand(position) for position in operator.result_size.stated)
         if any(name in self.learned and name not in graph.folded for name in stated):
             return True
-        read = node.inputs[:1] if operator.result_size.by_first else (*node.inputs, *node.captures)
+        read = node.inputs[:1] if operator.result_size.by_first else node.reads
         return any(name in self.varying for name in read)
 
 

@@ -43,6 +43,7 @@ class _Inference:
                 declarations=self.declarations,
                 ins=[self._read(node, operand) for operand in range(len(node.inputs))],
                 outs=[self._tensor(name) for name in node.outputs],
+                tensor=self._tensor,
             )
             with stage("axes", node.label):
                 self._run_rule(ctx)
@@ -52,7 +53,7 @@ class _Inference:
         if rule is None:
             domain = f"{ctx.node.domain}." if ctx.node.domain else ""
             ctx.freeze_all(f"is an operator without a rule ({domain}{ctx.node.op})")
-        elif any(
+        elif not ctx.node.bodies and any(
             terms is None and name
             for name, terms in zip([*ctx.node.inputs, *ctx.node.outputs], [*ctx.ins, *ctx.outs], strict=True)
         ):
@@ -95,7 +96,7 @@ class _Inference:
         for name in self.graph.overridable:
             self._freeze(name, f"a caller may replace {name}, which is both initializer and graph input")
         for node in self.graph.nodes:
-            for name in node.captures:
+            for name in () if node.bodies else node.captures:
                 self._freeze(name, f"{name} is used inside the body of {node.op} {node.label}")
 
     def _freeze(self, name: str, reason: str) -> None:

@@ -146,6 +146,11 @@ class MomentAccumulator:
             if self._filled == self._chunk:
                 self._flush(mean, scatter)
 
+    @property
+    def started(self) -> bool:
+        """Whether `update` was called, so that the number of features is known."""
+        return self._mean is not None
+
     def moments(self) -> Moments:
         """Copy the moments so far. Raises ValueError before the first `update`, when K is not known."""
         if self._mean is None or self._scatter is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,19 +11,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnxmi.model.bodies import bodies_of, is_normal, nested_nodes
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
 from onnxmi.model.mapped import SpillFile, is_memory_mapped, tensor_values
 from onnxmi.typing import Array
-
-
-def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy of the model whose outputs are the named tensors; onnxruntime infers their types."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    known = {value.name: value for value in proto.graph.output}
-    del copy.graph.output[:]
-    copy.graph.output.extend(known.get(name) or onnx.ValueInfoProto(name=name) for name in names)
-    return copy
 
 
 class Editor:
@@ -35,18 +26,22 @@ class Editor:
         self._proto = onnx.ModelProto()
         self._proto.CopyFrom(proto)
         graph = self._proto.graph
-        self._nodes = list(graph.node)
+        self._nodes = list(nested_nodes(graph) if is_normal(self._proto) else graph.node)
+        self._bodies = [body for node in self._nodes for _, body in bodies_of(node)]
         self._before: dict[int, list[onnx.NodeProto]] = defaultdict(list)
         self._after: dict[int, list[onnx.NodeProto]] = defaultdict(list)
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants = {node.output[0]: node for node in self._nodes if node.op_type == "Constant"}
         self._infos = {value.name: value for value in graph.value_info}
         self._infos |= {value.name: value for value in graph.input if value.name in self._initializers}
+        for body in self._bodies:
+            self._infos |= {value.name: value for value in (*body.value_info, *body.input, *body.output)}
         self._replaced: set[str] = set()
         self._removed: set[int] = set()
         self._untold: set[str] = set()
         self._names = set(self._initializers) | {value.name for value in graph.input}
         self._names.update(name for node in self._nodes for name in node.output)
+        self._names.update(value.name for body in self._bodies for value in body.input)
 
     # -- tensors --------------------------------------------------------------------------------------------------
 
@@ -171,24 +166,29 @@ class Editor:
 
     def finish(self) -> onnx.ModelProto:
         """Return the edited model."""
-        ordered = [
-            node
-            for index, original in enumerate(self._nodes)
-            if index not in self._removed
-            for node in (*self._before[index], original, *self._after[index])
-        ]
-        if self._removed or len(ordered) > len(self._nodes):
-            copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
-            del self._proto.graph.node[:]
-            self._proto.graph.node.extend(copies)
+        if self._removed or self._before or self._after:
+            places = {id(node): index for index, node in enumerate(self._nodes)}
+            for body in (*self._bodies, self._proto.graph):  # those inside come first
+                self._rebuild(body, places)
         _keep_only(self._proto.graph.value_info, self._untold)
         self._drop_replaced()
         return self._proto
 
+    def _rebuild(self, graph: onnx.GraphProto, places: Mapping[int, int]) -> None:
+        ordered = [
+            node
+            for original in graph.node
+            if (index := places[id(original)]) not in self._removed
+            for node in (*self._before[index], original, *self._after[index])
+        ]
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        del graph.node[:]
+        graph.node.extend(copies)
+
     def _drop_replaced(self) -> None:
         """Remove stored tensors that nothing reads any more because copies took their place."""
         graph = self._proto.graph
-        read = {name for node in _all_nodes(graph) for name in node.input} | {value.name for value in graph.output}
+        read = {name for node in nested_nodes(graph) for name in node.input} | {value.name for value in graph.output}
         unread = self._replaced - read
         for index in reversed(range(len(graph.node))):
             if graph.node[index].op_type == "Constant" and graph.node[index].output[0] in unread:
@@ -208,12 +208,3 @@ def _keep_only(entries: Any, dropped: set[str]) -> None:
     for index in reversed(range(len(entries))):
         if entries[index].name in dropped:
             del entries[index]
-
-
-def _all_nodes(body: onnx.GraphProto) -> list[onnx.NodeProto]:
-    nodes = list(body.node)
-    for node in body.node:
-        for attribute in node.attribute:
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                nodes.extend(_all_nodes(inner))
-    return nodes

@@ -1,8 +1,12 @@
-"""A read-only view of a model's main graph, in plain Python values: what the rules and the stages look at."""
+"""A read-only view of a model's graph, in plain Python values: what the rules and the stages look at.
+
+The nodes of a model in the normal form (see `onnxmi.model.bodies`) are one list, with those of bodies before the node
+that the body is of. In other models the nodes inside bodies are not shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,22 +15,22 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from onnxmi.model.bodies import STANDARD_DOMAINS, Body, bodies_of, is_normal, links_of
 from onnxmi.model.mapped import tensor_values
 from onnxmi.typing import Array
 
-STANDARD_DOMAINS = ("", "ai.onnx")
 OPTIONAL_DEFAULTS = 4  # format version from which an initializer that is also an input is a default value
 _RANDOM = frozenset({"RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operator of the main graph.
+    """One operator.
 
     Attributes
     ----------
     index : int
-        Position in the graph's node list.
+        Position in the list of all nodes.
     name, op, domain : str
         The standard domain is always spelled "".
     inputs, outputs : tuple of str
@@ -35,6 +39,10 @@ class Node:
         Plain Python values; tensors as arrays; subgraphs are not included.
     captures : tuple of str
         Outer tensors that a subgraph of this node (If, Loop, Scan) reads.
+    bodies : tuple of Body
+        Its subgraphs, where their nodes are shown.
+    depth, loops : int
+        How many bodies it is inside of, and how many of them are those of a Loop or Scan.
     """
 
     index: int
@@ -45,6 +53,15 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     captures: tuple[str, ...] = ()
+    bodies: tuple[Body, ...] = ()
+    depth: int = 0
+    loops: int = 0
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all tensors that its results depend on: what its bodies read and give, too."""
+        given = tuple(name for body in self.bodies for name in body.outputs)
+        return (*filter(None, self.inputs), *self.captures, *given)
 
     def operand(self, position: int) -> str:
         """Name of the tensor at an operand position; "" where it is absent."""
@@ -71,15 +88,45 @@ class TensorInfo:
 
 
 class Graph:
-    """The main graph of a ModelProto, indexed by name."""
+    """The graph of a ModelProto with the bodies of its nodes, indexed by name."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self._proto = proto
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The operators in file order (topological by the ONNX specification)."""
-        return tuple(_node(index, node) for index, node in enumerate(self._proto.graph.node))
+        """The operators in file order (topological by the ONNX specification), those of a body before its node."""
+        return self._listed[0]
+
+    @property
+    def node_protos(self) -> tuple[onnx.NodeProto, ...]:
+        """What the file has of each node."""
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[tuple[Node, ...], tuple[onnx.NodeProto, ...]]:
+        found: list[tuple[Node, onnx.NodeProto]] = []
+        _list_nodes(self._proto.graph, (0, 0), found, shown=is_normal(self._proto))
+        return tuple(node for node, _ in found), tuple(proto for _, proto in found)
+
+    @cached_property
+    def main(self) -> tuple[Node, ...]:
+        """The operators outside all bodies."""
+        return tuple(node for node in self.nodes if not node.depth)
+
+    @cached_property
+    def owners(self) -> Mapping[int, Node]:
+        """Index of a node inside a body -> the node that the body is of."""
+        return {index: node for node in self.nodes for body in node.bodies for index in body.nodes}
+
+    def outermost(self, node: Node) -> Node:
+        """Return the node of the main graph that a node is inside of; itself where it is in no body."""
+        return self.outermost(self.owners[node.index]) if node.depth else node
+
+    @cached_property
+    def body_inputs(self) -> tuple[str, ...]:
+        """Inputs of the bodies that are shown: tensors that no node makes."""
+        return tuple(name for node in self.nodes for body in node.bodies for name in body.inputs)
 
     @cached_property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -157,9 +204,13 @@ class Graph:
 
     @cached_property
     def exposed(self) -> frozenset[str]:
-        """Tensors that are read elsewhere than at an operand: by the caller, or inside a subgraph."""
-        captured = (name for node in self.nodes for name in node.captures)
-        return frozenset((*(info.name for info in self.outputs), *captured))
+        """Tensors that are read elsewhere than at an operand: by the caller, or inside a body that is not shown.
+
+        So are those that a body gives or that it reads from outside. Stored tensors are read by the nodes inside.
+        """
+        inside = {name for node in self.nodes if node.bodies for name in node.captures if self.is_constant(name)}
+        captured = (name for node in self.nodes for name in node.reads[sum(map(bool, node.inputs)) :])
+        return frozenset((*(info.name for info in self.outputs), *(name for name in captured if name not in inside)))
 
     def only_reader(self, name: str) -> Node | None:
         """Return the node that alone reads a tensor; None where there are others, or none."""
@@ -179,7 +230,7 @@ class Graph:
     def _derived(self, sources: frozenset[str]) -> frozenset[str]:
         known = {name for name in self._constants if name not in self.overridable}
         for node in self.nodes:
-            plain = node.inputs and not node.captures and node.op not in _RANDOM
+            plain = node.inputs and not node.captures and not node.bodies and node.op not in _RANDOM
             if node.op in sources or (plain and all(name in known or not name for name in node.inputs)):
                 known.update(out for out in node.outputs if out)
         return frozenset(known)
@@ -191,8 +242,25 @@ class Graph:
         return max(versions, default=0)
 
 
-def _node(index: int, node: onnx.NodeProto) -> Node:
-    bodies = [body for attribute in node.attribute for body in _bodies(attribute)]
+def _list_nodes(
+    graph: onnx.GraphProto, depths: tuple[int, int], found: list[tuple[Node, onnx.NodeProto]], *, shown: bool
+) -> tuple[int, ...]:
+    """Append the nodes of a graph, those of bodies before the node that they are of; return the graph's own indices."""
+    own = []
+    for node in graph.node:
+        bodies = []
+        for attribute, body in bodies_of(node) if shown else ():
+            within = depths[0] + 1, depths[1] + (node.op_type != "If")
+            inner = _list_nodes(body, within, found, shown=shown)
+            read, given = (tuple(value.name for value in values) for values in (body.input, body.output))
+            bodies.append(Body(attribute, read, given, inner, links_of(node, body)))
+        own.append(len(found))
+        found.append((_node(len(found), node, tuple(bodies), depths), node))
+    return tuple(own)
+
+
+def _node(index: int, node: onnx.NodeProto, shown: tuple[Body, ...], depths: tuple[int, int]) -> Node:
+    bodies = [body for _, body in bodies_of(node)]
     return Node(
         index=index,
         name=node.name,
@@ -202,17 +270,13 @@ def _node(index: int, node: onnx.NodeProto) -> Node:
         outputs=tuple(node.output),
         attributes={a.name: _attribute(a) for a in node.attribute if a.type not in _GRAPHS},
         captures=tuple(sorted({name for body in bodies for name in _free_names(body)})),
+        bodies=shown,
+        depth=depths[0],
+        loops=depths[1],
     )
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
-
-def _bodies(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
-    if attribute.type == onnx.AttributeProto.GRAPH:
-        yield attribute.g
-    elif attribute.type == onnx.AttributeProto.GRAPHS:
-        yield from attribute.graphs
 
 
 def _free_names(body: onnx.GraphProto) -> set[str]:
@@ -222,9 +286,8 @@ def _free_names(body: onnx.GraphProto) -> set[str]:
     for node in body.node:
         read.update(name for name in node.input if name)
         defined.update(node.output)
-        for attribute in node.attribute:
-            for inner in _bodies(attribute):
-                read |= _free_names(inner)
+        for _, inner in bodies_of(node):
+            read |= _free_names(inner)
     return read - defined
 
 

@@ -14,6 +14,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from onnxmi.errors import DataError, ModelError, UsageError, stage
+from onnxmi.model.bodies import normalized
 from onnxmi.model.external_data import (
     byte_size,
     bytes_or_path,
@@ -74,7 +75,8 @@ class Model:
         """Wrap a proto that has no file. Raises ModelError; see `validate_model`."""
         scratch, whole = SpillFile(), inline_functions(proto)
         validate_model(whole)
-        return Model(scratch.memory_mapped(whole), proto_digest(proto), byte_size(proto), spill_file=scratch)
+        mapped = scratch.memory_mapped(normalized(whole))
+        return Model(mapped, proto_digest(proto), byte_size(proto), spill_file=scratch)
 
 
 def proto_digest(proto: onnx.ModelProto) -> str:
@@ -173,7 +175,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ModelError(f"{path}: {error}") from error
     files, scratch = [path, *externals], SpillFile()
     size = sum(file.stat().st_size for file in files)
-    return Model(scratch.memory_mapped(proto), _digest(files), size, path, tuple(externals), scratch)
+    return Model(scratch.memory_mapped(normalized(proto)), _digest(files), size, path, tuple(externals), scratch)
 
 
 def _load_external_data(proto: onnx.ModelProto, folder: Path) -> list[Path]:

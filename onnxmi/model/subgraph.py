@@ -59,7 +59,7 @@ class PartialModel:
 
     def live_after(self) -> set[str]:
         """Tensors that nodes which have not run yet will read, and the graph's outputs."""
-        later = (node for node in self._graph.nodes if node.index not in self._done)
+        later = (node for node in self._graph.main if node.index not in self._done)
         read = {name for node in later for name in (*node.inputs, *node.captures)}
         return read | {info.name for info in self._graph.outputs}
 
@@ -75,7 +75,7 @@ class PartialModel:
         wanted : set of str
             Those of the nodes' results that are in this set become outputs.
         """
-        chosen = [self._proto.graph.node[index] for index in nodes]
+        chosen = [self._graph.node_protos[index] for index in nodes]
         views = [self._graph.nodes[index] for index in nodes]
         made = {name for view in views for name in view.outputs if name}
         read = {name for view in views for name in (*view.inputs, *view.captures) if name and name not in made}

@@ -38,6 +38,8 @@ class RuleContext:
         The operator.
     ins, outs : list of terms or None
         One term an axis for each operand; None where it is absent or its shape is unknown.
+    tensor : function of (name)
+        The terms of any tensor, for what a body reads and gives.
     """
 
     node: Node
@@ -47,6 +49,7 @@ class RuleContext:
     declarations: Declarations
     ins: list[Terms | None]
     outs: list[Terms | None]
+    tensor: Callable[[str], Terms | None] = lambda name: None
 
     # -- reading --------------------------------------------------------------------------------------------------
 

@@ -30,5 +30,5 @@ def _nodes_before(graph: Graph, tensors: tuple[str, ...]) -> set[int]:
         node = graph.producers[names.pop()]
         if node.index not in found:
             found.add(node.index)
-            names.extend(name for name in (*node.inputs, *node.captures) if name in graph.producers)
+            names.extend(name for name in node.reads if name in graph.producers)
     return found

@@ -36,8 +36,9 @@ class Outcome:
         What stays of each layer that was cut.
     analysis : Analysis
         The source's channel graph, with what was frozen and why.
-    left_out, unseen : tuple of Layer
-        Layers that were left out, and those of them that no compared output tells about.
+    left_out, unseen, idle : tuple of Layer
+        Layers that were left out; of them, those that no compared output tells about, and those in branches that no
+        sample takes.
     before, after : Cost
         Parameters, bytes and MACs.
     quality : Quality or None
@@ -89,6 +90,7 @@ class Outcome:
     decisive: MetricValue | None = None
     hints: tuple[Hint, ...] = ()
     contributions: tuple[Contribution, ...] = ()
+    idle: tuple[Layer, ...] = ()
 
     @property
     def by_default(self) -> bool:

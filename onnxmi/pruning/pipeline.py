@@ -219,6 +219,10 @@ def _unchosen(session: PruningSession) -> str:
     named = ", ".join(f"{layer.name} ({layer.size}, {layer.kind})" for layer in session.left_out[:3])
     if session.unseen:
         return f"no compared output depends on {len(session.unseen)} of {len(session.left_out)} layers ({named})"
+    if session.idle:
+        return (
+            f"no sample takes the branches that {len(session.idle)} of {len(session.left_out)} layers are in ({named})"
+        )
     kinds = ",".join(sorted({layer.kind for layer in session.left_out}))
     hint = "" if session.options.skip or session.options.only else f"; --cut {kinds} cuts them, too"
     return f"none of the layers was chosen, of {len(session.left_out)} ({named}){hint}"
@@ -248,6 +252,7 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         analysis=session.analysis,
         left_out=session.left_out if selected else (),
         unseen=session.unseen if selected else (),
+        idle=session.idle if selected else (),
         before=session.dense_cost,
         after=after,
         quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),

@@ -29,6 +29,7 @@ from onnxmi.pruning.collect import capture_options, measure_statistics, needed, 
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.pruning.precision import Precision
+from onnxmi.pruning.taken_branches import TakenBranches, find_taken_branches, layers_in_idle_branches
 from onnxmi.quantization.quantize import QuantizedModel, follow
 from onnxmi.repair import RepairSamples
 from onnxmi.runtime.session import Feeds
@@ -58,8 +59,10 @@ class PruningSession:
         How the samples are divided.
     layers, left_out : tuple of Layer
         Those that may be cut, and those that are left out.
-    unseen : tuple of Layer
-        Those of the latter that no compared output tells about.
+    unseen, idle : tuple of Layer
+        Those of the latter that no compared output tells about, and those in branches that no sample takes.
+    taken : TakenBranches
+        Which branches the samples take.
     measured : StatisticsFile
         Statistics; empty until `measure_latency`.
     options : PruneOptions
@@ -76,6 +79,8 @@ class PruningSession:
     layers: tuple[Layer, ...]
     left_out: tuple[Layer, ...]
     unseen: tuple[Layer, ...]
+    idle: tuple[Layer, ...]
+    taken: TakenBranches
     measured: StatisticsFile
     options: PruneOptions
     outputs: OutputMeasure
@@ -197,8 +202,8 @@ class PruningSession:
         return follow(self.precision.recipe, proto, islice(self.range_feeds(), 1)).proto
 
     def some_feeds(self, samples: Samples) -> list[Feeds]:
-        """Inputs of the few samples that the rewrite is checked on."""
-        return [feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)]
+        """Inputs of the few samples that the rewrite is checked on; they take all branches that any takes."""
+        return [*(feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)), *self.taken.feeds]
 
 
 def start_session(
@@ -227,9 +232,12 @@ def start_session(
     outputs = OutputMeasure(analysis, data, split.fit, options)
     seen_by_outputs = outputs.told(layers)
     unseen = tuple(layer for layer in layers if layer not in seen_by_outputs)
-    return PruningSession(
-        analysis, data, split, seen_by_outputs, (*left_out, *unseen), unseen, nothing_measured(model), options, outputs
-    )
+    taken = find_taken_branches(analysis.model, data, options.threads)
+    idle = layers_in_idle_branches(analysis, taken.idle, seen_by_outputs)
+    cut = tuple(layer for layer in seen_by_outputs if layer not in idle)
+    left_out = (*left_out, *unseen, *idle)
+    measured = nothing_measured(model)
+    return PruningSession(analysis, data, split, cut, left_out, unseen, idle, taken, measured, options, outputs)
 
 
 def require_costs(session: PruningSession, asked: Mapping[str, Kind]) -> None:

@@ -11,9 +11,9 @@ import onnx
 
 from onnxmi.errors import ModelError, PlanError, stage
 from onnxmi.model import Graph
-from onnxmi.model.editor import with_outputs
 from onnxmi.model.external_data import serialized
 from onnxmi.model.mapped import with_values_inside
+from onnxmi.model.taps import with_taps
 from onnxmi.quantization import ort_quantizer
 from onnxmi.quantization.operators import Quantizable, glue_between, quantizable
 from onnxmi.quantization.processor import saturates
@@ -95,7 +95,7 @@ def prepare(proto: onnx.ModelProto, kept: Sequence[str] = ()) -> PreparedModel:
     whole = with_values_inside(proto)
     outputs = [value.name for value in proto.graph.output]
     kept = tuple(name for name in dict.fromkeys(kept) if name not in outputs)
-    fused = ort_quantizer.fuse(with_outputs(whole, [*outputs, *kept]))
+    fused = ort_quantizer.fuse(with_taps(whole, [*outputs, *kept])[0])
     _name_operators(fused)
     return PreparedModel(whole, fused, kept)
 

@@ -103,7 +103,7 @@ def _place(stop: Linear | NormalizationParameters) -> int:
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
     if linear.obstacle is not None or len(linear.nodes) != 1 or _too_wide(linear):
         return False
-    if linear.layout.reads_own_result:  # it would have to run before it is refitted
+    if linear.layout.reads_own_result or linear.nodes[0].depth:  # it runs as a whole with what it is a part of
         return False
     return steps.everywhere or not linear.kept_features(keeping).all()
 
@@ -143,6 +143,7 @@ class _Schedule:
             or branches.constant(replacement.linear)
             or _too_wide(replacement.linear)
             or replacement.linear.layout.reads_own_result
+            or replacement.linear.nodes[0].depth
             or varying.intersection(replacement.linear.taps)
         ]
         order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))

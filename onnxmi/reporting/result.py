@@ -130,6 +130,8 @@ def _entries(result: Outcome) -> Iterator[tuple[str, int, str]]:
 def _why_left_out(layer: Layer, result: Outcome) -> str:
     if layer in result.unseen:
         return "no compared output depends on it"
+    if layer in result.idle:
+        return "it is in a branch that no sample takes"
     kinds = result.plan.options.get("cut") or DEFAULT_KINDS
     if layer.kind in kinds and layer.grade != "exact" and not result.plan.options.get("cut"):
         return f"a normalization runs over it: cut only if --cut names {layer.kind}"

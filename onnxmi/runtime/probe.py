@@ -6,7 +6,7 @@ distinct sizes on its dynamic axes: a dynamic axis then cannot be mistaken for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 import onnx
 
 from onnxmi.errors import ModelError, stage
-from onnxmi.model import Model
-from onnxmi.runtime.session import Feeds, as_numpy, open_session
+from onnxmi.model import Graph, Model
+from onnxmi.model.taps import Seen
+from onnxmi.runtime.idle_branches import run_idle_branches
+from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes, attempts
 from onnxmi.typing import Array
 
@@ -36,12 +38,15 @@ class Probe:
         Of every tensor that a node makes, and of the inputs.
     feeds : mapping of graph input name to array
         What was fed.
+    impossible : frozenset of str
+        What branches would give that the model does not run on: see `onnxmi.runtime.idle_branches`.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     values: Mapping[str, Array]
     dtypes: Mapping[str, np.dtype[Any]]
     feeds: Feeds
+    impossible: frozenset[str] = frozenset()
 
 
 @stage("probe")
@@ -63,38 +68,58 @@ def probe(model: Model, feeds: Feeds | None = None, sizes: GivenSizes = NO_SIZES
         If onnxruntime runs the model on no inputs that were tried; the message is that of the first attempt.
     """
     graph = model.graph
-    names = [name for name in dict.fromkeys(_all_tensors(model)) if name]
-    session = open_session(model.proto, taps=names, optimise=False)
+    session = open_session(model.proto, taps=all_tensors(model.graph), optimise=False)
     first_error: ModelError | None = None
     for attempt in attempts(graph.inputs, feeds, sizes):
         try:
-            return _report(model, attempt, as_numpy(session.run(attempt)))
+            return _report(model, attempt, arrays(session.see(attempt)))
         except ModelError as error:
             first_error = first_error or error
     raise first_error or ModelError("the model has no inputs to try")
 
 
-def _all_tensors(model: Model) -> Iterator[str]:
-    for node in model.graph.nodes:
-        yield from node.outputs
+def all_tensors(graph: Graph) -> list[str]:
+    """Return the names of all tensors that a node makes, and of those that bodies are given."""
+    made = (name for node in graph.nodes for name in node.outputs)
+    return list(dict.fromkeys(filter(None, (*made, *graph.body_inputs))))
 
 
-def _report(model: Model, feeds: Feeds, seen: Mapping[str, Array]) -> Probe:
-    shapes = {name: model.graph.constant_shape(name) for name in model.graph.constants}
-    shapes |= {name: tuple(value.shape) for name, value in feeds.items()}
-    shapes |= {name: tuple(value.shape) for name, value in seen.items()}
-    values = {name: value for name, value in seen.items() if value.dtype.kind in "iub" and value.size <= SMALL}
-    dtypes = {name: value.dtype for name, value in [*feeds.items(), *seen.items()]}
-    return Probe(shapes, values, dtypes, feeds)
+def arrays(seen: Mapping[str, Seen]) -> dict[str, Seen]:
+    """Keep what are plain arrays (sequences, maps and missing optionals are left out)."""
+    return {name: one for name, one in seen.items() if one.is_array}
+
+
+def _report(model: Model, feeds: Feeds, seen: Mapping[str, Seen]) -> Probe:
+    fed = {name: Seen(value) for name, value in feeds.items()}
+    idle = run_idle_branches(model, {**fed, **seen})
+    known = {**fed, **seen, **arrays(idle.seen)}
+    integers = {name: one.in_all_iterations for name, one in known.items() if one.value.dtype.kind in "iub"}
+    return Probe(
+        shapes={name: model.graph.constant_shape(name) for name in model.graph.constants}
+        | {name: one.shape for name, one in known.items()},
+        values={
+            name: value
+            for name, value in integers.items()
+            if name not in fed and value is not None and value.size <= SMALL
+        },
+        dtypes={name: one.value.dtype for name, one in known.items()},
+        feeds=feeds,
+        impossible=idle.impossible,
+    )
 
 
 def run_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor that a node makes when the model runs on given inputs."""
+    """Return the shape of every tensor that a node makes when the model runs on given inputs, in one iteration."""
     return {name: shape for name, (_, shape) in run_types(proto, feeds).items()}
 
 
 def run_types(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the type and shape of every tensor that a node makes when the model runs on given inputs."""
-    names = [out for node in proto.graph.node for out in node.output if out]
-    session = open_session(proto, taps=list(dict.fromkeys(names)), optimise=False)
-    return {name: (value.dtype, tuple(value.shape)) for name, value in as_numpy(session.run(feeds)).items()}
+    session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
+    return {name: (one.value.dtype, one.shape) for name, one in arrays(session.see(feeds)).items()}
+
+
+def work_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors with all iterations together: what the work on them is proportional to."""
+    session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
+    return {name: tuple(np.shape(one.by_sample)) for name, one in arrays(session.see(feeds)).items()}

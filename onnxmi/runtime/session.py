@@ -17,9 +17,9 @@ import onnxruntime
 from threadpoolctl import ThreadpoolController
 
 from onnxmi.errors import ModelError
-from onnxmi.model.editor import with_outputs
 from onnxmi.model.external_data import bytes_or_path, skeleton_bytes
 from onnxmi.model.mapped import ROOT, is_memory_mapped
+from onnxmi.model.taps import Seen, Tap, with_taps
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime.threads import available_threads
 from onnxmi.typing import Array
@@ -32,24 +32,46 @@ _ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\
 
 @dataclass(frozen=True)
 class Session:
-    """A loaded model that can be run; `outputs` are the names it returns, in order."""
+    """A loaded model that can be run; `taps` are the tensors it returns, in order."""
 
     session: onnxruntime.InferenceSession
-    outputs: tuple[str, ...]
+    taps: tuple[Tap, ...]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors."""
+        return tuple(tap.name for tap in self.taps)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Run the model once.
+
+        Returns
+        -------
+        dict
+            Tensor name -> value. Iterations of a tensor inside a loop are on its first axis, beside what that has; a
+            tensor in a branch that was not taken is absent.
 
         Raises
         ------
         ModelError
             If onnxruntime fails on these inputs; the message is its own, in one line.
         """
+        return {name: seen.by_sample for name, seen in self.see(feeds).items()}
+
+    def see(self, feeds: Feeds) -> dict[str, Seen]:
+        """Run the model as `run` does, with iterations on leading axes of their own.
+
+        Raises
+        ------
+        ModelError
+            If onnxruntime fails on these inputs.
+        """
         try:
-            values = self.session.run(list(self.outputs), dict(feeds))
+            names = list(dict.fromkeys(name for tap in self.taps for name in (tap.output, tap.marker) if name))
+            results = dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
         except Exception as error:  # onnxruntime raises many unrelated types
             raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
-        return dict(zip(self.outputs, values, strict=True))
+        return {tap.name: Seen(results[tap.output], tap.loops) for tap in self.taps if tap.computed(results)}
 
 
 def open_session(
@@ -81,10 +103,10 @@ def open_session(
         If onnxruntime refuses the model.
     """
     options = _options(threads, optimise=optimise, spin=spin)
-    if taps is not None:
-        proto = with_outputs(proto, taps)
-    names = tuple(taps) if taps is not None else tuple(value.name for value in proto.graph.output)
-    return _open(proto, options, names, spin=spin)
+    if taps is None:
+        return _open(proto, options, _outputs(proto), spin=spin)
+    tapped, places = with_taps(proto, taps)
+    return _open(tapped, options, places, spin=spin)
 
 
 def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int = 10) -> list[dict[str, Any]]:
@@ -99,7 +121,7 @@ def profile(proto: onnx.ModelProto, feeds: Feeds, *, threads: int = 0, runs: int
         options = _options(threads, optimise=True, spin=True)
         options.enable_profiling = True
         options.profile_file_prefix = os.path.join(folder, "profile")
-        session = _open(proto, options, tuple(value.name for value in proto.graph.output), spin=True)
+        session = _open(proto, options, _outputs(proto), spin=True)
         for _ in range(runs):
             session.run(feeds)
         try:
@@ -118,7 +140,11 @@ def open_file(path: str | os.PathLike[str], *, threads: int = 0) -> Session:
         If onnxruntime refuses the model.
     """
     session = _session(str(path), _options(threads, optimise=True, spin=True))
-    return Session(session, tuple(output.name for output in session.get_outputs()))
+    return Session(session, tuple(Tap(output.name, output.name) for output in session.get_outputs()))
+
+
+def _outputs(proto: onnx.ModelProto) -> tuple[Tap, ...]:
+    return tuple(Tap(value.name, value.name) for value in proto.graph.output)
 
 
 def _options(threads: int, *, optimise: bool, spin: bool) -> onnxruntime.SessionOptions:
@@ -135,9 +161,7 @@ def _options(threads: int, *, optimise: bool, spin: bool) -> onnxruntime.Session
     return options
 
 
-def _open(
-    proto: onnx.ModelProto, options: onnxruntime.SessionOptions, names: tuple[str, ...], *, spin: bool
-) -> Session:
+def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, taps: tuple[Tap, ...], *, spin: bool) -> Session:
     lean = is_memory_mapped(proto)
     if lean:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(ROOT))
@@ -145,7 +169,7 @@ def _open(
     with nullcontext(skeleton_bytes(proto)) if lean else bytes_or_path(proto) as source:
         if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
             options.add_session_config_entry("session.disable_prepacking", "1")
-        return Session(_session(source, options), names)
+        return Session(_session(source, options), taps)
 
 
 def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:

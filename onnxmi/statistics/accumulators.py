@@ -61,7 +61,7 @@ class InputAccumulator:
         """Take in one batch of the set of that number."""
         linear = self.source.linear
         # One activation may be listed twice, by two nodes that share a weight; its rows count once.
-        for tap in dict.fromkeys(self.taps):
+        for tap in filter(values.__contains__, dict.fromkeys(self.taps)):  # a branch may not be taken
             activation = values[tap]
             row_indices = self._sampler.sample(
                 linear, activation, batch, self.source.mask, self._n_rows, len(set(self.taps))
@@ -75,7 +75,11 @@ class InputAccumulator:
 
     def finalize(self, *, spill: bool) -> None:
         """Turn the sums into moments."""
-        with _finite(self.source.linear.nodes[0].label):
+        linear = self.source.linear
+        for sums in self._sums:
+            if not sums.started:  # in a branch that no sample takes
+                sums.update(np.zeros((linear.groups, 0, linear.features), np.float32))
+        with _finite(linear.nodes[0].label):
             moments = [sums.moments() for sums in self._sums]
         # With several passes the sums of all of them do not fit into the memory that one pass may take.
         self.moments = [spilled(one) for one in moments] if spill else moments
@@ -96,6 +100,8 @@ class ScoreAccumulator:
 
     def update(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""
+        if not values.keys() >= set(self.taps):  # a branch that is not taken
+            return
         with _finite(self.product.node.label):
             fresh = self.product.measure(values[self.taps[0]], values[self.taps[1]], batch)
         so_far = self.moments[number]

@@ -5,20 +5,22 @@ There is no training here, and no gradient of a weight: the question is how sens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
 from onnxmi.errors import stage
-from onnxmi.model import Graph, Node
+from onnxmi.model import Body, Graph, Node
+from onnxmi.model.taps import Seen
 from onnxmi.operators.registry import operator_of
 from onnxmi.operators.vjp import NoGradientError, Vjp, VjpContext
 from onnxmi.typing import Array
 
 Result = TypeVar("Result")
+_LOOPS = ("Loop", "Scan")
 
 
 @dataclass(frozen=True)
@@ -47,47 +49,61 @@ class Backward:
     @cached_property
     def reads(self) -> tuple[str, ...]:
         """Tensors whose values are needed on the backward pass."""
-        names = (name for node in self._path for name in (*node.inputs, *node.outputs))
+        path = [self.graph.nodes[index] for index in sorted(self._path)]
+        given = (name for node in path for body in node.bodies for name in (*body.inputs, *body.outputs))
+        names = (*(name for node in path for name in (*node.inputs, *node.outputs)), *given)
         return tuple(dict.fromkeys(name for name in names if name and not self.graph.is_constant(name)))
 
     @cached_property
     def _active(self) -> frozenset[str]:
         """Tensors that depend on a wanted one."""
-        active = set(self.wanted)
-        for node in self.graph.nodes:
-            if active.intersection((*node.inputs, *node.captures)):
-                active.update(_smooth(node))
-        return frozenset(active)
+
+        def forward(active: set[str]) -> None:
+            for node in self.graph.nodes:
+                if not node.bodies and active.intersection(node.reads):
+                    active.update(_smooth(node))
+                active.update(end for start, end in _flows(node) if start in active)
+
+        return _closed(set(self.wanted), forward)
 
     @cached_property
     def _useful(self) -> frozenset[str]:
         """Tensors that a target depends on in a way that gradients flow through."""
-        useful = set(self.targets or (info.name for info in self.graph.outputs))
-        for node in reversed(self.graph.nodes):
-            if useful.intersection(_smooth(node)):
-                useful.update(name for name in (*node.inputs, *node.captures) if name)
-        return frozenset(useful)
+
+        def back(useful: set[str]) -> None:
+            for node in reversed(self.graph.nodes):
+                useful.update(start for start, end in _flows(node) if end in useful)
+                if not node.bodies and useful.intersection(_smooth(node)):
+                    useful.update(node.reads)
+
+        return _closed(set(self.targets or (info.name for info in self.graph.outputs)), back)
 
     @cached_property
-    def _path(self) -> tuple[Node, ...]:
-        """Nodes between the wanted tensors and the outputs, in graph order."""
-        return tuple(node for node in self.graph.nodes if self._between(node) and not self._objects(node))
+    def _path(self) -> frozenset[int]:
+        """Nodes between the wanted tensors and the outputs."""
+        return frozenset(node.index for node in self.graph.nodes if self._between(node) and not self._objects(node))
 
     @cached_property
     def _lost(self) -> frozenset[str]:
         """Tensors whose gradients lack what an unknown operator would hand back."""
-        lost: set[str] = set()
-        for node in reversed(self.graph.nodes):
-            if self._between(node) and (self._objects(node) or lost.intersection(node.outputs)):
-                lost.update((*node.inputs, *node.captures))
-        return frozenset(lost)
+
+        def back(lost: set[str]) -> None:
+            for node in reversed(self.graph.nodes):
+                lost.update(start for start, end in _flows(node) if end in lost)
+                follows = not node.bodies and lost.intersection(node.outputs)
+                if self._between(node) and (follows or self._objects(node)):
+                    lost.update(node.reads)
+
+        return _closed(set(), back)
 
     def _between(self, node: Node) -> bool:
-        read = (*node.inputs, *node.captures)
-        return bool(self._useful.intersection(_smooth(node)) and self._active.intersection(read))
+        read = self._active.intersection(node.outputs if node.bodies else node.reads)
+        return bool(self._useful.intersection(_smooth(node)) and read)
 
     def _objects(self, node: Node) -> bool:
         """Whether the backward pass through a node is unknown."""
+        if node.bodies:
+            return node.op in _LOOPS and not _can_unroll(self.graph, node)
         vjp = vjp_of(node)
         if vjp is None or node.captures:
             return True
@@ -96,7 +112,9 @@ class Backward:
         asides = () if vjp.all_outputs else set(_smooth(node)) - {node.outputs[0]}
         return not operands <= vjp.operands or bool(self._useful.intersection(asides))
 
-    def __call__(self, values: Mapping[str, Array], upper: Mapping[str, Array]) -> dict[str, Array]:
+    def __call__(
+        self, values: Mapping[str, Array], upper: Mapping[str, Array], iterations: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
         """Go back once.
 
         Parameters
@@ -105,6 +123,8 @@ class Backward:
             What the tensors in `reads` held.
         upper : mapping
             Gradients of the targets.
+        iterations : mapping
+            What those inside loops held, with the iterations on a first axis of their own.
 
         Returns
         -------
@@ -116,37 +136,183 @@ class Backward:
         NoGradientError
             If a node turned out to do what its rule does not know.
         """
-        gradients: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
+        found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
+        self._back(self.graph.main, _Values(values, iterations or {}), found)
+        return {name: gradient for name, gradient in found.items() if name in self.reached}
 
-        for node in reversed(self._path):
-            if not any(name in gradients for name in node.outputs if name):
+    def _back(self, nodes: Sequence[Node], values: _Values, found: dict[str, Array]) -> None:
+        """Go back through the nodes of one graph."""
+        for node in reversed(nodes):
+            if node.index not in self._path or not any(name in found for name in node.outputs if name):
                 continue
-            ctx = self.context(node, values, gradients)
-            vjp = vjp_of(node)
-            assert vjp is not None
-            lower = apply_rule(vjp.rule, ctx)
+            if node.op in _LOOPS:
+                self._through_loop(node, values, found)
+            elif node.bodies:
+                self._through_branch(node, values, found)
+            else:
+                self._through(node, values, found)
             # A gradient is complete when all its readers have been passed, and is freed after its maker.
             for name in node.outputs:
                 if name not in self.wanted:
-                    gradients.pop(name, None)
-            for place in sorted(ctx.requested):
-                gradient, name = lower[place], node.inputs[place]
-                if gradient is not None:
-                    # Paths add up: a tensor that several nodes read gets a gradient from each.
-                    gradients[name] = gradients[name] + gradient if name in gradients else gradient
-        return {name: gradient for name, gradient in gradients.items() if name in self.reached}
+                    found.pop(name, None)
 
-    def context(self, node: Node, values: Mapping[str, Array], gradients: Mapping[str, Array]) -> VjpContext:
+    def _through(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
+        ctx = self.context(node, values.at, found)
+        vjp = vjp_of(node)
+        assert vjp is not None
+        lower = apply_rule(vjp.rule, ctx)
+        for place in sorted(ctx.requested):
+            _add(found, node.inputs[place], lower[place])
+
+    def _through_branch(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
+        """The results are those of the branch that was taken."""
+        taken = "then_branch" if np.any(self._value(node.inputs[0], values.at)) else "else_branch"
+        body = next(body for body in node.bodies if body.attribute == taken)
+        for outer, inner in zip(node.outputs, body.outputs, strict=False):
+            _add(found, inner, found.get(outer))
+        self._back([self.graph.nodes[index] for index in body.nodes], values, found)
+
+    def _through_loop(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
+        """Go back from the last iteration to the first."""
+        loop = _Loop.of(node, values)
+        nodes = [self.graph.nodes[index] for index in loop.body.nodes]
+        state = {inner: found[outer] for outer, inner in loop.states_out if outer in found}
+        inside: dict[str, dict[int, Array]] = {}
+        for number in reversed(range(loop.count)):
+            own = loop.upper(state, found, number)
+            self._back(nodes, values.iteration(number), own)
+            state = {after: own[before] for before, after in loop.carried if before in own}
+            for name, gradient in own.items():
+                if name in values.iterations:
+                    inside.setdefault(name, {})[number] = gradient
+                else:
+                    _add(found, name, gradient)
+        for outer, after in loop.states_in:
+            _add(found, outer, state.get(after))
+        stacked = {name: values.stacked(name, parts) for name, parts in inside.items()}
+        found.update((name, Seen(one, 1).by_sample) for name, one in stacked.items() if name in self.wanted)
+        for outer, inner, axis in loop.read_in_slices:
+            _add(found, outer, np.moveaxis(stacked[inner], 0, axis) if inner in stacked else None)
+
+    def _value(self, name: str, look: Callable[[str], Array]) -> Array:
+        return self.graph.constant(name) if self.graph.is_constant(name) else look(name)
+
+    def context(self, node: Node, look: Callable[[str], Array], gradients: Mapping[str, Array]) -> VjpContext:
         """What a rule of a node works on: the values of tensors, and the gradients of the node's outputs."""
 
         def value(name: str) -> Array:
-            array = self.graph.constant(name) if self.graph.is_constant(name) else values[name]
+            array = self._value(name, look)
             # float16 and bfloat16 gradients would underflow where many factors are small.
             return array.astype(np.float32) if array.dtype.kind in "fV" and array.dtype != np.float64 else array
 
         requested = frozenset(place for place, name in enumerate(node.inputs) if name in self._active)
         upper = tuple(gradients.get(name) for name in node.outputs)
         return VjpContext(node, value, upper, requested, self.graph.opset)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What tensors held: all of it, or in one iteration of a loop."""
+
+    whole: Mapping[str, Array]
+    iterations: Mapping[str, Array]
+    number: int | None = None
+
+    def at(self, name: str) -> Array:
+        """Return the value of a tensor."""
+        inside = self.number is not None and name in self.iterations
+        return self.iterations[name][self.number] if inside else self.whole[name]
+
+    def iteration(self, number: int) -> _Values:
+        """Return the values in one iteration."""
+        return replace(self, number=number)
+
+    def stacked(self, name: str, gradients: Mapping[int, Array]) -> Array:
+        """Stack the gradients of all iterations of a tensor; those that are absent are zero."""
+        each = self.iterations[name]
+        zero = np.zeros(each.shape[1:], np.float32)
+        return np.stack([gradients.get(number, zero) for number in range(len(each))])
+
+
+@dataclass(frozen=True, eq=False)
+class _Loop:
+    """A Loop or a Scan.
+
+    Attributes
+    ----------
+    body : Body
+        Its body.
+    count : int
+        How many iterations were run.
+    states_in : tuple of (str, str)
+        What each state is before the first iteration, and what the body gives as the next one.
+    states_out : tuple of (str, str)
+        What each state is called afterwards, and in the body.
+    carried : tuple of (str, str)
+        What the body is given of each state, and what it gives.
+    read_in_slices, stacked : tuple of (str, str, int)
+        Names outside and inside, and the axis of the iterations.
+    """
+
+    body: Body
+    count: int
+    states_in: tuple[tuple[str, str], ...]
+    states_out: tuple[tuple[str, str], ...]
+    carried: tuple[tuple[str, str], ...]
+    read_in_slices: tuple[tuple[str, str, int], ...]
+    stacked: tuple[tuple[str, str, int], ...]
+
+    @staticmethod
+    def of(node: Node, values: _Values) -> _Loop:
+        """Sort what the links of a body say."""
+        (body,) = node.bodies
+        given = [one for one in body.links if one.inner in body.inputs and one.outer not in body.inputs]
+        carried = {one.outer: one.inner for one in body.links if one.outer in body.inputs}
+        left = [one for one in body.links if one.inner in body.outputs and one.outer not in body.inputs]
+        seen = [len(values.iterations[name]) for name in (*body.inputs, *body.outputs) if name in values.iterations]
+        return _Loop(
+            body=body,
+            count=min(seen, default=0),
+            states_in=tuple((one.outer, carried[one.inner]) for one in given if one.axis is None),
+            states_out=tuple((one.outer, one.inner) for one in left if one.axis is None),
+            carried=tuple(carried.items()),
+            read_in_slices=tuple((one.outer, one.inner, one.axis) for one in given if one.axis is not None),
+            stacked=tuple((one.outer, one.inner, one.axis) for one in left if one.axis is not None),
+        )
+
+    def upper(self, state: Mapping[str, Array], found: Mapping[str, Array], number: int) -> dict[str, Array]:
+        """Gradients of what the body gives in one iteration, by that of the state after it and of what is stacked."""
+        own = dict(state)
+        for outer, inner, axis in self.stacked:
+            _add(own, inner, np.take(found[outer], number, axis=axis) if outer in found else None)
+        return own
+
+
+def _flows(node: Node) -> Iterator[tuple[str, str]]:
+    """Where values go into the bodies of a node, out of them, and from one iteration to the next."""
+    for body in node.bodies:
+        yield from body.flows
+
+
+def _closed(names: set[str], go: Callable[[set[str]], None]) -> frozenset[str]:
+    """Add what follows until nothing does: what a loop gives, it may be given again."""
+    size = -1
+    while size != len(names):
+        size = len(names)
+        go(names)
+    return frozenset(names)
+
+
+def _can_unroll(graph: Graph, node: Node) -> bool:
+    """Whether the iterations of a loop can be gone back through: it holds no other body, and reads in order."""
+    backwards = any(map(any, (node.attributes.get(f"scan_{way}_directions", ()) for way in ("input", "output"))))
+    return not backwards and not any(graph.nodes[index].bodies for body in node.bodies for index in body.nodes)
+
+
+def _add(found: dict[str, Array], name: str, gradient: Array | None) -> None:
+    """Add a path: a tensor that several nodes read gets a gradient from each."""
+    if gradient is not None:
+        found[name] = found[name] + gradient if name in found else gradient
 
 
 def apply_rule(rule: Callable[[VjpContext], Result], ctx: VjpContext) -> Result:

@@ -105,7 +105,9 @@ class OutputGradients:
         NoGradientError
             Where an operator turns out to do what its rule does not know.
         """
-        values = {**batch.feeds, **session.run(batch.feeds)}
+        seen = session.see(batch.feeds)
+        values = {**batch.feeds, **{name: one.by_sample for name, one in seen.items()}}
+        iterations = {name: one.value for name, one in seen.items() if one.loops}
         masks = [batch.feeds[name] for name in self.masks]
         rows = {
             view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
@@ -114,7 +116,7 @@ class OutputGradients:
         # Random signs times the root of the loss's curvature: E [J's s'J] is the Gauss-Newton matrix (Hutchinson), from
         # one backward pass instead of one for each output column.
         seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
-        by_tensor = self.backward(values, seeds)
+        by_tensor = self.backward(values, seeds, iterations)
         makers = self.backward.graph.producers
         return values, {name: before_activation(makers[name], values[name], one) for name, one in by_tensor.items()}
 
@@ -138,7 +140,7 @@ class OutputGradients:
                 yield output_rows(linear, gradient, row_indices, linear.groups)
             else:
                 # The product is inside the operator, as a gate's is in an LSTM: its rule has to recompute it.
-                ctx = self.backward.context(end, values, gradients)
+                ctx = self.backward.context(end, values.__getitem__, gradients)
                 yield apply_rule(linear.layout.product_gradients, ctx)
 
 
@@ -221,8 +223,9 @@ def _bytes(linear: Linear) -> int:
 
 def _has_gradient(linear: Linear) -> bool:
     """Whether the gradient of an operator's product can be known: also of one that lies inside the operator."""
-    within = not linear.layout.result_is_product and all(map(vjp_of, linear.ends))
-    return within or has_gradient(linear)
+    if not linear.layout.result_is_product:  # inside a loop, iterations would be taken for steps
+        return all(map(vjp_of, linear.ends)) and not linear.nodes[0].loops
+    return has_gradient(linear)
 
 
 def _results(linear: Linear) -> tuple[str, ...]:

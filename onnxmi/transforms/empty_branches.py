@@ -19,6 +19,7 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear, seen_dtype
 from onnxmi.graph.parameters import Bias, Parameter
 from onnxmi.model import Model, Node
+from onnxmi.model.bodies import bodies_of
 from onnxmi.operators.registry import operator_of
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Array
@@ -171,13 +172,13 @@ class _Finder:
         needed, live = {info.name for info in graph.outputs}, set[int]()
         for node in reversed(graph.nodes):
             wanted = any(name in needed and name not in constants for name in node.outputs)
-            if wanted or self._has_body(node):
+            if wanted or node.depth or self._has_body(node):
                 live.add(node.index)
-                needed.update([*node.inputs, *node.captures])
+                needed.update(node.reads)
         return needed, live
 
     def _has_body(self, node: Node) -> bool:
-        return any(a.HasField("g") or a.graphs for a in self.model.proto.graph.node[node.index].attribute)
+        return any(bodies_of(self.model.graph.node_protos[node.index]))
 
     def _require_nothing_empty(self, live: set[int]) -> None:
         """Refuse where what stays still makes or reads an empty tensor; name what reads it and goes on without."""
@@ -189,13 +190,13 @@ class _Finder:
 
     def _reads_empty(self, node: Node) -> bool:
         apart = [self.graph.uses.get((node.index, operand), ()) for operand in range(len(node.inputs))]
-        return any(map(self._is_empty, (*node.inputs, *node.captures))) or any(map(self._has_empty, apart))
+        return any(map(self._is_empty, node.reads)) or any(map(self._has_empty, apart))
 
     def _small(self, results: Sequence[str], live: set[int]) -> set[str]:
         """Tensors that have size one on some axes now, up to where they meet one of full size."""
         small = set(results)
         for node in self.model.graph.nodes:
-            if node.index not in live or not small.intersection([*node.inputs, *node.captures]):
+            if node.index not in live or not small.intersection(node.reads):
                 continue
             if not self._broadcasts(node):
                 raise self._refusal(node, "needs all of what the branch gave, not a constant")

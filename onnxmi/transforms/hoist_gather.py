@@ -72,7 +72,7 @@ def find_unused_positions(graph: Graph, shapes: Shapes) -> UnusedPositions:
     asked: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     inside: dict[int, tuple[tuple[int, int, int], ...]] = {}
     readers = []
-    for node in reversed(graph.nodes):
+    for node in reversed(graph.main):
         reader = _reader(graph, node, shapes)
         if reader is not None:
             readers.append(reader)

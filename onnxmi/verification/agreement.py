@@ -64,7 +64,7 @@ class ModelPair:
     def of(self, names: Sequence[str]) -> Difference | None:
         """Compare some tensors; None if the reference runs on no inputs."""
         floor = max((TOLERANCE.get(str(dtype), 0.0) for dtype in set(self.probe.dtypes.values())), default=0.0)
-        if not rounds_activations(Graph(self.expected)):
+        if not rounds_activations(self.expected):
             return _compare(self.expected, self.actual, names, self.feeds, floor)
         real = [_unrounded(proto, self.probe.feeds) for proto in (self.expected, self.actual)]
         wanted, got = real

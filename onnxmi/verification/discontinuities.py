@@ -36,8 +36,8 @@ def find_discontinuities(graph: Graph) -> Discontinuities:
     """Find the operators that decide on numbers that the model computes."""
     outcome, grounds, taken = set[str](), dict[str, None](), list[str]()
     for node in graph.nodes:
-        read = [name for name in (*node.inputs, *node.captures) if name]
-        decides = node.op in _DECIDES or bool(node.captures)
+        read = node.reads
+        decides = node.op in _DECIDES or bool(node.captures and not node.bodies)
         if decides:
             grounds.update(dict.fromkeys(name for name in read if name not in outcome and name not in graph.folded))
             if not any(name in outcome for name in read):

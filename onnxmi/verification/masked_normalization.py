@@ -6,7 +6,7 @@ itself is spelled out in such means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,13 +105,17 @@ _SPELLED_OUT: dict[str, Callable[[_Writer, gs.Node, MaskedNormalization], list[g
 KNOWN = frozenset({"ReduceMean", *_SPELLED_OUT})
 
 
-def decompose_normalizations(graph: gs.Graph, changes: Iterable[MaskedNormalization]) -> dict[int, list[gs.Node]]:
-    """Return, by the identity of a node, the nodes to put in its place so that the masked channels are left out."""
-    nodes = {out.name: node for node in graph.nodes for out in node.outputs}
+def decompose_normalizations(
+    nodes: Mapping[str, gs.Node], opset: int, changes: Iterable[MaskedNormalization]
+) -> dict[int, list[gs.Node]]:
+    """Return, by the identity of a node, the nodes to put in its place so that the masked channels are left out.
+
+    `nodes` has the nodes by the names of what they make.
+    """
     changed: dict[int, list[gs.Node]] = {}
     for number, what in enumerate(changes):
         node = nodes[what.result]
-        write = _Writer(f"onnxmi.renormalised{number}", graph.opset, what.dtype)
+        write = _Writer(f"onnxmi.renormalised{number}", opset, what.dtype)
         changed[id(node)] = _mean(write, node, what) if node.op == "ReduceMean" else _decomposed(write, node, what)
     return changed
 

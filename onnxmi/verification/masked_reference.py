@@ -48,17 +48,19 @@ def _masked(
     copied = onnx.ModelProto()
     copied.CopyFrom(proto)  # graphsurgeon's export writes names into the tensors that its import was given
     graph = gs.import_onnx(copied)
-    nodes = {out.name: node for node in graph.nodes for out in node.outputs}
+    graphs = [graph, *graph.subgraphs(recursive=True)]
+    nodes = {out.name: node for one in graphs for node in one.nodes for out in node.outputs}
     before: dict[int, list[gs.Node]] = {}  # by identity: comparing nodes is slow
     for number, mask in enumerate(masks):
         node = nodes[mask.result]
         made = _integer_mask(mask, number, node) if mask.dtype.kind in "iu" else _mask(mask, number, node)
         before.setdefault(id(node), []).extend(made)
         node.inputs[mask.operand] = made[-1].outputs[0]
-    changed = decompose_normalizations(graph, renormalised)
-    graph.nodes[:] = [
-        new for node in graph.nodes for new in (*before.get(id(node), ()), *changed.get(id(node), [node]))
-    ]
+    changed = decompose_normalizations(nodes, graph.opset, renormalised)
+    for one in graphs:
+        one.nodes[:] = [
+            new for node in one.nodes for new in (*before.get(id(node), ()), *changed.get(id(node), [node]))
+        ]
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = proto.ir_version
     for value, original in zip(result.graph.output, proto.graph.output, strict=True):

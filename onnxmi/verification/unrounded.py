@@ -7,6 +7,7 @@ The result is only run, never written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxmi.model.bodies import STANDARD_DOMAINS, nested_nodes
 from onnxmi.model.graph import Graph, Node
 
 MICROSOFT = "com.microsoft"
@@ -49,9 +51,10 @@ class Unrounded:
     complete: bool
 
 
-def rounds_activations(graph: Graph) -> bool:
+def rounds_activations(proto: onnx.ModelProto) -> bool:
     """Whether any operator of a model rounds activations to integers."""
-    return any((node.domain, node.op) in _ROUNDING or _rounds_inside(node) for node in graph.nodes)
+    operators = map(_operator, nested_nodes(proto.graph))
+    return any(one in _ROUNDING or _rounds_inside(*one) for one in operators)
 
 
 def without_rounding(proto: onnx.ModelProto, seen: Mapping[str, TensorType]) -> Unrounded | None:
@@ -71,7 +74,7 @@ def without_rounding(proto: onnx.ModelProto, seen: Mapping[str, TensorType]) -> 
     """
     graph, writer = Graph(proto), _Writer(seen)
     try:
-        for node, original in zip(graph.nodes, proto.graph.node, strict=True):
+        for node, original in zip(graph.main, proto.graph.node, strict=True):
             writer.translate(node, original)
     except _UnknownMeaningError:
         return None
@@ -82,13 +85,23 @@ def without_rounding(proto: onnx.ModelProto, seen: Mapping[str, TensorType]) -> 
     for output in made.graph.output:
         if output.name in writer.real:
             output.type.tensor_type.elem_type = TensorProto.FLOAT
-    return Unrounded(made, frozenset(writer.real), not any(map(_rounds_inside, graph.nodes)))
+    return Unrounded(made, frozenset(writer.real), _is_complete(proto))
 
 
-def _rounds_inside(node: Node) -> bool:
+def _is_complete(proto: onnx.ModelProto) -> bool:
+    """Whether nothing rounds inside an operator, or in a body: those are left as they are."""
+    main, everywhere = (Counter(map(_operator, nodes)) for nodes in (proto.graph.node, nested_nodes(proto.graph)))
+    return not any(_rounds_inside(*one) for one in everywhere) and _ROUNDING.isdisjoint(everywhere - main)
+
+
+def _operator(node: onnx.NodeProto) -> tuple[str, str]:
+    return "" if node.domain in STANDARD_DOMAINS else node.domain, node.op_type
+
+
+def _rounds_inside(domain: str, op: str) -> bool:
     """Whether an operator rounds in a way that is not known here."""
-    known = (node.domain, node.op) in _MEANING
-    return not known and any(word in node.op for word in ("Quant", "QLinear", "Integer", "QAttention", "QGemm", "QMoE"))
+    known = (domain, op) in _MEANING
+    return not known and any(word in op for word in ("Quant", "QLinear", "Integer", "QAttention", "QGemm", "QMoE"))
 
 
 class _UnknownMeaningError(Exception):

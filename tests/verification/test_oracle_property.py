@@ -27,7 +27,8 @@ def test_a_random_cut_of_a_random_model_is_exact(rng: random.Random) -> None:
     proto = random_model(rng)
     case = Case.of(proto).read()
     cut = assert_exact(case, random_plan(case.graph, rng))
-    onnx.checker.check_model(cut, full_check=True)
+    if case.model.checker_error is None:  # onnx infers no shape behind some loops, and the checker wants one of outputs
+        onnx.checker.check_model(cut, full_check=True)
     assert cut.graph.input == proto.graph.input
     assert cut.graph.output == proto.graph.output
 

@@ -24,6 +24,7 @@ from tests.support.random_models.anywhere import (
     squeezed,
 )
 from tests.support.random_models.attend import decoder_attention, fused_attention, fused_decoder
+from tests.support.random_models.bodies import scanned, with_body
 from tests.support.random_models.broadcasts import (
     dueling,
     gate_of_means,
@@ -105,12 +106,12 @@ def _shuffle_or_norm(m: Maker, x: Flow) -> Flow:
     return shuffle(m, x) if x.channels in GROUPED else norm(m, x)
 
 
-_ANY: list[Step] = [activation, activation, residual, residual, concat, split, picked, sliced]
+_ANY: list[Step] = [activation, activation, residual, residual, concat, split, picked, sliced, with_body]
 _SAME_ANY: list[Step] = [activation, add_constant, chosen, gelu, expanded, squeezed]
 _WIDENING: dict[str, list[Step]] = {
     "image": [other_conv, other_conv, pointwise, depthwise_multiplied],
     "flat": [gemm, matmul, einsum, dequantised],
-    "tokens": [matmul, einsum, recurrent, dequantised],
+    "tokens": [matmul, einsum, recurrent, dequantised, scanned],
 }
 _SAME: dict[str, list[Step]] = {
     "image": [

@@ -1,0 +1,206 @@
+"""Taps on inner tensors: a model that gives them as outputs, also from inside the bodies of If, Loop and Scan.
+
+onnxruntime shows no tensor inside a body, but a body can be given more outputs: the iterations of a Loop or Scan are
+stacked on a first axis, and a branch of an If that is not taken gives nothing, which a marker beside it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from onnxmi.model.bodies import bodies_of, is_normal
+from onnxmi.typing import Array
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One tensor that is tapped.
+
+    Attributes
+    ----------
+    name : str
+        The tensor.
+    output : str
+        The model's output that shows it.
+    loops : int
+        How many leading axes of it are iterations.
+    marker : str or None
+        The output that is not zero where the tensor was computed; None where it always is.
+    """
+
+    name: str
+    output: str
+    loops: int = 0
+    marker: str | None = None
+
+    def computed(self, results: Mapping[str, Any]) -> bool:
+        """Whether the tensor was computed, by what the model gave."""
+        return self.marker is None or bool(np.any(results[self.marker]))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a tap showed.
+
+    Attributes
+    ----------
+    value : array, or what a sequence or a map is
+        The tensor, iterations first.
+    loops : int
+        How many leading axes of it are iterations.
+    """
+
+    value: Any
+    loops: int = 0
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a tensor; one inside a loop that no iteration was run of is not known."""
+        return isinstance(self.value, np.ndarray) and (not self.loops or self.value.shape[0] > 0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's own shape, in one iteration."""
+        return tuple(self.value.shape[self.loops :])
+
+    @property
+    def by_sample(self) -> Any:
+        """The tensor with iterations on its first axis, which mostly is that of the samples.
+
+        Those of each index of that axis lie side by side: rows stay sample by sample.
+        """
+        if not self.loops:
+            return self.value
+        flat = self._iterations
+        return flat if flat.ndim == 1 else np.swapaxes(flat, 0, 1).reshape(flat.shape[1] * len(flat), *flat.shape[2:])
+
+    @property
+    def in_all_iterations(self) -> Array | None:
+        """The tensor, if it is the same in all iterations."""
+        each: Array = self._iterations if self.loops else self.value[None]
+        first: Array = each[0]
+        return first if bool((each == first).all()) else None
+
+    @property
+    def _iterations(self) -> Array:
+        flat: Array = self.value.reshape(prod(self.value.shape[: self.loops]), *self.shape)
+        return flat
+
+
+def with_taps(proto: onnx.ModelProto, names: Sequence[str]) -> tuple[onnx.ModelProto, tuple[Tap, ...]]:
+    """Return a copy of a model that gives the named tensors alone, and where each is to be found.
+
+    Tensors that cannot be shown are absent: those of a branch whose type is not known, and those of a branch inside
+    a loop, which may be computed in some iterations alone.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    known = {value.name: value for value in proto.graph.output}
+    del copy.graph.output[:]
+    places = _Places(copy.graph) if is_normal(proto) else None
+    taps = tuple(tap for name in names if (tap := places.tap(name) if places else Tap(name, name)) is not None)
+    shown = dict.fromkeys(output for tap in taps for output in (tap.output, tap.marker) if output is not None)
+    copy.graph.output.extend(known.get(name) or onnx.ValueInfoProto(name=name) for name in shown)
+    return copy, taps
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A body on the way to a tensor, with the node that it is of."""
+
+    node: onnx.NodeProto
+    attribute: str
+    body: onnx.GraphProto
+
+
+class _Places:
+    """Where tensors are defined, and how they are led out."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._paths: dict[str, tuple[_Step, ...]] = {}
+        self._types: dict[str, onnx.ValueInfoProto] = {}
+        self._markers: dict[int, str] = {}
+        self._count = 0
+        self._walk(graph, ())
+
+    def _walk(self, graph: onnx.GraphProto, path: tuple[_Step, ...]) -> None:
+        for node in graph.node:
+            for attribute, body in bodies_of(node):
+                inner = (*path, _Step(node, attribute, body))
+                self._types.update((value.name, value) for value in (*body.input, *body.value_info, *body.output))
+                made = (name for one in body.node for name in one.output if name)
+                self._paths.update(dict.fromkeys((*(value.name for value in body.input), *made), inner))
+                self._walk(body, inner)
+
+    def tap(self, name: str) -> Tap | None:
+        """Lead a tensor out of the bodies that it is in."""
+        path = self._paths.get(name, ())
+        kinds = [step.node.op_type for step in path]
+        loops = sum(kind != "If" for kind in kinds)
+        branches = len(kinds) - loops
+        if "If" in kinds[branches:]:
+            return None
+        kind = self._types.get(name)
+        known = kind is not None and kind.type.tensor_type.elem_type != 0
+        if branches and not known:
+            return None
+        rank = len(kind.type.tensor_type.shape.dim) if kind is not None else 0
+        empty = np.zeros((0,) * (rank + loops), self._dtype(kind)) if branches and kind is not None else np.zeros(0)
+        output = self._lead_out(name, path, empty)
+        return Tap(name, output, loops, self._marker(path[:branches]))
+
+    def _dtype(self, kind: onnx.ValueInfoProto) -> Any:
+        return helper.tensor_dtype_to_np_dtype(kind.type.tensor_type.elem_type)
+
+    def _marker(self, path: tuple[_Step, ...]) -> str | None:
+        """The output that says whether a branch was taken, and all those around it."""
+        if not path:
+            return None
+        body = path[-1].body
+        if id(body) not in self._markers:
+            one = self._name("taken")
+            tensor = numpy_helper.from_array(np.ones(1, np.int64), one)
+            body.node.append(helper.make_node("Constant", [], [one], value=tensor))
+            self._markers[id(body)] = self._lead_out(one, path, np.zeros(1, np.int64))
+        return self._markers[id(body)]
+
+    def _lead_out(self, name: str, path: Sequence[_Step], instead: Array) -> str:
+        for step in reversed(path):
+            name = self._through(step, name, instead)
+        return name
+
+    def _through(self, step: _Step, name: str, instead: Array) -> str:
+        """Let a body give a tensor more, and return what its node calls it; the other branch gives another."""
+        given, result, node = self._name(name), self._name(name), step.node
+        element = helper.np_dtype_to_tensor_dtype(instead.dtype)
+        for attribute, body in bodies_of(node):
+            own = attribute == step.attribute
+            made = given if own else self._name(name)
+            if own:
+                body.node.append(helper.make_node("Identity", [name], [made]))
+            else:
+                tensor = numpy_helper.from_array(instead, made)
+                body.node.append(helper.make_node("Constant", [], [made], value=tensor))
+            value = onnx.ValueInfoProto(name=made)
+            if node.op_type == "If":
+                value.type.tensor_type.elem_type = element
+            body.output.append(value)
+        outputs = len(step.body.output) - (node.op_type == "Loop")
+        node.output.extend([""] * (outputs - 1 - len(node.output)))
+        node.output.append(result)
+        for name_of, default in (("scan_output_axes", 0), ("scan_output_directions", 0)):
+            for one in node.attribute:
+                if one.name == name_of:
+                    one.ints.append(default)
+        return result
+
+    def _name(self, like: str) -> str:
+        self._count += 1
+        return f"{like}@{self._count}"

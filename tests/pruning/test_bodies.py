@@ -1,0 +1,71 @@
+"""Whole runs on models with bodies: what is inside is cut, refitted and checked like everything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnxmi
+from onnxmi.data.sources import as_calibration
+from onnxmi.pruning.taken_branches import find_taken_branches
+from tests.support import exported
+from tests.support.bodies import branch
+from tests.support.build import Build
+from tests.support.oracle import Case
+
+SETTINGS = {"threads": 1, "latency": False}
+
+
+@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if", "merged_decoder", "crnn"])
+def test_a_model_with_bodies_loses_two_fifths_of_its_parameters(name: str) -> None:
+    proto, arrays = getattr(exported, name)()
+    result = onnxmi.prune(proto, arrays, params=0.55, **SETTINGS)
+    assert result.after.parameters <= 0.6 * result.before.parameters
+    assert result.after.macs < result.before.macs
+    assert all(check.passed and "not applicable" not in check.detail for check in result.checks)
+    assert result.damage.total < 0.3
+    assert not [note for note in result.notes if "sensitivity" in note]
+
+
+@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if"])
+def test_what_is_inside_a_body_is_refitted(name: str) -> None:
+    proto, arrays = getattr(exported, name)()
+    case = Case.of(proto)
+    inside = {node.label for node in case.model.graph.nodes if node.depth}
+    plain, refitted = (onnxmi.prune(proto, arrays, keep=0.6, repair=on, force=True, **SETTINGS) for on in (False, True))
+    assert inside & {note.operator for note in refitted.repairs if note.used}
+    assert refitted.damage.total < 0.7 * plain.damage.total
+
+
+def one_sided(sign: int) -> tuple[Build, str]:
+    """A branch for samples whose first number is positive, and another one."""
+    b = Build(seed=3)
+    x = b.input(1, 7)
+    first = b.op("ReduceSum", b.op("Slice", x, b.ints(0), b.ints(1), b.ints(1)), keepdims=0)
+
+    def one(units: int) -> str:
+        return b.gemm(b.op("Relu", b.gemm(x, 7, units)), units, 3)
+
+    y = branch(
+        b, b.op("Greater", first, b.const(np.array(1e9 if sign < 0 else -1e9))), lambda: one(13), lambda: one(17)
+    )
+    return b, y
+
+
+@pytest.mark.parametrize(("sign", "taken", "idle"), [(1, 13, 17), (-1, 17, 13)])
+def test_a_branch_that_no_sample_takes_is_left_alone_and_that_is_said(sign: int, taken: int, idle: int) -> None:
+    b, y = one_sided(sign)
+    arrays = {"x": np.random.default_rng(1).normal(size=(101, 7)).astype(np.float32)}
+    result = onnxmi.prune(b.proto(y, dims=[(1, 3)]), arrays, keep=0.5, force=True, **SETTINGS)
+    assert [choice.size for choice in result.plan.choices] == [taken]
+    assert [layer.size for layer in result.idle] == [idle]
+    assert "it is in a branch that no sample takes" in str(result)
+
+
+def test_the_checks_are_run_on_samples_that_take_every_branch() -> None:
+    proto, arrays = exported.nested_if()
+    case = Case.of(proto)
+    data = as_calibration(arrays, case.model)
+    taken = find_taken_branches(case.model, data, 1)
+    assert not taken.idle
+    assert 1 < len(taken.feeds) <= 4
