@@ -64,6 +64,7 @@ class PruneFields(TypedDict, total=False):
     outputs: Names
     ignore_outputs: Names
     few_samples: bool
+    fresh: bool
     force: bool
 
 

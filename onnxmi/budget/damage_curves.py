@@ -7,7 +7,7 @@ about as their squares do, so the damage of a whole plan is the sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -69,8 +69,8 @@ def measure_damage_curves(
     threads: int,
     progress: Progress = silent,
     predicted: Mapping[LayerId, Mapping[int, float]] = NOTHING,
-) -> dict[LayerId, DamageCurve]:
-    """Return the damage curve of every layer; measure what was not predicted.
+) -> Iterator[tuple[LayerId, DamageCurve]]:
+    """Yield the damage curve of every ranked layer, in the order of the graph; measure what was not predicted.
 
     Parameters
     ----------
@@ -87,7 +87,6 @@ def measure_damage_curves(
     """
     model = analysis.model
     walk = Stepper(model.proto, ruler.feeds, threads)
-    curves: dict[LayerId, DamageCurve] = {}
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     # In the order of the graph, so that the stepper only ever goes forward.
     for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
@@ -106,9 +105,8 @@ def measure_damage_curves(
                 replacements = () if statistics is None else repair_one_pass(cut, statistics, ONE_RIDGE).replacements
                 damage[number] = _damage(prune_channels(cut, replacements), walk, ruler, threads)
         # Cutting more never counts as better: what is measured of few samples is noisy.
-        curves[layer.id] = DamageCurve(priced, np.maximum.accumulate(damage[::-1])[::-1])
+        yield layer.id, DamageCurve(priced, np.maximum.accumulate(damage[::-1])[::-1])
         progress("price", done + 1, len(rankings))
-    return curves
 
 
 def _entry(model: Model, graph: ChannelGraph, atom: AtomId) -> int:

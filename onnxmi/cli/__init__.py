@@ -10,6 +10,7 @@ import click
 
 from onnxmi.cli.apply import apply
 from onnxmi.cli.bench import bench
+from onnxmi.cli.cache import cache
 from onnxmi.cli.calib import calib
 from onnxmi.cli.check import check
 from onnxmi.cli.failures import OneLineGroup, epilog
@@ -47,5 +48,5 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
-for command in (prune, sweep, calib, capture, merge, inspect, apply, bench, check, report):
+for command in (prune, sweep, calib, capture, merge, inspect, apply, bench, check, report, cache):
     main.add_command(with_verbosity(command))

@@ -98,6 +98,9 @@ MEMORY = click.option(
     type=Quantity(BYTES),
     help="Memory for statistics, such as 4GB; more passes if they need more [default: no limit].",
 )
+FRESH = click.option(
+    "--fresh", is_flag=True, help="Measure anew what earlier runs have measured, and keep nothing for later ones."
+)
 STATISTICS = click.option(
     "--statistics",
     "--stats",

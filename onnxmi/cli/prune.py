@@ -17,6 +17,7 @@ from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
     CALIBRATION,
+    FRESH,
     IGNORED_OUTPUTS,
     JSON,
     MASK,
@@ -82,6 +83,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @BATCH_SIZE
 @MASK
 @MEMORY
+@FRESH
 @STATISTICS
 @click.option(
     "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."

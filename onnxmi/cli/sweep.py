@@ -19,6 +19,7 @@ from onnxmi.cli.arguments import (
     BATCH,
     BATCH_SIZE,
     CALIBRATION,
+    FRESH,
     IGNORED_OUTPUTS,
     JSON,
     MASK,
@@ -91,6 +92,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @BATCH_SIZE
 @MASK
 @MEMORY
+@FRESH
 @STATISTICS
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Also write the curve as CSV.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page with plots.")

@@ -21,12 +21,11 @@ from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import PruningSession
+from onnxmi.runtime.cache_folder import cache_folder
 from onnxmi.runtime.session import version
 from onnxmi.typing import Ints, Progress, silent
 
 Times = tuple[float, list[float]]
-
-FOLDER = "ONNXMI_CACHE"  # set in the environment, it is where times are kept
 
 
 def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress = silent) -> LatencyModel:
@@ -58,10 +57,8 @@ def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
 
 def _path(threads: int) -> Path:
     """Return the file of this machine, whether it is there or not."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get(FOLDER) or Path(home) / "onnxmi")
     machine = json.dumps([_processor(), os.cpu_count(), version(), threads])
-    return folder / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
+    return cache_folder() / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
 
 
 def _processor() -> str:

@@ -112,6 +112,8 @@ class PruneOptions:
         Promise a loss on fewer distinct samples than a promise needs.
     force : bool
         Return a result with an output that is more than half lost.
+    fresh : bool
+        Measure everything anew, and keep nothing for later runs.
 
     Raises
     ------
@@ -158,6 +160,7 @@ class PruneOptions:
     ignore_outputs: Names = names()
     few_samples: Flag = flag(default=False)
     force: Flag = flag(default=False)
+    fresh: Flag = flag(default=False)
 
     @property
     def budget(self) -> Budget:

@@ -28,6 +28,7 @@ from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
+from onnxmi.pruning.run_cache import RunCache
 from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
 from onnxmi.pruning.sizing import sizing_problem
 from onnxmi.pruning.sweep import TradeOff, trade_off
@@ -102,9 +103,17 @@ def _prune(
     _require_work(session, given)
     if given is None:
         require_samples(session)
-    session = replace(session, measured=session_statistics(session, stats, progress, selects=given is None))
+    session = _measured(session, stats, progress, selects=given is None)
     result = _search(session, given, progress)
     return _report(session, result, selected=given is None)
+
+
+def _measured(
+    session: PruningSession, given: StatisticsFile | None, progress: Progress, *, selects: bool
+) -> PruningSession:
+    """Add statistics; given ones are not what the cache knows a run by, so nothing is kept then."""
+    cache = session.cache if given is None else RunCache(None)
+    return replace(session, measured=session_statistics(session, given, progress, selects=selects), cache=cache)
 
 
 def _splits(options: PruneOptions, given: Plan | None) -> bool:
@@ -183,7 +192,7 @@ def sweep(
     require_costs(session, {f"--by {by}": by})
     _require_work(session, None)
     with limited(options.threads):
-        session = replace(session, measured=session_statistics(session, stats, progress, selects=True))
+        session = _measured(session, stats, progress, selects=True)
         return trade_off(session, sizing_problem(session, {by}, progress), by, shares, progress)
 
 
@@ -287,6 +296,7 @@ def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, *
     yield from measured_notes(session.measured, session.data, session.split)
     if selected:
         yield from _scored_notes(session)
+    yield from filter(None, [session.cache.note])
     yield from found.notes
     yield from cautions(session.test_set, judgement, session.options.budget.drop)
     if session.data.count == 1:

@@ -29,6 +29,7 @@ from onnxmi.pruning.collect import capture_options, measure_statistics, needed, 
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.pruning.precision import Precision
+from onnxmi.pruning.run_cache import RunCache, open_run_cache
 from onnxmi.pruning.taken_branches import TakenBranches, find_taken_branches, layers_in_idle_branches
 from onnxmi.quantization.quantize import QuantizedModel, follow
 from onnxmi.repair import RepairSamples
@@ -69,6 +70,8 @@ class PruningSession:
         Of the run.
     outputs : OutputMeasure
         What the outputs mean and are measured by.
+    cache : RunCache
+        What earlier runs measured.
     precision : Precision or None
         How every cut is quantized; None where the result stays float.
     """
@@ -84,6 +87,7 @@ class PruningSession:
     measured: StatisticsFile
     options: PruneOptions
     outputs: OutputMeasure
+    cache: RunCache
     precision: Precision | None = None
 
     @property
@@ -235,9 +239,20 @@ def start_session(
     taken = find_taken_branches(analysis.model, data, options.threads)
     idle = layers_in_idle_branches(analysis, taken.idle, seen_by_outputs)
     cut = tuple(layer for layer in seen_by_outputs if layer not in idle)
-    left_out = (*left_out, *unseen, *idle)
-    measured = nothing_measured(model)
-    return PruningSession(analysis, data, split, cut, left_out, unseen, idle, taken, measured, options, outputs)
+    return PruningSession(
+        analysis=analysis,
+        data=data,
+        split=split,
+        layers=cut,
+        left_out=(*left_out, *unseen, *idle),
+        unseen=unseen,
+        idle=idle,
+        taken=taken,
+        measured=nothing_measured(model),
+        options=options,
+        outputs=outputs,
+        cache=open_run_cache(analysis.model, data, split, cut, options),
+    )
 
 
 def require_costs(session: PruningSession, asked: Mapping[str, Kind]) -> None:
@@ -284,7 +299,10 @@ def session_statistics(
     if measured is None:
         if not needed(options, selects=selects):
             return session.measured
+        measured = session.cache.statistics()
+    if measured is None:
         measured = measure_statistics(session.outputs, session.split, progress, session.layers)
+        session.cache.keep_statistics(measured)
     measured.fit.require(session.analysis.linears)
     if options.target == "labels" and not measured.fit.classes:
         raise UsageError("no labels to score against: the calibration file has no labels, or more than 1,024 classes")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from time import monotonic
 
 from onnxmi.budget.allocate import SizeOptions, smallest
-from onnxmi.budget.damage_curves import measure_damage_curves, priced_sizes
+from onnxmi.budget.damage_curves import DamageCurve, measure_damage_curves, priced_sizes
 from onnxmi.budget.goals import Kind
 from onnxmi.budget.latency_model import keep_first_units
 from onnxmi.budget.predicted_damage import predict_damage
@@ -27,6 +28,7 @@ from onnxmi.typing import Ints, Progress, Samples, silent
 
 N_PRICING_SAMPLES = 128  # samples that prices are measured on, where each has one answer
 N_PRICING_ROWS = 1024  # answers that are enough
+SECONDS_BETWEEN_WRITES = 5.0  # of damage curves, so that an interrupted run loses no more
 MIN_PRICING_SAMPLES = 16  # taken however many answers each has
 
 
@@ -64,13 +66,7 @@ def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Pro
         analysis, keep_first_units(session.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
     ).is_possible:
         sizes = {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
-    rankings = rank_channels(analysis, session.measured.fit, session.layers, select_options(options), progress)
-    outputs = session.outputs
-    batches = session.data.packed(_priced(session), options.batch_size)
-    ruler = DamageReference.of(analysis.model, outputs.yardstick, batches, outputs.masks, options.threads)
-    statistics = session.measured if options.repair else None
-    predicted = _predicted(session, rankings, sizes, progress)
-    curves = measure_damage_curves(analysis, rankings, sizes, statistics, ruler, options.threads, progress, predicted)
+    curves = _damage_curves(session, sizes, progress)
     size_options = {layer: SizeOptions(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     limited = set(kinds)
     costs = {kind: _counted(session, kind) for kind in limited - {"time"}}
@@ -79,6 +75,32 @@ def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Pro
     return SizingProblem(
         size_options, costs, {kind: cost.total({}) * _spared(session, kind) for kind, cost in costs.items()}
     )
+
+
+def _damage_curves(
+    session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress
+) -> dict[LayerId, DamageCurve]:
+    """Measure or predict the damage curves that no earlier run has, and keep each for the next run."""
+    analysis, options, outputs = session.analysis, session.options, session.outputs
+    curves = session.cache.curves({layer: priced_sizes(own) for layer, own in sizes.items()})
+    missing = [layer for layer in session.layers if layer.id not in curves]
+    if not missing:
+        return curves
+    rankings = rank_channels(analysis, session.measured.fit, missing, select_options(options), progress)
+    batches = session.data.packed(_priced(session), options.batch_size)
+    ruler = DamageReference.of(analysis.model, outputs.yardstick, batches, outputs.masks, options.threads)
+    statistics = session.measured if options.repair else None
+    predicted = _predicted(session, rankings, sizes, progress)
+    kept_at = monotonic()
+    for layer, curve in measure_damage_curves(
+        analysis, rankings, sizes, statistics, ruler, options.threads, progress, predicted
+    ):
+        curves[layer] = curve
+        if monotonic() > kept_at + SECONDS_BETWEEN_WRITES:
+            session.cache.keep_curves(curves)
+            kept_at = monotonic()
+    session.cache.keep_curves(curves)
+    return curves
 
 
 def _predicted(

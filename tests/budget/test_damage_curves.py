@@ -42,7 +42,7 @@ def test_damage_is_that_of_the_whole_cut_model(bundled, name: str) -> None:
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     batches = list(study.data.batches(study.split.fit[:41], 32))
     ruler = DamageReference.of(model, study.outputs.yardstick, batches, (), 1)
-    curves = measure_damage_curves(study.analysis, rankings, sizes, None, ruler, 1)
+    curves = dict(measure_damage_curves(study.analysis, rankings, sizes, None, ruler, 1))
     whole, spread = run(model.proto, ruler.feeds), study.outputs.yardstick.scales[0].spread
     for layer in study.layers:
         curve = curves[layer.id]

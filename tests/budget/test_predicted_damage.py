@@ -133,9 +133,8 @@ def both(bundled, name: str):
     )
     batches = list(study.data.batches(study.split.fit[:128], 32))
     ruler = DamageReference.of(model, yardstick, batches, (), 1)
-    return predicted, measure_damage_curves(
-        study.analysis, rankings, sizes, replace(measured, validation=None), ruler, 1
-    )
+    curves = measure_damage_curves(study.analysis, rankings, sizes, replace(measured, validation=None), ruler, 1)
+    return predicted, dict(curves)
 
 
 def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:
