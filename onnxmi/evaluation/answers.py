@@ -36,9 +36,11 @@ def collect_answers(
     axes = {view.tensor: view.sample_axis for view in meaning.views}
     places = {int(sample): place for place, sample in enumerate(samples)}
     runs: dict[str, dict[int, Array]] = {name: {} for name in session.outputs}
+    # Without an axis of samples a batch cannot be divided, so each sample is run alone.
     size = batch_size if all(axis is not None for axis in axes.values()) else 1
     for chosen, feeds in calibration.packed(samples, size):
         for name, each in _by_sample(session, axes, calibration, chosen, feeds).items():
+            # Batches come in an order of their own, by length: places put the answers back into the samples' order.
             runs[name].update(zip((places[int(sample)] for sample in chosen), each, strict=False))
     whole = {name: tuple(each[n] for n in sorted(each)) for name, each in runs.items() if len(each) == len(samples)}
     return Answers(len(samples), whole)
@@ -59,13 +61,13 @@ def _by_sample(
 ) -> dict[str, list[Array]]:
     """Run a batch, and divide each plain array into those of its samples."""
     fed = calibration.fed(feeds)
-    found: dict[str, list[Array]] = {}
+    by_tensor: dict[str, list[Array]] = {}
     for name, value in session.run(feeds).items():
         if not isinstance(value, np.ndarray):
             continue
         axis = axes.get(name, 0)
-        found[name] = list(_divided(value, axis, fed))[: len(chosen)]
-    return found
+        by_tensor[name] = list(_divided(value, axis, fed))[: len(chosen)]
+    return by_tensor
 
 
 def _divided(value: Array, axis: int | None, fed: int) -> Iterator[Array]:
@@ -89,6 +91,7 @@ def batches_of(view: View, answers: Answers) -> Iterator[tuple[Ints, Array]]:
     if view.sample_axis is None:
         yield from ((np.array([number]), array) for number, array in enumerate(arrays))
         return
+    # In an order that the model cannot change: sums are rounded in the order of their terms.
     shapes = sorted({array.shape for array in arrays})
     for shape in shapes:
         alike = np.array([number for number, array in enumerate(arrays) if array.shape == shape])
@@ -106,15 +109,15 @@ def compare_answers(yardstick: Yardstick, reference: Answers, made: Answers, mas
     errors = yardstick.errors()
     for view in yardstick.views:
         others = made.values.get(view.tensor)
-        for samples, wanted in batches_of(view, reference):
+        for samples, expected in batches_of(view, reference):
             same = others is not None and all(
                 others[n].shape == reference.values[view.tensor][n].shape for n in samples
             )
             if others is None or not same:
-                errors.add({view.tensor: wanted}, {view.tensor: np.empty(0)}, {})
+                errors.add({view.tensor: expected}, {view.tensor: np.empty(0)}, {})
                 continue
             axis = view.sample_axis
-            got = others[samples[0]] if axis is None else np.stack([others[n] for n in samples], axis=axis)
-            rows = counted_rows(view, wanted.shape, len(samples), [mask[samples] for mask in masks])
-            errors.add({view.tensor: wanted}, {view.tensor: got}, {} if rows is None else {view.tensor: rows})
+            answered = others[samples[0]] if axis is None else np.stack([others[n] for n in samples], axis=axis)
+            rows = counted_rows(view, expected.shape, len(samples), [mask[samples] for mask in masks])
+            errors.add({view.tensor: expected}, {view.tensor: answered}, {} if rows is None else {view.tensor: rows})
     return errors.damage()

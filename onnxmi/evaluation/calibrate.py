@@ -43,5 +43,5 @@ def counted_of(
     views: Sequence[View], values: Mapping[str, Array], count: int, masks: Sequence[Array]
 ) -> dict[str, Bools]:
     """Return which rows of a batch's tensors count, by tensor name; absent where all do."""
-    found = {view.tensor: counted_rows(view, values[view.tensor].shape, count, masks) for view in views}
-    return {name: rows for name, rows in found.items() if rows is not None}
+    counted = {view.tensor: counted_rows(view, values[view.tensor].shape, count, masks) for view in views}
+    return {name: rows for name, rows in counted.items() if rows is not None}

@@ -17,8 +17,8 @@ def cautions(panel: EvaluationSet, judgement: Judgement, drop: float | None) -> 
     drop : float or None
         The loss that was promised, in points.
     """
-    told = judgement.readings.items() if drop is not None else ()
-    doubts = [(readings[0].metric, name, readings[0].loss.doubt(drop or 0.0)) for name, readings in told]
+    promised = judgement.readings.items() if drop is not None else ()
+    doubts = [(readings[0].metric, name, readings[0].loss.doubt(drop or 0.0)) for name, readings in promised]
     undecided = [f"{metric} of {name}: {doubt}; the damage decided" for metric, name, doubt in doubts if doubt]
     return [*_missing_classes(panel), *undecided]
 

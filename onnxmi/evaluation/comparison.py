@@ -137,26 +137,26 @@ def compare_models(
     pair = counterpart(meaning, _meaning_of_other(new, data, ignore, threads), ranks)
     how = data, samples, batch_size, threads
     reference = collect_answers(old.proto, pair.meaning, *how)
-    made = pair.renamed(collect_answers(new.proto, pair.other, *how))
+    answers = pair.renamed(collect_answers(new.proto, pair.other, *how))
     _require_answers(pair, reference)
     yardstick = _yardstick(pair.meaning, reference)
     padding = [np.asarray(data.arrays[name]) for name in masks if name not in data.whole.union(data.axes)]
-    damage = compare_answers(yardstick, reference, made, padding)
-    plain, (first, second) = without_padding(pair.meaning, padding, reference, made)
+    damage = compare_answers(yardstick, reference, answers, padding)
+    plain, (first, second) = without_padding(pair.meaning, padding, reference, answers)
     meter = None if metric is None else find_output_metric(metric)
 
     def output_loss(subject: ComparedOutput) -> OutputLoss:
         readings = metric_values(subject, meter, first, second, data.labels)
         return OutputLoss(subject.name, subject.kind, readings, expected_flips(subject, first, second))
 
-    found = [
+    losses = [
         output_loss(subject)
         for subject in compared_outputs(plain, first, data.labels)
         if meter is None or fits(meter, subject, first, data.labels)
     ]
-    if meter is not None and not found:
+    if meter is not None and not losses:
         raise UsageError(f"metric {metric}: fits none of the outputs; {'; '.join(describe(pair.meaning))}")
-    return Comparison(tuple(describe(pair.meaning)), tuple(found), damage, reference, made)
+    return Comparison(tuple(describe(pair.meaning)), tuple(losses), damage, reference, answers)
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------

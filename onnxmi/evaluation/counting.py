@@ -28,6 +28,7 @@ def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable
         np.moveaxis(counts, axis, 0)[count:] = False
     for mask in masks:
         _leave_out(counts, view, mask)
+    # All columns of a row count alike, so its first one tells.
     rows = np.moveaxis(counts, view.axes, range(-len(view.axes), 0)).reshape(-1, _columns(shape, view))[:, 0]
     return None if rows.all() else rows
 
@@ -37,11 +38,13 @@ def row_shares(view: View, shape: tuple[int, ...], count: int, masks: Iterable[A
     rows = int(np.prod(shape, dtype=np.int64)) // max(_columns(shape, view), 1)
     counted = counted_rows(view, shape, count, masks)
     told = np.ones(rows) if counted is None else counted.astype(np.float64)
+    # One sample alone: its rows are all there are.
     if view.sample_axis is None:
         return told / max(float(told.sum()), 1.0)
     others = [size for axis, size in enumerate(shape) if axis not in view.axes]
     place = sum(axis not in view.axes for axis in range(view.sample_axis))
     by_sample = np.moveaxis(told.reshape(others), place, 0)
+    # A long sample counts as much as a short one: its rows have smaller shares.
     totals = by_sample.reshape(len(by_sample), -1).sum(1)
     by_sample /= np.maximum(totals, 1.0).reshape(-1, *[1] * (by_sample.ndim - 1))  # a view: `told` changes with it
     return told

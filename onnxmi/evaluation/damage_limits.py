@@ -29,6 +29,7 @@ WHOLE: frozenset[Kind] = frozenset({"embedding", "state"})  # used as one vector
 
 def severity(part: Part) -> float:
     """Return how many times the damage has that an output, or its worst column, is lost at."""
+    # Either is enough: an output of many columns may lose one whole column and keep a small mean.
     return max(part.error / FLOOR, part.worst / COLUMN_FLOOR if _columns_count(part.view) else 0.0)
 
 
@@ -49,6 +50,7 @@ def excess(damage: Damage, drop: float) -> float:
 
 
 def _over_limit(part: Part, drop: float) -> float:
+    # Damage grows about linearly with the loss where both are small; it is never allowed beyond the floor.
     return part.error / min(LIMITS[part.view.kind] * drop / POINT, FLOOR)
 
 

@@ -17,6 +17,7 @@ def probabilities(link: Link, logits: Floats) -> Floats:
 
 def entropies(link: Link, chances: Floats) -> Floats:
     """Return nats of each class's answer, (rows, classes); with softmax the terms of one sum."""
+    # p log p goes to 0 with p; the floor keeps the logarithm finite there.
     own = -chances * np.log(np.maximum(chances, 1e-300))
     if link == "softmax":
         return own
@@ -37,6 +38,7 @@ def divergences(link: Link, wanted: Floats, made: Floats) -> Floats:
         return found
     # One logarithm less the other would cancel where the models are nearly equal: the logits' difference goes first.
     terms = _sigmoid(wanted) * (wanted - made) + np.logaddexp(0.0, made) - np.logaddexp(0.0, wanted)
+    # A divergence is not negative; the difference of nearly equal terms may be.
     return np.maximum(terms, 0.0)
 
 
@@ -57,6 +59,7 @@ def class_divergences(wanted: Floats, made: Floats, classes: Ints) -> Floats:
     """
     first, second = ((logits - _log_sum(logits)[:, None])[:, classes] for logits in (wanted, made))
     chance = np.exp(first)
+    # The logarithms' difference goes first here, too, against cancellation.
     terms = chance * (first - second) + (1 - chance) * (_log_other(first) - _log_other(second))
     return np.asarray(np.maximum(terms, 0.0), dtype=np.float64)
 
@@ -79,6 +82,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def _log_sum(logits: Floats) -> Floats:
+    # Without the largest logit taken off, exp overflows from 710 on.
     top = logits.max(1)
     return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(1)), dtype=np.float64)
 
@@ -90,5 +94,6 @@ def _log_other(logarithms: Floats) -> Floats:
 
 def _softmax_divergence(wanted: Floats, made: Floats) -> Floats:
     chances = np.exp(wanted - _log_sum(wanted)[:, None])
+    # KL = E[log p - log q], with the normalizing constants apart: they are the same for all classes.
     expected = (chances * (wanted - made)).sum(1)
     return np.asarray(np.maximum(expected - _log_sum(wanted) + _log_sum(made), 0.0), dtype=np.float64)

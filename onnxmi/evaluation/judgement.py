@@ -50,6 +50,7 @@ class Judgement:
     @property
     def decisive(self) -> MetricValue:
         """The first metric of the output that loses most."""
+        # NaN counts as the worst: what is no number has lost everything.
         firsts = [found[0] for found in self.readings.values()]
         return max(firsts, key=lambda reading: math.inf if math.isnan(reading.loss.value) else reading.loss.value)
 
@@ -141,6 +142,7 @@ def _by_kind(
     labels = panel.labels
     meaning, (first, second) = without_padding(panel.meaning, panel.padding, panel.reference, answers)
     told = compared_outputs(meaning, first, labels)
+    # States are fed back into the model and mean nothing by themselves, unless there is nothing else.
     told = tuple(subject for subject in told if subject.kind != "state") or told
     fitting = [subject for subject in told if wanted is None or fits(wanted, subject, first, labels)]
     if not fitting:

@@ -72,6 +72,7 @@ class Loss:
         """Say whether the samples show that no more than `margin` is lost, that more is, or neither."""
         if math.isnan(self.value):
             return "beyond"
+        # Without an interval the figure itself has to decide.
         if not self.known:
             return "within" if self.value <= margin else "beyond"
         if self.low > margin:
@@ -83,6 +84,7 @@ class Loss:
         if self.against(margin) != "undecided":
             return ""
         flips = (self.flips_lost or 0) + (self.flips_gained or 0)
+        # At least as many flips as a loss of about a point usually brings: few samples may happen to show none.
         told = resolution(self.n, max(flips / self.n, USUAL_FLIPS)) if self.unit == "points" else 0.0
         least = f"; they resolve about {100 * told:.1f}" if told > margin else ""
         return f"undecided: {self.n:,} samples cannot tell {_points(margin, self.unit)}{least}"

@@ -77,6 +77,7 @@ class Metric:
         lost = self.differences(reference, outputs, labels)
         span = None
         if lost is not None and len(lost) > 1 and np.isfinite(lost).all():
+            # Differences sample by sample: what both models find hard cancels.
             span = intervals.mean(lost)
         low, high = (-math.inf, math.inf) if span is None else span
         loss = Loss(self.drop(reference, outputs, labels), low, high, len(reference), None, None, self.name)
@@ -145,15 +146,16 @@ def _hits(reference: Array, outputs: Array, labels: Array | None, *, most: int) 
     if outputs.dtype.kind != "f":
         if most > 1:
             raise _MisfitError("the first output has classes, not a number for each of them")
-        wanted = reference if labels is None else _fitted_labels(labels, outputs.shape)
-        return _each(outputs == wanted)
+        right = reference if labels is None else _fitted_labels(labels, outputs.shape)
+        return _each(outputs == right)
     classes = outputs.shape[-1]
     if most > 1 and most >= classes:
         raise _MisfitError(f"the first output has only {classes} classes")
-    wanted = reference.argmax(-1) if labels is None else _fitted_labels(labels, outputs.shape[:-1])
-    known = (wanted >= 0) & (wanted < classes)
-    at = np.where(known, wanted, 0)[..., None]
+    right = reference.argmax(-1) if labels is None else _fitted_labels(labels, outputs.shape[:-1])
+    known = (right >= 0) & (right < classes)
+    at = np.where(known, right, 0)[..., None]
     entry = np.take_along_axis(outputs, at, -1)
+    # Ties go to the lower index, as in argmax; NaN is not below anything and so counts as ahead.
     ahead = ~(outputs <= entry) | ((outputs == entry) & (np.arange(classes) < at))
     return _each(known & (ahead.sum(-1) < most))
 
@@ -162,8 +164,9 @@ def _f1(_reference: Array, outputs: Array, labels: Array | None) -> float:
     """Mean of the classes' F1 over the classes that are labels or predictions."""
     assert labels is not None
     predicted = _classes(outputs)
-    wanted = _fitted_labels(labels, predicted.shape)
-    classes, index = np.unique(np.concatenate([wanted.ravel(), predicted.ravel()]), return_inverse=True)
+    right = _fitted_labels(labels, predicted.shape)
+    # Classes that nobody names have no F1, and would count as 0.
+    classes, index = np.unique(np.concatenate([right.ravel(), predicted.ravel()]), return_inverse=True)
     truth, guess = np.split(index, 2)
     hits = np.bincount(truth[truth == guess], minlength=len(classes))
     total = np.bincount(truth, minlength=len(classes)) + np.bincount(guess, minlength=len(classes))
@@ -187,6 +190,7 @@ def _numbers(outputs: Array) -> Floats:
 def _squared_error(reference: Array, outputs: Array, _labels: Array | None) -> Floats:
     """Squared difference from the original model, relative to the variance of its output."""
     wanted = _numbers(reference)
+    # A constant output has no variance to relate an error to.
     return _each(np.square(wanted - _numbers(outputs))) / (float(wanted.var()) or 1.0)
 
 
@@ -195,6 +199,7 @@ def _cosine(reference: Array, outputs: Array, _labels: Array | None) -> Floats:
     a, b = (_numbers(values).reshape(len(reference), -1) for values in (reference, outputs))
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     inner: Floats = np.einsum("nd, nd -> n", a, b)
+    # Equal vectors of length 0 have no cosine, but nothing is lost.
     same = (a == b).all(-1)
     cosine: Floats = np.where(lengths == 0, 0.0, inner / np.where(lengths == 0, 1.0, lengths))
     return np.asarray(np.where(same, 1.0, cosine), dtype=np.float64)

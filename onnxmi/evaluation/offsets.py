@@ -44,15 +44,16 @@ def _by_sample(panel: EvaluationSet, view: View, made: Answers) -> Floats | None
     others, axis = made.values.get(view.tensor), view.sample_axis
     if others is None or axis is None:
         return None
-    for samples, wanted in batches_of(view, panel.reference):
+    for samples, expected in batches_of(view, panel.reference):
         if any(others[n].shape != panel.reference.values[view.tensor][n].shape for n in samples):
             return None
-        got = np.stack([others[n] for n in samples], axis=axis)
-        rows = column_rows(np.subtract(wanted, got, dtype=np.float64), view.axes)
-        places = [-1 if each == axis else 1 for each in range(wanted.ndim)]
-        owner = column_rows(np.broadcast_to(np.arange(len(samples)).reshape(places), wanted.shape), view.axes)[:, 0]
-        shares = row_shares(view, wanted.shape, len(samples), [mask[samples] for mask in panel.padding])
+        answered = np.stack([others[n] for n in samples], axis=axis)
+        rows = column_rows(np.subtract(expected, answered, dtype=np.float64), view.axes)
+        places = [-1 if each == axis else 1 for each in range(expected.ndim)]
+        owner = column_rows(np.broadcast_to(np.arange(len(samples)).reshape(places), expected.shape), view.axes)[:, 0]
+        shares = row_shares(view, expected.shape, len(samples), [mask[samples] for mask in panel.padding])
         sums = np.zeros((len(samples), rows.shape[1]))
+        # `add.at`: several rows belong to one sample.
         np.add.at(sums, owner, shares[:, None] * rows)
         means.append(sums)
     return np.concatenate(means) if means and len({one.shape[1] for one in means}) == 1 else None
@@ -60,7 +61,9 @@ def _by_sample(panel: EvaluationSet, view: View, made: Answers) -> Floats | None
 
 def _shrunk(errors: Floats) -> Floats:
     """Mean over the samples (n, columns), less what chance explains of it."""
+    # Variance of the mean of n samples.
     mean, variance = errors.mean(0), errors.var(0, ddof=1) / len(errors)
     square = np.square(mean)
+    # A James-Stein estimate: a mean that is within its own noise is not corrected for.
     share = np.divide(variance, square, out=np.ones_like(mean), where=square > 0)
     return np.asarray(mean * np.maximum(1.0 - share, 0.0))

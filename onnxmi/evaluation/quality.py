@@ -72,6 +72,7 @@ def compare(original: Array, cut: Array, labels: Array | None, samples: int) -> 
         same = float(np.mean(original == cut)) if original.shape == cut.shape else 0.0
         return Quality(samples, 1.0 - same, same, None, None)
     a, b = original.astype(np.float64), cut.astype(np.float64)
+    # A constant output has no spread; its error then stays absolute.
     spread = float(a.std()) or 1.0
     error = float(np.sqrt(np.mean(np.square(a - b)))) / spread
     if a.ndim < 2 or a.shape[-1] < 2:

@@ -29,12 +29,13 @@ def without_padding(meaning: Meaning, masks: Sequence[Array], *models: Answers) 
     for view in meaning.views:
         arrays = models[0].values.get(view.tensor, ())
         counted = [_counted(view, array.shape, [mask[n : n + 1] for mask in masks]) for n, array in enumerate(arrays)]
+        # A view without padding keeps its shape, and its axes their meaning.
         if all(rows is None for rows in counted):
             views.append(view)
             continue
         views.append(replace(view, axes=(1,), sample_axis=None))
-        for found, answers in zip(values, models, strict=True):
-            found[view.tensor] = tuple(
+        for of_model, answers in zip(values, models, strict=True):
+            of_model[view.tensor] = tuple(
                 _kept(view, array, rows) for array, rows in zip(answers.values[view.tensor], counted, strict=True)
             )
     kept = (Answers(answers.count, {**answers.values, **own}) for answers, own in zip(models, values, strict=True))

@@ -87,6 +87,7 @@ class Damage:
     @property
     def total(self) -> float:
         """Mean over the views by their weights."""
+        # A weight of 0 for all views is possible: then there is nothing to lose.
         weights = sum(part.view.weight for part in self.parts)
         return sum(part.view.weight * part.error for part in self.parts) / weights if weights else 0.0
 
@@ -174,6 +175,7 @@ class Yardstick:
             value = values[view.tensor]
             sign = column_rows(np.asarray(signs(view.tensor, value.shape), dtype=np.float64), view.axes)
             upper = _roots(view, scale, column_rows(value, view.axes), sign)
+            # Roots, as the product is squared: each sample and each view then counts by its share.
             upper *= np.sqrt(rows[view.tensor] * view.weight / total)[:, None]
             found[view.tensor] = _as_tensor(upper, value.shape, view.axes).astype(np.float32)
         return found
@@ -208,6 +210,7 @@ class Errors:
             if other is None:
                 continue
             if np.shape(other) != np.shape(reference[view.tensor]):
+                # Another shape cannot be compared: all is lost.
                 self._sums[number] += np.inf
                 continue
             got = _rows_of(view, other, counted.get(view.tensor))
@@ -244,6 +247,7 @@ class _Tally:
             self.uneven = True
         if self.uneven or not len(rows):
             return
+        # A softmax does not change when a constant is added to all logits of a row.
         centered = rows if view.link != "softmax" else rows - rows.mean(1, keepdims=True)
         # Chan, Golub and LeVeque (1979): means of batches differ, so squares round one fixed point would cancel.
         mean, total = centered.mean(0), self.count + len(rows)

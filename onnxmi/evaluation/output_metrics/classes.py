@@ -58,6 +58,7 @@ class ColumnReader:
         """Return the argument of the link."""
         if not self.chances:
             return rows
+        # The inverse of a softmax up to a constant, and of a sigmoid: log p - log(1 - p).
         likely = np.log(np.maximum(rows, _LEAST))
         return likely if self.one_of_many else np.asarray(likely - np.log(np.maximum(1 - rows, _LEAST)))
 
@@ -77,6 +78,7 @@ class ColumnReader:
         chances = self.probabilities(rows)
         if not self.one_of_many:
             return np.abs(2 * chances.reshape(-1) - 1)
+        # Only the two largest are needed: a partition is faster than a sort over many classes.
         top = np.partition(chances, -2, axis=1)
         return np.asarray(top[:, -1] - top[:, -2])
 
@@ -87,6 +89,7 @@ def reader_of(subject: ComparedOutput, original: Answers) -> ColumnReader:
         return ColumnReader("softmax", chances=False)
     if subject.view.link != "identity":
         return ColumnReader("sigmoid", chances=False)
+    # Half precision over many classes rounds sums of probabilities beyond 1.
     inside = all(bool(((rows >= 0) & (rows <= 1 + _ROUNDING)).all()) for rows in rows_of(subject.view, original))
     if _columns(subject, original) == 1:
         return ColumnReader("sigmoid", inside)
@@ -109,6 +112,7 @@ def look_like_logits(subject: ComparedOutput, original: Answers) -> bool:
     rows = np.concatenate(list(rows_of(subject.view, original)))
     if rows.shape[1] < 2:
         return False
+    # Medians, as one column that stands out is just what is looked for.
     spread = rows.std(0)
     alike = float(spread.max()) <= LIKE * float(np.median(spread))
     between = float(rows.mean(0).std()) <= LIKE * float(np.median(spread))
@@ -190,6 +194,7 @@ def _best(
 
 
 def _among(rows: Floats, wanted: Ints, most: int) -> Bools:
+    # A label outside of the columns is never right, but counts as a trial.
     known = (wanted >= 0) & (wanted < rows.shape[1])
     at = np.where(known, wanted, 0)
     entry = rows[np.arange(len(rows)), at][:, None]
@@ -238,6 +243,7 @@ def scores(reader: ColumnReader, rows: Floats, top: int | None) -> Floats:
     logits = reader.logits(rows)
     if top is None:
         return np.asarray(logits.mean(0))
+    # The log-odds against the commonest answer: one score, as most rows have that answer.
     others = np.delete(logits, top, axis=1)
     return np.asarray((np.logaddexp.reduce(others, axis=1) - logits[:, top]).mean(keepdims=True))
 
@@ -250,6 +256,7 @@ def _score_pairs(subject: ComparedOutput, original: Answers, cut: Answers) -> tu
         top = int(np.bincount(answers[answers >= 0]).argmax())
     pairs = list(row_pairs(subject.view, original, cut))
     first, second = (np.stack([scores(reader, rows, top) for rows in side]) for side in zip(*pairs, strict=True))
+    # Ranks of a column that hardly moves are ranks of rounding.
     most = np.sort(np.argsort(-first.std(0), kind="stable")[:RANKED])
     return first[:, most], second[:, most]
 

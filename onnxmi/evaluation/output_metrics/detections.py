@@ -32,10 +32,12 @@ def suppress(boxes: Boxes) -> Boxes:
     """Leave out boxes that overlap a better one of their class."""
     chosen = boxes.take(np.argsort(-boxes.scores, kind="stable")[:MOST])
     same = chosen.classes[:, None] == chosen.classes
+    # Boxes of two classes may lie on each other: two things can be at one place.
     covering = (overlaps(chosen.corners, chosen.corners) > SUPPRESSED) & same
     kept = np.ones(len(chosen.scores), dtype=np.bool_)
     for number in range(len(kept)):
         if kept[number]:
+            # Best first: a box that is left out does not cover others.
             kept[number + 1 :] &= ~covering[number, number + 1 :]
     return chosen.take(kept)
 
@@ -48,6 +50,7 @@ def match(wanted: Boxes, found: Boxes) -> Floats:
         best = int(same[number].argmax()) if same.shape[1] else 0
         if same.shape[1] and same[number, best] >= MATCHED:
             matched.append(float(same[number, best]))
+            # Each of the original's boxes is found once.
             same[:, best] = 0.0
     return np.array(matched)
 

@@ -107,12 +107,14 @@ def _rows(samples: Sequence[Mapping[str, Array]]) -> Layout | None:
     rows = np.concatenate([np.moveaxis(array, across, 1) for array in arrays]).astype(np.float64)
     if rows.shape[1] < 5 or not len(rows):
         return None
+    # Looked for first: six columns after suppression would pass for two classes before it.
     ended = _after_suppression(rows)
     if ended is not None:
         place, score, label = ended
         return _checked(
             lambda found: _cells(np.moveaxis(found[name], across, 1), place, score, label), samples, suppressed=True
         )
+    # Layouts with boxes on the first axis (YOLOv5) have objectness; those with columns first (YOLOv8) have none.
     objectness = across == 1 and rows.shape[1] > 5
     return _checked(lambda found: _scored(np.moveaxis(found[name], across, 1), objectness=objectness), samples)
 
@@ -199,6 +201,7 @@ def _checked(read: _Read, samples: Sequence[Mapping[str, Array]], *, suppressed:
     scores = np.concatenate([score.reshape(-1) for _, score, _ in found])
     if not len(places) or not np.isfinite(places).all():
         return None
+    # A few boxes may be degenerate, so nearly all are enough.
     corners = float((places[:, 2:] >= places[:, :2]).all(1).mean()) >= NEARLY_ALL
     sized = float((places[:, 2:] >= 0).all(1).mean()) >= NEARLY_ALL
     if not (corners or sized):

@@ -68,11 +68,13 @@ def expected_flips(subject: ComparedOutput, original: Answers, cut: Answers) -> 
         margin, error = _differences(reader.logits(first), reader.logits(second), one_of_many=reader.one_of_many)
         margins.append(margin)
         errors.append(error)
+    # Only answers near a border can flip, and errors there may differ from those of clear answers.
     spread = _nearby_spread(np.concatenate(margins), np.concatenate(errors))
     if not math.isfinite(spread):
         return ExpectedFlips(1.0, of_samples=False)
     stays = [_stays(margin, spread) for margin in margins]
     if subject.kind == "sequence" and find_blank(subject, original) is not None:
+        # A line stays as it is read only if every position stays.
         return ExpectedFlips(1 - float(np.mean([chances.prod() for chances in stays])), of_samples=True)
     return ExpectedFlips(1 - float(np.mean(np.concatenate(stays))), of_samples=False)
 

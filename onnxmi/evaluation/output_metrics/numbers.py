@@ -32,6 +32,7 @@ def explained(parts: Floats, draws: Floats) -> Floats:
         How often each sample is drawn.
     """
     count, total, squares, errors = np.split(draws @ parts, 4, axis=1)
+    # Every resample has its own mean, and its own variance round it.
     scatter = squares - np.square(total) / count
     return np.asarray((1 - errors / scatter).min(1))
 
@@ -49,6 +50,7 @@ def _worst(subject: ComparedOutput, original: Answers, cut: Answers, _labels: Ar
         ]
     )
     scatter, errors = now[:, 2].sum(0), now[:, 3].sum(0)
+    # A resample's worst column is nearly always among the worst of all samples: the others are not resampled.
     worst = np.sort(np.argsort(-errors / scatter, kind="stable")[:WORST])
     was, now = (side[:, :, worst].reshape(original.count, -1) for side in (was, now))
     return Contributions(was, now)
@@ -90,6 +92,7 @@ def _moving(subject: ComparedOutput, original: Answers) -> tuple[Floats, Bools]:
     mean = np.asarray(total / max(count, 1), dtype=np.float64)
     scatter = sum(np.square(rows - mean).sum(0) for rows in rows_of(subject.view, original))
     variance = np.asarray(scatter / max(count, 1), dtype=np.float64)
+    # Relative to the mean square: a column that is constant in float32 has the variance of its rounding.
     return mean, variance > STILL * (variance + np.square(mean))
 
 
@@ -111,6 +114,7 @@ def _nothing(samples: int) -> Contributions:
 def noise_ratio(parts: Floats, draws: Floats) -> Floats:
     """Return dB of the signal over what is wrong with it, (draws,)."""
     squares, errors = (draws @ parts).T
+    # An exact copy would have infinitely many dB.
     return np.asarray(np.minimum(10 * np.log10(squares / errors), LOUDEST))
 
 
@@ -158,6 +162,7 @@ def _neighbors(subject: ComparedOutput, original: Answers, cut: Answers, _labels
 
 def _order(first: Floats, second: Floats, number: int) -> float:
     others = np.arange(len(first)) != number
+    # Ranks; a correlation of ranks is Spearman's.
     a, b = (np.argsort(np.argsort(side[others], kind="stable"), kind="stable") for side in (first, second))
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

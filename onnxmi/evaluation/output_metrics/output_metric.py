@@ -155,6 +155,7 @@ def measure_metric(
     sign = 1.0 if meter.higher_is_better else -1.0
     was, now = meter.value(found.was), meter.value(found.now)
     lost = sign * (was - now)
+    # NaN instead of a number is the worst loss, and not an unknown one.
     if not math.isfinite(now) and math.isfinite(was):  # of outputs that are no numbers
         lost = math.inf
     span = _span(meter, found, sign, seed) if math.isfinite(lost) else None
@@ -177,6 +178,7 @@ def _own_answers(now: Floats) -> Span:
     missed, weights = now[:, 1] - now[:, 0], now[:, 1]
     total = float(weights.sum())
     lost = float(missed.sum()) / total if total else 0.0
+    # Answers of one sample are alike, so they count as fewer trials than there are answers.
     trials = intervals.effective_trials(missed - lost * weights, weights, lost * (1 - lost))
     return intervals.share(lost * trials, trials)
 
@@ -185,6 +187,7 @@ def _paired(was: Floats, now: Floats) -> Span:
     """Return the interval of the difference of two models' right answers."""
     weights, lost = was[:, 1], was[:, 0] - now[:, 0]
     total = float(weights.sum()) or 1.0
+    # Discordant pairs alone carry information about a difference (McNemar).
     down, up = float(lost.clip(min=0).sum()) / total, float((-lost).clip(min=0).sum()) / total
     delta = down - up
     trials = intervals.effective_trials(lost - delta * weights, weights, down + up - delta * delta)
@@ -208,6 +211,7 @@ def average(parts: Floats, draws: Floats) -> Floats:
 def mean_of_classes(parts: Floats, draws: Floats) -> Floats:
     """Return the mean over classes of hits over trials; those that no drawn sample has are left out."""
     hits, trials = np.split(draws @ parts, 2, axis=1)
+    # A resample may lack all samples of a rare class.
     there = trials > 0
     each = np.where(there, hits / np.where(there, trials, 1.0), 0.0)
     return np.asarray(each.sum(1) / there.sum(1))
@@ -241,4 +245,5 @@ def row_pairs(view: View, original: Answers, cut: Answers) -> Iterator[tuple[Flo
         if first.shape == second.shape:
             yield wanted, column_rows(np.asarray(second, dtype=np.float64), axes)
         else:
+            # An answer of another size is wrong at every position.
             yield wanted, np.full_like(wanted, np.nan)

@@ -22,6 +22,7 @@ def rank_correlation(parts: Floats, draws: Floats) -> Floats:
     (draws,) float64
         0 for a column that one model alone has constant; columns constant in both are left out.
     """
+    # NaN ranks last: a score that is no number separates nothing.
     first, second = np.split(np.nan_to_num(parts, nan=-np.inf, posinf=np.inf, neginf=-np.inf), 2, axis=1)
     found = [
         _correlation(_mid_ranks(a, draws), _mid_ranks(b, draws), draws) for a, b in zip(first.T, second.T, strict=True)
@@ -44,6 +45,7 @@ def area_under_curve(parts: Floats, draws: Floats) -> Floats:
     scores, positive = np.nan_to_num(parts[:, 0], nan=-np.inf, posinf=np.inf, neginf=-np.inf), parts[:, 1]
     up, _ = _tied(scores, draws * positive)
     down, _ = _tied(scores, draws * (1 - positive))
+    # Negatives below each score; those of the same score count half (Mann and Whitney).
     below = down.cumsum(1) - down / 2
     return np.asarray((up * below).sum(1) / (up.sum(1) * down.sum(1)))
 
@@ -59,6 +61,7 @@ def _tied(scores: Floats, weights: Floats) -> tuple[Floats, Ints]:
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, scores[order][1:] != scores[order][:-1]])
     group = np.empty(len(scores), dtype=np.int64)
+    # Equal scores get one group, whatever order the sort left them in.
     group[order] = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(scores)]))
     return np.asarray(np.add.reduceat(weights[:, order], starts, axis=1)), group
 

@@ -31,12 +31,14 @@ def find_blank(subject: ComparedOutput, original: Answers) -> int | None:
         return None
     answers = np.concatenate([reader.answers(rows) for rows in rows_of(subject.view, original)])
     counts = np.bincount(answers[answers >= 0], minlength=classes)
+    # In CTC most positions are blank, and exporters put the blank first or last.
     blank = int(counts.argmax())
     return blank if blank in (0, classes - 1) and counts[blank] >= PAUSES * len(answers) else None
 
 
 def decode(answers: Ints, blank: int) -> Ints:
     """Read the best class of each position: repetitions count once, blanks not at all."""
+    # A doubled character has a blank between its two runs, so only repetitions in a row are one.
     changed = np.r_[True, answers[1:] != answers[:-1]]
     return np.asarray(answers[changed & (answers != blank)])
 
@@ -47,6 +49,7 @@ def edit_distance(first: Ints, second: Ints) -> int:
     steps = np.arange(len(second) + 1)
     for number, character in enumerate(first, 1):
         replaced = row[:-1] + (second != character)
+        # One row of the table at a time (Wagner and Fischer), with the inner loop as a running minimum.
         best = np.r_[number, np.minimum(row[1:] + 1, replaced)]
         row = np.minimum.accumulate(best - steps) + steps  # what is put in, in one go
     return int(row[-1])
