@@ -125,7 +125,7 @@ def markdown(results: Results) -> Iterator[str]:
         rows = list(found)
         first = rows[0][1]
         sizes = f"parameters x {first.parameters:.2f}, MACs x {first.macs:.2f}"
-        yield f"**{model}**, `--keep {keep:g}`: dense accuracy {first.dense_accuracy:.3f}, {sizes}"
+        yield f"**{model}**, `--keep {keep:g}`: original accuracy {first.dense_accuracy:.3f}, {sizes}"
         yield ""
         yield "| score | repair | accuracy | agreement with dense | seconds | peak memory |"
         yield "| --- | --- | --- | --- | --- | --- |"

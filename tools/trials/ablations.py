@@ -143,7 +143,7 @@ PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, PruningSes
     ),
     "sensitivity": _both(
         {
-            "outputs feel": Ablations.plain,
+            "output sensitivity": Ablations.plain,
             "all alike": partial(Ablations.plain, sensitivity=False),
         }
     ),

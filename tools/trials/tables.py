@@ -55,7 +55,8 @@ def _title(model: str, rows: Sequence[Row]) -> Iterator[str]:
     seeds = sorted({row["seed"] for row in rows})
     samples = rows[0]["samples"]
     judged = f"the first {samples:,} evaluation samples" if samples else "the whole evaluation file"
-    yield f"**{model}**: accuracy / agreement; dense accuracy {rows[0]['dense']:.3f}; {judged}; seeds {_listed(seeds)}"
+    original = f"original accuracy {rows[0]['dense']:.3f}"
+    yield f"**{model}**: accuracy / agreement; {original}; {judged}; seeds {_listed(seeds)}"
     yield ""
 
 
@@ -143,7 +144,7 @@ def _mean(rows: Sequence[Row], sparsity: float, key: str, unit: float, shown: st
 def rival_tables(rows: Iterable[Row]) -> Iterator[str]:
     head = ("tool", "parameters", "MACs", "accuracy", "agreement", "error", "speed-up", "seconds", "faults of the file")
     for (model, share), found in _grouped(rows, lambda r: (r["model"], r["share"])).items():
-        dense = next((f"; dense accuracy {row['dense']:.3f}" for row in found if "dense" in row), "")
+        dense = next((f"; original accuracy {row['dense']:.3f}" for row in found if "dense" in row), "")
         yield f"**{model}**, asked for x {share:g} of the parameters{dense}"
         yield ""
         yield from table(head, (_rival(row) for row in sorted(found, key=lambda r: "onnxmi" not in r["tool"])))
