@@ -11,7 +11,8 @@ IMAGES = ["pillow>=10"]
 TEXT = ["tokenizers>=0.15"]
 PARQUET = ["pyarrow>=15"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
-TEST = ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "scipy>=1.11", "scikit-learn>=1.4", *REPORT]
+CHECKED = ["hypothesis>=6.100", "jsonschema>=4.18", "scipy>=1.11", "scikit-learn>=1.4"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", *CHECKED, *REPORT]
 LINT = ["ruff>=0.6", "mypy>=1.11"]
 
 

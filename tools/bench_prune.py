@@ -87,7 +87,7 @@ class Bench:
     def _prune(self, setting: Setting, target: Path) -> tuple[dict[str, Any], float, float]:
         """Report, seconds and peak memory in MB of a whole run."""
         files = [str(self.folder / f"{setting.model}.{ending}") for ending in ("onnx", "calib.npz")]
-        options = [*setting.arguments(), "--threads", str(self.threads), "--json", "-o", str(target)]
+        options = [*setting.arguments(), "--threads", str(self.threads), "--json", "--overwrite", "-o", str(target)]
         start = time.perf_counter()
         with tempfile.TemporaryFile() as out:
             process = subprocess.Popen([sys.executable, "-m", "onnxmi", "prune", *files, *options], stdout=out)

@@ -79,7 +79,7 @@ def main() -> None:
         source = source_of(folder, folder / "x.npy", args.form)
         size = (folder / "x.npy").stat().st_size
         start = time.perf_counter()
-        command = [sys.executable, "-m", "onnxmi", "prune", folder / "model.onnx", source, *args.options]
+        command = [sys.executable, "-m", "onnxmi", "prune", folder / "model.onnx", source, "--overwrite", *args.options]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

@@ -228,7 +228,20 @@ def bench(name: str, args: argparse.Namespace, folder: Path) -> str:
     size = sum(file.stat().st_size for file in folder.iterdir()) / GIB
     ids = np.random.default_rng(1).integers(1, VOCABULARY, (args.samples, args.tokens))
     np.savez(samples, input_ids=ids)
-    used = measure([sys.executable, "-m", "onnxmi", "prune", str(model), str(samples), "-o", str(out), *args.options])
+    used = measure(
+        [
+            sys.executable,
+            "-m",
+            "onnxmi",
+            "prune",
+            str(model),
+            str(samples),
+            "--overwrite",
+            "-o",
+            str(out),
+            *args.options,
+        ]
+    )
     if used.code:
         return f"| {name} | {parameters / 1e6:,.0f} M | {size:.2f} | failed with {used.code} | | | | |"
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])

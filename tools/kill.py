@@ -108,7 +108,7 @@ def main() -> int:
     rng, ends, wrong = random.Random(args.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "onnxmi", "prune", str(args.model.resolve()), str(args.calib.resolve())]
-        run = Run(Path(name), [*command, "-o", "out.onnx", "--threads", "1", "--keep", "0.5"])
+        run = Run(Path(name), [*command, "-o", "out.onnx", "--overwrite", "--threads", "1", "--keep", "0.5"])
         old_run = Run(run.folder, [*run.command, "--keep", "0.3"])
         assert old_run.start().wait() == 0
         old = run.files()

@@ -119,7 +119,8 @@ def run(
     for arm in arms:
         stem = folder / "-".join(filter(None, (name, arm, label)))
         pruned = Path(f"{stem}.pruned.onnx")
-        pruned.unlink(missing_ok=True)
+        for result in (pruned, pruned.with_suffix(".plan.json")):
+            result.unlink(missing_ok=True)
         words = [*pruning.options(arm), "--threads", "1", "-o", str(pruned), *extra]
         command = [program, "prune", str(model), str(folder / f"{name}.calib.npz"), *words]
         spent = pruning.run(command, Path(f"{stem}.log"), limit_s)

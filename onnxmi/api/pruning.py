@@ -33,6 +33,7 @@ def prune(
     output: AnyPath | None = None,
     plan: Plan | AnyPath | None = None,
     statistics: StatisticsFile | AnyPath | None = None,
+    evaluation: CalibrationLike | None = None,
     progress: Progress = silent,
     **fields: Unpack[PruneFields],
 ) -> Result:
@@ -58,6 +59,8 @@ def prune(
         Cut what this plan says, and repair, instead of selecting.
     statistics : StatisticsFile or path, optional
         Use what `collect` measured instead of measuring it now.
+    evaluation : optional
+        Samples as `calibration` takes them, on which the result is reported, too; nothing is chosen on them.
     progress : callable(stage, done, total), optional
         Called during long work.
     **fields
@@ -102,12 +105,14 @@ def prune(
     >>> onnxmi.prune("digits-mlp.onnx", feeds, keep=0.5, threads=1, latency=False)
     <onnxmi.Result: 2 layers cut, 85,002 -> 26,122 parameters, 340.8 kB -> 105.3 kB>
     """
-    chosen = merged(options, PruneOptions, fields, "prune", "output", "plan", "statistics", "progress")
+    chosen = merged(options, PruneOptions, fields, "prune", "output", "plan", "statistics", "evaluation", "progress")
     chosen.check()
     source = as_model(model)
     if output is not None:
-        check_result_target(source, as_path(output, "output"), calibration, statistics, plan=plan)
-    outcome = pipeline.prune(source, calibration, chosen, plan=plan, statistics=statistics, progress=progress)
+        check_result_target(source, as_path(output, "output"), calibration, statistics, evaluation, plan=plan)
+    outcome = pipeline.prune(
+        source, calibration, chosen, plan=plan, statistics=statistics, evaluation=evaluation, progress=progress
+    )
     result = Result(**vars(outcome))
     if output is not None:
         result.save(output)

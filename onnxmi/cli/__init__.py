@@ -21,6 +21,7 @@ from onnxmi.cli.signals import interruptible
 from onnxmi.cli.statistics import capture, merge
 from onnxmi.cli.sweep import sweep
 from onnxmi.cli.verbosity import VERSION, with_verbosity
+from onnxmi.runtime.session import silence
 
 
 @click.group(
@@ -44,6 +45,7 @@ def main(ctx: click.Context) -> None:
     ctx.with_resource(interruptible())
     # They speak to programmers, as of what overflows in numpy; where it matters, it is looked for.
     ctx.with_resource(warnings.catch_warnings(action="ignore"))
+    silence()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 

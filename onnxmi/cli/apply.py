@@ -9,6 +9,7 @@ import click
 from onnxmi.api.targets import check_external, check_target, default_target
 from onnxmi.cli.arguments import JSON, MODEL, OUTPUT
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.places import OVERWRITE, refuse_to_replace
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.model import load
@@ -24,9 +25,17 @@ from onnxmi.runtime.synthetic import read_sizes
 @click.argument("plan", type=click.Path(path_type=Path))
 @OUTPUT
 @size_options
+@OVERWRITE
 @JSON
 def apply(
-    model: Path, plan: Path, output: Path | None, shape: tuple[str, ...], dim: tuple[str, ...], *, as_json: bool
+    model: Path,
+    plan: Path,
+    output: Path | None,
+    shape: tuple[str, ...],
+    dim: tuple[str, ...],
+    *,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Cut MODEL by a PLAN file, without calibration data and so without repair.
 
@@ -36,6 +45,8 @@ def apply(
     """
     target = output or default_target(model)
     check_target(target, model, plan)
+    if not overwrite:
+        refuse_to_replace(target)
     source = load(model)
     check_external(source, target)
     result = apply_plan.apply(source, plan, read_sizes(shape, dim))

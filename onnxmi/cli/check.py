@@ -13,6 +13,7 @@ from rich.console import Console
 from onnxmi.api.targets import check_target
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
+from onnxmi.cli.config import config_option
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
@@ -20,7 +21,6 @@ from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
 from onnxmi.gate.check import check as check_model
-from onnxmi.gate.config import read_config
 from onnxmi.gate.limits import LIMITS, RULE
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, junit_xml, show_check
@@ -36,21 +36,6 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
         option = click.option(f"--{name}", type=kind, metavar=limit.unit.example, help=f"{limit.help}{needs}.")
         command = option(command)
     return command
-
-
-def _use_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    """Let a file say what the command line does not."""
-    if path is None:
-        return
-    spelled = {_spelling(parameter): str(parameter.name) for parameter in ctx.command.params}
-    known = [name for name in spelled if name not in ("config", "help")]
-    ctx.default_map = {spelled[name]: value for name, value in read_config(path, known).items()}
-
-
-def _spelling(parameter: click.Parameter) -> str:
-    return next(
-        (option.removeprefix("--") for option in parameter.opts if option.startswith("--")), str(parameter.name)
-    )
 
 
 @click.command(
@@ -101,14 +86,7 @@ def _spelling(parameter: click.Parameter) -> str:
 @CLOCK
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Also write them as Markdown.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    is_eager=True,
-    expose_value=False,
-    callback=_use_config,
-    help="Read options that are not given here from the table [check] of a TOML file.",
-)
+@config_option("check")
 @JSON
 def check(model: Path | None, junit: Path | None, markdown: Path | None, *, as_json: bool, **settings: Any) -> None:
     """Hold MODEL against limits."""

@@ -14,12 +14,14 @@ import click
 
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError, place_of
+from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.tables import printable
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
 _TYPED = "onnxmi.typed"  # where the context keeps the arguments
 DEBUG = "onnxmi.debug"  # and where --debug writes its bundle
+DATA_PRINTED = "onnxmi.data_printed"  # and whether data went to standard output
 
 _EXIT_CODES = """Exit codes:
   0  done
@@ -50,16 +52,22 @@ class OneLineGroup(click.Group):
     ) -> click.Context:
         """Parse the arguments, and remember them for `command_line`."""
         typed = ["onnxmi", *args]
-        with _failures_in_one_line():
+        with _failures_in_one_line(as_json="--json" in args):
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_TYPED] = typed
         return context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the commands where none is given."""
-        if not args and not ctx.resilient_parsing:  # completion parses no arguments
-            ctx.fail(f"no command is given; there are: {', '.join(self.list_commands(ctx))}")
+        """Show the help where no command is given, and take `help COMMAND` for `COMMAND --help`."""
+        if not ctx.resilient_parsing and (not args or args[0] == "help"):  # completion parses no arguments
+            args = [*args[1:2], "--help"]
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their whole first sentences."""
+        rows = [(name, self.commands[name].get_short_help_str(limit=1000)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -75,37 +83,42 @@ class OneLineGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _failures_in_one_line():
+        with _failures_in_one_line(as_json="--json" in ctx.meta[_TYPED]):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _failures_in_one_line() -> Iterator[None]:
+def _failures_in_one_line(*, as_json: bool) -> Iterator[None]:
     try:
         yield
-    except OnnxmiError as error:
-        told = _bug(error) if error.exit_code == InvariantError.exit_code else str(error)
-        _fail(told, error.exit_code)
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "onnxmi"
-        _fail(f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code)
-    except MemoryError:
-        _fail("not enough memory", DataError.exit_code)
-    except (Interrupted, KeyboardInterrupt, EOFError):
-        _fail("interrupted", INTERRUPTED)
+    except click.exceptions.Exit:
+        raise
     except OSError as error:
         if error.errno == errno.EPIPE:  # whoever read our output has gone: click ends quietly
             raise
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", DataError.exit_code)
-    except click.exceptions.Exit:
-        raise
-    except Exception as error:
-        if os.environ.get(TRACEBACK):
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", DataError.exit_code, as_json=as_json)
+    except (Exception, KeyboardInterrupt, Interrupted) as error:
+        message, code = _described(error)
+        if code == InvariantError.exit_code and not isinstance(error, OnnxmiError) and os.environ.get(TRACEBACK):
             raise
-        _fail(_bug(error), InvariantError.exit_code)
+        _fail(message, code, as_json=as_json)
 
 
-def _bug(error: Exception) -> str:
+def _described(error: BaseException) -> tuple[str, int]:
+    """Return the message and the exit code of what ended a run."""
+    if isinstance(error, OnnxmiError):
+        return (_bug(error) if error.exit_code == InvariantError.exit_code else str(error)), error.exit_code
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "onnxmi"
+        return f"{error.format_message()} (`{command} --help` explains)", UsageError.exit_code
+    if isinstance(error, MemoryError):
+        return "not enough memory", DataError.exit_code
+    if isinstance(error, Interrupted | KeyboardInterrupt | EOFError):
+        return "interrupted", INTERRUPTED
+    return _bug(error), InvariantError.exit_code
+
+
+def _bug(error: BaseException) -> str:
     """Say where an error that nobody foresaw comes from, and what of it to send."""
     context = click.get_current_context(silent=True)
     bundle = context.meta.get(DEBUG) if context is not None else None
@@ -114,6 +127,10 @@ def _bug(error: Exception) -> str:
     return f"a bug in onnxmi: {place}: {error}; {cure}"
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"onnxmi: error: {printable(' '.join(message.split()))}", err=True)
+def _fail(message: str, code: int, *, as_json: bool) -> NoReturn:
+    text = printable(" ".join(message.split()))
+    context = click.get_current_context(silent=True)
+    if as_json and not (context is not None and context.meta.get(DATA_PRINTED)):  # a failed check has printed its data
+        click.echo(to_json({"error": {"message": text, "exit_code": code}}))
+    click.echo(f"onnxmi: error: {text}", err=True)
     raise SystemExit(code)

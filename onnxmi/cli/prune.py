@@ -12,7 +12,7 @@ from rich.console import Console
 
 from onnxmi.api.pruning import prune as prune_model
 from onnxmi.api.results import Result
-from onnxmi.api.targets import check_external, check_page, check_target, default_target, plan_path
+from onnxmi.api.targets import check_external
 from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
@@ -31,15 +31,19 @@ from onnxmi.cli.arguments import (
     layer_choice,
     scoring,
 )
+from onnxmi.cli.config import config_option
 from onnxmi.cli.failures import command_line, epilog
-from onnxmi.cli.samples import opened, sample_options
+from onnxmi.cli.places import OVERWRITE, Places, refuse_to_replace
+from onnxmi.cli.samples import opened, opened_if_given, sample_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
+from onnxmi.pruning.dry_run import DryRun, rehearse
 from onnxmi.pruning.options import QUANTIZE, PruneOptions
 from onnxmi.reporting import html
+from onnxmi.reporting.dry_run import dry_run_data, show_dry_run
 from onnxmi.reporting.json_data import result_data, to_json
 from onnxmi.reporting.next_steps import Run, show_next_steps
 from onnxmi.reporting.progress import is_verbose, progress_bars
@@ -90,6 +94,16 @@ COST_OPTIONS = ("keep", *COSTS)
 )
 @click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than a promise needs.")
 @click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
+@click.option(
+    "--eval",
+    "evaluation",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also report the result on these samples of your own; nothing is chosen on them.",
+)
+@OVERWRITE
+@click.option("--dry-run", is_flag=True, help="Say what would be cut and tried, and about how long; write nothing.")
+@config_option("prune")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page of the run.")
 @JSON
 def prune(
@@ -100,6 +114,9 @@ def prune(
     stats: Path | None,
     page: Path | None,
     *,
+    evaluation: Path | None,
+    overwrite: bool,
+    dry_run: bool,
     allow_unchanged: bool,
     as_json: bool,
     **settings: Any,
@@ -117,46 +134,59 @@ def prune(
 
     PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
     """
+    context = click.get_current_context()
     if plan is not None:
-        _refuse_beside_a_plan(click.get_current_context())
-    target = output or default_target(model)
-    check_target(target, model, calib, *filter(None, [plan, stats]))
-    plan_target = plan_path(target)
-    check_target(plan_target, model, calib, *filter(None, [stats]))
+        _refuse_beside_a_plan(context)
+    places = Places.beside(model, output, page)
+    places.check(model, calib, stats, evaluation, plan=plan)
+    if not (overwrite or dry_run):
+        refuse_to_replace(places.model, None if plan == places.plan else places.plan, page)
     if page is not None:
         html.require_extra()
-        check_page(page, target, plan_target, data_path(target), model, calib, *filter(None, [plan, stats]))
+    evaluated = opened_if_given(evaluation, dict(settings))
     samples = opened(calib, settings)
     options = PruneOptions(**settings)
     options.check()
     source = load(model)
-    check_external(source, target, plan_target, *filter(None, [page]))
+    check_external(source, places.model, places.plan, *filter(None, [page]))
+    if dry_run:
+        _rehearse(rehearse(source, samples, options), as_json=as_json)
+        return
     try:
         with progress_bars() as progress:
-            result = prune_model(source, samples, options, plan=plan, statistics=stats, progress=progress)
+            result = prune_model(
+                source, samples, options, plan=plan, statistics=stats, evaluation=evaluated, progress=progress
+            )
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise
-        write_unchanged(source, target, plan_target, str(error), as_json=as_json)
+        write_unchanged(source, places.model, places.plan, str(error), as_json=as_json)
         return
-    files = result.files(target)
-    if plan is not None and plan.resolve() == plan_target.resolve():  # it says so already, perhaps by hand
-        del files[plan_target]
-    found = _as_json(result, target, plan_target, files) if as_json or page is not None else ""
+    files = result.files(places.model)
+    if plan is not None and plan.resolve() == places.plan.resolve():  # it says so already, perhaps by hand
+        del files[places.plan]
+    data = _as_json(result, model, places, files) if as_json or page is not None else ""
     if page is not None:
-        files[page] = html.render(json.loads(found), "this run")
+        files[page] = html.render(json.loads(data), "this run")
     write_together(files)
     if as_json:
-        print_data(found)
+        print_data(data)
     else:
-        _show(result, files, Run(model, target, has_page=page is not None))
+        _show(result, files, Run(model, places.model, evaluation, has_page=page is not None))
 
 
-def _as_json(result: Result, target: Path, plan_target: Path, files: Mapping[Path, Content]) -> str:
-    places = {"output": str(target), "plan": str(plan_target)}
-    if data_path(target) in files:
-        places["data"] = str(data_path(target))
-    return to_json({**places, "command": command_line(click.get_current_context()), **result_data(result)})
+def _rehearse(run: DryRun, *, as_json: bool) -> None:
+    if as_json:
+        print_data(to_json({"dry_run": True, **dry_run_data(run)}))
+    else:
+        show_dry_run(Console(), run)
+
+
+def _as_json(result: Result, model: Path, places: Places, files: Mapping[Path, Content]) -> str:
+    paths = {"input": str(model), "output": str(places.model), "plan": str(places.plan)}
+    if data_path(places.model) in files:
+        paths["data"] = str(data_path(places.model))
+    return to_json({**paths, "command": command_line(click.get_current_context()), **result_data(result)})
 
 
 def _show(result: Result, files: Iterable[Path], run: Run) -> None:

@@ -127,7 +127,7 @@ def sweep(
     source = load(model)
     with progress_bars() as progress:
         curve = pipeline.sweep(source, samples, options, by=by, shares=shares, statistics=stats, progress=progress)
-    data = to_json({"command": command_line(click.get_current_context()), **curve_data(curve)})
+    data = to_json({"input": str(model), "command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}
     if table is not None:
         files[table] = _csv(curve_rows(curve))

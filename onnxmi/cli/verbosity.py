@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from onnxmi.cli.debug import bundled
+from onnxmi.cli.failures import DATA_PRINTED
 from onnxmi.errors import UsageError
 from onnxmi.reporting.progress import verbosity
 from onnxmi.version import versions
@@ -62,7 +63,9 @@ def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
 
 def print_data(text: str, end: str = "\n") -> None:
     """Print what was asked for as data, on standard output; whatever else prints there then, goes elsewhere."""
-    click.echo(text + end, nl=False, file=click.get_current_context().meta[_DATA_GOES_TO])
+    meta = click.get_current_context().meta
+    meta[DATA_PRINTED] = True
+    click.echo(text + end, nl=False, file=meta[_DATA_GOES_TO])
 
 
 def show_versions(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  click calls it

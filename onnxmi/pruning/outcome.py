@@ -15,6 +15,7 @@ from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan
 from onnxmi.pruning.contributions import Contribution
+from onnxmi.pruning.evaluation import Evaluation
 from onnxmi.pruning.hints import Hint
 from onnxmi.repair import RepairNote
 from onnxmi.runtime.timing import Latency
@@ -67,6 +68,8 @@ class Outcome:
         What could be cut besides.
     contributions : tuple of Contribution
         What pruning and what 8 bits did, where the result is quantized; else nothing.
+    evaluation : Evaluation or None
+        What is lost on an evaluation file, where one was given.
     """
 
     proto: onnx.ModelProto
@@ -91,6 +94,7 @@ class Outcome:
     hints: tuple[Hint, ...] = ()
     contributions: tuple[Contribution, ...] = ()
     idle: tuple[Layer, ...] = ()
+    evaluation: Evaluation | None = None
 
     @property
     def by_default(self) -> bool:

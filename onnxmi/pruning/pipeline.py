@@ -21,6 +21,7 @@ from onnxmi.pruning.apply_plan import AnyPath, given_plan
 from onnxmi.pruning.collect import asked_about, given_statistics, measured_notes
 from onnxmi.pruning.contributions import Contribution, contributions
 from onnxmi.pruning.cost_search import SearchResult, satisfy_cost_budgets
+from onnxmi.pruning.evaluation import evaluate, read_evaluation, samples_name
 from onnxmi.pruning.execute import execute_plan, in_8_bits, make_plan
 from onnxmi.pruning.floor import require_outputs, require_samples
 from onnxmi.pruning.hints import uncut_weights
@@ -52,6 +53,7 @@ def prune(
     *,
     plan: Plan | AnyPath | None = None,
     statistics: StatisticsFile | AnyPath | None = None,
+    evaluation: CalibrationLike | None = None,
     progress: Progress = silent,
 ) -> Outcome:
     """Make a model smaller: score, select top-down, cut, repair and verify.
@@ -68,6 +70,8 @@ def prune(
         Cut what this plan says instead of scoring and selecting.
     statistics : StatisticsFile or path, optional
         Use what `collect` measured instead of measuring it now.
+    evaluation : optional
+        Samples as `calibration` takes them, on which the result is reported, too; nothing is chosen on them.
     progress : callable(stage, done, total), optional
         Called during long work.
 
@@ -84,7 +88,13 @@ def prune(
     options = options or PruneOptions()
     options.check()
     with limited(options.threads):
-        return _prune(as_model(model), calibration, options, plan, statistics, progress)
+        source = as_model(model)
+        data = None if evaluation is None else read_evaluation(source, evaluation, options)
+        outcome = _prune(source, calibration, options, plan, statistics, progress)
+        if data is None or evaluation is None:
+            return outcome
+        found = evaluate(source, outcome.proto, data, samples_name(evaluation), options)
+        return replace(outcome, evaluation=found)
 
 
 def _prune(

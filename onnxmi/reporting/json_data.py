@@ -16,10 +16,14 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.cost import dependents
 from onnxmi.graph.macs import node_macs
 from onnxmi.outputs.view import Meaning
+from onnxmi.pruning.evaluation import Evaluation
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.sweep import TradeOff, TradeOffPoint
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.version import versions
+
+SCHEMA = 1
+"""Number of the schemas in docs/schemas: it grows where a key changes its meaning or goes."""
 
 
 def outputs_data(result: Outcome) -> list[dict[str, Any]]:
@@ -83,8 +87,8 @@ class LayerRow(TypedDict):
 
 
 def to_json(data: Mapping[str, Any]) -> str:
-    """Return strict JSON: what is not finite becomes null."""
-    return json.dumps(_finite(data), indent=1, allow_nan=False)
+    """Return strict JSON with the number of its schema: what is not finite becomes null."""
+    return json.dumps({"schema": SCHEMA, **_finite(data)}, indent=1, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
@@ -122,6 +126,7 @@ def result_data(result: Outcome) -> dict[str, Any]:
         ],
         "metric": result.metric,
         "decisive": None if result.decisive is None else _reading_data(result.decisive),
+        "evaluation": None if result.evaluation is None else _evaluation_data(result.evaluation),
         "hints": [vars(hint) for hint in result.hints],
         "quantization": _quantization_data(result),
         "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
@@ -131,6 +136,17 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "repair": [vars(note) for note in result.repairs],
         "checks": [vars(check) for check in result.checks],
         "notes": list(result.notes),
+    }
+
+
+def _evaluation_data(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "name": evaluation.name,
+        "samples": evaluation.samples,
+        "outputs": [
+            {"name": own.name, "kind": own.kind, "metrics": [_reading_data(reading) for reading in own.readings]}
+            for own in evaluation.outputs
+        ],
     }
 
 

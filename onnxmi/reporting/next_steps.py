@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from onnxmi.budget.goals import DEFAULT_DROP
-from onnxmi.budget.units import typed_percent
+from onnxmi.budget.units import size_text, typed_percent
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting.tables import printable
+
+FLOAT_BYTES = 3.5  # of the file for each parameter, above which the weights are not in 8 bits yet
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def next_steps(result: Outcome, run: Run) -> Iterator[tuple[str, str]]:
         yield "--report PAGE.html", "one page to show to others"
     for hint in result.hints:
         yield hint.option, f"{hint.holds}, which this cuts"
+    if not result.contributions and result.after.size > FLOAT_BYTES * result.after.parameters:
+        yield "--quantize auto", f"8-bit weights if they are faster here: about {size_text(result.after.parameters)}"
 
 
 def show_next_steps(console: Console, result: Outcome, run: Run) -> None:

@@ -33,7 +33,7 @@ class VerdictLine:
     Attributes
     ----------
     name : str
-        A key of the table of lines: speed, size, work or quality.
+        A key of the table of lines: speed, size, work, quality or evaluation.
     text : str
         What was measured, before and after.
     goals : tuple of Goal
@@ -72,6 +72,9 @@ def verdict_lines(result: Outcome) -> tuple[VerdictLine, ...]:
         goals = tuple(goal for goal in result.goals if goal.name in goal_names)
         if texts[name] and (goals or name != "work" or result.latency is None):
             lines.append(VerdictLine(name, texts[name], goals, result.by_default and name == "quality"))
+    if result.evaluation is not None and result.evaluation.decisive is not None:
+        reading = result.evaluation.decisive.readings[0]
+        lines.append(VerdictLine("evaluation", f"{_quality(reading)} of {result.evaluation.name or 'your own'}"))
     return tuple(lines)
 
 

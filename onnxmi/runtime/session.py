@@ -184,6 +184,11 @@ def one_line(error: Exception) -> str:
     return _ORIGIN.sub("", " ".join(str(error).split()))[:400]
 
 
+def silence() -> None:
+    """Keep onnxruntime's own warnings off standard error; what matters of them is raised or looked for."""
+    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+
+
 def version() -> str:
     """Return onnxruntime's version."""
     return str(onnxruntime.__version__)

@@ -25,21 +25,22 @@ class Workplace:
     def contents(self) -> dict[str, bytes]:
         return {str(p.relative_to(self.folder)): p.read_bytes() for p in self.folder.rglob("*") if p.is_file()}
 
-    def run(self, *args: object, columns: int = 80):
-        """Run in this process; the result has exit_code, stdout and stderr."""
+    def run(self, *args: object, columns: int = 80, overwrite: bool = True):
+        """Run in this process; the result has exit_code, stdout and stderr. Results of earlier runs are replaced."""
         self._monkeypatch.chdir(self.folder)
         self._monkeypatch.setenv("COLUMNS", str(columns))
-        return CliRunner().invoke(main, [str(arg) for arg in args])
+        replace = ["--overwrite"] if overwrite and args[:1] in (("prune",), ("apply",)) and len(args) > 1 else []
+        return CliRunner().invoke(main, [*(str(arg) for arg in args), *replace])
 
     def succeeds(self, *args: object, columns: int = 80) -> str:
         result = self.run(*args, columns=columns)
         assert (result.exit_code, result.stderr) == (0, "")
         return result.stdout
 
-    def fails(self, code: int, *args: object) -> str:
+    def fails(self, code: int, *args: object, overwrite: bool = True) -> str:
         """Run what must fail: one line on standard error, the exit code, nothing printed and nothing written."""
         before = self.contents()
-        result = self.run(*args)
+        result = self.run(*args, overwrite=overwrite)
         assert result.stderr.count("\n") == 1
         assert result.stderr.startswith("onnxmi: error: ")
         assert "Traceback" not in result.stderr

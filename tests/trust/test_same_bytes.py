@@ -19,7 +19,18 @@ OUT, PLAN = "model.pruned.onnx", "model.pruned.plan.json"
 def start(place, folder, *more, hash_seed="0"):
     return subprocess.Popen(
         place.command(
-            "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "--threads", "1", "--seed", "3", *more
+            "prune",
+            "model.onnx",
+            "calib.npz",
+            "--keep",
+            "0.5",
+            "--force",
+            "--overwrite",
+            "--threads",
+            "1",
+            "--seed",
+            "3",
+            *more,
         ),
         cwd=folder,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},

@@ -1,0 +1,105 @@
+"""What a run would do, without doing it: layers, samples, trials, and about how long it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onnxmi.budget.latency_model import PROBES, RUNS
+from onnxmi.budget.latency_model import SECONDS as PROBE_SECONDS
+from onnxmi.data.sources import CalibrationLike
+from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
+from onnxmi.model import Model
+from onnxmi.pruning.cost_search import MAX_LIMIT_CORRECTIONS
+from onnxmi.pruning.hints import Hint, uncut_weights
+from onnxmi.pruning.loss_search import N_FULL_TRIALS, N_SCREENING_TRIALS
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.session import PruningSession, start_session
+from onnxmi.pruning.sizing import N_PRICING_SAMPLES
+from onnxmi.runtime.session import limited
+from onnxmi.runtime.timing import measure_latency
+
+TIMED_SAMPLES = 32  # samples of the run that is timed
+STATISTICS_RUNS = 3  # forward passes that a fit sample takes in the statistics, with their sums
+BACKWARD_RUNS = 20  # forward passes that a backward pass and its products with weights take, about
+REPAIR_RUNS = 6  # forward passes that a fit sample takes in a repair step by step, with its regressions
+
+
+@dataclass(frozen=True)
+class DryStage:
+    """A stage of a run: what it does, and about how long it takes in seconds."""
+
+    name: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class DryRun:
+    """What a run would do.
+
+    Attributes
+    ----------
+    session : PruningSession
+        Its layers, samples and options.
+    stages : tuple of DryStage
+        In order.
+    hints : tuple of Hint
+        What could be cut besides.
+    """
+
+    session: PruningSession
+    stages: tuple[DryStage, ...]
+    hints: tuple[Hint, ...]
+
+    @property
+    def seconds(self) -> float:
+        """About how long the run takes."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def rehearse(model: Model, calibration: CalibrationLike, options: PruneOptions) -> DryRun:
+    """Look a model and its samples through as a run does, time one batch, and add up what the stages would run.
+
+    Raises
+    ------
+    OnnxmiError
+        If the run would be refused before it begins.
+    """
+    with limited(options.threads):
+        held_back = HELD_BACK if options.budget.drop is None else HELD_BACK_TO_SEARCH
+        session = start_session(model, calibration, options, held_back, split_tables="embedding" in options.cut)
+        stages = tuple(_stages(session, _sample_seconds(session)))
+        return DryRun(session, stages, uncut_weights(session, session.dense_cost.size))
+
+
+def _sample_seconds(session: PruningSession) -> float:
+    """Return the time of the original for a sample of a batch, s."""
+    samples = session.split.fit[:TIMED_SAMPLES]
+    _, feeds = next(iter(session.data.batches(samples, len(samples))))
+    (latency,) = measure_latency([session.source.proto], feeds, threads=session.options.threads, runs=6, seconds=1.0)
+    return latency.median / 1e3 / len(samples)
+
+
+def _stages(session: PruningSession, sample: float) -> Iterator[DryStage]:
+    fit, budget = len(session.split.fit), session.options.budget
+    yield DryStage("statistics", f"{fit:,} samples, one pass", STATISTICS_RUNS * fit * sample)
+    if budget.keep is None:
+        priced = min(fit, N_PRICING_SAMPLES)
+        text = f"every size of {len(session.layers)} layers, from {priced} samples"
+        yield DryStage("damage", text, BACKWARD_RUNS * priced * sample)
+    if budget.searches or {"speedup", "max_latency"} & set(budget.costs):
+        seconds = PROBES * min(2 * RUNS * sample, PROBE_SECONDS)
+        yield DryStage("latency", f"{PROBES} random cuts, timed", seconds)
+    trials, text = _trials(session)
+    yield DryStage("trials", text, trials * REPAIR_RUNS * fit * sample)
+
+
+def _trials(session: PruningSession) -> tuple[int, str]:
+    budget = session.options.budget
+    if budget.keep is not None:
+        return 1, f"one cut, {budget.keep:g} of every layer, repaired"
+    if budget.searches:
+        text = f"up to {N_SCREENING_TRIALS + N_FULL_TRIALS} models, {N_FULL_TRIALS} of them repaired step by step"
+        return N_FULL_TRIALS, text
+    return 2, f"one to three models, after up to {MAX_LIMIT_CORRECTIONS} corrections of the limits"
