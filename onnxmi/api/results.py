@@ -25,6 +25,7 @@ from onnxmi.outputs.view import Meaning, View
 from onnxmi.pruning import sweep
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting import benchmark, gate, text
+from onnxmi.reporting.inspection import show_graph
 from onnxmi.reporting.json_data import curve_data, graph_data, result_data, to_json
 from onnxmi.reporting.printed import as_html, as_text
 from onnxmi.reporting.result import show_summary
@@ -224,7 +225,7 @@ class Inspection(Printed):
         return self.meaning.views
 
     def _show(self, console: Console) -> None:
-        text.show_graph(console, self.analysis, self.meaning)
+        show_graph(console, self.analysis, self.meaning)
 
     def _data(self) -> Mapping[str, Any]:
         return graph_data(self.analysis, self.meaning)

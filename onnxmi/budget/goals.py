@@ -154,6 +154,16 @@ class Goal:
         return Goal("max_drop", asked, judgement.drop, decision != "beyond", decision == "undecided")
 
     @property
+    def verdict(self) -> str:
+        """Return `met`, `within noise` (short of it by no more than a time varies), `undecided` or `missed`."""
+        if self.undecided or not self.met:
+            return "undecided" if self.undecided else "missed"
+        unit = UNITS.get(self.name)
+        alike = unit is None or unit.show(self.asked) == unit.show(self.reached)
+        timed = COSTS.get(self.name) == "time"
+        return "within noise" if timed and self.violation > 1 and not alike else "met"
+
+    @property
     def asked_text(self) -> str:
         """Return what was asked for, as it would be typed: `--max-size 60MB`."""
         return f"{option(self.name)} {UNITS[self.name].typed(self.asked)}"

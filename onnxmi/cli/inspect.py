@@ -14,7 +14,7 @@ from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
-from onnxmi.reporting import text
+from onnxmi.reporting.inspection import show_graph
 from onnxmi.reporting.json_data import graph_data, to_json
 
 
@@ -47,4 +47,4 @@ def inspect(
     if as_json:
         print_data(to_json(graph_data(found.analysis, found.meaning)))
     else:
-        text.show_graph(Console(), found.analysis, found.meaning)
+        show_graph(Console(), found.analysis, found.meaning)

@@ -13,6 +13,7 @@ from onnxmi.errors import CheckError, NothingToPruneError, UsageError
 from onnxmi.evaluation.cautions import cautions
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.evaluation.quality import quality_of
+from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.model.load import proto_digest
@@ -263,6 +264,7 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
     after = session.cost(found.candidate.proto)
     if steps:
         after = replace(after, size=steps[-1].size)
+    latency = _latency(session, found, steps)
     smaller = with_values_inside(result)  # what it refers to goes with the source
     return Outcome(
         proto=smaller,
@@ -276,10 +278,10 @@ def _report(session: PruningSession, found: SearchResult, *, selected: bool) -> 
         after=after,
         quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),
         damage=judgement.damage,
-        latency=_latency(session, found, steps),
+        latency=latency,
         repairs=found.candidate.repairs,
         checks=tuple(checks),
-        notes=tuple(_notes(session, found, judgement, selected=selected)),
+        notes=(*_notes(session, found, judgement, selected=selected), *_slower(session, after, latency)),
         goals=goals,
         trials=found.trials,
         metric=judgement.decisive.metric,
@@ -311,6 +313,20 @@ def _notes(session: PruningSession, found: SearchResult, judgement: Judgement, *
     yield from cautions(session.test_set, judgement, session.options.budget.drop)
     if session.data.count == 1:
         yield _ONE_SAMPLE
+
+
+def _slower(session: PruningSession, after: Cost, latency: tuple[Latency, Latency] | None) -> Iterator[str]:
+    """Warn where a result has less work than the model, and takes longer for it."""
+    if latency is None or after.macs >= session.dense_cost.macs:
+        return
+    was, now = latency
+    if now.speedup_interval(was).high < 1:
+        share = after.macs / session.dense_cost.macs
+        yield (
+            f"the result is slower than the model ({now.speedup_over(was):.2f}x) although it has x {share:.2f} of the"
+            " multiply-accumulates: its sizes do not suit this processor; --align auto with --macs or --speedup takes"
+            " sizes that pay"
+        )
 
 
 def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:

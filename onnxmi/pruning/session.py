@@ -22,7 +22,7 @@ from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.offsets import mean_offsets
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
-from onnxmi.graph.layer_filter import Filter, chosen_layers
+from onnxmi.graph.layer_filter import Filter, chosen_layers, layer_numbers
 from onnxmi.graph.padding_mask import packed
 from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
@@ -230,7 +230,13 @@ def start_session(
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
         looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model)
-    layers, left_out = chosen_layers(analysis.model, analysis.graph, Filter(options.cut, options.skip, options.only))
+    wanted = Filter(options.cut, options.skip, options.only)
+    if looked_at is not model and (numbers := layer_numbers(wanted)):
+        raise UsageError(
+            f"{numbers[0]}: numbers are those of `onnxmi inspect`, which splits no embedding tables; use names beside"
+            " --cut embedding"
+        )
+    layers, left_out = chosen_layers(analysis.model, analysis.graph, wanted)
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     split = split_samples(data, options.seed, held_back)
     outputs = OutputMeasure(analysis, data, split.fit, options)

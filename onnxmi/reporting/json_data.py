@@ -9,16 +9,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypedDict
 
+import numpy as np
+
 from onnxmi.budget.goals import option
 from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import ChannelGraph
-from onnxmi.graph.cost import dependents
+from onnxmi.graph.cost import dependents, parameters
+from onnxmi.graph.layer_filter import DEFAULT_KINDS, cut_by_default
+from onnxmi.graph.layer_names import LayerNames
 from onnxmi.graph.macs import node_macs
+from onnxmi.model import TensorInfo
 from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.evaluation import Evaluation
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.sweep import TradeOff, TradeOffPoint
+from onnxmi.runtime.session import Feeds
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.version import versions
 
@@ -71,10 +77,14 @@ class LayerRow(TypedDict):
     """One layer: its size, grade, where it is made and used, and what hangs on it.
 
     `macs` are those of the operators that make or use it, on the inputs that the model was probed with;
-    `macs_share` is their share of the model's.
+    `macs_share` is their share of the model's. `number` is what --skip and --only take, `by_default` whether it is cut
+    where no kinds are asked for.
     """
 
+    number: int
     name: str
+    short_name: str
+    by_default: bool
     kind: str
     size: int
     parts: int
@@ -129,7 +139,7 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "evaluation": None if result.evaluation is None else _evaluation_data(result.evaluation),
         "hints": [vars(hint) for hint in result.hints],
         "quantization": _quantization_data(result),
-        "goals": [{**vars(goal), "name": option(goal.name)} for goal in result.goals],
+        "goals": [{**vars(goal), "name": option(goal.name), "verdict": goal.verdict} for goal in result.goals],
         "trials": [vars(trial) for trial in result.trials],
         "left_out": [layer.name for layer in result.left_out],
         "frozen": _frozen_data(graph),
@@ -228,11 +238,32 @@ def graph_data(analysis: Analysis, meaning: Meaning) -> dict[str, Any]:
     """Return the channel graph and what the outputs mean."""
     return {
         "model": {"sha256": analysis.model.digest, "bytes": analysis.model.size},
+        "totals": totals_data(analysis),
+        "inputs": [_input_data(info, analysis.probe.feeds) for info in analysis.source.graph.inputs],
+        "default_kinds": list(DEFAULT_KINDS),
         "probed_with": {name: list(array.shape) for name, array in analysis.probe.feeds.items()},
         "unread": list(analysis.unused_positions.notes),
         "layers": layer_rows(analysis),
         "frozen": _frozen_data(analysis.graph),
         "outputs": meaning_data(meaning),
+    }
+
+
+def totals_data(analysis: Analysis) -> dict[str, int]:
+    """Return what the whole model has: parameters, bytes, and multiply-accumulates of the run to probe it."""
+    model, shapes = analysis.model, analysis.probe.shapes
+    macs = sum(node_macs(node, shapes) for node in model.graph.nodes)
+    return {"parameters": parameters(model.graph), "bytes": analysis.source.size, "macs": macs}
+
+
+def _input_data(info: TensorInfo, feeds: Feeds) -> dict[str, Any]:
+    dims = None if info.dims is None else list(info.dims)
+    fed = feeds.get(info.name)
+    return {
+        "name": info.name,
+        "type": None if info.dtype is None else str(info.dtype),
+        "dims": dims,
+        "probed_with": None if fed is None else list(np.shape(fed)),
     }
 
 
@@ -243,12 +274,15 @@ def meaning_data(meaning: Meaning) -> dict[str, Any]:
 
 def layer_rows(analysis: Analysis) -> list[LayerRow]:
     """One row a layer, in graph order."""
-    nodes = analysis.model.graph.nodes
+    nodes, called = analysis.model.graph.nodes, LayerNames.of(analysis.graph)
     weight = dependents(analysis.model.graph, analysis.graph, analysis.probe.shapes)
     total = sum(node_macs(node, analysis.probe.shapes) for node in nodes)
     return [
         {
+            "number": called.numbers[layer.id],
             "name": layer.name,
+            "short_name": called[layer.name],
+            "by_default": cut_by_default(layer),
             "kind": layer.kind,
             "size": layer.size,
             "parts": layer.parts,

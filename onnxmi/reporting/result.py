@@ -13,6 +13,7 @@ from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Part
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
+from onnxmi.graph.layer_names import LayerNames
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting.blocks import LayerSize, fold
 from onnxmi.reporting.contributions import show_contributions
@@ -87,11 +88,14 @@ def layer_sizes(result: Outcome) -> list[LayerSize]:
 
 def _layers(result: Outcome) -> NumberTable:
     table = NumberTable("Layers that were cut", "layer", "kind", "before", "after")
-    layers = {layer.name: layer for layer in result.analysis.graph.layers}
+    layers, called = {layer.name: layer for layer in result.analysis.graph.layers}, LayerNames.of(result.analysis.graph)
     for choice in result.plan.choices:
         layer = layers[choice.layer]
         table.add_row(
-            plain(choice.layer), layer.kind, units_text(choice.size, layer.parts), units_text(choice.count, layer.parts)
+            plain(called[choice.layer]),
+            layer.kind,
+            units_text(choice.size, layer.parts),
+            units_text(choice.count, layer.parts),
         )
     return table
 
@@ -117,7 +121,13 @@ def _left_alone(result: Outcome) -> RenderableType:
 
 
 def _entries(result: Outcome) -> Iterator[tuple[str, int, str]]:
-    """Yield what was left alone: name, size and reason."""
+    """Yield what was left alone: name as shown, size and reason."""
+    called = LayerNames.of(result.analysis.graph)
+    for name, size, why in _all_left_alone(result):
+        yield called[name], size, why
+
+
+def _all_left_alone(result: Outcome) -> Iterator[tuple[str, int, str]]:
     graph = result.analysis.graph
     cut = {choice.layer for choice in result.plan.choices}
     out = {layer.name for layer in result.left_out}

@@ -23,7 +23,7 @@ _LINES: Mapping[str, tuple[str, ...]] = {
     "work": ("macs",),
     "quality": ("max_drop",),
 }
-_STYLES = {"met": "green", "missed": "bold red", "undecided": "yellow"}
+_STYLES = {"met": "green", "missed": "bold red", "undecided": "yellow", "within noise": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ class VerdictLine:
         """Yield what was asked for, and whether it is met."""
         for goal in self.goals:
             text = f"at most {typed_percent(DEFAULT_DROP)} lost (default)" if self.by_default else goal.asked_text
-            yield text, goal_verdict(goal)
-
-
-def goal_verdict(goal: Goal) -> str:
-    """Return `met`, `missed` or `undecided`."""
-    return "undecided" if goal.undecided else "met" if goal.met else "missed"
+            yield text, goal.verdict
 
 
 def verdict_lines(result: Outcome) -> tuple[VerdictLine, ...]:

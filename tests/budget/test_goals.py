@@ -64,3 +64,21 @@ def test_when_it_is_met(name: str, asked: float, reached: float, met: bool) -> N
 def test_the_shortfall_is_a_factor_of_cost() -> None:
     assert Goal.of("speedup", 3.0, 2.0).violation == 1.5
     assert Goal.of("macs", 0.4, 0.5).violation == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "reached", "verdict"),
+    [
+        ("speedup", 2.0, 2.01, "met"),
+        ("speedup", 2.0, 1.99, "within noise"),
+        ("speedup", 2.0, 1.9996, "met"),
+        ("speedup", 2.0, 1.9, "missed"),
+        ("max_latency", 5.0, 5.05, "within noise"),
+        ("max_latency", 5.0, 4.9, "met"),
+        ("max_latency", 5.0, 5.5, "missed"),
+        ("macs", 0.5, 0.5, "met"),
+        ("macs", 0.5, 0.51, "missed"),
+    ],
+)
+def test_met_is_only_said_of_what_is(name: str, asked: float, reached: float, verdict: str) -> None:
+    assert Goal.of(name, asked, reached).verdict == verdict

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
+
+from tests.support.build import Build
 
 STEM = "/stem/conv/Conv"
 
@@ -20,13 +23,13 @@ def test_the_table_fits_the_terminal(place, resnet, columns):
     text = place.succeeds("inspect", resnet, columns=columns)
     assert max(map(len, text.splitlines())) <= columns
     assert text.count("\n") < 40
-    assert sum(line.startswith(" /") for line in text.splitlines()) == 6
+    assert sum(line.startswith(tuple(f" {number} /" for number in range(1, 7))) for line in text.splitlines()) == 6
 
 
 def test_a_layer_says_where_it_is_made_and_used_and_what_hangs_on_it(place, resnet):
     lines = place.succeeds("inspect", resnet).splitlines()
     start = next(i for i, line in enumerate(lines) if STEM in line)
-    assert lines[start].split() == [STEM, "channels", "16", "10,000", "56.9%"]
+    assert lines[start].split() == ["1", STEM, "channels", "16", "10,000", "56.9%"]
     assert lines[start + 1].strip() == "also made by /block1/second/conv/Conv"
     assert lines[start + 2].strip() == "used by /block1/first/conv/Conv +2"
 
@@ -90,3 +93,45 @@ def test_it_writes_nothing(place):
     before = place.contents()
     place.succeeds("inspect", "model.onnx")
     assert place.contents() == before
+
+
+def test_it_shows_the_whole_model_its_inputs_and_what_is_cut_by_default(place):
+    text = place.succeeds("inspect", "model.onnx", columns=200)
+    assert "258 parameters, " in text
+    assert "x: float32 (batch, 6), run with (3, 6)" in text
+    assert "cut by default: channels, embedding, ffn, heads, hidden; only if --cut names them: " in text
+    data = json.loads(place.succeeds("inspect", "model.onnx", "--json"))
+    assert data["totals"]["parameters"] == 258
+    assert data["totals"]["macs"] == 3 * (6 * 12 + 12 * 10 + 10 * 4)
+    assert data["inputs"] == [{"name": "x", "type": "float32", "dims": ["batch", 6], "probed_with": [3, 6]}]
+    assert [(layer["number"], layer["name"], layer["by_default"]) for layer in data["layers"]] == [
+        (1, "fc0", True),
+        (2, "fc1", True),
+    ]
+
+
+def test_long_names_are_shown_short_and_taken_so(place, mlp):
+    prefix = "StatefulPartitionedCall/sequential/"
+    proto = mlp()
+    for node in filter(lambda node: node.name, proto.graph.node):
+        node.name = f"{prefix}{node.name}/Relu;{prefix}{node.name}/MatMul"
+    onnx.save(proto, place.folder / "keras.onnx")
+    text = place.succeeds("inspect", "keras.onnx", columns=120)
+    assert "sequential/fc0/Relu" in text
+    assert prefix not in text
+    assert "long names are shown by their ends" in " ".join(text.split())
+    run = ("prune", "keras.onnx", "calib.npz", "--keep", "0.5", "--threads", "1", "--json")
+    for pattern in ("sequential/fc0/*", "1", f"{prefix}fc0/*"):
+        data = json.loads(place.succeeds(*run, "--only", pattern))
+        assert [layer["name"] for layer in data["layers"]] == [proto.graph.node[0].name]
+    assert "excluded by --skip or --only" in place.succeeds(*run[:-1], "--only", "1", columns=200)
+
+
+def test_numbers_are_refused_where_inspect_has_others(place):
+    b = Build(seed=0)
+    words = b.op("Gather", b.weight(64, 7), b.input("N", "s", dtype=np.int64))
+    hidden = b.op("Relu", b.gemm(b.op("ReduceMean", words, axes=[1], keepdims=0), 7, 11))
+    onnx.save(b.proto(b.gemm(hidden, 11, 5)), place.folder / "words.onnx")
+    np.savez(place.folder / "words.npz", x=np.random.default_rng(0).integers(0, 64, size=(40, 9)))
+    run = ("prune", "words.onnx", "words.npz", "--keep", "0.5", "--cut", "embedding,hidden", "--only")
+    assert "numbers are those of `onnxmi inspect`" in place.fails(2, *run, "1")

@@ -161,6 +161,13 @@ def _layer(entry: Fields) -> LayerCut:
     return LayerCut(entry.text("name"), entry.text("kind"), before, after, parts, entry.numbers("gains"))
 
 
+def _verdict(goal: Fields) -> str:
+    """Return whether a goal is met; older files have a flag and no words."""
+    if "verdict" in goal:
+        return f": {goal.text('verdict', 20)}"
+    return ": met" if goal.flag("met") else ": not met" if "met" in goal else ""
+
+
 def _budget(fields: Fields) -> tuple[tuple[str, str], ...]:
     """Read what was asked for and reached: a list of goals, or an object of both."""
     key = next((key for key in ("goals", "budget") if fields.lists(key)), None)
@@ -169,8 +176,7 @@ def _budget(fields: Fields) -> tuple[tuple[str, str], ...]:
     return tuple(
         (
             entry.text("name"),
-            f"asked {entry.spelled('asked')}, reached {entry.spelled('reached')}"
-            + (": met" if entry.flag("met") else ": not met" if "met" in entry else ""),
+            f"asked {entry.spelled('asked')}, reached {entry.spelled('reached')}" + _verdict(entry),
         )
         for entry in fields.entries(key)
     )
