@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Shape = tuple[int, ...]
+AnyPath = str | PathLike[str]
 Samples = NDArray[np.int64]
 """Indices of samples in a calibration file."""
 Progress = Callable[[str, int, int], None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from os import PathLike
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from onnxmi.errors import UsageError
@@ -20,7 +19,6 @@ else:
 Names = str | Iterable[str]
 Quantity = float | str | None
 CountOrCounts = int | Iterable[int]
-AnyPath = str | PathLike[str]
 
 # What other tools call an option of ours.
 _SYNONYMS: Mapping[str, str] = {

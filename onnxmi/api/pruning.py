@@ -7,7 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
-from onnxmi.api.keywords import AnyPath, Names, PruneFields, Quantity, merged
+from onnxmi.api.keywords import Names, PruneFields, Quantity, merged
 from onnxmi.api.results import Inspection, Result, TradeOff
 from onnxmi.api.targets import check_result_target
 from onnxmi.budget.goals import Kind
@@ -22,7 +22,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.runtime.synthetic import read_sizes
 from onnxmi.statistics.statistics_file import StatisticsFile, merge_files
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
-from onnxmi.typing import Progress, silent
+from onnxmi.typing import AnyPath, Progress, silent
 
 
 def prune(

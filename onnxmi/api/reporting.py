@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxmi.api.keywords import AnyPath
 from onnxmi.api.results import Result, TradeOff
 from onnxmi.api.targets import check_target
 from onnxmi.errors import UsageError
@@ -14,6 +13,7 @@ from onnxmi.model.load import as_path
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting import html
 from onnxmi.reporting.html.fields import read_json
+from onnxmi.typing import AnyPath
 
 
 def report(

@@ -12,7 +12,6 @@ from typing import Any
 import onnx
 from rich.console import Console
 
-from onnxmi.api.keywords import AnyPath
 from onnxmi.api.targets import check_result_target, plan_path
 from onnxmi.benchmark import compare
 from onnxmi.budget.units import size_text
@@ -31,6 +30,7 @@ from onnxmi.reporting.printed import as_html, as_text
 from onnxmi.reporting.result import show_summary
 from onnxmi.reporting.verdict import show_verdict
 from onnxmi.transforms.analysis import Analysis
+from onnxmi.typing import AnyPath
 
 
 class Printed:

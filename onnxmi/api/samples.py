@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import IO
 
-from onnxmi.api.keywords import AnyPath, Names
+from onnxmi.api.keywords import Names
 from onnxmi.api.targets import check_target
 from onnxmi.data.calibration import Calibration, arrays_of
 from onnxmi.data.npz import write_archive
@@ -16,6 +16,7 @@ from onnxmi.model.load import as_path
 from onnxmi.model.save import write_atomically
 from onnxmi.runtime.synthetic import read_sizes
 from onnxmi.transforms.analysis import ModelLike, as_model
+from onnxmi.typing import AnyPath
 
 
 @stage("samples")

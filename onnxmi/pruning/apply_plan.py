@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from os import PathLike
 
 import numpy as np
 
@@ -21,9 +20,9 @@ from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
 from onnxmi.transforms.analysis import ModelLike, analyze
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
+from onnxmi.typing import AnyPath
 from onnxmi.verification.checks import check_equivalence, check_result, check_same, check_shapes, require_passed
 
-AnyPath = str | PathLike[str]
 _UNREPAIRED = "no samples were given: nothing is repaired, and what the outputs lose is not known"
 
 

@@ -42,7 +42,7 @@ class RepairNote:
 
 @dataclass(frozen=True, eq=False)
 class Repaired:
-    """New parameters for `onnxmi.transforms.prune_channels.rewrite`, and what was done to each operator."""
+    """New parameters for `onnxmi.transforms.prune_channels.prune_channels`, and what was done to each operator."""
 
     replacements: tuple[Replacement | VectorReplacement, ...] = ()
     notes: tuple[RepairNote, ...] = ()

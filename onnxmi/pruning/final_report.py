@@ -1,0 +1,139 @@
+"""The end of a run: check the final model as a whole, and say what it is worth on the test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from onnxmi.budget.goals import Goal
+from onnxmi.errors import CheckError
+from onnxmi.evaluation.cautions import cautions
+from onnxmi.evaluation.judgement import Judgement, judge
+from onnxmi.evaluation.quality import quality_of
+from onnxmi.graph.cost import Cost
+from onnxmi.model.load import proto_digest
+from onnxmi.model.mapped import with_values_inside
+from onnxmi.pruning.collect import asked_about, measured_notes
+from onnxmi.pruning.contributions import Contribution, contributions
+from onnxmi.pruning.cost_search import SearchResult
+from onnxmi.pruning.floor import require_outputs
+from onnxmi.pruning.hints import uncut_weights
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.session import PruningSession
+from onnxmi.runtime.timing import Latency
+from onnxmi.selection.top_down import unscored
+from onnxmi.verification.checks import check_result, require_passed
+
+_ONE_SAMPLE = "with a single sample there are no test samples, so the quality is not measured"
+
+
+def final_report(session: PruningSession, result: SearchResult, *, selected: bool) -> Outcome:
+    """Check the result as a whole, and say what it is worth on samples that nothing was fitted to."""
+    options, source, proto = session.options, session.source, result.candidate.result
+    checks = [*result.candidate.checks, *check_result(source, proto, session.some_feeds(session.split.test))]
+    require_passed(checks)
+    judgement = judge(session.test_set, session.metric, proto, every=True)
+    if not options.force:
+        require_outputs(session, result, judgement.damage)
+    goals = tuple(Goal.of_loss(judgement, goal.asked) if goal.name == "max_drop" else goal for goal in result.goals)
+    if options.max_drop is not None and not any(goal.name == "max_drop" for goal in goals):
+        goals = (*goals, Goal.of_loss(judgement, options.max_drop))
+    _require_drop(goals, options)
+    steps = contributions(session, result.candidate, judgement, result.latency)
+    after = session.cost(result.candidate.proto)
+    if steps:
+        after = replace(after, size=steps[-1].size)
+    latency = _latency(session, result, steps)
+    whole = with_values_inside(proto)  # what it refers to goes with the source
+    return Outcome(
+        proto=whole,
+        digest=proto_digest(whole),
+        plan=result.candidate.plan,
+        analysis=session.analysis,
+        left_out=session.left_out if selected else (),
+        unseen=session.unseen if selected else (),
+        idle=session.idle if selected else (),
+        before=session.dense_cost,
+        after=after,
+        quality=None if session.data.count == 1 else quality_of(session.test_set, judgement),
+        damage=judgement.damage,
+        latency=latency,
+        repairs=result.candidate.repairs,
+        checks=tuple(checks),
+        notes=(*_notes(session, result, judgement, selected=selected), *_slower(session, after, latency)),
+        goals=goals,
+        trials=result.trials,
+        metric=judgement.decisive.metric,
+        readings=judgement.readings,
+        contributions=steps,
+        decisive=judgement.decisive,
+        hints=uncut_weights(session, after.size) if selected else (),
+    )
+
+
+def _latency(
+    session: PruningSession, result: SearchResult, steps: Sequence[Contribution]
+) -> tuple[Latency, Latency] | None:
+    """Return the times of the original and of the result: those that a goal was judged by, or measured now."""
+    if not session.options.latency:
+        return None
+    return result.latency or (steps[-1].latency if steps else session.time(result.candidate.result))
+
+
+def _notes(session: PruningSession, result: SearchResult, judgement: Judgement, *, selected: bool) -> Iterator[str]:
+    """Say what the user should know of the samples, the search and the result."""
+    yield from session.data.notes
+    yield from session.analysis.unused_positions.notes
+    yield from measured_notes(session.measured, session.data, session.split)
+    if selected:
+        yield from _scored_notes(session)
+    yield from filter(None, [session.cache.note])
+    yield from result.notes
+    yield from cautions(session.test_set, judgement, session.options.budget.drop)
+    if session.data.count == 1:
+        yield _ONE_SAMPLE
+
+
+def _slower(session: PruningSession, after: Cost, latency: tuple[Latency, Latency] | None) -> Iterator[str]:
+    """Warn where a result has less work than the model, and takes longer for it."""
+    if latency is None or after.macs >= session.dense_cost.macs:
+        return
+    was, now = latency
+    if now.speedup_interval(was).high < 1:
+        share = after.macs / session.dense_cost.macs
+        yield (
+            f"the result is slower than the model ({now.speedup_over(was):.2f}x) although it has x {share:.2f} of the"
+            " multiply-accumulates: its sizes do not suit this processor; --align auto with --macs or --speedup takes"
+            " sizes that pay"
+        )
+
+
+def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
+    """Refuse what the samples show to lose more than was allowed, though a search had found it within on others."""
+    missed = [goal for goal in goals if goal.name == "max_drop" and not goal.met]
+    if missed and not options.best_effort:
+        raise CheckError(
+            f"out of reach: --max-drop {missed[0].asked:g}: the other budgets lose {missed[0].reached:.4f} on"
+            " the test samples (use --best-effort to take it)"
+        )
+
+
+def _scored_notes(session: PruningSession) -> list[str]:
+    if not session.options.scorer.needs_statistics:
+        return []
+    analysis, measured = session.analysis, session.measured.fit
+    unseen = unscored(analysis, measured, session.layers)
+    notes = [
+        f"{one.name}: chosen by the norms of its weights: there are no statistics of the operators that read it"
+        for one in unseen
+    ]
+    asked = asked_about(analysis, session.layers)
+    unfelt = [linear for linear in asked if linear.key not in measured.sensitivities]
+    if unfelt and session.options.sensitivity and session.options.scorer.uses_sensitivity:
+        count = f"{len(unfelt)} of {len(asked)} operators"
+        notes.append(
+            f"no output sensitivity for {count} (an operator without a gradient rule lies after them): their neurons"
+            " are weighted equally"
+        )
+    return notes
