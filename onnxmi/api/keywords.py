@@ -61,6 +61,7 @@ class PruneFields(TypedDict, total=False):
     latency: bool
     outputs: Names
     ignore_outputs: Names
+    fix: Names
     few_samples: bool
     fresh: bool
     force: bool

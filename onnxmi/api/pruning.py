@@ -232,6 +232,7 @@ def inspect(
     *,
     outputs: Names = (),
     ignore_outputs: Names = (),
+    fix: Names = (),
     shape: Names = (),
     dim: Names = (),
     threads: int = 0,
@@ -246,6 +247,8 @@ def inspect(
         Samples to run it on, as for `prune`; without them, inputs are made up.
     outputs, ignore_outputs : str or iterable of str
         What outputs mean, and which are not compared; see `PruneOptions`.
+    fix : str or iterable of str
+        Inputs that always have one value, such as "sr=16000".
     shape, dim : str or iterable of str
         Sizes of synthetic inputs: "x=1,512" for an input, "T=512" for a dynamic axis.
     threads : int
@@ -271,12 +274,12 @@ def inspect(
     >>> [output.kind for output in found.outputs]
     ['classes']
     """
-    chosen = PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs, threads=threads)
+    chosen = PruneOptions(outputs=outputs, ignore_outputs=ignore_outputs, fix=fix, threads=threads)
     chosen.check()
     source = as_model(model)
     data = None if calibration is None else as_calibration(calibration, source)
     feeds = None if data is None else data.one_run(np.arange(data.count), 3)
-    analysis = analyze(source, feeds, sizes=read_sizes(shape, dim))
+    analysis = analyze(source, feeds, sizes=read_sizes(shape, dim), fix=chosen.fix)
     return Inspection(analysis, find_meaning(analysis, data, chosen.overrides, chosen.ignore_outputs, chosen.threads))
 
 

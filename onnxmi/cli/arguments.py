@@ -52,6 +52,12 @@ OUTPUTS = click.option("--output", "outputs", multiple=True, metavar=FORM, help=
 IGNORED_OUTPUTS = click.option(
     "--ignore-output", "ignore_outputs", multiple=True, metavar="NAME", help="Do not compare this output; repeatable."
 )
+FIXED_INPUTS = click.option(
+    "--fix",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input that always has this value: leave out branches that are never taken then; repeatable.",
+)
 CALIBRATION = click.argument("calib", type=click.Path(path_type=Path))
 SEED = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from onnxmi.api.pruning import inspect as inspect_model
-from onnxmi.cli.arguments import IGNORED_OUTPUTS, JSON, MODEL, OUTPUTS
+from onnxmi.cli.arguments import FIXED_INPUTS, IGNORED_OUTPUTS, JSON, MODEL, OUTPUTS
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
@@ -25,6 +25,7 @@ from onnxmi.reporting.json_data import graph_data, to_json
 @size_options
 @OUTPUTS
 @IGNORED_OUTPUTS
+@FIXED_INPUTS
 @JSON
 def inspect(
     model: Path,
@@ -33,6 +34,7 @@ def inspect(
     dim: tuple[str, ...],
     outputs: tuple[str, ...],
     ignore_outputs: tuple[str, ...],
+    fix: tuple[str, ...],
     *,
     as_json: bool,
     **settings: Any,
@@ -43,7 +45,7 @@ def inspect(
     inputs in CALIB, it is run on some of those where it does not run on small synthetic ones.
     """
     samples = opened_if_given(calib, settings)
-    found = inspect_model(model, samples, outputs=outputs, ignore_outputs=ignore_outputs, shape=shape, dim=dim)
+    found = inspect_model(model, samples, outputs=outputs, ignore_outputs=ignore_outputs, fix=fix, shape=shape, dim=dim)
     if as_json:
         print_data(to_json(graph_data(found.analysis, found.meaning)))
     else:

@@ -17,6 +17,7 @@ from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
     BATCH_SIZE,
     CALIBRATION,
+    FIXED_INPUTS,
     FRESH,
     IGNORED_OUTPUTS,
     JSON,
@@ -79,6 +80,7 @@ COST_OPTIONS = ("keep", *COSTS)
     help="Quantize the result to 8 bits; auto: if and how it is fastest, measured on this machine.",
 )
 @IGNORED_OUTPUTS
+@FIXED_INPUTS
 @scoring
 @layer_choice
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut by this plan file instead of selecting.")

@@ -19,6 +19,7 @@ from onnxmi.cli.arguments import (
     BATCH,
     BATCH_SIZE,
     CALIBRATION,
+    FIXED_INPUTS,
     FRESH,
     IGNORED_OUTPUTS,
     JSON,
@@ -83,6 +84,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @METRIC
 @OUTPUTS
 @IGNORED_OUTPUTS
+@FIXED_INPUTS
 @ALIGN
 @BATCH
 @scoring

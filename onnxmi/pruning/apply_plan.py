@@ -55,8 +55,9 @@ def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) 
     PlanError
         If the plan is for another model or does not fit.
     """
-    analysis = analyze(model, sizes=sizes)
-    chosen = given_plan(plan, analysis.model, cuts=analysis.model is analysis.source)
+    loaded = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
+    analysis = analyze(model, sizes=sizes, fix=loaded.options.get("fix", ()))
+    chosen = given_plan(loaded, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
     cut = prune_channels(Cut(analysis, keeping))
     feeds = [analysis.probe.feeds]

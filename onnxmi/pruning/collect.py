@@ -29,6 +29,7 @@ from onnxmi.statistics.output_sensitivity import measure_sensitivities
 from onnxmi.statistics.statistics import Statistics
 from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics
 from onnxmi.transforms.analysis import Analysis, ModelLike, analyze, as_model
+from onnxmi.transforms.fix_inputs import require_fixed
 from onnxmi.typing import Progress, Samples, silent
 
 
@@ -43,7 +44,8 @@ def collect(
     options.check()
     source = as_model(model)
     data = batched(source, as_calibration(calibration, source), options.threads)
-    analysis = analyze(source, data.one_run(np.arange(data.count), 3))
+    require_fixed(source, data, options.fix)
+    analysis = analyze(source, data.one_run(np.arange(data.count), 3), fix=options.fix)
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
         split = split_samples(data, options.seed)

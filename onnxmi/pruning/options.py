@@ -81,6 +81,9 @@ class PruneOptions:
         What outputs are, where it is not what `inspect` says: "NAME:KIND[:AXIS][*WEIGHT]".
     ignore_outputs : str or iterable of str
         Outputs that are not compared.
+    fix : str or iterable of str
+        Inputs that always have one value, such as "sr=16000": branches that are never taken then are left out of the
+        result, which does not read these inputs any more.
 
     score : str
         What a unit is worth: "joint", or to compare "pairwise", "magnitude", "wanda", "variance" or "random".
@@ -158,6 +161,7 @@ class PruneOptions:
     latency: Flag = flag(default=True)
     outputs: Names = names()
     ignore_outputs: Names = names()
+    fix: Names = names()
     few_samples: Flag = flag(default=False)
     force: Flag = flag(default=False)
     fresh: Flag = flag(default=False)
@@ -176,7 +180,7 @@ class PruneOptions:
     def shown(self) -> dict[str, Any]:
         """The options that a plan tells its reader."""
         names = ("score", "estimator", "cut", "skip", "only", "seed", "sensitivity")
-        given = {name: value for name in ("outputs", "ignore_outputs") if (value := getattr(self, name))}
+        given = {name: value for name in ("outputs", "ignore_outputs", "fix") if (value := getattr(self, name))}
         if self.quantize != "none":
             given["quantize"] = self.quantize
         return {**self.budget.asked, **{name: getattr(self, name) for name in names}, **given}

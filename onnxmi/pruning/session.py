@@ -38,6 +38,7 @@ from onnxmi.runtime.timing import Latency, measure_latency
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
+from onnxmi.transforms.fix_inputs import require_fixed
 from onnxmi.typing import Floats, Progress, Samples
 from onnxmi.verification.checks import Check, check_same
 
@@ -229,7 +230,8 @@ def start_session(
     looked_at = model
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
         looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
-    analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model)
+    require_fixed(model, data, options.fix)
+    analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model, fix=options.fix)
     wanted = Filter(options.cut, options.skip, options.only)
     if looked_at is not model and (numbers := layer_numbers(wanted)):
         raise UsageError(

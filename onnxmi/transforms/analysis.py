@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 import onnx
@@ -21,6 +21,7 @@ from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
+from onnxmi.transforms.fix_inputs import fix_inputs
 from onnxmi.transforms.hoist_gather import UnusedPositions, hoist_position_gather
 
 ModelLike = Model | onnx.ModelProto | str | PathLike[str]
@@ -55,7 +56,11 @@ class Analysis:
 
 
 def analyze(
-    model: ModelLike, feeds: Feeds | None = None, source: Model | None = None, sizes: GivenSizes = NO_SIZES
+    model: ModelLike,
+    feeds: Feeds | None = None,
+    source: Model | None = None,
+    sizes: GivenSizes = NO_SIZES,
+    fix: Sequence[str] = (),
 ) -> Analysis:
     """Load a model and find out what can be cut.
 
@@ -69,19 +74,25 @@ def analyze(
         What it was made from, if it is not as it was given.
     sizes : GivenSizes
         What the user says of the sizes of synthetic inputs.
+    fix : sequence of str
+        Inputs that are fixed to a value, such as ``sr=16000``.
 
     Raises
     ------
     ModelError
         If the file cannot be read or onnxruntime cannot run the model.
+    UsageError
+        If an input that is fixed does not exist, or its value does not fit.
     """
-    whole = as_model(model)
+    given = as_model(model)
+    whole, fixed = fix_inputs(given, fix)
     seen = probe(whole, feeds, sizes)
+    seen = replace(seen, feeds={**seen.feeds, **fixed})
     read, unread = hoist_position_gather(whole, seen)
     if read is not whole:
         seen = probe(read, seen.feeds, sizes)
     graph = infer(read, seen)
-    return Analysis(source or whole, read, seen, graph, find_linears(read.graph, graph), unread)
+    return Analysis(source or given, read, seen, graph, find_linears(read.graph, graph), unread)
 
 
 analyse = analyze  # the name that it had before; it goes on working
