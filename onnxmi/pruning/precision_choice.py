@@ -16,7 +16,7 @@ import onnx
 
 from onnxmi.budget.allocate import Limit, allocate, smallest
 from onnxmi.budget.goals import COSTS, DEFAULT_DROP, Kind
-from onnxmi.errors import CheckError, ModelError, UsageError, stage
+from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.model.external_data import byte_size
 from onnxmi.pruning.cost_search import bound
@@ -153,7 +153,7 @@ class _Trials:
         self._base = self._excess(proto)
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
         self._by_size = set(session.options.budget.costs) == {"max_size"}
-        self._done = 0
+        self._done, self._failure = 0, ""
 
     def of_mode(self, mode: str, *, required: bool) -> _Trial | None:
         """Quantize everything that can be; with static ranges, by the method that is nearest to the original."""
@@ -166,7 +166,7 @@ class _Trials:
         made = list(self._usable(replace(recipe, calibration=method) for method in methods))
         if not made:
             if required:
-                raise CheckError(f"--quantize {mode}: no 8-bit model could be made that runs")
+                raise CheckError(f"--quantize {mode}: {self._failure or 'the 8-bit model loses its outputs'}")
             return None
         recipe, proto, damage = min(made, key=lambda one: one[2])
         return _Trial(recipe, proto, damage, self._cost(self._proto, proto))
@@ -177,7 +177,8 @@ class _Trials:
             try:
                 proto = self._make(recipe)
                 damage = self._damage(proto)
-            except (ModelError, CheckError, UsageError):  # onnxruntime quantizes or runs it not at all
+            except (ModelError, CheckError) as error:  # onnxruntime quantizes or runs it not at all
+                self._failure = str(error)
                 continue
             if damage < inf:
                 yield recipe, proto, damage

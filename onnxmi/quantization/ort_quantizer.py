@@ -35,6 +35,9 @@ _METHODS = {
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.99, "symmetric": False}),
     "entropy": (CalibrationMethod.Entropy, {"symmetric": False}),
 }
+# onnx cannot infer the types of what onnxruntime's own fused operators make. Only float32 weights are quantized, so
+# what reads or makes them is float32, too.
+_OPTIONS = {"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True}
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -139,6 +142,7 @@ def to_dynamic(
             per_channel=per_channel,
             reduce_range=reduced,
             weight_type=QuantType.QInt8,
+            extra_options=dict(_OPTIONS),
         )
         return _read(target)
 
@@ -179,7 +183,7 @@ def to_static(
             sorted(nodes),
             [],
             sorted(operators),
-            {"MatMulConstBOnly": True},
+            dict(_OPTIONS),
         )
         quantizer.quantize_model()
         target = os.path.join(folder, "quantized.onnx")

@@ -21,6 +21,7 @@ from onnxmi.runtime.session import open_session
 from tests.support.build import Build
 
 WIDTH = 37
+CONTRIB = "com.microsoft"
 COUNT = 101
 
 
@@ -92,6 +93,22 @@ def test_every_method_finds_the_ranges_of_what_is_rounded_and_no_others(method: 
     assert every.min() <= low < high <= every.max()
     assert method != "minmax" or (low, high) == (every.min(), every.max())
     assert source.graph.output[0].name not in ranges  # what the float operators make
+
+
+def test_products_among_fused_operators_of_onnxruntime_are_quantized() -> None:
+    """onnx cannot infer what these make."""
+    b = Build(seed=8)
+    inner = b.op("BiasGelu", b.op("MatMul", b.input("N", WIDTH), b.weight(WIDTH, 53)), b.vector(53), domain=CONTRIB)
+    source = b.proto(b.op("Relu", b.op("MatMul", inner, b.weight(53, 11))))
+    for mode in ("dynamic", "static"):
+        made = follow(prepare(source).everything(mode), source, batches()).proto
+        assert lost(source, made, batches(seed=4)[0]) < 0.002
+        assert (
+            sum(
+                tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2 for tensor in made.graph.initializer
+            )
+            == 2
+        )
 
 
 def test_operators_may_stay_float() -> None:
