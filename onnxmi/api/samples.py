@@ -74,7 +74,7 @@ def calib(
         read = random_samples(source, random, seed, read_sizes(shape, dim))
     else:
         assert samples is not None
-        read = read_samples(samples, source.graph).paired(source.graph)
+        read = read_samples(samples, source).paired(source.graph)
     checked = read.check(source.graph)
     if output is not None:
         path = as_path(output, "output")

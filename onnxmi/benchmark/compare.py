@@ -193,7 +193,7 @@ def _samples(data: CalibrationLike | None, models: Sequence[Model]) -> list[Cali
     """Check the samples against each model; what can be read once only is read once."""
     if data is None:
         return [None for _ in models]
-    samples = read_samples(data, models[0].graph)
+    samples = read_samples(data, models[0])
     return [samples.check(model.graph) for model in models]
 
 

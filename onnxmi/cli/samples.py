@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import click
 
+from onnxmi.data.sequences import ALL
 from onnxmi.data.sources import SampleSource, source, source_options
 from onnxmi.data.sources.options import LAYOUTS, SourceFields
 
@@ -37,9 +38,32 @@ _OPTIONS = (
 )
 
 
+_STATES = click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="OUTPUT=INPUT",
+    help="Which output is fed back as which input, beside --sequence [default: as names tell]; repeatable.",
+)
+
+
 def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how samples are read."""
-    for option in reversed(_OPTIONS):
+    """Add the options that say how samples are read.
+
+    `--sequence` has another meaning where inputs are timed: there it is spelled `--sequences` alone.
+    """
+    known = {spelling for option in getattr(command, "__click_params__", ()) for spelling in option.opts}
+    spellings = ("--sequences",) if "--sequence" in known else ("--sequence", "--sequences")
+    sequences = click.option(
+        *spellings,
+        "sequences",
+        is_flag=False,
+        flag_value=ALL,
+        default="",
+        metavar="[IDS]",
+        help="Samples follow each other, and states are run on. IDS: an .npy file or array with a number for each.",
+    )
+    for option in reversed((*_OPTIONS, sequences, _STATES)):
         command = option(command)
     return command
 
@@ -57,5 +81,5 @@ def opened_if_given(path: Path | None, settings: dict[str, Any]) -> SampleSource
 
 def _taken(settings: dict[str, Any]) -> SourceFields:
     fields = {name: settings.pop(name) for name in SourceFields.__annotations__}
-    given = [name for name, value in fields.items() if value not in (None, ())]
+    given = [name for name, value in fields.items() if value not in (None, (), "")]
     return cast(SourceFields, {name: fields[name] for name in given})

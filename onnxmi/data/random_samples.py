@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxmi.data.calibration import RANDOM
-from onnxmi.data.sources.reader import ReadSamples
+from onnxmi.data.sources.read import ReadSamples
 from onnxmi.data.sources.tokens import role_of
 from onnxmi.data.stored import SampleArray, SampleWriter
 from onnxmi.errors import ModelError

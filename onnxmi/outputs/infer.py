@@ -14,11 +14,11 @@ from onnxmi.outputs.columns import ColumnFinder
 from onnxmi.outputs.kinds import Facts, InferredKind, detector_roles, infer_kind
 from onnxmi.outputs.override import Override, apply_overrides, check_ignored
 from onnxmi.outputs.sample_axis import Runs, shapes_of
-from onnxmi.outputs.states import STATES, find_states
 from onnxmi.outputs.trace import Leaf, Tracer
 from onnxmi.outputs.uninitialized import find_uninitialized
 from onnxmi.outputs.view import DISMISSED, Meaning, View
 from onnxmi.runtime.probe import Probe
+from onnxmi.runtime.states import STATES, find_states
 
 
 def infer_meaning(

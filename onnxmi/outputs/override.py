@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from onnxmi.errors import UsageError
-from onnxmi.outputs.states import STATES
 from onnxmi.outputs.view import KINDS, Kind, Meaning, View
+from onnxmi.runtime.states import STATES
 
 FORM = "NAME:KIND[:AXIS][*WEIGHT]"
 

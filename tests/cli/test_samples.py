@@ -10,6 +10,7 @@ import pytest
 
 from onnxmi.cli import main
 from onnxmi.data.sources.options import SourceFields
+from tests.data.test_sequences import H, cell, sounds
 from tests.support.build import Build
 
 COMMANDS = ("prune", "capture", "sweep", "check", "bench", "inspect")
@@ -62,3 +63,17 @@ def test_wrong_options_are_one_line(place):
     )
     assert "has no input 'z'" in place.fails(2, "inspect", "model.onnx", "calib.npz", "--sample-axis", "z=1")
     assert "expected a height" in place.fails(2, "bench", "model.onnx", "--image", "big")
+
+
+def test_commands_take_sequences(place):
+    onnx.save(cell().proto, place.folder / "cell.onnx")
+    np.savez(place.folder / "x.npz", x=sounds(97))
+    found = json.loads(place.succeeds("calib", "cell.onnx", "x.npz", "--sequence", "-o", "states.npz", "--json"))
+    assert found["inputs"]["state"]["shape"] == [2, 1, H]
+    run = ("--keep", "0.5", "--threads", "1", "--json", "-o")
+    a = json.loads(place.succeeds("prune", "cell.onnx", "x.npz", *run, "a.onnx", "--sequence"))
+    place.succeeds("prune", "cell.onnx", "states.npz", *run, "b.onnx")
+    assert any("stateN -> state" in note for note in a["notes"])
+    assert (place.folder / "a.onnx").read_bytes() == (place.folder / "b.onnx").read_bytes()
+    place.succeeds("bench", "cell.onnx", "--data", "x.npz", "--sequences", "--seconds", "0.05")
+    assert "no array named 'state'" in place.fails(3, "prune", "cell.onnx", "x.npz")

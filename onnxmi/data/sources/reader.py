@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
 from numpy.typing import ArrayLike
 
-from onnxmi.data.calibration import LABELS, RANDOM, Calibration, arrays_of, check_calibration
+from onnxmi.data.calibration import Calibration, arrays_of
+from onnxmi.data.sequences import with_states
 from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
 from onnxmi.data.sources.formats import read_path
 from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
+from onnxmi.data.sources.read import ReadSamples
 from onnxmi.data.stored import SampleArray
 from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, Model
@@ -51,42 +53,6 @@ class SampleSource:
 
 CalibrationLike = Calibration | SampleSource | Feed | Iterable[Feed] | FeedReader | str | os.PathLike[str]
 """Everything that samples may come as."""
-
-
-@dataclass(frozen=True)
-class ReadSamples:
-    """Samples that were read for one model, and can be checked against others.
-
-    Attributes
-    ----------
-    arrays : mapping of str to array
-        By the names of inputs, and `labels`.
-    where : str
-        Where they come from, for messages.
-    notes : tuple of str
-        What the user should know of how they were read.
-    sample_axis : mapping of str to int
-        What the user says of axes.
-    """
-
-    arrays: Mapping[str, SampleArray]
-    where: str
-    notes: tuple[str, ...] = ()
-    sample_axis: Mapping[str, int] = field(default_factory=dict)
-
-    def paired(self, graph: Graph) -> ReadSamples:
-        """Give the only array the name of the only input, where they have different ones, and say so."""
-        names = [name for name in self.arrays if name not in (LABELS, RANDOM)]
-        inputs = [info.name for info in graph.inputs]
-        if len(inputs) != 1 or len(names) != 1 or names == inputs:
-            return self
-        arrays = {inputs[0] if name == names[0] else name: array for name, array in self.arrays.items()}
-        return replace(self, arrays=arrays, notes=(*self.notes, f"{names[0]!r} is the input {inputs[0]!r}"))
-
-    def check(self, graph: Graph) -> Calibration:
-        """Check them against a model's inputs; see `check_calibration`."""
-        checked = check_calibration(self.arrays, graph, self.where, self.sample_axis)
-        return replace(checked, notes=(*self.notes, *checked.notes), origin=self.notes)
 
 
 def source(
@@ -138,13 +104,18 @@ def as_calibration(source: CalibrationLike, model: Model, options: SourceOptions
     """
     if isinstance(source, Calibration):
         return source
-    return read_samples(source, model.graph, options).check(model.graph)
+    return read_samples(source, model, options).check(model.graph)
 
 
-def read_samples(source: CalibrationLike, graph: Graph, options: SourceOptions = _BY_THE_MODEL) -> ReadSamples:
-    """Return all samples as arrays by name; see `as_calibration`."""
+def read_samples(source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL) -> ReadSamples:
+    """Return all samples as arrays by name, with the states of sequences; see `as_calibration`."""
     if isinstance(source, SampleSource):
-        return read_samples(source.samples, graph, source.options)
+        return read_samples(source.samples, model, source.options)
+    read = _read(source, model.graph, options)
+    return with_states(read, model, options.sequences, options.states) if options.sequences else read
+
+
+def _read(source: CalibrationLike, graph: Graph, options: SourceOptions) -> ReadSamples:
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
         read = read_path(path, graph, options)
