@@ -9,10 +9,11 @@ operators on their own. No kind of work takes negative time.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.budget.size_grid import block_of_processor
@@ -33,6 +34,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Layer id -> units that stay."""
 
 PROBES = 24  # random cuts that are timed
+QUANTIZED_PROBES = 12  # where each has to be quantized first
 RUNS = 30  # of each, in turn with the original
 SECONDS = 3.0  # for each, at most, unless six runs take longer
 ANCHOR = 2.0  # weight of the original, which every prediction is relative to
@@ -85,17 +87,23 @@ def time_cuts(
     feeds: Feeds,
     threads: int,
     progress: Progress = silent,
+    written: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
 ) -> tuple[float, Floats]:
-    """Time the original, ms, and cuts relative to it (n,)."""
+    """Time the original, ms, and cuts relative to it (n,).
+
+    Parameters
+    ----------
+    written : callable(proto)
+        Turns each of these models into the file that is deployed, such as its 8-bit version.
+    """
+    original = written(analysis.model.proto)
     shares: list[float] = []
     whole: list[float] = []
     for done, draw in enumerate(draws):
-        cut = prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw)))
+        cut = written(prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw))))
         # One thread's own processor time does not see other processes.
         clock = "cpu" if threads == 1 else "wall"
-        was, now = measure_latency(
-            (analysis.model.proto, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock
-        )
+        was, now = measure_latency((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
         shares.append(1.0 / now.speedup_over(was))
         whole.append(was.median)
         progress("time", done + 1, len(draws))

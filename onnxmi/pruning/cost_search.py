@@ -152,11 +152,8 @@ def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress
 
 
 def _saved(session: PruningSession, kind: Kind) -> float:
-    """Return the share of a cost of the float model that its 8-bit version has, as far as that was measured."""
-    precision = session.precision
-    if precision is None:
-        return 1.0
-    return {"time": precision.time, "size": precision.size}.get(kind, 1.0)
+    """Return the share of a cost of the float model that its 8-bit version has, where float models are priced."""
+    return session.precision.size if kind == "size" and session.precision is not None else 1.0
 
 
 def bound(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> float:

@@ -15,7 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmi.budget.latency_model import PROBES, LatencyModel, fit_times, kinds_of_work, sample_sizes, time_cuts
+from onnxmi.budget.latency_model import (
+    PROBES,
+    QUANTIZED_PROBES,
+    LatencyModel,
+    fit_times,
+    kinds_of_work,
+    sample_sizes,
+    time_cuts,
+)
 from onnxmi.errors import DataError
 from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.graph.cost import all_shapes
@@ -29,14 +37,15 @@ Times = tuple[float, list[float]]
 
 
 def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress = silent) -> LatencyModel:
-    """Fit a latency model to times on this machine, measured now or kept from before."""
+    """Fit a latency model to times on this machine, measured now or kept from before; of 8-bit files, if so written."""
     analysis, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
     layers = [layer.id for layer in session.layers]
-    draws = sample_sizes(sizes, PROBES, session.options.seed)
+    probes = PROBES if session.precision is None else QUANTIZED_PROBES
+    draws = sample_sizes(sizes, probes, session.options.seed)
     path, key = _path(threads), _key(session, draws)
     kept = _read(path).get(key)
     if kept is None or len(kept[1]) != len(draws):
-        dense, shares = time_cuts(analysis, draws, feeds, threads, progress)
+        dense, shares = time_cuts(analysis, draws, feeds, threads, progress, session.as_written)
         kept = dense, shares.tolist()
         _write(path, key, kept)
     model = analysis.model
@@ -50,6 +59,8 @@ def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     shapes = sorted((name, list(np.shape(value))) for name, value in session.timed_feeds.items())
     text = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
     timed = hashlib.sha256(text.encode())
+    if session.precision is not None:
+        timed.update(json.dumps(session.precision.recipe.to_dict()).encode())
     for node in session.model.proto.graph.node:  # fewer positions and split tables are not in the digest
         timed.update(node.SerializeToString(deterministic=True))
     return timed.hexdigest()

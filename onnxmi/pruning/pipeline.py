@@ -26,7 +26,7 @@ from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
 from onnxmi.pruning.refuse_early import require_work
 from onnxmi.pruning.run_cache import RunCache
 from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
-from onnxmi.pruning.sizing import sizing_problem
+from onnxmi.pruning.sizing import sizing_problem, with_times
 from onnxmi.pruning.sweep import TradeOff, trade_off
 from onnxmi.quantization.quantize import replay
 from onnxmi.runtime.session import limited
@@ -127,10 +127,14 @@ def _search(session: PruningSession, given: Plan | None, progress: Progress) -> 
         return _follow_plan(session, given, progress)
     if budget.keep is not None:
         return _follow_plan(session, make_plan(session, uniform(session.layers, budget.keep), progress), progress)
-    kinds = SEARCHED if budget.searches else {COSTS[name] for name in budget.costs}
-    problem = sizing_problem(session, kinds, progress)
+    kinds = set(SEARCHED) if budget.searches else {COSTS[name] for name in budget.costs}
+    quantizes = session.options.quantize != "none"
+    untimed: set[Kind] = {"macs", *kinds} - {"time"}
+    problem = sizing_problem(session, untimed if quantizes else kinds, progress)
     choice = choose_for_search(session, problem, progress)
     session = replace(session, precision=choice.precision)
+    if quantizes and "time" in kinds:  # of files of the precision that was chosen
+        problem = with_times(session, problem, progress)
     if budget.searches:
         assert budget.drop is not None
         result = search_quality_budget(session, problem, budget.drop, progress)

@@ -15,10 +15,9 @@ class Precision:
     ----------
     recipe : Recipe
         Without ranges of activations, which each cut has its own of; or with those that a plan has.
-    time, size : float
-        What the 8-bit model took of the float model's time and bytes.
+    size : float
+        What the 8-bit model took of the float model's bytes.
     """
 
     recipe: Recipe
-    time: float = 1.0
     size: float = 1.0

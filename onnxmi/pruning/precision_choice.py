@@ -15,7 +15,7 @@ from math import inf
 import onnx
 
 from onnxmi.budget.allocate import Limit, allocate, smallest
-from onnxmi.budget.goals import COSTS, DEFAULT_DROP, Kind
+from onnxmi.budget.goals import COSTS, DEFAULT_DROP
 from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.model.external_data import byte_size
@@ -31,7 +31,7 @@ from onnxmi.runtime.timing import measure_latency
 from onnxmi.typing import Progress, silent
 
 TIME_POWER = 3.0  # of the time, with which the damage of pruning falls
-PROXY_SHARE = 0.5  # of the cost, at which recipes are compared where a loss is searched for
+PROXY_SHARE = 0.5  # of the MACs, at which recipes are compared where a loss is searched for
 EXPECTED = {"time": 1.5, "size": 3.0}  # by how much 8 bits make a file faster and smaller, before that is measured
 LEAST_SHARE = 0.05  # of what may be lost by default: damage is not weighed against less
 MOST_GROUPS = 8  # of operators that are tried as float together
@@ -94,13 +94,9 @@ def choose_for_search(session: PruningSession, problem: SizingProblem, progress:
 def _likely_cut(session: PruningSession, problem: SizingProblem) -> onnx.ModelProto:
     """Cut to about the sizes that a budget asks for, with the one-pass repair; the source where that cannot be used."""
     budget, options = session.options.budget, problem.size_options
-    limits = [
-        Limit(problem.costs[COSTS[name]], bound(session, problem, name, budget.asked[name]) * _expected(COSTS[name]))
-        for name in budget.costs
-    ]
+    limits = [_likely_limit(session, problem, name, budget.asked[name]) for name in budget.costs]
     if not limits:
-        kind: Kind = next(kind for kind in ("time", "macs", "params", "size") if kind in problem.costs)
-        limits = [Limit(problem.costs[kind], PROXY_SHARE * problem.source[kind])]
+        limits = [Limit(problem.costs["macs"], PROXY_SHARE * problem.source["macs"])]
     counts = allocate(options, limits) or smallest(options)
     try:
         return execute_plan(session, make_plan(session, counts), stepwise=False).proto
@@ -108,8 +104,13 @@ def _likely_cut(session: PruningSession, problem: SizingProblem) -> onnx.ModelPr
         return session.model.proto
 
 
-def _expected(kind: Kind) -> float:
-    return EXPECTED.get(kind, 1.0)
+def _likely_limit(session: PruningSession, problem: SizingProblem, name: str, asked: float) -> Limit:
+    """Return what a budget leaves the float model, by what 8 bits are expected to save; MACs stand for the time."""
+    kind = COSTS[name]
+    if kind != "time":
+        return Limit(problem.costs[kind], bound(session, problem, name, asked) * EXPECTED.get(kind, 1.0))
+    share = 1 / asked if name == "speedup" else asked / session.time(session.model.proto)[0].median
+    return Limit(problem.costs["macs"], problem.source["macs"] * min(share * EXPECTED[kind], 1.0))
 
 
 @stage("quantize")
@@ -216,7 +217,7 @@ class _Trials:
     def precision(self, trial: _Trial) -> Precision:
         """Return what a search needs of a trial."""
         size = byte_size(trial.proto) / byte_size(self._proto)
-        return Precision(trial.recipe, 1.0 if self._by_size else trial.cost, size)
+        return Precision(trial.recipe, size)
 
     def _make(self, recipe: Recipe) -> onnx.ModelProto:
         self._done += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from time import monotonic
 
@@ -70,11 +70,18 @@ def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Pro
     size_options = {layer: SizeOptions(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     limited = set(kinds)
     costs = {kind: _counted(session, kind) for kind in limited - {"time"}}
-    if "time" in limited:
-        costs["time"] = latency_model(session, sizes, progress).cost
-    return SizingProblem(
+    problem = SizingProblem(
         size_options, costs, {kind: cost.total({}) * _spared(session, kind) for kind, cost in costs.items()}
     )
+    return with_times(session, problem, progress) if "time" in limited else problem
+
+
+def with_times(session: PruningSession, problem: SizingProblem, progress: Progress = silent) -> SizingProblem:
+    """Add what sizes cost in time: of 8-bit files where the session quantizes every cut."""
+    sizes = {layer: options.sizes for layer, options in problem.size_options.items()}
+    cost = latency_model(session, sizes, progress).cost
+    whole = cost.total({}) * _spared(session, "time")
+    return replace(problem, costs={**problem.costs, "time": cost}, source={**problem.source, "time": whole})
 
 
 def _damage_curves(
@@ -125,12 +132,12 @@ def _priced(session: PruningSession) -> Samples:
 
 
 def _spared(session: PruningSession, kind: Kind) -> float:
-    """By what factor the source costs more than the same model without unused positions."""
+    """By what factor the source costs more than what is cut, without unused positions; in time, also than 8 bits."""
+    if kind == "time" and (session.precision is not None or session.model is not session.source):
+        was, now = session.time(session.as_written(session.model.proto))
+        return now.speedup_over(was)
     if session.model is session.source:
         return 1.0
-    if kind == "time":
-        was, now = session.time(session.model.proto)
-        return now.speedup_over(was)
     return COUNTED[kind](session.dense_cost) / max(COUNTED[kind](session.uncut_cost), 1)
 
 

@@ -11,11 +11,16 @@ import pytest
 
 import onnxmi
 from onnxmi.axes.terms import Dim
+from onnxmi.budget import latency_model
 from onnxmi.budget.latency_model import fit_times, sample_sizes
 from onnxmi.graph.cost_model import CostModel, Piece
 from onnxmi.pruning import latency_cache
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.precision import Precision
 from onnxmi.pruning.session import start_session
+from onnxmi.quantization.quantize import prepare
+from onnxmi.runtime.cache_folder import VARIABLE
+from onnxmi.runtime.timing import Latency
 
 SIZES = {0: np.arange(1, 14), 1: np.arange(1, 18)}
 WORK = {
@@ -60,7 +65,7 @@ def session(mlp, samples):
 
 
 def test_times_are_kept_and_used_again(session, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "kept"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "kept"))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
     first = latency_cache.latency_model(session, sizes)
     (path,) = (tmp_path / "kept").iterdir()
@@ -78,9 +83,27 @@ def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(session, 
     assert latency_cache._key(looked_at, draws) != latency_cache._key(session, draws)
 
 
+def test_8_bit_files_are_timed_where_every_cut_is_quantized(session, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    timed = []
+
+    def measure(protos, *_, **__):
+        timed.append(protos)
+        return Latency(np.array([2.0])), Latency(np.array([1.0]))
+
+    monkeypatch.setattr(latency_model, "measure_latency", measure)
+    quantized = replace(session, precision=Precision(prepare(session.model.proto).everything("dynamic")))
+    sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
+    latency_cache.latency_model(quantized, sizes)
+    assert len(timed) == latency_model.QUANTIZED_PROBES
+    assert all("MatMulInteger" in {node.op_type for node in proto.graph.node} for pair in timed for proto in pair)
+    latency_cache.latency_model(session, sizes)
+    assert len(timed) == latency_model.QUANTIZED_PROBES + latency_model.PROBES  # those of 8-bit files are not taken
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}', '{"a": [1, ["x"]]}'])
 def test_a_damaged_table_is_measured_anew(session, tmp_path, monkeypatch, content) -> None:
-    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
     latency_cache.latency_model(session, sizes)
@@ -92,7 +115,7 @@ def test_a_damaged_table_is_measured_anew(session, tmp_path, monkeypatch, conten
 
 def test_a_folder_that_cannot_be_written_is_no_error(session, tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(latency_cache.FOLDER, str(tmp_path / "file" / "below"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "file" / "below"))
     monkeypatch.setattr(latency_cache, "time_cuts", lambda *_: (2.0, np.full(latency_cache.PROBES, 0.5)))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
     assert latency_cache.latency_model(session, sizes).cost.total({}) > 0.0
