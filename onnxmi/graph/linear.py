@@ -158,7 +158,8 @@ def _fits(channels: ChannelGraph, candidate: _Candidate) -> bool:
         known |= {node.inputs[layout.activation], node.outputs[0]}
     if weight is None or not all(name in channels.axes for name in known):
         return False
-    return layout.accepts(node, len(weight)) and all(term.size for term in weight)
+    fits = layout.accepts(node, len(weight)) and layout.fits(weight, channels.axes[candidate.tap])
+    return fits and all(term.size for term in weight)
 
 
 def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Candidate | None:
@@ -271,7 +272,8 @@ def new_bias(
         vector = (old + shift).astype(seen_dtype(model, linear))
         return linear.layout.with_bias_vector(linear.nodes[0], sliced, vector)
     if bias is None or bias.stored is None:
-        return np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
+        vector = np.asarray(shift / linear.beta).astype(seen_dtype(model, linear))
+        return linear.layout.with_bias_vector(linear.nodes[0], None, vector)
     old = bias.stored.value(model).astype(np.float64)
     return bias.stored.encoded(model, old[kept] + shift / linear.beta, lambda axis: kept)
 

@@ -137,6 +137,10 @@ class MatrixLayout(ABC):
         """Whether the layout describes a node with weights of so many axes."""
         return self.weight_rank in (None, rank)
 
+    def fits(self, weight: Axes, activation: Axes) -> bool:
+        """Whether the layout describes a weight and an activation of such axes."""
+        return True
+
     def reading(self, node: Node) -> tuple[Any, ...]:
         """How a node reads its weight and its activation: nodes that do so alike can be looked at together."""
         return tuple(node.attributes.get(name, default) for name, default in self.attributes.items())

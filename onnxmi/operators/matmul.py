@@ -15,6 +15,7 @@ from onnxmi.operators.macs import RESULT, Axis, MacContext, Work
 from onnxmi.operators.operator import STANDARD, Key, Operator, QueryKeyAxes
 from onnxmi.operators.positionwise import CarriedAxes, PositionContext
 from onnxmi.operators.signature_rule import SignatureRule
+from onnxmi.operators.turned_layouts import HeadRows, LeftWeightRows, TurnedGemmRows
 from onnxmi.operators.vjp import ALL_OPERANDS, Gradients, Vjp, VjpContext, sum_to_shape
 from onnxmi.typing import Array, Ints, Shape
 
@@ -187,7 +188,7 @@ def product_query_keys(node: Node, queries: Axes, keys: Axes) -> QueryKeyAxes | 
 
 MATMUL = Operator(
     axes=_matmul_axes,
-    layouts=(MatrixRows(bias=None),),
+    layouts=(MatrixRows(bias=None), HeadRows(bias=None), LeftWeightRows(activation=1, weight=0, bias=None)),
     vjp=Vjp(_matmul_vjp, ALL_OPERANDS),
     macs=product_macs,
     positionwise=_matmul_positions,
@@ -196,7 +197,7 @@ MATMUL = Operator(
 )
 GEMM = Operator(
     axes=gemm_axes,
-    layouts=(MatrixRows(),),
+    layouts=(MatrixRows(), TurnedGemmRows()),
     vjp=Vjp(gemm_vjp, ALL_OPERANDS),
     macs=product_macs,
     positionwise=_gemm_positions,

@@ -113,7 +113,9 @@ def _adds_stream(node: Node) -> bool:
 
 def _scales_outputs(channels: ChannelGraph, linear: Linear, result: str) -> bool:
     """Whether the outputs lie on the second axis of a result, which a BatchNormalization scales."""
-    return linear.layout.channel_axis == 1 or len(channels.axes.get(result, ())) == 2
+    return linear.layout.channel_axis == 1 or (
+        linear.layout.channel_axis == -1 and len(channels.axes.get(result, ())) == 2
+    )
 
 
 def _inference_form(graph: Graph, node: Node) -> tuple[Floats, Floats] | None:

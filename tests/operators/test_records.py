@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,16 @@ def test_what_multiplies_each_position_has_a_layout_and_counts_work() -> None:
     assert not positions & {*with_field("convolves")}
 
 
-def test_layouts_of_one_operator_read_different_weights() -> None:
+def test_layouts_of_one_operator_read_different_weights_or_different_forms_of_one() -> None:
     several = {key: operator.layouts for key, operator in OPERATORS.items() if len(operator.layouts) > 1}
-    assert {op for _, op in several} == {"RNN", "GRU", "LSTM", "Einsum"}
-    for layouts in several.values():
-        assert len({layout.weight for layout in layouts}) == len(layouts)
+    fused = {"FusedMatMul", "TransposeMatMul"}
+    assert {op for _, op in several} == {"RNN", "GRU", "LSTM", "Einsum", "MatMul", "Gemm"} | fused
+    for (_, op), layouts in several.items():
+        assert len({(layout.weight, layout.weight_rank, type(layout)) for layout in layouts}) == len(layouts)
+        for rank, turned in product((2, 3), (0, 1)) if op in ("MatMul", "Gemm") else ():
+            node = Node(0, "n", op, "", ("x", "w"), ("y",), {"transA": turned} if op == "Gemm" else {})
+            accepting = [layout.weight for layout in layouts if layout.accepts(node, rank)]
+            assert len(accepting) == len(set(accepting))
 
 
 # -- the registry -----------------------------------------------------------------------------------------------------

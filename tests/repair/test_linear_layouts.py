@@ -64,6 +64,28 @@ def test_a_matmul_on_tokens() -> None:
     check(b, b.op("MatMul", x, b.weight(11, 3)))
 
 
+@pytest.mark.parametrize("turned", [0, 1])
+def test_a_gemm_of_a_turned_activation(turned: int) -> None:
+    b = Build(seed=3)
+    x = b.op("Transpose", b.gemm(b.input("N", 7), 7, 11), perm=[1, 0])
+    weight = b.weight(*((5, 11) if turned else (11, 5)))
+    check(b, b.op("Gemm", x, weight, b.vector(5), transA=1, transB=turned, alpha=0.5, beta=0.0))
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
+def test_a_weight_on_the_left(rank: int) -> None:
+    b = Build(seed=4)
+    x = b.dense(b.input("N", *(5, 3)[: rank - 2], 7), 7, 11)
+    columns = b.op("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+    check(b, b.op("MatMul", b.weight(13, 11), columns))
+
+
+def test_a_weight_for_each_head() -> None:
+    b = Build(seed=4)
+    heads = b.reshape(b.dense(b.input("N", 5, 7), 7, 3 * 11), 0, 0, 3, 11)
+    check(b, b.op("MatMul", b.op("Transpose", heads, perm=[0, 2, 1, 3]), b.weight(3, 11, 13, fan_in=11)))
+
+
 def check(b: Build, made: str) -> None:
     case = Case.of(b.proto(b.op("Identity", made)))
     graph = case.model.graph
@@ -77,4 +99,4 @@ def check(b: Build, made: str) -> None:
     got = np.matmul(feature_rows(linear, activation, row_indices).astype(np.float64), matrix)
     np.testing.assert_allclose(got, output_rows(linear, result, row_indices, linear.groups), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
-    assert row_count(linear, activation) == result.size // result.shape[1 if linear.kernel else -1]
+    assert row_count(linear, activation) == result.size // linear.outputs.size
