@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from onnxmi.data.npz import open_archive
 from onnxmi.data.padding import Padding
 from onnxmi.data.sample_axes import find_sample_axes, shown_dims
+from onnxmi.data.sample_count import count_samples, fixed_batch
 from onnxmi.data.stored import BLOCK, LARGE, ConvertedArray, LazyArray, SampleArray, blocks_of, take_samples
 from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, TensorInfo
@@ -24,6 +24,8 @@ from onnxmi.typing import Array, Floats, Ints
 
 LABELS = "labels"
 RANDOM = "onnxmi.random"  # an array of this name marks samples that are random numbers
+SEQUENCES = "onnxmi.sequences"  # one of this name has a number for each sample: those of one are split together
+RESERVED = (LABELS, RANDOM, SEQUENCES)
 RANDOM_NOTE = "calibrated on random data: what the outputs lose on real data is not known"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
 GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
@@ -58,6 +60,8 @@ class Calibration:
         Whether they are random numbers, for a first try.
     said_axes : frozenset of str
         Inputs whose axis of samples the user says.
+    sequences : (count,) int64 or None
+        Samples of one number belong together, and are never split.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -71,6 +75,15 @@ class Calibration:
     origin: tuple[str, ...] = ()
     random: bool = False
     said_axes: frozenset[str] = frozenset()
+    sequences: Ints | None = None
+
+    @cached_property
+    def split_prints(self) -> NDArray[np.uint64]:
+        """(count,) what samples are split by: their fingerprints, or that of the first of what belongs together."""
+        if self.sequences is None:
+            return self.fingerprints
+        _, first, numbers = np.unique(self.sequences, return_index=True, return_inverse=True)
+        return self.fingerprints[first[numbers]]
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint64]:
@@ -164,7 +177,9 @@ class BatchFeeds(Mapping[str, Array]):
 def arrays_of(samples: Calibration) -> dict[str, SampleArray]:
     """Return everything that a file of samples has: inputs, labels, and the mark of random numbers."""
     labels = {} if samples.labels is None else {LABELS: samples.labels}
-    return {**samples.arrays, **labels, **({RANDOM: np.ones((), np.bool_)} if samples.random else {})}
+    random = {RANDOM: np.ones((), np.bool_)} if samples.random else {}
+    sequences = {} if samples.sequences is None else {SEQUENCES: samples.sequences}
+    return {**samples.arrays, **labels, **random, **sequences}
 
 
 def _fingerprint(arrays: Iterable[Any]) -> int:
@@ -227,8 +242,8 @@ def check_calibration(
         _check_values(fitted[name], name, where)
         _check_rank(fitted[name], info, where)
     axes = find_sample_axes(fitted, inputs, sample_axes or {}, where)
-    count, whole = _count(fitted, inputs, axes, arrays.get(LABELS), where)
-    step = _fixed_batch(inputs, axes, whole)
+    count, whole = count_samples(fitted, inputs, axes, arrays.get(LABELS), where)
+    step = fixed_batch(inputs, axes, whole)
     _check_padding(fitted, whole, count, step, where)
     notes += [
         f"{name}: the same for all samples (its first size is {fitted[name].shape[0]}, not {count})"
@@ -249,13 +264,14 @@ def check_calibration(
         tuple(notes),
         axes=axes,
         random=RANDOM in arrays,
+        sequences=_sequences(arrays.get(SEQUENCES), count, where),
         said_axes=frozenset(sample_axes or ()),
     )
 
 
 def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorInfo], where: str) -> None:
     missing = [name for name in inputs if name not in arrays]
-    extra = [name for name in arrays if name not in inputs and name not in (LABELS, RANDOM)]
+    extra = [name for name in arrays if name not in inputs and name not in RESERVED]
     if missing:
         raise CalibrationError(f"{where}: no array named {_quoted(missing)} (the model's inputs are {_quoted(inputs)})")
     if extra:
@@ -314,56 +330,6 @@ def _check_rank(array: SampleArray, info: TensorInfo, where: str) -> None:
         )
 
 
-def _count(
-    arrays: Mapping[str, SampleArray],
-    inputs: Mapping[str, TensorInfo],
-    axes: Mapping[str, int],
-    labels: SampleArray | None,
-    where: str,
-) -> tuple[int, set[str]]:
-    """Return the number of samples, and the inputs that are not sample-wise.
-
-    An input whose batch the graph fixes, and which has just that size, says nothing about the number of samples. The
-    others vote; labels and then an axis that the graph calls a batch decide between equals.
-    """
-    lengths = {name: array.shape[axes[name]] for name, array in arrays.items() if array.ndim}
-    firsts = {name: info.dims[axes[name]] if info.dims else None for name, info in inputs.items()}
-    voters = {name: length for name, length in lengths.items() if firsts[name] != length} or lengths
-    if not voters:
-        raise CalibrationError(f"{where}: no array has a sample axis")
-    elected = _elect(voters, firsts, labels)
-    count = next(length for length in voters.values() if length in elected)
-    whole = {name for name in arrays if voters.get(name) != count}
-    symbols = {firsts[name] for name in arrays if name not in whole and isinstance(firsts[name], str)}
-    undecided = len(elected) > 1 and voters is not lengths
-    if undecided or any(firsts[name] in symbols for name in whole):
-        raise CalibrationError(f"{where}: sample counts disagree: {_lengths(voters)}")
-    if count == 0:
-        raise CalibrationError(f"{where}: has no samples")
-    return count, whole
-
-
-def _elect(voters: Mapping[str, int], firsts: Mapping[str, int | str | None], labels: SampleArray | None) -> set[int]:
-    """Return the lengths that may be the number of samples; more than one where nothing decides between them."""
-    votes = Counter(voters.values())
-    elected = {length for length, number in votes.items() if number == max(votes.values())}
-    of_labels = set(labels.shape[:1]) if labels is not None else set()
-    of_batches = {length for name, length in voters.items() if "batch" in str(firsts[name]).lower()}
-    for preferred in (of_labels, of_batches):
-        elected = elected & preferred or elected
-    return elected
-
-
-def _lengths(lengths: Mapping[str, int]) -> str:
-    return ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-
-
-def _fixed_batch(inputs: Mapping[str, TensorInfo], axes: Mapping[str, int], whole: set[str]) -> int | None:
-    firsts = [info.dims[axes[name]] for name, info in inputs.items() if info.dims and name not in whole]
-    fixed = [dim for dim in firsts if isinstance(dim, int) and dim > 0]
-    return fixed[0] if fixed else None
-
-
 def _check_padding(
     arrays: Mapping[str, SampleArray], whole: set[str], count: int, step: int | None, where: str
 ) -> None:
@@ -383,6 +349,14 @@ def _check_dims(array: SampleArray, info: TensorInfo, samples: int | None, where
             raise CalibrationError(
                 f"{where}: array {info.name!r} has shape {array.shape}, the model expects {shown_dims(info)}"
             )
+
+
+def _sequences(numbers: SampleArray | None, count: int, where: str) -> Ints | None:
+    if numbers is None:
+        return None
+    if numbers.dtype.kind not in "iu" or numbers.shape != (count,):
+        raise CalibrationError(f"{where}: {SEQUENCES!r} has shape {numbers.shape}; expected a number for each sample")
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def _labels(labels: SampleArray | None, count: int, where: str) -> Array | None:

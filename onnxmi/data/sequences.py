@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxmi.data.calibration import Calibration, check_calibration
+from onnxmi.data.calibration import SEQUENCES, Calibration, check_calibration
 from onnxmi.data.npz import open_array
 from onnxmi.data.sources.read import ReadSamples
 from onnxmi.data.stored import SampleArray, take_samples
@@ -26,6 +26,7 @@ from onnxmi.runtime.synthetic import attempts
 from onnxmi.typing import Array, Ints, Samples, Shape
 
 ALL = "*"  # all samples are one sequence
+STRETCH = 16  # samples that follow each other and are split together
 TOGETHER = 64  # sequences that are run at once
 
 
@@ -62,7 +63,17 @@ def with_states(read: ReadSamples, model: Model, sequences: str, given: Mapping[
     states = _Carried(session, data, shapes).through(members)
     pairs = ", ".join(f"{state.output} -> {name}" for name, state in shapes.items())
     note = f"states were run on through {data.count:,} samples in {_sequences(len(members))}: {pairs}"
-    return replace(read, arrays={**arrays, **states}, notes=(*read.notes, note))
+    together = {SEQUENCES: _stretches(members, data.count)}
+    return replace(read, arrays={**arrays, **states, **together}, notes=(*read.notes, note))
+
+
+def _stretches(members: Sequence[Samples], count: int) -> Ints:
+    """Return a number for each sample: that of its stretch of its sequence."""
+    numbers, start = np.zeros(count, dtype=np.int64), 0
+    for own in members:
+        numbers[own] = start + np.arange(len(own)) // STRETCH
+        start = int(numbers[own].max()) + 1
+    return numbers
 
 
 def _sequences(count: int) -> str:

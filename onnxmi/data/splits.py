@@ -56,14 +56,15 @@ def split_samples(data: Calibration, seed: int, held_back: float = HELD_BACK) ->
     """Split the calibration samples by seed and content: a sample gets the same part in whatever file it comes.
 
     So statistics of several files can be added up, equal samples are never on both sides, and the shares are kept on
-    average. Where chance would make a part half as large or twice, the samples nearest to it are moved.
+    average. Where chance would make a part half as large or twice, the samples nearest to it are moved. Samples that
+    follow each other are alike: stretches of sequences stay together.
 
     Parameters
     ----------
     held_back : float
         Share of the samples that nothing is fitted to: the test samples and, above `HELD_BACK`, the search samples.
     """
-    lots = chances(data.fingerprints, seed)
+    lots = chances(data.split_prints, seed)
     order = np.argsort(lots, kind="stable")
     n_held = _clip_count(int((lots < held_back).sum()), data.count * held_back)
     n_held = min(max(n_held, 1), data.count - 1)

@@ -7,7 +7,10 @@ import onnx
 import pytest
 
 import onnxmi
+from onnxmi.data.calibration import arrays_of
+from onnxmi.data.sequences import STRETCH
 from onnxmi.data.sources import as_calibration
+from onnxmi.data.splits import split_samples
 from onnxmi.errors import CalibrationError, UsageError
 from onnxmi.model import Model
 from onnxmi.runtime.session import open_session
@@ -120,3 +123,17 @@ def test_a_cache_that_grows_is_refused():
     pairs = f"{proto.graph.output[1].name}=past_key_values"
     with pytest.raises(CalibrationError, match="a cache that grows"):
         as_calibration(onnxmi.source({"x": sounds()[:, None]}, sequences=True, states=pairs), Model.of(proto))
+
+
+def test_stretches_of_sequences_are_split_together():
+    """Neighbors are alike: none of a stretch is fitted to where another is reported on."""
+    ids = np.repeat([4, 2], [150, 90])
+    data = as_calibration(onnxmi.source({"x": sounds(240), "ids": ids}, sequences="ids"), cell())
+    stretch = np.concatenate([np.arange(150) // STRETCH, 100 + np.arange(90) // STRETCH])
+    split = split_samples(data, seed=0)
+    parts = [set(stretch[part].tolist()) for part in (split.fit, split.validation, split.test)]
+    shared = sum(len(a & b) for a, b in ((parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2])))
+    assert shared <= 2  # a part is cut off within a stretch at most
+    again = as_calibration(arrays_of(data), cell())
+    assert np.array_equal(again.sequences, data.sequences)
+    assert np.array_equal(split_samples(again, seed=0).test, split.test)

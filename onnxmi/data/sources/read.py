@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from onnxmi.data.calibration import LABELS, RANDOM, Calibration, check_calibration
+from onnxmi.data.calibration import RESERVED, Calibration, check_calibration
 from onnxmi.data.stored import SampleArray
 from onnxmi.model import Graph
 
@@ -33,7 +33,7 @@ class ReadSamples:
 
     def paired(self, graph: Graph) -> ReadSamples:
         """Give the only array the name of the only input, where they have different ones, and say so."""
-        names = [name for name in self.arrays if name not in (LABELS, RANDOM)]
+        names = [name for name in self.arrays if name not in RESERVED]
         inputs = [info.name for info in graph.inputs]
         if len(inputs) != 1 or len(names) != 1 or names == inputs:
             return self
