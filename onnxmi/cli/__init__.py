@@ -20,7 +20,7 @@ from onnxmi.cli.report import report
 from onnxmi.cli.signals import interruptible
 from onnxmi.cli.statistics import capture, merge
 from onnxmi.cli.sweep import sweep
-from onnxmi.cli.verbosity import VERSION, with_verbosity
+from onnxmi.cli.verbosity import VERSION, before_command, with_verbosity
 from onnxmi.runtime.session import silence
 
 
@@ -50,5 +50,6 @@ def main(ctx: click.Context) -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character of a name gets a question mark
 
 
+before_command(main)
 for command in (prune, sweep, calib, capture, merge, inspect, apply, bench, check, report, cache):
     main.add_command(with_verbosity(command))

@@ -43,6 +43,7 @@ from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
 from onnxmi.pruning.dry_run import DryRun, rehearse
 from onnxmi.pruning.options import QUANTIZE, PruneOptions
+from onnxmi.pruning.stages import stages_of_prune
 from onnxmi.reporting import html
 from onnxmi.reporting.dry_run import dry_run_data, show_dry_run
 from onnxmi.reporting.json_data import result_data, to_json
@@ -154,8 +155,9 @@ def prune(
     if dry_run:
         _rehearse(rehearse(source, samples, options), as_json=as_json)
         return
+    stages = stages_of_prune(options, given_plan=plan is not None, given_statistics=stats is not None)
     try:
-        with progress_bars() as progress:
+        with progress_bars(stages) as progress:
             result = prune_model(
                 source, samples, options, plan=plan, statistics=stats, evaluation=evaluated, progress=progress
             )

@@ -42,6 +42,7 @@ from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
 from onnxmi.pruning import pipeline
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.stages import stages_of_sweep
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
 from onnxmi.reporting.progress import progress_bars
@@ -127,7 +128,8 @@ def sweep(
     samples = opened(calib, settings)
     options = PruneOptions(**settings)
     source = load(model)
-    with progress_bars() as progress:
+    stages = stages_of_sweep(options, timed=by == "time", given_statistics=stats is not None)
+    with progress_bars(stages) as progress:
         curve = pipeline.sweep(source, samples, options, by=by, shares=shares, statistics=stats, progress=progress)
     data = to_json({"input": str(model), "command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}

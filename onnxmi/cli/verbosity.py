@@ -30,6 +30,22 @@ BUNDLE = click.Option(
     help="Write a bundle (.zip) for a bug report: no weights, no samples.",
 )
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="Print each stage and when it began, on standard error.")
+_LEVEL = "onnxmi.level"  # where the context keeps what was said before the command
+
+
+def before_command(group: click.Group) -> click.Group:
+    """Let `-q` and `-v` also stand before the command."""
+    inner = group.callback
+    assert inner is not None
+    group.params += [QUIET, VERBOSE]
+
+    @functools.wraps(inner)
+    def callback(*args: Any, quiet: bool, verbose: bool, **options: Any) -> Any:
+        click.get_current_context().meta[_LEVEL] = quiet, verbose
+        return inner(*args, **options)
+
+    group.callback = callback
+    return group
 
 
 def with_verbosity(command: click.Command) -> click.Command:
@@ -44,6 +60,8 @@ def with_verbosity(command: click.Command) -> click.Command:
 def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
     def callback(*args: Any, quiet: bool, verbose: bool, debug: Path | None, **options: Any) -> Any:
+        before = click.get_current_context().meta.get(_LEVEL, (False, False))
+        quiet, verbose = quiet or before[0], verbose or before[1]
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
         with ExitStack() as stack:

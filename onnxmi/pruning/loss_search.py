@@ -24,6 +24,8 @@ from onnxmi.typing import Progress, silent
 
 N_SCREENING_TRIALS = 6  # trials with the one-pass repair
 N_FULL_TRIALS = 6  # trials with the full one
+STEPWISE = "step by step"  # what the full repair is called in a trial
+FULL_TRIAL_WORK = 5  # times as long as a trial with the one-pass repair, about
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
 AIMED = 0.92  # of the allowed damage, at the next trial
@@ -212,10 +214,12 @@ class _Search:
         return _TrialModel(share, counts, candidate, judgement, over)
 
     def _note(self, share: float, judgement: Judgement, *, stepwise: bool, fits: bool) -> None:
-        repair, worst = "step by step" if stepwise else "one pass", judgement.damage.worst
+        repair, worst = STEPWISE if stepwise else "one pass", judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
-        self._progress("search", len(self.trials), N_SCREENING_TRIALS + N_FULL_TRIALS)
+        full = sum(trial.repair == STEPWISE for trial in self.trials)
+        done = len(self.trials) + full * (FULL_TRIAL_WORK - 1)
+        self._progress("search", done, N_SCREENING_TRIALS + N_FULL_TRIALS * FULL_TRIAL_WORK)
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""

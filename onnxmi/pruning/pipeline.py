@@ -104,6 +104,7 @@ def _prune(
         require_samples(session)
     session = _measured(session, stats, progress, selects=given is None)
     result = _search(session, given, progress)
+    progress("verify", 0, 1)
     return final_report(session, result, selected=given is None)
 
 
