@@ -61,11 +61,11 @@ COST_OPTIONS = ("keep", *COSTS)
         "onnxmi prune model.onnx calib.npz               at most one point lost",
         "onnxmi prune model.onnx calib.npz --speedup 2   twice as fast",
         "onnxmi prune model.onnx calib.npz --max-size 10MB --max-drop 0.02",
-        "onnxmi prune model.onnx calib.npz --quantize auto   and 8 bits, if that is faster",
+        "onnxmi prune model.onnx calib.npz --quantize auto   8 bits where faster",
         "onnxmi prune model.onnx calib.npz --keep 0.3    30 % of every layer",
         "onnxmi prune model.onnx calib.npz --skip '*/attention/*' -o small.onnx",
         "onnxmi prune model.onnx calib.npz --plan edited.plan.json",
-        "onnxmi prune model.onnx photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        "onnxmi prune model.onnx photos/ --mean 0.5 --std 0.25     images",
     )
 )
 @MODEL

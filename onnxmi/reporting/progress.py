@@ -58,8 +58,8 @@ def progress_bars(stages: Sequence[Stage] = ()) -> Iterator[Progress]:
             task = bar.add_task(clock.line, total=1.0, rest="")
 
             def advance(stage: str, done: int, total: int) -> None:
-                clock.advance(stage, done, total)
-                bar.update(task, completed=clock.share, description=clock.line, rest=clock.rest)
+                begins = clock.advance(stage, done, total)
+                bar.update(task, completed=clock.share, description=clock.line, rest=clock.rest, refresh=begins)
 
             yield advance
 
