@@ -65,6 +65,7 @@ setup(
         "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
         "report": REPORT,
+        "browser": ["playwright>=1.45", "axe-playwright-python>=0.1.4"],
         "images": IMAGES,
         "text": TEXT,
         "parquet": PARQUET,

@@ -13,6 +13,7 @@ from onnxmi.benchmark.compare import bench as measure_models
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, JSON, Quantity
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
@@ -68,9 +69,10 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @CLOCK
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure the peak memory.")
 @click.option("--operators/--no-operators", default=True, show_default=True, help="Show where the time goes.")
+@PAGE
 @JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on standard output, a row for each model and setting.")
-def bench(models: tuple[Path, ...], *, as_json: bool, as_csv: bool, **settings: Any) -> None:
+def bench(models: tuple[Path, ...], page: Path | None, *, as_json: bool, as_csv: bool, **settings: Any) -> None:
     """Measure MODELs side by side: time, memory, size, work, and where the time goes.
 
     The models run in turn, so that other load on the machine affects all of them alike. Speed-ups are against the
@@ -83,8 +85,10 @@ def bench(models: tuple[Path, ...], *, as_json: bool, as_csv: bool, **settings: 
     if as_json and as_csv:
         raise UsageError("--json and --csv both want standard output; choose one")
     settings["data"] = opened_if_given(settings["data"], settings)
+    check_page_option(page, *models)
     with progress_bars() as progress:
         found = measure_models(models, BenchOptions(**settings), progress)
+    write_page(page, bench_data(found))
     if as_json:
         print_data(to_json(bench_data(found)))
     elif as_csv:

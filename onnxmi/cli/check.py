@@ -15,6 +15,7 @@ from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
 from onnxmi.cli.config import config_option
 from onnxmi.cli.failures import epilog
+from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
@@ -86,9 +87,18 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @CLOCK
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Also write them as Markdown.")
+@PAGE
 @config_option("check")
 @JSON
-def check(model: Path | None, junit: Path | None, markdown: Path | None, *, as_json: bool, **settings: Any) -> None:
+def check(
+    model: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    page: Path | None,
+    *,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Hold MODEL against limits."""
     if model is None:
         raise UsageError("Missing argument 'MODEL' (or `model` in the file of --config)")
@@ -99,9 +109,11 @@ def check(model: Path | None, junit: Path | None, markdown: Path | None, *, as_j
     options.require()
     for target in filter(None, (junit, markdown)):
         check_target(target, model, *filter(None, (settings["baseline"], data)))
+    check_page_option(page, model, settings["baseline"], data)
     with progress_bars() as progress:
         report = check_model(model, options, progress)
     _write(report, junit, markdown)
+    write_page(page, check_data(report))
     if as_json:
         print_data(to_json(check_data(report)))
     else:

@@ -19,6 +19,7 @@ from onnxmi.reporting.tables import printable
         "onnxmi prune model.onnx calib.npz --json > run.json && onnxmi report run.json",
         "onnxmi report run.json --sweep sweep.json -o run.html",
         "onnxmi report sweep.json",
+        "onnxmi report check.json",
     )
 )
 @click.argument("result", type=click.Path(path_type=Path))
@@ -27,7 +28,7 @@ from onnxmi.reporting.tables import printable
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: RESULT.html].")
 def report(result: Path, sweep: Path | None, output: Path | None) -> None:
-    """Make one HTML page of RESULT, what `onnxmi prune --json` or `onnxmi sweep --json` printed.
+    """Make one HTML page of RESULT, what prune, sweep, bench or check printed with --json.
 
     The page needs no network and no other file. It is made with jinja2 and matplotlib: pip install 'onnxmi[report]'.
     """

@@ -13,6 +13,7 @@ from onnxmi.evaluation.quality import quality_of
 from onnxmi.graph.cost import Cost
 from onnxmi.model.load import proto_digest
 from onnxmi.model.mapped import with_values_inside
+from onnxmi.pruning.changed_answers import changed_answers
 from onnxmi.pruning.collect import asked_about, measured_notes
 from onnxmi.pruning.contributions import Contribution, contributions
 from onnxmi.pruning.cost_search import SearchResult
@@ -68,6 +69,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         readings=judgement.readings,
         contributions=steps,
         decisive=judgement.decisive,
+        changed=changed_answers(session.test_set, judgement),
         hints=uncut_weights(session, after.size) if selected else (),
     )
 

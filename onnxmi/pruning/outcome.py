@@ -14,6 +14,7 @@ from onnxmi.evaluation.yardstick import Damage
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost
 from onnxmi.graph.plan import Plan
+from onnxmi.pruning.changed_answers import ChangedAnswer
 from onnxmi.pruning.contributions import Contribution
 from onnxmi.pruning.evaluation import Evaluation
 from onnxmi.pruning.hints import Hint
@@ -70,6 +71,8 @@ class Outcome:
         What pruning and what 8 bits did, where the result is quantized; else nothing.
     evaluation : Evaluation or None
         What is lost on an evaluation file, where one was given.
+    changed : tuple of ChangedAnswer
+        Test samples on which another class is chosen.
     """
 
     proto: onnx.ModelProto
@@ -95,6 +98,7 @@ class Outcome:
     contributions: tuple[Contribution, ...] = ()
     idle: tuple[Layer, ...] = ()
     evaluation: Evaluation | None = None
+    changed: tuple[ChangedAnswer, ...] = ()
 
     @property
     def by_default(self) -> bool:

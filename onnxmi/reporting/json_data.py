@@ -24,6 +24,7 @@ from onnxmi.outputs.view import Meaning
 from onnxmi.pruning.evaluation import Evaluation
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.sweep import TradeOff, TradeOffPoint
+from onnxmi.reporting.png import data_uri
 from onnxmi.runtime.session import Feeds
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.version import versions
@@ -137,6 +138,9 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "metric": result.metric,
         "decisive": None if result.decisive is None else _reading_data(result.decisive),
         "evaluation": None if result.evaluation is None else _evaluation_data(result.evaluation),
+        "changed_answers": [
+            {**vars(own), "image": None if own.image is None else data_uri(own.image)} for own in result.changed
+        ],
         "hints": [vars(hint) for hint in result.hints],
         "quantization": _quantization_data(result),
         "goals": [{**vars(goal), "name": option(goal.name), "verdict": goal.verdict} for goal in result.goals],

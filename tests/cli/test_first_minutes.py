@@ -152,3 +152,18 @@ def place_of_words(place):
 def test_libraries_say_nothing_where_there_is_no_home(place):
     done = place.process("inspect", "model.onnx", HOME="/nonexistent", XDG_CACHE_HOME="/nonexistent")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- pages of what is measured ----------------------------------------------------------------------------------------
+
+
+def test_checks_and_benchmarks_have_pages(place):
+    timed = ("bench", "model.onnx", "--seconds", "0.1", "--threads", "1", "--no-memory", "--no-operators")
+    place.succeeds(*timed, "--report", "bench.html")
+    assert "a run</h1>" in (place.folder / "bench.html").read_text()
+    result = place.run("check", "model.onnx", "--max-size", "1kB", "--report", "check.html")
+    assert result.exit_code == 1
+    page = (place.folder / "check.html").read_text()
+    assert "<h1>1 of 2 checks failed</h1>" in page
+    assert "asked: at most 1.0 kB" in page
+    assert "is also an input" in place.fails(2, *timed, "--report", "model.onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxmi.errors import DataError
+from onnxmi.errors import DataError, UsageError
 from onnxmi.reporting.html import render
 from onnxmi.reporting.html.curve import read_sweep, read_trials
 from onnxmi.reporting.html.plots import trade_off
@@ -79,10 +79,9 @@ def test_the_metric_may_be_named_once(sweep):
 
 def test_what_is_not_drawn_is_not_explained(run, sweep, read):
     full = read(render(run, "run.json", (sweep, "sweep.json"))).text
-    assert "The dashed line is the original. The diamond is this run." in full
+    assert "The square is the original, the diamond is this result" in full
     del sweep["dense"]["value"], run["quality"]
     text = read(render(run, "run.json", (sweep, "sweep.json"))).text
-    assert "dashed line" not in text
     assert "diamond" not in text
 
 
@@ -123,7 +122,7 @@ def test_one_drawing_for_each_cost_that_is_known_of_two(sweep):
 
 def test_a_sweep_alone_is_a_page(sweep, read):
     made = read(render(sweep, "sweep.json"))
-    assert len(made.all("svg")) == 3
+    assert len(made.all("svg")) == 5
     assert "model.onnx" in made.text
     assert "25%: 77%; 50%: 82%; 75%: 87%." in made.text
 
@@ -159,3 +158,11 @@ def test_other_numbers():
         NOTHING,
     ]
     assert [decimal(value) for value in (0.0, 0.5, 1e-9, 3e9, None)] == ["0.0000", "0.5000", "1e-09", "3e+09", NOTHING]
+
+
+def test_a_sweep_of_another_model_is_refused(run, sweep):
+    sweep["model"] = {"sha256": "0f" * 32}
+    with pytest.raises(UsageError, match=r"^sweep.json: is a sweep of another model than run.json: SHA-256 0f0f"):
+        render(run, "run.json", (sweep, "sweep.json"))
+    sweep["model"] = run["model"]
+    render(run, "run.json", (sweep, "sweep.json"))

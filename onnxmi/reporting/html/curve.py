@@ -27,6 +27,12 @@ class Point:
         In the unit of the curve.
     share : float or None
         Of the original's cost, that was aimed at.
+    drop, error : float or None
+        Points lost of the metric, and the standard error of that.
+    fits : bool
+        Whether it loses no more than was allowed.
+    kind : str
+        The cost that was aimed at.
     """
 
     label: str
@@ -36,6 +42,10 @@ class Point:
     speedup: float | None
     quality: float | None
     share: float | None = None
+    drop: float | None = None
+    error: float | None = None
+    fits: bool = True
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class Curve:
         The result of the run that the page is about.
     joined : bool
         Whether the points are of one kind, so that a line through them means something.
+    named : str
+        The metric that losses are counted in.
     """
 
     metric: str
@@ -61,6 +73,7 @@ class Curve:
     dense: float | None = None
     here: Point | None = None
     joined: bool = True
+    named: str = ""
 
 
 _COSTS = ("macs", "size", "parameters")
@@ -114,13 +127,17 @@ def _curve(entries: tuple[Fields, ...], dense: Fields, named: str, run: Run | No
         whole[cost] = whole.get(cost) or quantity.before
     points = sorted((_point(entry, key, whole) for entry in entries), key=lambda point: (point.macs or 0, point.label))
     best = {"drop": 0.0, "agreement": 1.0}.get(key, dense.number(key))
-    return Curve(metric, tuple(points), best, _here(run, metric))
+    return Curve(metric, tuple(points), best, _here(run, metric), named=named)
 
 
 def _point(entry: Fields, key: str, whole: Mapping[str, float | None]) -> Point:
     macs, size, parameters = (_share(entry.number(cost), whole[cost]) for cost in _COSTS)
     share = entry.number("share") if macs is None else None
-    return Point(_label(entry), macs, size, parameters, entry.number("speedup"), entry.number(key), share)
+    costs = macs, size, parameters
+    loss = entry.number("drop"), entry.number("drop_error" if "drop_error" in entry else "error")
+    fits = entry.flag("fits") if "fits" in entry else True
+    kind = entry.text("kind") if share is not None else ""
+    return Point(_label(entry), *costs, entry.number("speedup"), entry.number(key), share, loss[0], loss[1], fits, kind)
 
 
 def _label(entry: Fields) -> str:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from onnxmi.reporting.html import plots
-from onnxmi.reporting.html.curve import is_sweep, read_sweep, read_trials
+from onnxmi.budget.goals import DEFAULT_DROP
+from onnxmi.errors import UsageError
+from onnxmi.reporting.html import lead, plots
+from onnxmi.reporting.html.curve import Curve, is_sweep, read_sweep, read_trials
 from onnxmi.reporting.html.fields import Fields
-from onnxmi.reporting.html.plots import MOST_PANELS, ROWS
-from onnxmi.reporting.html.reading import Run, read_run
+from onnxmi.reporting.html.measured import bench_context, check_context, is_bench, is_check
+from onnxmi.reporting.html.plots import MOST_PANELS, ROWS, repaired_sentence
+from onnxmi.reporting.html.reading import read_run
 from onnxmi.reporting.html.svg import settings
-from onnxmi.reporting.html.wording import percent, points, speed
+from onnxmi.reporting.html.tiles import headline, tiles
+from onnxmi.reporting.html.wording import counted, decimal, percent, speed
 from onnxmi.version import __version__
-
-
-@dataclass(frozen=True)
-class Card:
-    """One number worth a glance: what it is, and what stands below it."""
-
-    name: str
-    value: str
-    remark: str = ""
 
 
 def render(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any], str] | None = None) -> bytes:
@@ -34,7 +28,7 @@ def render(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any]
     Parameters
     ----------
     result : mapping
-        What `prune --json` printed, or `sweep --json`.
+        What `prune --json` printed, or `sweep --json`, `bench --json` or `check --json`.
     where : str
         Its file, for errors.
     sweep : mapping and str, optional
@@ -45,6 +39,10 @@ def render(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any]
     DataError
         If one of them is something else.
     """
+    if is_check(result):
+        return _fill(check_context(result, where), "check.html")
+    if is_bench(result):
+        return _fill(bench_context(result, where), "bench.html")
     with settings():
         if is_sweep(result) and "layers" not in result:
             return _fill(_sweep_context(result, where))
@@ -54,72 +52,76 @@ def render(result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any]
 def _run_context(
     result: Mapping[str, Any], where: str, sweep: tuple[Mapping[str, Any], str] | None
 ) -> dict[str, object]:
+    if sweep is not None:
+        _require_same_model(result, where, *sweep)
     run = read_run(result, where)
     curve = read_trials(result, where, run) if sweep is None else read_sweep(*sweep, run)
     growing = sum(1 for layer in run.layers if layer.gains)
     return {
-        "title": run.title or "Pruned model",
-        "lead": _lead(run),
-        "cards": _cards(run),
+        "headline": headline(run),
+        "title": run.model or run.title or "Pruned model",
+        "output": run.title,
+        "tiles": tiles(run),
         "run": run,
+        "hero": lead.trade_off(curve, run),
+        "here": run.findings.decisive is not None,
+        "network": lead.picture(run),
+        "blocks": lead.blocks_of(run),
         "unit": plots.unit_of(run.score),
         "summary": plots.summary(run),
         "curve": plots.trade_off(curve),
-        "here": curve is not None and curve.here is not None,
         "dense": curve is not None and curve.dense is not None,
         "layers": plots.layers(run),
         "overview": len(run.layers) > 2 * ROWS,
         "growth": plots.growth(run),
         "undrawn": max(growing - MOST_PANELS, 0),
         "repairs": plots.repairs(run),
+        "repaired": repaired_sentence(run),
         "failed": [check.name for check in run.checks if not check.passed],
     }
 
 
+def _require_same_model(result: Mapping[str, Any], where: str, sweep: Mapping[str, Any], sweep_file: str) -> None:
+    """Refuse a sweep of another model: files that say of which model they are say it by its digest."""
+    digests = [Fields(data, place).fields("model").text("sha256") if isinstance(data.get("model"), dict) else ""
+               for data, place in ((result, where), (sweep, sweep_file))]  # fmt: skip
+    if all(digests) and digests[0] != digests[1]:
+        ours, theirs = (digest[:12] for digest in digests)
+        raise UsageError(f"{sweep_file}: is a sweep of another model than {where}: SHA-256 {theirs} against {ours}")
+
+
 def _sweep_context(sweep: Mapping[str, Any], where: str) -> dict[str, object]:
     fields = Fields(sweep, where)
-    title = fields.text("model") if isinstance(sweep.get("model"), str) else ""
+    named = fields.text("model") if isinstance(sweep.get("model"), str) else fields.text("input", 80)
     curve = read_sweep(sweep, where)
     return {
-        "title": title or "Sweep",
-        "lead": "What models of several sizes keep.",
+        "headline": _sweep_headline(curve),
+        "title": named or "Sweep",
+        "output": "",
+        "tiles": [],
         "run": None,
-        "curve": plots.trade_off(curve),
+        "hero": lead.trade_off(curve, None),
         "here": False,
+        "network": None,
+        "curve": plots.trade_off(curve),
         "dense": curve.dense is not None,
+        "command": fields.text("command", 2000),
+        "samples": fields.number("samples"),
     }
 
 
-def _lead(run: Run) -> str:
-    """One sentence for who reads no further."""
-    left = {found.name: found.left for found in run.quantities}
-    told = [
-        f"{percent(left[name])} of the {name}" for name in ("parameters", "MACs a sample") if left.get(name) is not None
+def _sweep_headline(curve: Curve) -> str:
+    """Say what the fastest model that loses at most a point gains."""
+    fitting = [
+        point for point in curve.points if point.drop is not None and point.drop <= DEFAULT_DROP and point.speedup
     ]
-    sentence = f"The pruned model has {' and '.join(told)}." if told else "A pruned model."
-    if run.agreement.agreement is not None:
-        sentence += f" It gives the same top answer as the original in {percent(run.agreement.agreement)} of the cases."
-    return sentence
+    if not fitting:
+        return f"{counted(len(curve.points), 'model')} between speed and quality"
+    best = max(fitting, key=lambda point: point.speedup or 0.0)
+    return f"Up to {speed(best.speedup)} at no more than one point lost"
 
 
-def _cards(run: Run) -> list[Card]:
-    names = {"parameters": "parameters left", "file size": "of the file size", "MACs a sample": "of the MACs"}
-    cards = [Card(names[q.name], percent(q.left)) for q in run.quantities if q.name in names and q.left is not None]
-    if run.speedup is not None and run.speedup > 0:
-        value, _, way = speed(run.speedup).partition(" ")
-        cards.append(Card(way, value, "one sample at a time"))
-    seen = run.agreement
-    if seen.accuracy is not None and seen.original_accuracy is not None:
-        change = seen.accuracy - seen.original_accuracy
-        cards.append(Card("accuracy", percent(seen.accuracy), points(change)))
-    if seen.agreement is not None:
-        cards.append(Card("same top answer", percent(seen.agreement)))
-    elif seen.relative_error is not None:
-        cards.append(Card("error of the output", percent(seen.relative_error), "of its standard deviation"))
-    return cards
-
-
-def _fill(context: Mapping[str, object]) -> bytes:
+def _fill(context: Mapping[str, object], template: str = "page.html") -> bytes:
     environment = Environment(
         loader=PackageLoader("onnxmi.reporting.html", "templates"),
         autoescape=True,  # names come from files
@@ -128,6 +130,8 @@ def _fill(context: Mapping[str, object]) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = Markup  # what `svg.inline` wrote has every text escaped
+    environment.filters["percent"] = percent
+    environment.filters["decimal"] = decimal
     style = environment.loader.get_source(environment, "style.css")[0] if environment.loader else ""
-    page = environment.get_template("page.html").render(context, style=Markup(style), version=__version__)
+    page = environment.get_template(template).render(context, style=Markup(style), version=__version__)
     return f"{page.rstrip()}\n".encode()

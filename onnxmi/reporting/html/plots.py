@@ -97,7 +97,7 @@ def summary(run: Run) -> Group | None:
     told = "; ".join(f"{found.name}: {percent(left)} of the original's" for found, left in rows)
     plot = _plot(figures.bars(drawn), "left", "What is left of the original", f"{told}.")
     cells = tuple(_quantity_cells(run))
-    return Group((plot,), Table("The model before and after", ("", "before", "after", "left"), cells))
+    return Group((plot,), Table("The model before and after", ("quantity", "before", "after", "left"), cells))
 
 
 def _quantity_cells(run: Run) -> Iterator[tuple[str, ...]]:
@@ -231,6 +231,16 @@ def repairs(run: Run) -> Group | None:
     headings = ("operator", "error after the cut", "after repair", "outcome")
     caption = "Squared error of each operator's outputs relative to their variance, on samples it was not fitted to"
     return Group(tuple(plots), Table(caption, headings, cells))
+
+
+def repaired_sentence(run: Run) -> str:
+    """Say in one sentence what repair did; nothing where nothing was repaired."""
+    pairs = [(row.plain, row.repaired) for row in run.repairs if row.used]
+    known = [(plain, repaired) for plain, repaired in pairs if plain is not None and repaired is not None]
+    if not known:
+        return ""
+    before, after = (sum(column) / len(known) for column in zip(*known, strict=True))
+    return f"{counted(len(known), 'operator')} refitted: mean error {decimal(before, 3)} → {decimal(after, 3)}"
 
 
 def _repair_bar(row: RepairRow, longest: float) -> Bar:

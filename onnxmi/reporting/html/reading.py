@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxmi.errors import DataError
 from onnxmi.reporting.html.fields import Fields
+from onnxmi.reporting.html.findings import Findings, read_findings
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ class Run:
     made: tuple[tuple[str, str], ...]
     options: tuple[tuple[str, str], ...]
     command: str
+    findings: Findings
+    model: str
 
 
 def read_run(data: Mapping[str, Any], where: str) -> Run:
@@ -134,6 +137,8 @@ def read_run(data: Mapping[str, Any], where: str) -> Run:
         made=_made(fields),
         options=options.pairs(),
         command=fields.text("command", 2000),
+        findings=read_findings(fields),
+        model=fields.text("input", 80),
     )
 
 

@@ -65,9 +65,9 @@ def settings() -> Iterator[None]:
         yield
 
 
-def figure(height: float) -> Figure:
+def figure(height: float, width: float = WIDTH) -> Figure:
     """Make an empty figure, in px."""
-    return Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
 def axes(fig: Figure, left: float, top: float, right: float, bottom: float) -> Axes:
@@ -78,7 +78,7 @@ def axes(fig: Figure, left: float, top: float, right: float, bottom: float) -> A
     )
 
 
-def inline(fig: Figure, name: str, title: str, description: str) -> str:
+def inline(fig: Figure, name: str, title: str, description: str, tips: Mapping[str, str] | None = None) -> str:
     """Return a figure as an `svg` element.
 
     Parameters
@@ -89,6 +89,8 @@ def inline(fig: Figure, name: str, title: str, description: str) -> str:
         Unique on the page; identifiers start with it.
     title, description : str
         What the figure is, and what is to be seen on it: read aloud in its place.
+    tips : mapping of str to str, optional
+        Identifier of a part of the figure -> what is shown where a pointer rests on it.
     """
     buffer = io.StringIO()
     fig.savefig(buffer, format="svg", transparent=True)
@@ -98,8 +100,14 @@ def inline(fig: Figure, name: str, title: str, description: str) -> str:
             if found.find(f"{_SVG}style") is not None or part.endswith("metadata"):
                 drawn.remove(found)
     used = {reference for element in drawn.iter() for reference in _references(element)}
-    for element in drawn.iter():
+    for element in list(drawn.iter()):
+        tip = (tips or {}).get(element.get("id", ""))
         _adopt(element, name, used)
+        if tip is not None:
+            element.set("class", "tip")
+            shown_tip = ElementTree.Element("title")
+            shown_tip.text = tip
+            element.insert(0, shown_tip)
     drawn.attrib = {
         "viewBox": drawn.attrib["viewBox"],
         "role": "img",
