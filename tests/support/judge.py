@@ -63,13 +63,13 @@ def _join(parts: tuple[Array, ...]) -> bool:
 
 def judgeable(proto: onnx.ModelProto) -> bool:
     """Whether what was left out can be told by its numbers: not where weights are stored in 8 bits or read twice."""
-    return not shared(proto, 2) and not any("quantize" in node.op_type.lower() for node in proto.graph.node)
+    return not shared(proto, 2) and not any("quantize" in node.op_type.lower() for node in _nodes(proto.graph))
 
 
 def shared(proto: onnx.ModelProto, rank: int) -> bool:
     """Whether any stored tensor of so many axes is read twice: one reader's numbers may stay where the other's went."""
     names = {name for name, one in _stored(proto) if min(len(one.dims), 2) == rank}
-    uses = Counter(name for node in proto.graph.node for name in node.input if name in names)
+    uses = Counter(name for node in _nodes(proto.graph) for name in node.input if name in names)
     return max(uses.values(), default=0) > 1
 
 
@@ -89,8 +89,8 @@ def masked(original: onnx.ModelProto, cut: onnx.ModelProto) -> onnx.ModelProto:
 
 def _stored(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Float tensors by name, those of Constant nodes too."""
-    tensors = [(one.name, one) for one in proto.graph.initializer]
-    for node in proto.graph.node:
+    tensors = [(one.name, one) for graph in _graphs(proto.graph) for one in graph.initializer]
+    for node in _nodes(proto.graph):
         if node.op_type == "Constant":
             tensors += [(node.output[0], one.t) for one in node.attribute if one.name == "value"]
     return ((name, one) for name, one in tensors if one.data_type == onnx.TensorProto.FLOAT)
@@ -98,10 +98,22 @@ def _stored(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 def _readers(proto: onnx.ModelProto) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for node in proto.graph.node:
+    for node in _nodes(proto.graph):
         for name in node.input:
             found.setdefault(name, set()).add(node.op_type)
     return found
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph, and those inside its nodes."""
+    yield graph
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.HasField("g"):
+            yield from _graphs(attribute.g)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    return (node for one in _graphs(graph) for node in one.node)
 
 
 def difference(wanted: list[Any], got: list[Any]) -> float:
