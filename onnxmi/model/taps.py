@@ -97,8 +97,8 @@ class Seen:
 def with_taps(proto: onnx.ModelProto, names: Sequence[str]) -> tuple[onnx.ModelProto, tuple[Tap, ...]]:
     """Return a copy of a model that gives the named tensors alone, and where each is to be found.
 
-    Tensors that cannot be shown are absent: those of a branch whose type is not known, and those of a branch inside
-    a loop, which may be computed in some iterations alone.
+    Tensors that cannot be shown are absent: those of a branch or a Scan whose type or rank is not known, and those of a
+    branch inside a loop, which may be computed in some iterations alone.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -147,17 +147,13 @@ class _Places:
         branches = len(kinds) - loops
         if "If" in kinds[branches:]:
             return None
-        kind = self._types.get(name)
-        known = kind is not None and kind.type.tensor_type.elem_type != 0
-        if branches and not known:
+        kind = self._types.get(name, onnx.ValueInfoProto()).type.tensor_type
+        ranked = bool(kind.elem_type) and kind.HasField("shape")
+        if (branches and not kind.elem_type) or ("Scan" in kinds and not ranked):
             return None
-        rank = len(kind.type.tensor_type.shape.dim) if kind is not None else 0
-        empty = np.zeros((0,) * (rank + loops), self._dtype(kind)) if branches and kind is not None else np.zeros(0)
-        output = self._lead_out(name, path, empty)
-        return Tap(name, output, loops, self._marker(path[:branches]))
-
-    def _dtype(self, kind: onnx.ValueInfoProto) -> Any:
-        return helper.tensor_dtype_to_np_dtype(kind.type.tensor_type.elem_type)
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT)
+        empty = np.zeros((0,) * (len(kind.shape.dim) + loops), dtype)
+        return Tap(name, self._lead_out(name, path, empty), loops, self._marker(path[:branches]))
 
     def _marker(self, path: tuple[_Step, ...]) -> str | None:
         """The output that says whether a branch was taken, and all those around it."""
@@ -172,12 +168,17 @@ class _Places:
         return self._markers[id(body)]
 
     def _lead_out(self, name: str, path: Sequence[_Step], instead: Array) -> str:
+        rank = instead.ndim - sum(step.node.op_type != "If" for step in path)
         for step in reversed(path):
-            name = self._through(step, name, instead)
+            name = self._through(step, name, instead, rank)
+            rank += step.node.op_type != "If"
         return name
 
-    def _through(self, step: _Step, name: str, instead: Array) -> str:
-        """Let a body give a tensor more, and return what its node calls it; the other branch gives another."""
+    def _through(self, step: _Step, name: str, instead: Array, rank: int) -> str:
+        """Let a body give a tensor more, and return what its node calls it; the other branch gives another.
+
+        onnxruntime wants to know of how many axes a Scan stacks slices.
+        """
         given, result, node = self._name(name), self._name(name), step.node
         element = helper.np_dtype_to_tensor_dtype(instead.dtype)
         for attribute, body in bodies_of(node):
@@ -191,6 +192,8 @@ class _Places:
             value = onnx.ValueInfoProto(name=made)
             if node.op_type == "If":
                 value.type.tensor_type.elem_type = element
+            elif node.op_type == "Scan":
+                value.CopyFrom(helper.make_tensor_value_info(made, element, [None] * rank))
             body.output.append(value)
         outputs = len(step.body.output) - (node.op_type == "Loop")
         node.output.extend([""] * (outputs - 1 - len(node.output)))

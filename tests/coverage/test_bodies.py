@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from onnxmi.graph.infer import infer
+from onnxmi.model import Model
+from onnxmi.runtime.probe import probe
 from tests.support.bodies import branch, loop, scan
 from tests.support.build import Build
 from tests.support.oracle import Case, assert_exact, assert_prunes, cut_all
@@ -169,3 +172,22 @@ def test_a_branch_inside_a_loop_is_left_alone() -> None:
 
     y = b.gemm(b.op("Relu", b.gemm(loop(b, LENGTH, step, x), SIZE, 13)), 13, 3)
     assert_prunes(b.proto(y, dims=[(BATCH, 3)]), 13)
+
+
+def test_a_scan_in_which_a_rank_is_not_known_beforehand() -> None:
+    """onnxruntime stacks no slices of unknown rank: what is inside is not looked at there, and all else is."""
+    b = Build()
+    x, sizes = b.input(LENGTH, BATCH, SIZE), b.input(2, name="sizes", dtype=np.int64)
+    turned = b.op("Reshape", b.weight(HIDDEN, SIZE), b.op("Compress", sizes, b.const(np.array([True, True]))))
+
+    def step(state: str, slice_: str) -> list[str]:
+        made = b.op("Tanh", b.op("Add", b.op("MatMul", slice_, turned), state))
+        return [made, b.op("Identity", made)]
+
+    start = b.const(np.zeros((BATCH, HIDDEN), np.float32))
+    last, _ = scan(b, step, [start], [b.op("Relu", b.dense(x, SIZE, SIZE))])
+    deep = b.gemm(b.op("Relu", b.gemm(last, HIDDEN, 13)), 13, 3)
+    case = Case(Model.of(b.proto(deep, dims=[(BATCH, 3)])))
+    feeds = {"x": np.ones((LENGTH, BATCH, SIZE), np.float32), "sizes": np.array([SIZE, HIDDEN])}
+    shown = probe(case.model, feeds)
+    assert {layer.size for layer in infer(case.model, shown).layers} == {13}
