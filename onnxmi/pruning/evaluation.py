@@ -55,8 +55,8 @@ def read_evaluation(source: Model, samples: CalibrationLike, options: PruneOptio
 
 def samples_name(samples: CalibrationLike) -> str:
     """Return the path that samples come from; "" where they come from elsewhere."""
-    found = samples.samples if isinstance(samples, SampleSource) else samples
-    return os.fspath(found) if isinstance(found, str | os.PathLike) else ""
+    origin = samples.samples if isinstance(samples, SampleSource) else samples
+    return os.fspath(origin) if isinstance(origin, str | os.PathLike) else ""
 
 
 def evaluate(source: Model, result: onnx.ModelProto, data: Calibration, name: str, options: PruneOptions) -> Evaluation:

@@ -86,8 +86,8 @@ def execute_plan(
 
 def in_8_bits(session: PruningSession, candidate: Candidate) -> Candidate:
     """Quantize a float candidate as the session says, and let its plan say so."""
-    made = session.quantized(candidate.proto)
-    return replace(candidate, quantized=made.proto, plan=replace(candidate.plan, quantization=made.recipe))
+    quantized = session.quantized(candidate.proto)
+    return replace(candidate, quantized=quantized.proto, plan=replace(candidate.plan, quantization=quantized.recipe))
 
 
 def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:

@@ -82,8 +82,8 @@ def prune(
         outcome = _prune(source, calibration, options, plan, statistics, progress)
         if data is None or evaluation is None:
             return outcome
-        found = evaluate(source, outcome.proto, data, samples_name(evaluation), options)
-        return replace(outcome, evaluation=found)
+        lost = evaluate(source, outcome.proto, data, samples_name(evaluation), options)
+        return replace(outcome, evaluation=lost)
 
 
 def _prune(

@@ -124,12 +124,12 @@ def choose_precision(session: PruningSession, proto: onnx.ModelProto, progress: 
     ModelError
         If onnxruntime cannot.
     """
-    wanted = session.options.quantize
+    requested = session.options.quantize
     trials = _Trials(session, proto, progress)
-    modes = MODES if wanted == "auto" else (wanted,)
-    found = [trial for mode in modes if (trial := trials.of_mode(mode, required=wanted != "auto")) is not None]
+    modes = MODES if requested == "auto" else (requested,)
+    found = [trial for mode in modes if (trial := trials.of_mode(mode, required=requested != "auto")) is not None]
     best = min(found, key=lambda trial: trial.price, default=None)
-    if best is None or (wanted == "auto" and best.price > TIME_POWER - LEAST_GAIN):
+    if best is None or (requested == "auto" and best.price > TIME_POWER - LEAST_GAIN):
         tried = ", ".join(f"{trial.recipe.mode} takes x {trial.cost:.2f} of the time" for trial in found)
         return PrecisionChoice(None, (f"not quantized: float is best here ({tried or 'nothing can be'})",))
     best = trials.with_float_operators(best)
@@ -164,12 +164,12 @@ class _Trials:
                 raise CheckError(f"--quantize {mode}: the model has no operator that onnxruntime quantizes so")
             return None
         methods = RANGE_METHODS if mode == "static" else ("",)
-        made = list(self._usable(replace(recipe, calibration=method) for method in methods))
-        if not made:
+        usable = list(self._usable(replace(recipe, calibration=method) for method in methods))
+        if not usable:
             if required:
                 raise CheckError(f"--quantize {mode}: {self._failure or 'the 8-bit model loses its outputs'}")
             return None
-        recipe, proto, damage = min(made, key=lambda one: one[2])
+        recipe, proto, damage = min(usable, key=lambda one: one[2])
         return _Trial(recipe, proto, damage, self._cost(self._proto, proto))
 
     def _usable(self, recipes: Iterator[Recipe]) -> Iterator[tuple[Recipe, onnx.ModelProto, float]]:
@@ -209,10 +209,10 @@ class _Trials:
     def _without(self, best: _Trial, group: tuple[str, ...]) -> _Trial | None:
         rest = tuple(name for name in best.recipe.int8 if name not in group)
         recipe = replace(best.recipe, int8=rest, left_float=(*best.recipe.left_float, *group))
-        made = next(self._usable(iter([recipe])), None)
-        if made is None:
+        usable = next(self._usable(iter([recipe])), None)
+        if usable is None:
             return None
-        return _Trial(recipe, made[1], made[2], best.cost * self._cost(best.proto, made[1]))
+        return _Trial(recipe, usable[1], usable[2], best.cost * self._cost(best.proto, usable[1]))
 
     def precision(self, trial: _Trial) -> Precision:
         """Return what a search needs of a trial."""

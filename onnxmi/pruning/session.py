@@ -232,13 +232,13 @@ def start_session(
         looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     require_fixed(model, data, options.fix)
     analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model, fix=options.fix)
-    wanted = Filter(options.cut, options.skip, options.only)
-    if looked_at is not model and (numbers := layer_numbers(wanted)):
+    layer_filter = Filter(options.cut, options.skip, options.only)
+    if looked_at is not model and (numbers := layer_numbers(layer_filter)):
         raise UsageError(
             f"{numbers[0]}: numbers are those of `onnxmi inspect`, which splits no embedding tables; use names beside"
             " --cut embedding"
         )
-    layers, left_out = chosen_layers(analysis.model, analysis.graph, wanted)
+    layers, left_out = chosen_layers(analysis.model, analysis.graph, layer_filter)
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     split = split_samples(data, options.seed, held_back)
     outputs = OutputMeasure(analysis, data, split.fit, options)

@@ -114,10 +114,10 @@ class Targets:
     def _sensitivity_weighted(
         self, readers: Sequence[Linear], stored: Sequence[Floats], group: int, rows: Ints, columns: Sequence[Bools]
     ) -> Floats | None:
-        found = [self.statistics.sensitivities.get(reader.key) for reader in readers]
+        sensitivities = [self.statistics.sensitivities.get(reader.key) for reader in readers]
         known = [
             weights[group][rows][:, kept] @ sensitivity.root(group, np.flatnonzero(kept))
-            for sensitivity, weights, kept in zip(found, stored, columns, strict=True)
+            for sensitivity, weights, kept in zip(sensitivities, stored, columns, strict=True)
             if sensitivity is not None
         ]
         return np.concatenate(known, axis=1) if len(known) == len(readers) else None

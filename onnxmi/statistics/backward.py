@@ -136,63 +136,63 @@ class Backward:
         NoGradientError
             If a node turned out to do what its rule does not know.
         """
-        found: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
-        self._back(self.graph.main, _Values(values, iterations or {}), found)
-        return {name: gradient for name, gradient in found.items() if name in self.reached}
+        by_tensor: dict[str, Array] = {name: gradient for name, gradient in upper.items() if name in self._active}
+        self._back(self.graph.main, _Values(values, iterations or {}), by_tensor)
+        return {name: gradient for name, gradient in by_tensor.items() if name in self.reached}
 
-    def _back(self, nodes: Sequence[Node], values: _Values, found: dict[str, Array]) -> None:
+    def _back(self, nodes: Sequence[Node], values: _Values, by_tensor: dict[str, Array]) -> None:
         """Go back through the nodes of one graph."""
         for node in reversed(nodes):
-            if node.index not in self._path or not any(name in found for name in node.outputs if name):
+            if node.index not in self._path or not any(name in by_tensor for name in node.outputs if name):
                 continue
             if node.op in _LOOPS:
-                self._through_loop(node, values, found)
+                self._through_loop(node, values, by_tensor)
             elif node.bodies:
-                self._through_branch(node, values, found)
+                self._through_branch(node, values, by_tensor)
             else:
-                self._through(node, values, found)
+                self._through(node, values, by_tensor)
             # A gradient is complete when all its readers have been passed, and is freed after its maker.
             for name in node.outputs:
                 if name not in self.wanted:
-                    found.pop(name, None)
+                    by_tensor.pop(name, None)
 
-    def _through(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
-        ctx = self.context(node, values.at, found)
+    def _through(self, node: Node, values: _Values, by_tensor: dict[str, Array]) -> None:
+        ctx = self.context(node, values.at, by_tensor)
         vjp = vjp_of(node)
         assert vjp is not None
         lower = apply_rule(vjp.rule, ctx)
         for place in sorted(ctx.requested):
-            _add(found, node.inputs[place], lower[place])
+            _add(by_tensor, node.inputs[place], lower[place])
 
-    def _through_branch(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
+    def _through_branch(self, node: Node, values: _Values, by_tensor: dict[str, Array]) -> None:
         """The results are those of the branch that was taken."""
         taken = "then_branch" if np.any(self._value(node.inputs[0], values.at)) else "else_branch"
         body = next(body for body in node.bodies if body.attribute == taken)
         for outer, inner in zip(node.outputs, body.outputs, strict=False):
-            _add(found, inner, found.get(outer))
-        self._back([self.graph.nodes[index] for index in body.nodes], values, found)
+            _add(by_tensor, inner, by_tensor.get(outer))
+        self._back([self.graph.nodes[index] for index in body.nodes], values, by_tensor)
 
-    def _through_loop(self, node: Node, values: _Values, found: dict[str, Array]) -> None:
+    def _through_loop(self, node: Node, values: _Values, by_tensor: dict[str, Array]) -> None:
         """Go back from the last iteration to the first."""
         loop = _Loop.of(node, values)
         nodes = [self.graph.nodes[index] for index in loop.body.nodes]
-        state = {inner: found[outer] for outer, inner in loop.states_out if outer in found}
+        state = {inner: by_tensor[outer] for outer, inner in loop.states_out if outer in by_tensor}
         inside: dict[str, dict[int, Array]] = {}
         for number in reversed(range(loop.count)):
-            own = loop.upper(state, found, number)
+            own = loop.upper(state, by_tensor, number)
             self._back(nodes, values.iteration(number), own)
             state = {after: own[before] for before, after in loop.carried if before in own}
             for name, gradient in own.items():
                 if name in values.iterations:
                     inside.setdefault(name, {})[number] = gradient
                 else:
-                    _add(found, name, gradient)
+                    _add(by_tensor, name, gradient)
         for outer, after in loop.states_in:
-            _add(found, outer, state.get(after))
+            _add(by_tensor, outer, state.get(after))
         stacked = {name: values.stacked(name, parts) for name, parts in inside.items()}
-        found.update((name, Seen(one, 1).by_sample) for name, one in stacked.items() if name in self.wanted)
+        by_tensor.update((name, Seen(one, 1).by_sample) for name, one in stacked.items() if name in self.wanted)
         for outer, inner, axis in loop.read_in_slices:
-            _add(found, outer, np.moveaxis(stacked[inner], 0, axis) if inner in stacked else None)
+            _add(by_tensor, outer, np.moveaxis(stacked[inner], 0, axis) if inner in stacked else None)
 
     def _value(self, name: str, look: Callable[[str], Array]) -> Array:
         return self.graph.constant(name) if self.graph.is_constant(name) else look(name)
@@ -280,11 +280,11 @@ class _Loop:
             stacked=tuple((one.outer, one.inner, one.axis) for one in left if one.axis is not None),
         )
 
-    def upper(self, state: Mapping[str, Array], found: Mapping[str, Array], number: int) -> dict[str, Array]:
+    def upper(self, state: Mapping[str, Array], by_tensor: Mapping[str, Array], number: int) -> dict[str, Array]:
         """Gradients of what the body gives in one iteration, by that of the state after it and of what is stacked."""
         own = dict(state)
         for outer, inner, axis in self.stacked:
-            _add(own, inner, np.take(found[outer], number, axis=axis) if outer in found else None)
+            _add(own, inner, np.take(by_tensor[outer], number, axis=axis) if outer in by_tensor else None)
         return own
 
 
@@ -309,10 +309,10 @@ def _can_unroll(graph: Graph, node: Node) -> bool:
     return not backwards and not any(graph.nodes[index].bodies for body in node.bodies for index in body.nodes)
 
 
-def _add(found: dict[str, Array], name: str, gradient: Array | None) -> None:
+def _add(by_tensor: dict[str, Array], name: str, gradient: Array | None) -> None:
     """Add a path: a tensor that several nodes read gets a gradient from each."""
     if gradient is not None:
-        found[name] = found[name] + gradient if name in found else gradient
+        by_tensor[name] = by_tensor[name] + gradient if name in by_tensor else gradient
 
 
 def apply_rule(rule: Callable[[VjpContext], Result], ctx: VjpContext) -> Result:

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxmi.errors import CheckError
-from onnxmi.pruning import pipeline
+from onnxmi.pruning import final_report, pipeline
 
 RUN = ("prune", "model.onnx", "calib.npz")
 PRUNE = (*RUN, "--keep", "0.5")
@@ -170,7 +170,7 @@ def test_a_check_that_fails(place, monkeypatch):
     def refuse(_checks):
         raise CheckError("the result was not written because a check failed: it is wrong")
 
-    monkeypatch.setattr(pipeline, "require_passed", refuse)
+    monkeypatch.setattr(final_report, "require_passed", refuse)
     assert "it is wrong" in place.fails(1, *PRUNE)
 
 

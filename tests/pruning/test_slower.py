@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from onnxmi.graph.cost import Cost
-from onnxmi.pruning.pipeline import _slower
+from onnxmi.pruning.final_report import _slower
 
 
 class Timed:

@@ -283,11 +283,11 @@ def test_an_unknown_sensitivity_is_said() -> None:
     hidden = b.op("Relu", b.op("Gemm", b.input("N", 7), b.weight(7, 13), name="first"))
     proto = b.proto(b.op("Hardmax", b.op("Gemm", hidden, b.weight(13, 3), name="second")), dims=[("N", 3)])
     arrays = {"x": RNG.normal(size=(40, 7)).astype(np.float32)}
-    options = PruneOptions(keep=0.5, threads=1, latency=False)
+    options = PruneOptions(keep=0.5, threads=1, latency=False, force=True)
     unknown = [note for note in onnxmi.prune(proto, arrays, options).notes if "sensitivity" in note]
     reason = "an operator without a gradient rule lies after them"
     assert unknown == [f"no output sensitivity for 1 of 1 operators ({reason}): their neurons are weighted equally"]
-    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False)
+    lasting = PruneOptions(keep=0.5, threads=1, latency=False, sensitivity=False, force=True)
     assert not [note for note in onnxmi.prune(proto, arrays, lasting).notes if "sensitivity" in note]
 
 
