@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ def make_samples(count: int = 40, size: int = 6, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
 
 
+_NUMBERS = count()
+
+
 @pytest.fixture(scope="session")
 def mlp() -> Callable[..., onnx.ModelProto]:
     return make_mlp
@@ -82,3 +85,9 @@ def bundled() -> Path:
 def times_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither read nor write the times that the user's runs have measured."""
     os.environ["ONNXMI_CACHE"] = str(tmp_path_factory.mktemp("times"))
+
+
+@pytest.fixture(autouse=True)
+def runs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test does not go on from what another one measured."""
+    monkeypatch.setattr("onnxmi.pruning.run_cache.FOLDER", f"runs-{next(_NUMBERS)}")

@@ -9,7 +9,7 @@ import click
 from onnxmi.cli.arguments import JSON
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.verbosity import print_data
-from onnxmi.pruning.run_cache import FOLDER
+from onnxmi.pruning.run_cache import kept_runs
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.tables import printable
 from onnxmi.runtime.cache_folder import CacheEntry, cache_entries, cache_folder, remove_entry
@@ -25,7 +25,7 @@ def cache(*, clear: bool, as_json: bool) -> None:
     """
     folder = cache_folder()
     times = [entry for entry in cache_entries(folder) if entry.path.name.startswith("times-")]
-    entries = [*cache_entries(folder / FOLDER), *times]
+    entries = [*kept_runs(), *times]
     if clear:
         for entry in entries:
             remove_entry(entry)
@@ -36,7 +36,8 @@ def cache(*, clear: bool, as_json: bool) -> None:
         used = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
         click.echo(printable(f"{entry.path.relative_to(folder)}  {entry.size:,} bytes, used {used}"))
     total = sum(entry.size for entry in entries)
-    click.echo(printable(f"{folder}: {'removed' if clear else 'holds'} {len(entries)} entries, {total:,} bytes"))
+    counted = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+    click.echo(printable(f"{folder}: {'removed' if clear else 'holds'} {counted}, {total:,} bytes"))
 
 
 def _data(entry: CacheEntry) -> dict[str, str | int | float]:

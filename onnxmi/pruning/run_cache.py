@@ -26,7 +26,7 @@ from onnxmi.graph.channel_graph import Layer, LayerId
 from onnxmi.model import Model
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.runtime.cache_folder import cache_entries, cache_folder, remove_entry
+from onnxmi.runtime.cache_folder import CacheEntry, cache_entries, cache_folder, remove_entry
 from onnxmi.runtime.session import version
 from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, save_statistics
 from onnxmi.typing import Floats, Ints
@@ -154,10 +154,15 @@ def _key(model: Model, data: Calibration, split: Split, layers: Iterable[Layer],
     return key.hexdigest()[:32]
 
 
+def kept_runs() -> list[CacheEntry]:
+    """Return the runs that are kept, the one that was used last first."""
+    return cache_entries(cache_folder() / FOLDER)
+
+
 def _make_room() -> None:
     """Remove the runs that were not used for longest, until the others are within the limit."""
     total = 0
-    for entry in cache_entries(cache_folder() / FOLDER):
+    for entry in kept_runs():
         total += entry.size
         if total > MOST_BYTES:
             remove_entry(entry)

@@ -81,7 +81,8 @@ def on_a_terminal(place, *args, **environment):
 
 
 def test_a_terminal_gets_progress_and_no_colour_if_it_wants_none(place):
-    code, seen = on_a_terminal(place, "prune", "model.onnx", "calib.npz", "--keep", "0.5", NO_COLOR="1")
+    arguments = ("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--fresh")
+    code, seen = on_a_terminal(place, *arguments, NO_COLOR="1")
     assert code == 0
     assert re.search(r"stage \d of 5, measuring activations", seen)
     assert "wrote model.pruned.onnx" in seen
@@ -175,7 +176,7 @@ def test_an_interrupt_while_working_leaves_nothing(place, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("onnxmi.pruning.collect.capture", interrupt)
-    assert place.fails(130, "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--fresh") == "interrupted"
+    assert place.fails(130, "prune", "model.onnx", "calib.npz", "--keep", "0.5") == "interrupted"
 
 
 def test_the_handler_of_the_caller_comes_back(place):

@@ -19,7 +19,7 @@ from tests.support.build import Build
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONNXMI_CACHE", str(tmp_path))
-    return tmp_path / "runs"
+    return tmp_path / run_cache.FOLDER
 
 
 @pytest.fixture
