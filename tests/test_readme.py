@@ -16,21 +16,20 @@ USAGE = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
-def shape(text: str) -> list[str]:
-    """What stays the same from run to run: words and their order, not numbers, rules and spaces."""
-    words = re.sub(r"─+", "", re.sub(r"[+-]?\d[\d,.]*", "#", text)).replace("slower", "faster")
-    return words.split()
+def labels(text: str) -> list[str]:
+    """What stays the same from run to run of the end of the screen: the commands, and what each line is about."""
+    lines = text.partition("Result\n")[2].splitlines()
+    return [line if line.startswith("  onnxmi") else line.split()[0] for line in lines if re.match(r"  \S", line)]
 
 
-def test_the_first_command_prints_what_is_pasted_below_it(tmp_path, monkeypatch):
+def test_the_first_command_ends_with_what_is_pasted_below_it(tmp_path, monkeypatch):
     command = next(line for line in README.splitlines() if "onnxmi prune models/" in line).split(" && ")[-1]
-    pasted = README.split("```")[1]
     (tmp_path / "models").symlink_to(ROOT / "models")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--threads", "1"])
     assert result.exit_code == 0
-    assert shape(result.stdout) == shape(pasted)
+    assert labels(result.stdout) == labels(README.split("```")[1]) != []
 
 
 def test_the_test_command_is_the_one_that_is_checked():

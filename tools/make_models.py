@@ -219,8 +219,14 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def write_manifest(models: dict[str, Any], out: Path) -> None:
     paths = sorted([*out.glob("*.onnx"), *out.glob("*.npz")])
-    manifest = {"data": DATA, "models": models, "files": {path.name: describe_file(path) for path in paths}}
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    path = out / "manifest.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["models"] if path.exists() else {}  # those of make_clothes.py
+    manifest = {
+        "data": DATA,
+        "models": {**known, **models},
+        "files": {path.name: describe_file(path) for path in paths},
+    }
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
