@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import click
 
-from onnxmi.data.sequences import ALL
 from onnxmi.data.sources import SampleSource, source, source_options
 from onnxmi.data.sources.options import LAYOUTS, SourceFields
+from onnxmi.data.sources.sequences import ALL
 
 _OPTIONS = (
     click.option("--image", metavar="HxW", help="Images: their size [default: that of the model's input]."),
@@ -38,6 +38,13 @@ _OPTIONS = (
 )
 
 
+_VALUES = click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="INPUT=N",
+    help="A number that an input is for all samples, such as sr=16000; repeatable.",
+)
 _STATES = click.option(
     "--state",
     "states",
@@ -63,7 +70,7 @@ def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="[IDS]",
         help="Samples follow each other, and states are run on. IDS: an .npy file or array with a number for each.",
     )
-    for option in reversed((*_OPTIONS, sequences, _STATES)):
+    for option in reversed((*_OPTIONS, _VALUES, sequences, _STATES)):
         command = option(command)
     return command
 

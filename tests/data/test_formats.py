@@ -384,6 +384,27 @@ def test_sounds_of_one_length_are_whole_and_channels_are_mixed(tmp_path):
     assert "x: 1 files have several channels, whose mean is taken" in data.notes
 
 
+def test_an_input_may_be_one_number(tmp_path):
+    model = Model.of(taking_types(x=(np.float32, ("batch", "time")), sr=(np.int64, ()), gain=(np.float32, (1,))))
+    write_wave(tmp_path / "a.wav", SOUND)
+    data = read(tmp_path, model, values=("sr=16000", "gain=0.5"))
+    assert data.arrays["sr"].dtype == np.int64
+    assert (data.arrays["sr"], data.arrays["gain"]) == (16000, 0.5)
+    assert data.whole == {"sr", "gain"}
+    assert "no such input" in refused(tmp_path, model, values="rate=3")
+    assert "the samples have it" in refused(tmp_path, model, values="x=3")
+    assert "expected a number" in refused(tmp_path, model, values="sr=high")
+    assert "does not fit int64" in refused(tmp_path, model, values="sr=0.5")
+    assert "does not fix the shape" in refused(tmp_path, taking(x=("N", "T"), y=("N", "c", 2, 2)), values="y=1")
+
+
+def test_windows_of_a_sound_belong_together(tmp_path):
+    for name in "ab":
+        write_wave(tmp_path / f"{name}.wav", SOUND)
+    assert np.array_equal(read(tmp_path, taking(x=("batch", "time")), length=11).sequences, [0, 0, 0, 1, 1, 1])
+    assert read(tmp_path, taking(x=("batch", "time"))).sequences is None
+
+
 def test_what_is_wrong_with_sounds_is_one_line(tmp_path):
     model = taking(x=("batch", "time"))
     write_wave(tmp_path / "a.wav", SOUND, rate=8000)

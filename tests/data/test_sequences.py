@@ -8,8 +8,8 @@ import pytest
 
 import onnxmi
 from onnxmi.data.calibration import arrays_of
-from onnxmi.data.sequences import STRETCH
 from onnxmi.data.sources import as_calibration
+from onnxmi.data.sources.sequences import STRETCH
 from onnxmi.data.splits import split_samples
 from onnxmi.errors import CalibrationError, UsageError
 from onnxmi.model import Model

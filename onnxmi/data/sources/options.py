@@ -39,6 +39,8 @@ class SourceOptions:
         Samples a second (Hz) that sounds must have.
     sample_axis : mapping of str to int
         Input -> its axis of samples, where the model does not say it and it is not the first.
+    values : mapping of str to str
+        Input -> a number that it is for all samples, beside what files have.
     sequences : str
         Empty where samples have nothing to do with each other; else the samples of a sequence follow each other, and
         states are run on: "*" for one sequence, or the path of an `.npy` file or the name of an array that has a number
@@ -58,6 +60,7 @@ class SourceOptions:
     length: int | None = None
     rate: int | None = None
     sample_axis: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
     sequences: str = ""
     states: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ class SourceFields(TypedDict, total=False):
     length: int | None
     rate: int | None
     sample_axis: str | Iterable[str] | Mapping[str, int]
+    values: str | Iterable[str] | Mapping[str, float]
     sequences: str | bool
     states: str | Iterable[str] | Mapping[str, str]
 
@@ -151,13 +155,13 @@ def _axes(value: Any) -> dict[str, int]:
     return {name: int(axis) for name, _, axis in pairs}
 
 
-def _states(value: Any) -> dict[str, str]:
+def _pairs(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
-        return {str(output): str(name) for output, name in value.items()}
+        return {str(left): str(right) for left, right in value.items()}
     pairs = [text.partition("=") for text in ([value] if isinstance(value, str) else value)]
-    if not all(output and name for output, _, name in pairs):
+    if not all(left and right for left, _, right in pairs):
         raise ValueError(value)
-    return {output: name for output, _, name in pairs}
+    return {left: right for left, _, right in pairs}
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -173,9 +177,10 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "rate": _positive,
     "sample_axis": _axes,
     "sequences": lambda value: "*" if value is True else str(value),
-    "states": _states,
+    "values": _pairs,
+    "states": _pairs,
 }
-_SPELLED = {"columns": "column", "states": "state", "sequences": "sequence"}  # on the command line
+_SPELLED = {"columns": "column", "states": "state", "values": "value", "sequences": "sequence"}  # on the command line
 _EXPECTED: Mapping[str, str] = {
     "image": "a height and a width such as 224x224",
     "mean": "numbers such as 0.485,0.456,0.406",
@@ -188,6 +193,7 @@ _EXPECTED: Mapping[str, str] = {
     "length": "a whole number above 0",
     "rate": "samples a second, such as 16000",
     "sample_axis": "an input and its axis, such as state=1",
+    "values": "an input and a number, such as sr=16000",
     "sequences": "an .npy file or an array that has a number for each sample",
     "states": "an output and the input that it is fed back as, such as stateN=state",
 }

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxmi.data.calibration import Calibration, arrays_of
-from onnxmi.data.sequences import with_states
 from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
 from onnxmi.data.sources.formats import read_path
 from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
 from onnxmi.data.sources.read import ReadSamples
+from onnxmi.data.sources.sequences import with_states
 from onnxmi.data.stored import SampleArray
-from onnxmi.errors import CalibrationError, stage
-from onnxmi.model import Graph, Model
+from onnxmi.errors import CalibrationError, UsageError, stage
+from onnxmi.model import Graph, Model, TensorInfo
+from onnxmi.typing import Array
 
 _BY_THE_MODEL = SourceOptions()
 _WHERE = "calibration"  # what messages call samples that come from no file
@@ -111,8 +113,34 @@ def read_samples(source: CalibrationLike, model: Model, options: SourceOptions =
     """Return all samples as arrays by name, with the states of sequences; see `as_calibration`."""
     if isinstance(source, SampleSource):
         return read_samples(source.samples, model, source.options)
-    read = _read(source, model.graph, options)
+    read = _with_values(_read(source, model.graph, options), model.graph, options.values)
     return with_states(read, model, options.sequences, options.states) if options.sequences else read
+
+
+def _with_values(read: ReadSamples, graph: Graph, values: Mapping[str, str]) -> ReadSamples:
+    """Add inputs that are one number for all samples."""
+    inputs = {info.name: info for info in graph.inputs}
+    arrays: dict[str, SampleArray] = dict(read.arrays)
+    for name, text in values.items():
+        if name not in inputs or name in arrays:
+            why = "the samples have it" if name in arrays else f"the model has no such input, but {', '.join(inputs)}"
+            raise UsageError(f"--value {name}={text}: {why}")
+        arrays[name] = _filled(inputs[name], text)
+    return replace(read, arrays=arrays)
+
+
+def _filled(info: TensorInfo, text: str) -> Array:
+    shape = tuple(dim for dim in info.dims or () if isinstance(dim, int) and dim > 0)
+    if len(shape) < len(info.dims or ()):
+        raise UsageError(f"--value {info.name}={text}: the model does not fix the shape of {info.name!r}")
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise UsageError(f"--value {info.name}={text}: expected a number") from error
+    filled = np.full(shape, number).astype(info.dtype or np.float32)
+    if filled.dtype.kind in "iub" and not np.all(filled == number):
+        raise UsageError(f"--value {info.name}={text}: does not fit {filled.dtype}")
+    return filled
 
 
 def _read(source: CalibrationLike, graph: Graph, options: SourceOptions) -> ReadSamples:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxmi.data.calibration import SEQUENCES
 from onnxmi.data.sources.request import Format, Request, SampleData
 from onnxmi.data.stored import SampleWriter
 from onnxmi.errors import CalibrationError, UsageError
@@ -28,7 +29,8 @@ def _read(request: Request) -> SampleData:
     info = _sound_input(request)
     length = _length(request, info)
     writer, lengths, rates, mixed = SampleWriter(), set[int](), set[int](), 0
-    for path in request.paths:
+    owners: list[int] = []
+    for number, path in enumerate(request.paths):
         sound, rate, channels = read_wave(path)
         _check_rate(path, rate, request.options.rate)
         rates.add(rate)
@@ -37,6 +39,7 @@ def _read(request: Request) -> SampleData:
             lengths.add(len(window))
             if len(lengths) > 1:
                 raise UsageError(f"{path}: is not as long as the sounds before it; give --length for windows of one")
+            owners.append(number)
             writer.add(window.reshape(1, *_middle(info), -1))
     if len(rates) > 1:
         shown = ", ".join(f"{rate:,} Hz" for rate in sorted(rates))
@@ -44,7 +47,8 @@ def _read(request: Request) -> SampleData:
     sounds = writer.array()
     notes = [f"{info.name}: {len(sounds):,} windows of {sounds.shape[-1]:,} entries at {rates.pop():,} Hz"]
     notes += [f"{info.name}: {mixed:,} files have several channels, whose mean is taken"] if mixed else []
-    return SampleData({info.name: sounds}, tuple(notes))
+    together = {SEQUENCES: np.array(owners)} if len(owners) > len(request.paths) else {}
+    return SampleData({info.name: sounds, **together}, tuple(notes))
 
 
 def _sound_input(request: Request) -> TensorInfo:

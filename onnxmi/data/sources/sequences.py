@@ -40,7 +40,8 @@ def with_states(read: ReadSamples, model: Model, sequences: str, given: Mapping[
     model : Model
         Whose states they are.
     sequences : str
-        `ALL`, the path of an `.npy` file with a number for each sample, or the name of such an array in the samples.
+        `ALL` (of each file, where the samples are windows of several), the path of an `.npy` file with a number for
+        each sample, or the name of such an array in the samples.
     given : mapping of str to str
         Output -> the input that it is fed back as; those that names tell where it is empty.
 
@@ -83,8 +84,9 @@ def _sequences(count: int) -> str:
 def _ids(arrays: Mapping[str, SampleArray], sequences: str, where: str) -> tuple[dict[str, SampleArray], Ints | None]:
     """Return the other arrays, and which sequence each sample is of; None where all are one."""
     rest = dict(arrays)
+    own = rest.pop(SEQUENCES, None)  # what the files say
     if sequences == ALL:
-        return rest, None
+        return rest, None if own is None else np.asarray(own, dtype=np.int64)
     if sequences in rest:
         ids = rest.pop(sequences)
     elif Path(sequences).suffix == ".npy":
