@@ -23,8 +23,9 @@ else:
             return import_module("onnxmi.version").__version__
         if name == "__all__":
             return __dir__()
-        public = {} if name.startswith("_") else vars(import_module("onnxmi.api"))
-        if name not in public:
+        api = import_module("onnxmi.api")
+        public = {} if name.startswith("_") else vars(api)
+        if name not in public or isinstance(public[name], type(api)):  # its modules are not those of this package
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = public[name]
         return value

@@ -44,3 +44,10 @@ def test_every_error_is_one_to_catch(name):
 
 def test_every_public_name_says_what_it_is():
     assert not [name for name in dir(onnxmi) if name != "__version__" and not getattr(onnxmi, name).__doc__]
+
+
+def test_the_modules_of_the_api_do_not_stand_for_folders_of_the_package():
+    """`onnxmi.pruning` is a folder that is imported by its own name; `onnxmi.api.pruning` is another module."""
+    code = "import onnxmi, onnxmi.api; assert not hasattr(onnxmi, 'samples'); import onnxmi.pruning.options as o; "
+    code += "assert onnxmi.pruning.__name__ == 'onnxmi.pruning', onnxmi.pruning"
+    subprocess.run([sys.executable, "-c", code], check=True)
