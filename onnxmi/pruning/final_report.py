@@ -42,9 +42,8 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         goals = (*goals, Goal.of_loss(judgement, options.max_drop))
     _require_drop(goals, options)
     steps = contributions(session, result.candidate, judgement, result.latency)
-    after = session.cost(result.candidate.proto)
-    if steps:
-        after = replace(after, size=steps[-1].size)
+    cut = session.cost(result.candidate.proto)
+    after = replace(cut, size=steps[-1].size) if steps else cut
     latency = _latency(session, result, steps)
     whole = with_values_inside(proto)  # what it refers to goes with the source
     return Outcome(
@@ -70,7 +69,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         contributions=steps,
         decisive=judgement.decisive,
         changed=changed_answers(session.test_set, judgement),
-        hints=uncut_weights(session, after.size) if selected else (),
+        hints=uncut_weights(session, cut.size, after.size) if selected else (),
     )
 
 

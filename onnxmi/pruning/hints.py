@@ -35,7 +35,7 @@ class Hint:
         return f"{self.holds}: {self.option} cuts it"
 
 
-def uncut_weights(session: PruningSession, size: int) -> tuple[Hint, ...]:
+def uncut_weights(session: PruningSession, size: int, written: int | None = None) -> tuple[Hint, ...]:
     """Return hints at weights that hold a tenth of the file or more and were not to be cut.
 
     Parameters
@@ -43,12 +43,14 @@ def uncut_weights(session: PruningSession, size: int) -> tuple[Hint, ...]:
     session : PruningSession
         Of the run.
     size : int
-        Bytes of the file that they are compared with.
+        Bytes of the float model that they are compared with.
+    written : int, optional
+        Bytes of the file, if it is another: of its 8-bit version, which takes about the same share of all weights.
     """
-    return tuple(hint for hint in _embedding_tables(session, size))
+    return tuple(hint for hint in _embedding_tables(session, size, size if written is None else written))
 
 
-def _embedding_tables(session: PruningSession, size: int) -> Iterator[Hint]:
+def _embedding_tables(session: PruningSession, size: int, written: int) -> Iterator[Hint]:
     """Name the embedding tables that are read row by row: only `--cut embedding` makes them narrower."""
     graph, options = session.model.graph, session.options
     if "embedding" in options.cut or options.only:
@@ -57,7 +59,8 @@ def _embedding_tables(session: PruningSession, size: int) -> Iterator[Hint]:
     held = sum(prod(graph.constant_shape(name)) * graph.constant_dtype(name).itemsize for name in names)
     if held >= WORTH * size:
         tables = "the embedding table holds" if len(names) == 1 else f"{len(names)} embedding tables hold"
-        yield Hint(f"--cut {_with_kind(session, 'embedding')}", f"{tables} {size_text(held)} of {size_text(size)}")
+        bytes_held = size_text(held) if written == size else f"about {size_text(held * written / size)}"
+        yield Hint(f"--cut {_with_kind(session, 'embedding')}", f"{tables} {bytes_held} of {size_text(written)}")
 
 
 def _with_kind(session: PruningSession, kind: str) -> str:

@@ -112,9 +112,13 @@ def test_a_wrong_table_is_one_line(place):
 def test_an_embedding_table_that_is_left_whole_is_named(place):
     place_of_words(place)
     run = ("prune", "words.onnx", "words.npz", "--keep", "0.5", "--force")
-    assert re.search(
-        r"--cut embedding,hidden\n    the embedding table holds [\d.]+ kB of [\d.]+ kB", place.succeeds(*run)
+    of_float = re.search(
+        r"--cut embedding,hidden\n    the embedding table holds ([\d.]+) kB of ([\d.]+) kB", place.succeeds(*run)
     )
+    quantized = place.succeeds(*run, "--quantize", "dynamic", "-o", "int8.onnx")
+    of_8_bits = re.search(r"the embedding table holds about ([\d.]+) kB of ([\d.]+) kB", quantized)
+    shares = [float(one[1]) / float(one[2]) for one in (of_float, of_8_bits)]
+    assert shares[1] == pytest.approx(shares[0], rel=0.05)  # of the 8-bit file, as of the float one
     message = place.fails(1, "prune", "words.onnx", "words.npz", "--max-size", "1kB", "-o", "small.onnx")
     assert "out of reach: --max-size 1kB: the nearest is" in message
     assert "the embedding table holds" in message
