@@ -12,6 +12,7 @@ import onnx
 from onnxmi.errors import ModelError, PlanError, stage
 from onnxmi.model import Graph
 from onnxmi.model.external_data import serialized
+from onnxmi.model.graph import OPTIONAL_DEFAULTS
 from onnxmi.model.mapped import with_values_inside
 from onnxmi.model.taps import with_taps
 from onnxmi.quantization import ort_quantizer
@@ -233,6 +234,7 @@ def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.M
     ):
         made.graph.ClearField(field)
         getattr(made.graph, field).extend(values)
+    made.ir_version = max(made.ir_version, OPTIONAL_DEFAULTS)
     made.graph.ClearField("value_info")  # says nothing that cannot be inferred
     made.graph.name = source.graph.name
     made.ClearField("metadata_props")

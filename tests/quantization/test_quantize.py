@@ -111,6 +111,16 @@ def test_products_among_fused_operators_of_onnxruntime_are_quantized() -> None:
         )
 
 
+def test_a_file_of_the_time_when_stored_tensors_were_inputs_too_is_a_valid_one_afterwards() -> None:
+    source = mlp()
+    source.ir_version = 3
+    for tensor in source.graph.initializer:
+        source.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    made = follow(prepare(source).everything("dynamic"), source, batches()).proto
+    onnx.checker.check_model(made, full_check=True)
+    assert [value.name for value in made.graph.input] == ["x"]
+
+
 def test_operators_may_stay_float() -> None:
     source = mlp()
     prepared = prepare(source)
