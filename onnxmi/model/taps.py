@@ -127,6 +127,7 @@ class _Places:
         self._paths: dict[str, tuple[_Step, ...]] = {}
         self._types: dict[str, onnx.ValueInfoProto] = {}
         self._markers: dict[int, str] = {}
+        self._made: set[str] = set()
         self._count = 0
         self._walk(graph, ())
 
@@ -135,7 +136,8 @@ class _Places:
             for attribute, body in bodies_of(node):
                 inner = (*path, _Step(node, attribute, body))
                 self._types.update((value.name, value) for value in (*body.input, *body.value_info, *body.output))
-                made = (name for one in body.node for name in one.output if name)
+                made = [name for one in body.node for name in one.output if name]
+                self._made.update(made)
                 self._paths.update(dict.fromkeys((*(value.name for value in body.input), *made), inner))
                 self._walk(body, inner)
 
@@ -164,6 +166,7 @@ class _Places:
             one = self._name("taken")
             tensor = numpy_helper.from_array(np.ones(1, np.int64), one)
             body.node.append(helper.make_node("Constant", [], [one], value=tensor))
+            self._made.add(one)
             self._markers[id(body)] = self._lead_out(one, path, np.zeros(1, np.int64))
         return self._markers[id(body)]
 
@@ -179,14 +182,13 @@ class _Places:
 
         onnxruntime wants to know of how many axes a Scan stacks slices.
         """
-        given, result, node = self._name(name), self._name(name), step.node
+        given, result, node = self._given(step.body, name), self._name(name), step.node
+        self._made.add(result)
         element = helper.np_dtype_to_tensor_dtype(instead.dtype)
         for attribute, body in bodies_of(node):
             own = attribute == step.attribute
             made = given if own else self._name(name)
-            if own:
-                body.node.append(helper.make_node("Identity", [name], [made]))
-            else:
+            if not own:
                 tensor = numpy_helper.from_array(instead, made)
                 body.node.append(helper.make_node("Constant", [], [made], value=tensor))
             value = onnx.ValueInfoProto(name=made)
@@ -203,6 +205,17 @@ class _Places:
                 if one.name == name_of:
                     one.ints.append(default)
         return result
+
+    def _given(self, body: onnx.GraphProto, name: str) -> str:
+        """Return what a body can give a tensor as: its own name, where a node makes it and it is not given yet.
+
+        An Identity before every result trips onnxruntime's fusions.
+        """
+        if name in self._made and all(value.name != name for value in body.output):
+            return name
+        given = self._name(name)
+        body.node.append(helper.make_node("Identity", [name], [given]))
+        return given
 
     def _name(self, like: str) -> str:
         self._count += 1
