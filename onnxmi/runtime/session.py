@@ -66,6 +66,8 @@ class Session:
         ModelError
             If onnxruntime fails on these inputs.
         """
+        if not self.taps:  # of what was asked for, nothing can be shown
+            return {}
         try:
             names = list(dict.fromkeys(name for tap in self.taps for name in (tap.output, tap.marker) if name))
             results = dict(zip(names, self.session.run(names, dict(feeds)), strict=True))

@@ -115,3 +115,22 @@ def test_iterations_that_agree() -> None:
     assert Seen(np.array([[1, 2], [1, 2]]), 1).in_all_iterations is not None
     assert Seen(np.array([[1, 2], [1, 3]]), 1).in_all_iterations is None
     assert not Seen(np.zeros((0, 2)), 1).is_array
+
+
+def test_nothing_is_run_where_nothing_can_be_shown() -> None:
+    b = Build()
+    x = b.input(BATCH, SIZE)
+    inner: list[str] = []
+
+    def step(iteration: str, state: str) -> str:
+        even = b.op("Equal", b.op("Mod", iteration, b.const(np.array(2))), b.const(np.array(0)))
+
+        def one(op: str) -> str:
+            inner.append(b.op(op, state))
+            return inner[-1]
+
+        return b.op("Tanh", branch(b, even, lambda: one("Neg"), lambda: one("Sin")))
+
+    proto = Model.of(b.proto(loop(b, STEPS, step, x), dims=[(BATCH, SIZE)])).proto
+    session = open_session(proto, taps=inner, optimise=False)
+    assert session.run({"x": np.ones((BATCH, SIZE), np.float32)}) == {}
