@@ -57,14 +57,13 @@ class Places:
             check_page(self.page, *all_read, self.model, self.plan, data_path(self.model))
 
 
-def refuse_to_replace(*targets: Path | None) -> None:
-    """Refuse to replace a result that exists.
+def refuse_to_replace(model: Path) -> None:
+    """Refuse to replace a model that exists; a plan without its model is nothing that anybody deploys.
 
     Raises
     ------
     UsageError
-        Naming the first file that exists.
+        Naming the file.
     """
-    existing = next((path for path in targets if path is not None and path.exists()), None)
-    if existing is not None:
-        raise UsageError(f"{existing}: exists; replace it with --overwrite, or write elsewhere with -o FILE")
+    if model.exists():
+        raise UsageError(f"{model}: exists; replace it with --overwrite, or write elsewhere with -o FILE")

@@ -96,7 +96,7 @@ COST_OPTIONS = ("keep", *COSTS)
     "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."
 )
 @click.option("--few-samples", is_flag=True, help="Promise a loss on fewer distinct samples than a promise needs.")
-@click.option("--force", is_flag=True, help="Write a result whose outputs are lost.")
+@click.option("--force", is_flag=True, help="Write a result whose outputs are lost, and replace one that exists.")
 @click.option(
     "--eval",
     "evaluation",
@@ -142,8 +142,8 @@ def prune(
         _refuse_beside_a_plan(context)
     places = Places.beside(model, output, page)
     places.check(model, calib, stats, evaluation, plan=plan)
-    if not (overwrite or dry_run):
-        refuse_to_replace(places.model, None if plan == places.plan else places.plan, page)
+    if not (overwrite or dry_run or settings["force"]):
+        refuse_to_replace(places.model)
     if page is not None:
         html.require_extra()
     evaluated = opened_if_given(evaluation, dict(settings))
