@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 
 import onnx
 
@@ -37,6 +37,7 @@ LEAST_SHARE = 0.05  # of what may be lost by default: damage is not weighed agai
 MOST_GROUPS = 8  # of operators that are tried as float together
 MOST_TRIALS = 12  # of them and of their halves
 LEAST_GAIN = 0.1  # of the price, for which an operator stays float: times are not measured better
+MOST_NOISE = 1.0  # that a ratio of times is taken to have, where its interval is wide or unknown
 TRIAL_SECONDS = 1.5  # of one comparison of times
 
 
@@ -130,10 +131,17 @@ def choose_precision(session: PruningSession, proto: onnx.ModelProto, progress: 
     found = [trial for mode in modes if (trial := trials.of_mode(mode, required=requested != "auto")) is not None]
     best = min(found, key=lambda trial: trial.price, default=None)
     if best is None or (requested == "auto" and best.price > TIME_POWER - LEAST_GAIN):
-        tried = ", ".join(f"{trial.recipe.mode} takes x {trial.cost:.2f} of the time" for trial in found)
-        return PrecisionChoice(None, (f"not quantized: float is best here ({tried or 'nothing can be'})",))
+        return PrecisionChoice(None, (f"not quantized: float is best here ({_tried(found)})",))
     best = trials.with_float_operators(best)
+    if requested == "auto" and best.price > TIME_POWER - LEAST_GAIN:
+        return PrecisionChoice(None, (f"not quantized: float is best here ({_tried([best])})",))
     return PrecisionChoice(trials.precision(best), (_said(best),))
+
+
+def _tried(trials: list[_Trial]) -> str:
+    return (
+        ", ".join(f"{trial.recipe.mode} takes x {trial.cost:.2f} of the time" for trial in trials) or "nothing can be"
+    )
 
 
 def _said(trial: _Trial) -> str:
@@ -155,6 +163,7 @@ class _Trials:
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
         self._by_size = set(session.options.budget.costs) == {"max_size"}
         self._done, self._failure = 0, ""
+        self._noise = 0.0  # half the width of the last ratio of times
 
     def of_mode(self, mode: str, *, required: bool) -> _Trial | None:
         """Quantize everything that can be; with static ranges, by the method that is nearest to the original."""
@@ -200,11 +209,14 @@ class _Trials:
             trial = self._without(best, group)
             if trial is None:
                 continue
-            if best.price - trial.price > LEAST_GAIN:
+            if best.price - trial.price > LEAST_GAIN + TIME_POWER * self._noise:
                 best = trial
             elif best.damage - trial.damage > LEAST_GAIN and len(group) > 1:  # some of them may be worth it
                 groups += [group[: len(group) // 2], group[len(group) // 2 :]]
-        return best if best is whole else replace(best, cost=self._cost(self._proto, best.proto))
+        if best is whole:
+            return whole
+        again = replace(best, cost=self._cost(self._proto, best.proto))  # a chain of ratios adds up their errors
+        return again if again.price < whole.price else whole
 
     def _without(self, best: _Trial, group: tuple[str, ...]) -> _Trial | None:
         rest = tuple(name for name in best.recipe.int8 if name not in group)
@@ -241,4 +253,6 @@ class _Trials:
         was, now = measure_latency(
             (before, after), session.timed_feeds, threads=threads, clock=clock, seconds=TRIAL_SECONDS
         )
+        interval = now.speedup_interval(was)
+        self._noise = min((interval.high - interval.low) / 2, MOST_NOISE) if isfinite(interval.low) else MOST_NOISE
         return 1.0 / now.speedup_over(was)
