@@ -143,7 +143,8 @@ class _Search:
     def _over(self, judgement: Judgement) -> float:
         """Return how many times what is allowed is lost: of the damage, with the veto of the metric."""
         over = excess(judgement.damage, self._drop)
-        return max(over, VETO) if judgement.contradicts(self._drop) else over
+        samples = len(self._session.search_set.samples)
+        return max(over, VETO) if judgement.contradicts(self._drop, samples) else over
 
     def screen(self) -> float:
         """Bisect with the one-pass repair; return the smallest share of the cost found within."""

@@ -1,0 +1,41 @@
+"""Whether samples speak against a promise: what is counted on them, and what the damage foretells."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from onnxmi.evaluation.judgement import FORETELLING, Judgement
+from onnxmi.evaluation.loss import Loss
+from onnxmi.evaluation.output_metrics import MetricValue
+from onnxmi.evaluation.yardstick import Damage, Part
+from onnxmi.outputs.view import Answers
+from tests.support.answers import VIEW
+
+LIMIT = 0.02  # damage of classes that goes with one point
+POINT = 0.01
+
+
+def judgement(damage: float, loss: float) -> Judgement:
+    value = MetricValue("accuracy", 0.9, 0.9 - loss, Loss(loss, loss - 0.01, loss + 0.01, 123, 2, 0, "accuracy"))
+    return Judgement(Answers(123, {}), Damage((Part(VIEW, damage, None, damage),)), {"y": (value,)})
+
+
+@pytest.mark.parametrize("samples", [1, 123, 10_000])
+def test_count_and_damage_are_averaged(samples: int) -> None:
+    weighed = (FORETELLING * 0.5 * POINT + samples * 0.03) / (FORETELLING + samples)
+    assert judgement(0.5 * LIMIT, 0.03).expected_loss(POINT, samples) == pytest.approx(weighed)
+
+
+def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
+    two = 2 / 123
+    assert judgement(LIMIT, two).contradicts(POINT, 123)
+    assert not judgement(0.3 * LIMIT, two).contradicts(POINT, 123)
+    assert judgement(0.3 * LIMIT, two).contradicts(POINT, 10_000)
+    assert judgement(0.3 * LIMIT, 10 / 123).contradicts(POINT, 123)
+
+
+def test_what_is_no_number_speaks_against_it() -> None:
+    assert judgement(0.0, math.nan).contradicts(POINT, 3)
+    assert judgement(math.inf, 0.0).contradicts(POINT, 10_000)
