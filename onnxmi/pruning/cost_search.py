@@ -25,7 +25,7 @@ MAX_LIMIT_CORRECTIONS = 6  # of a limit, until what is measured meets what is as
 TARGET_UTILIZATION = 0.96  # share of what was asked that has to be used up, where sizes are fine enough
 CORRECTION_MARGIN = 1.002  # by which a limit is tightened further than it was missed
 RETRY_MARGIN = 1.02  # by which a limit is tightened after a trial that cannot be used
-MAX_ROUNDS = 3  # of the whole, where the repaired model misses what the unrepaired cut met
+MAX_ROUNDS = 5  # of the whole, where the repaired model misses what the unrepaired cut met
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,18 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
                 candidate, measured.goals, notes=tuple(dropped), problem=problem, latency=measured.latency
             )
         for goal in measured.goals:  # repair adds a few biases, and times are never measured twice alike
-            limit_scale[goal.name] *= max(1.0, goal.violation * CORRECTION_MARGIN)
+            if not goal.met:
+                limit_scale[goal.name] = _tightened(session, problem, goal, counts)
     return _nearest(session, problem, progress)
+
+
+def _tightened(session: PruningSession, problem: SizingProblem, goal: Goal, counts: UnitCounts) -> float:
+    """Return by how much to scale a limit down so that it allows less than a cut that missed it by its violation.
+
+    Where sizes are coarse a cut costs much less than its limit: a limit that is a little lower allows the same cut.
+    """
+    most = bound(session, problem, goal.name, goal.asked)
+    return most / problem.costs[COSTS[goal.name]].total(counts) * goal.violation * CORRECTION_MARGIN
 
 
 def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> UnitCounts | None:
@@ -134,7 +144,10 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         for goal in measured.goals:
             kind = COSTS[goal.name]
             is_estimate = kind == "time" or (kind == "size" and session.precision is not None)
-            limit_scale[goal.name] *= goal.violation if is_estimate else max(1.0, goal.violation * CORRECTION_MARGIN)
+            if not goal.met:
+                limit_scale[goal.name] = _tightened(session, problem, goal, counts)
+            elif is_estimate:
+                limit_scale[goal.name] *= goal.violation
     return None if best is None else best[1]
 
 
