@@ -45,6 +45,8 @@ _WORDS: Mapping[str, str] = {
     "quantize": "choosing what is quantized",
     "sweep": "making models",
     "verify": "verifying the result",
+    "check": "comparing models",
+    "bench": "timing models",
 }
 _WEIGHTS: Mapping[str, float] = {
     "capture": 1.0,

@@ -68,6 +68,6 @@ def test_what_a_metric_of_the_user_prints_goes_to_standard_error(place):
     done = place.process("prune", *RUN, "--keep", "0.5", "--metric", "own:metric", "--json")
     json.loads(done.stdout)
     assert set(done.stderr.split()) == {"talkative"}
-    quiet = place.process("prune", *RUN, "--keep", "0.5", "--metric", "own:metric", "--json", "-q")
+    quiet = place.process("prune", *RUN, "--keep", "0.5", "--metric", "own:metric", "--json", "-q", "--overwrite")
     json.loads(quiet.stdout)
     assert quiet.stderr == ""

@@ -76,7 +76,7 @@ def test_a_bundle_tells_all_but_weights_and_samples(place, monkeypatch):
     assert result.stderr.endswith("two words; please send bundle.zip\n")
     found = bundle(place)
     told, files = json.loads(found["run.json"]), json.loads(found["files.json"])
-    assert told["command"] == "onnxmi prune model.onnx calib.npz --macs 0.5 --debug bundle.zip"
+    assert told["command"] == "onnxmi prune model.onnx calib.npz --macs 0.5 --debug bundle.zip --overwrite"
     assert told["options"]["macs"] == "0.5"
     assert {"onnxmi", "onnxruntime", "python"} <= told["versions"].keys()
     assert [entry["name"] for entry in told["stages"]] == ["price", "price"]

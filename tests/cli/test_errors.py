@@ -354,7 +354,7 @@ def test_the_disk_is_full(place, monkeypatch, number):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in place.fails(3, *PRUNE)
+    assert "No space left on device" in place.fails(3, *PRUNE, "--fresh")
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_quiet_prints_nothing_but_data_and_errors(place):
 def test_verbose_says_on_standard_error_what_is_going_on(place):
     done = CliRunner().invoke(main, [*CHECK, "-v", "--json"])
     json.loads(done.stdout)
-    assert re.fullmatch(r"onnxmi: \d+\.\d s: check \(1\)\n", done.stderr)
+    assert re.fullmatch(r"onnxmi: \d+\.\d s: stage 1 of 1, comparing models: 0 of 1\n", done.stderr)
 
 
 def test_not_both(place):

@@ -285,7 +285,7 @@ def test_a_full_disk_leaves_what_was_there(place, monkeypatch, number, call, old
         return no_space() if len(done) == number else real(*args)
 
     monkeypatch.setattr(os, call, fails)
-    assert "No space left" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5")
+    assert "No space left" in place.fails(3, "prune", "model.onnx", "calib.npz", "--keep", "0.5", "--fresh")
     assert len(done) >= number
 
 
@@ -297,7 +297,7 @@ def test_the_data_is_in_place_before_the_model(place, monkeypatch):
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force")
+    place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", "--force", "--fresh")
     assert order == [f"{OUT}.data", OUT, "model.pruned.plan.json"]
 
 

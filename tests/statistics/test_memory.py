@@ -23,8 +23,8 @@ from onnxmi.data.calibration import Calibration
 from onnxmi.statistics.capture import CaptureOptions, capture
 
 class Repeated(Calibration):
-    def feed(self, samples):
-        return super().feed(samples % 32)
+    def samples_of(self, name, samples):
+        return super().samples_of(name, samples % 32)
     @property
     def fingerprints(self):
         return np.arange(self.count, dtype=np.uint64)

@@ -25,4 +25,5 @@ def test_a_random_network_is_pruned(seed):
     except CheckError:  # nothing to prune, or more lost than is allowed
         return
     assert all(check.passed for check in made.checks)
-    assert made.after.parameters < made.before.parameters
+    # Where every cut loses too much, unused positions may be left out alone: fewer MACs, with the same parameters.
+    assert (made.after.parameters, made.after.macs) < (made.before.parameters, made.before.macs)

@@ -98,7 +98,7 @@ from tests.support.random_models.images import (
     twice_conv,
 )
 from tests.support.random_models.maker import GROUPED, Flow, Maker, Step, Steps
-from tests.support.random_models.network import Network
+from tests.support.random_models.network import Network, fill_types
 from tests.support.random_models.rounded import rounded_conv, rounded_linear
 
 
@@ -202,7 +202,9 @@ def random_model(rng: random.Random, *, smooth: bool = False, longest: int = 8) 
     outputs = [_head(m, flow)]
     if m.flag(0.15):
         outputs.append(m.op("Sigmoid", _head(m, m.step(flow))))
-    return m.b.proto(*outputs, value_info=m.flag())
+    proto = m.b.proto(*outputs, value_info=m.flag())
+    fill_types(proto, m)
+    return proto
 
 
 def random_network(rng: random.Random, *, longest: int = 6) -> Network:

@@ -36,8 +36,7 @@ class Network:
         for made in outputs:
             if made.called:
                 _rename(proto, made.name, made.called)
-        count = m.batch if isinstance(m.batch, int) else 2
-        _type(proto, {fed.name: _draw(fed, count, 0) for fed in m.feeds})
+        fill_types(proto, m)
         return cls(
             proto,
             tuple(m.feeds),
@@ -66,8 +65,10 @@ def _draw(fed: Fed, count: int, seed: int) -> NDArray[Any]:
     return made.reshape(count, *fed.dims).astype(np.float32)
 
 
-def _type(proto: onnx.ModelProto, feeds: dict[str, NDArray[Any]]) -> None:
+def fill_types(proto: onnx.ModelProto, m: Maker) -> None:
     """Outputs of operators that onnx does not know have the types that onnxruntime gives them, and their ranks."""
+    count = m.batch if isinstance(m.batch, int) else 2
+    feeds = {fed.name: _draw(fed, count, 0) for fed in m.feeds}
     missing = [info for info in proto.graph.output if not _typed(info)]
     if not missing:
         return
