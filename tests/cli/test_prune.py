@@ -125,7 +125,7 @@ def test_no_name_is_broken_letter_by_letter(pruned, place, columns):
     folder, _ = pruned
     model = folder / "digits-resnet"
     text = place.succeeds("inspect", f"{model}.onnx", columns=columns)
-    assert any("/block2/first/conv/Conv " in line for line in text.splitlines())
+    assert any(re.search(r" /block2/first/conv/Conv( |$)", line) for line in text.splitlines())
     text = place.succeeds("prune", "model.onnx", "calib.npz", "--keep", "0.5", columns=columns)
     assert any("latency, one sample" in line for line in text.splitlines())
 
