@@ -66,6 +66,14 @@ class Model:
         return Graph(self.proto)
 
     @cached_property
+    def nodes_digest(self) -> str:
+        """SHA-256 of the nodes: `digest` is of the model as it came, before it is rewritten."""
+        digest = hashlib.sha256()
+        for node in self.proto.graph.node:
+            digest.update(node.SerializeToString(deterministic=True))
+        return digest.hexdigest()
+
+    @cached_property
     def checker_error(self) -> str | None:
         """First line of what the strict ONNX checker objects to, or None where it passes."""
         return checker_error(self.proto)

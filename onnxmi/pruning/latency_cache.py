@@ -57,13 +57,11 @@ def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progre
 def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     """Name what is timed: the model, as it is looked at, the shapes of its inputs and the sizes."""
     shapes = sorted((name, list(np.shape(value))) for name, value in session.timed_feeds.items())
-    text = json.dumps([session.model.digest, shapes, [sorted(draw.items()) for draw in draws]])
-    timed = hashlib.sha256(text.encode())
-    if session.precision is not None:
-        timed.update(json.dumps(session.precision.recipe.to_dict()).encode())
-    for node in session.model.proto.graph.node:  # fewer positions and split tables are not in the digest
-        timed.update(node.SerializeToString(deterministic=True))
-    return timed.hexdigest()
+    recipe = None if session.precision is None else session.precision.recipe.to_dict()
+    # Fewer positions and split tables are not in the model's digest, but in that of its nodes.
+    model = session.model.digest, session.model.nodes_digest
+    text = json.dumps([*model, recipe, shapes, [sorted(draw.items()) for draw in draws]])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _path(threads: int) -> Path:

@@ -142,10 +142,10 @@ def open_run_cache(
 
 def _key(model: Model, data: Calibration, split: Split, layers: Iterable[Layer], options: PruneOptions) -> str:
     relevant = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in IRRELEVANT}
-    described = [__version__, version(), model.digest, [layer.name for layer in layers], sorted(relevant.items())]
+    # Fewer positions and split tables are not in the model's digest, but in that of its nodes.
+    names = [layer.name for layer in layers]
+    described = [__version__, version(), model.digest, model.nodes_digest, names, sorted(relevant.items())]
     key = hashlib.sha256(json.dumps(described, default=str).encode())
-    for node in model.proto.graph.node:  # fewer positions and split tables are not in the digest
-        key.update(node.SerializeToString(deterministic=True))
     whole = [np.asarray(data.arrays[name]) for name in sorted(data.whole)]
     labels = [] if data.labels is None else [data.labels]
     for array in (data.fingerprints, split.fit, split.validation, split.search, split.test, *labels, *whole):
