@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -59,11 +60,7 @@ def fuse(proto: onnx.ModelProto) -> onnx.ModelProto:
     ModelError
         If it cannot.
     """
-    with _at_work() as folder:
-        source, target = os.path.join(folder, "source.onnx"), os.path.join(folder, "fused.onnx")
-        _write(proto, source)
-        quant_pre_process(source, target, skip_symbolic_shape=True)
-        return _read(target)
+    return _rewritten(proto, partial(quant_pre_process, skip_symbolic_shape=True))
 
 
 def find_ranges(proto: onnx.ModelProto, feeds: Iterable[Feeds], method: str, operators: Collection[str]) -> Ranges:
@@ -131,20 +128,16 @@ def to_dynamic(
     ModelError
         If onnxruntime cannot.
     """
-    with _at_work() as folder:
-        source, target = os.path.join(folder, "source.onnx"), os.path.join(folder, "quantized.onnx")
-        _write(proto, source)
-        quantize_dynamic(
-            source,
-            target,
-            op_types_to_quantize=sorted({"MatMul", *operators} - {"Gemm"}),
-            nodes_to_quantize=sorted({*nodes, *(f"{name}_MatMul" for name in nodes)}),  # it takes a Gemm apart first
-            per_channel=per_channel,
-            reduce_range=reduced,
-            weight_type=QuantType.QInt8,
-            extra_options=dict(_OPTIONS),
-        )
-        return _read(target)
+    quantize = partial(
+        quantize_dynamic,
+        op_types_to_quantize=sorted({"MatMul", *operators} - {"Gemm"}),
+        nodes_to_quantize=sorted({*nodes, *(f"{name}_MatMul" for name in nodes)}),  # it takes a Gemm apart first
+        per_channel=per_channel,
+        reduce_range=reduced,
+        weight_type=QuantType.QInt8,
+        extra_options=dict(_OPTIONS),
+    )
+    return _rewritten(proto, quantize)
 
 
 def to_static(
@@ -188,6 +181,15 @@ def to_static(
         quantizer.quantize_model()
         target = os.path.join(folder, "quantized.onnx")
         quantizer.model.save_model_to_file(target)
+        return _read(target)
+
+
+def _rewritten(proto: onnx.ModelProto, rewrite: Callable[[str, str], object]) -> onnx.ModelProto:
+    """Let onnxruntime read a model from one file and write another."""
+    with _at_work() as folder:
+        source, target = os.path.join(folder, "source.onnx"), os.path.join(folder, "target.onnx")
+        _write(proto, source)
+        rewrite(source, target)
         return _read(target)
 
 
