@@ -124,9 +124,7 @@ class PruningSession:
     @cached_property
     def means_set(self) -> EvaluationSet:
         """As many of the fit samples as tell the means of two models apart."""
-        fit = self.split.fit
-        few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), ENOUGH_FOR_MEANS)).astype(np.int64))
-        return self.outputs.panel(fit[few])
+        return self.outputs.panel(_spread(self.split.fit, ENOUGH_FOR_MEANS))
 
     @cached_property
     def repair_samples(self) -> RepairSamples:
@@ -190,9 +188,8 @@ class PruningSession:
 
     def range_feeds(self) -> Iterator[Feeds]:
         """Yield the batches that static ranges of activations are found on, some of the fit samples."""
-        fit = self.split.fit
-        few = np.unique(np.linspace(0, len(fit) - 1, min(len(fit), N_RANGE_SAMPLES)).astype(np.int64))
-        for _, feeds in self.data.packed(fit[few], self.options.batch_size):
+        few = _spread(self.split.fit, N_RANGE_SAMPLES)
+        for _, feeds in self.data.packed(few, self.options.batch_size):
             yield feeds
 
     def quantized(self, proto: onnx.ModelProto) -> QuantizedModel:
@@ -209,6 +206,11 @@ class PruningSession:
     def some_feeds(self, samples: Samples) -> list[Feeds]:
         """Inputs of the few samples that the rewrite is checked on; they take all branches that any takes."""
         return [*(feeds for _, feeds in self.data.batches(samples[:CHECKED], CHECKED)), *self.taken.feeds]
+
+
+def _spread(samples: Samples, most: int) -> Samples:
+    """Return at most so many of the samples, evenly spread over them."""
+    return samples[np.unique(np.linspace(0, len(samples) - 1, min(len(samples), most)).astype(np.int64))]
 
 
 def start_session(
