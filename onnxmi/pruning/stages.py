@@ -32,44 +32,33 @@ class Stage:
     weight: float
 
 
-_WORDS: Mapping[str, str] = {
-    "capture": "measuring activations",
-    "go back": "backward pass",
-    "rank": "ranking units",
-    "predict damage": "predicting what cuts damage",
-    "price": "measuring what cuts damage",
-    "time": "timing cuts",
-    "select": "choosing units",
-    "repair": "refitting weights",
-    "search": "trying models",
-    "quantize": "choosing what is quantized",
-    "sweep": "making models",
-    "verify": "verifying the result",
-    "check": "comparing models",
-    "bench": "timing models",
+_STAGES: Mapping[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("capture", "measuring activations", 1.0),
+        Stage("go back", "backward pass", 1.0),
+        Stage("rank", "ranking units", 1.0),
+        Stage("predict damage", "predicting what cuts damage", 2.5),
+        Stage("price", "measuring what cuts damage", 1.0),
+        Stage("time", "timing cuts", 3.0),
+        Stage("select", "choosing units", 0.8),
+        Stage("repair", "refitting weights", 7.0),
+        Stage("search", "trying models", 35.0),
+        Stage("quantize", "choosing what is quantized", 10.0),
+        Stage("sweep", "making models", 60.0),
+        Stage("verify", "verifying the result", 2.0),
+        Stage("check", "comparing models", 1.0),
+        Stage("bench", "timing models", 1.0),
+    )
 }
-_WEIGHTS: Mapping[str, float] = {
-    "capture": 1.0,
-    "go back": 1.0,
-    "rank": 1.0,
-    "predict damage": 2.5,
-    "price": 1.0,
-    "time": 3.0,
-    "select": 0.8,
-    "repair": 7.0,
-    "search": 35.0,
-    "quantize": 10.0,
-    "sweep": 60.0,
-    "verify": 2.0,
-}
-"""Processor time of runs on two convolutional networks, over that of the statistics."""
+"""Weights are processor time of runs on two convolutional networks, over that of the statistics."""
 
 ROUNDS = 1.7  # times that models are made where times are predicted first and then measured, on average
 
 
 def stage_named(name: str) -> Stage:
     """Return what is known of a stage; one that nothing is known of is shown by its name."""
-    return Stage(name, _WORDS.get(name, name), _WEIGHTS.get(name, 1.0))
+    return _STAGES.get(name, Stage(name, name, 1.0))
 
 
 def stages_of_prune(options: PruneOptions, *, given_plan: bool = False, given_statistics: bool = False) -> list[Stage]:
