@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from onnxmi.data.calibration import Calibration, chances
-from onnxmi.runtime.live import live_bytes
+from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
 from onnxmi.typing import Samples

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from onnxmi.errors import DataError
+from onnxmi.model.graph import Graph
 from onnxmi.model.temporary import TemporaryFolder
+from onnxmi.runtime.probe import run_types
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Array
 
@@ -105,3 +109,21 @@ class _Batch(Mapping[str, Array]):
 def _size(value: Array) -> int:
     """Bytes of a tensor; 0 where it is no plain array and cannot be written."""
     return value.nbytes if isinstance(value, np.ndarray) and value.dtype.kind != "O" else 0
+
+
+def live_bytes(proto: onnx.ModelProto, feeds: Feeds) -> int:
+    """Return the most bytes that inputs and unread results take when a model is run node by node.
+
+    Inputs count to the end, though those of a batch can be read again: the sum is never too low.
+    """
+    sizes = {name: dtype.itemsize * prod(shape) for name, (dtype, shape) in run_types(proto, feeds).items()}
+    graph = Graph(proto)
+    last = {name: node.index for node in graph.nodes for name in (*node.inputs, *node.captures)}
+    last |= {info.name: len(graph.nodes) for info in graph.outputs}
+    held = peak = sum(value.nbytes for value in feeds.values())
+    for node in graph.nodes:
+        held += sum(sizes.get(name, 0) for name in node.outputs)
+        peak = max(peak, held)
+        ended = {*node.inputs, *node.captures, *node.outputs}
+        held -= sum(sizes.get(name, 0) for name in ended if last.get(name, node.index) == node.index)
+    return peak

@@ -8,7 +8,7 @@ import pytest
 from onnxmi.data.calibration import check_calibration
 from onnxmi.model import Graph
 from onnxmi.repair import RepairSamples
-from onnxmi.runtime.live import live_bytes
+from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 
 FLOAT = 4
