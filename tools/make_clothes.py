@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import make_models
 import numpy as np
 import torch
-from make_models import Samples, conv_norm, count_correct, describe_file, export, named, save
+from make_models import SEED, Samples, conv_norm, describe_file, made_by, named, write_model
 from torch import Tensor, nn
 
 NAME = "clothes-cnn"
-SEED, BATCH, EPOCHS, PEAK_RATE = 20240, 128, 8, 4e-3
+BATCH, EPOCHS, PEAK_RATE = 128, 8, 4e-3
 CALIB_SAMPLES, EVAL_SAMPLES = 1024, 4000
 SHAPE = (1, 28, 28)
 COMMAND = "python tools/make_clothes.py --data fashion.npz --out models"
@@ -91,29 +89,10 @@ def make(data: Path, out: Path) -> dict[str, Any]:
     training, test = read(data)
     net = train(torch.from_numpy(training.images), torch.from_numpy(training.labels))
     calib, evaluation = first(training, CALIB_SAMPLES), first(test, EVAL_SAMPLES)
-    path = out / f"{NAME}.onnx"
-    export(net, SHAPE, path)
-    save(out / f"{NAME}.calib.npz", calib)
-    save(out / f"{NAME}.eval.npz", evaluation)
-    correct = count_correct(path, evaluation)
-    return {
-        "made_by": {
-            "command": COMMAND,
-            "seed": SEED,
-            "epochs": EPOCHS,
-            "python": platform.python_version(),
-            "libraries": {name: version(name) for name in make_models.LIBRARIES if name != "scikit-learn"},
-        },
-        "opset": make_models.OPSET,
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "train_samples": len(training),
-        "calib_samples": len(calib),
-        "eval_samples": len(evaluation),
-        "eval_correct": correct,
-        "eval_accuracy": round(correct / len(evaluation), 6),
-        "data": DATA,
-        "data_licence": "MIT",
-    }
+    libraries = tuple(name for name in make_models.LIBRARIES if name != "scikit-learn")
+    made = made_by(COMMAND, EPOCHS, libraries)
+    entry = write_model(out / f"{NAME}.onnx", net, SHAPE, (training, calib, evaluation), made)
+    return {**entry, "data": DATA, "data_licence": "MIT"}
 
 
 def main() -> None:

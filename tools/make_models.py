@@ -188,19 +188,37 @@ def make(recipe: Recipe, training: Samples, held_out: Samples, out: Path) -> dic
     # train_test_split has shuffled the samples, so the first ones are a fair draw.
     calib = Samples(training.images[:CALIB_SAMPLES], training.labels[:CALIB_SAMPLES]).shaped(recipe.shape)
     evaluation = held_out.shaped(recipe.shape)
-    path = out / f"{recipe.name}.onnx"
-    export(net, recipe.shape, path)
-    save(out / f"{recipe.name}.calib.npz", calib)
-    save(out / f"{recipe.name}.eval.npz", evaluation)
+    made = made_by(COMMAND, recipe.epochs, LIBRARIES)
+    entry = write_model(out / f"{recipe.name}.onnx", net, recipe.shape, (training, calib, evaluation), made)
+    return {**entry, "data_licence": DATA["licence"]}
+
+
+def made_by(command: str, epochs: int, libraries: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the manifest says of how a model was made."""
+    return {
+        "command": command,
+        "seed": SEED,
+        "epochs": epochs,
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in libraries},
+    }
+
+
+def write_model(
+    path: Path,
+    net: nn.Module,
+    shape: tuple[int, ...],
+    samples: tuple[Samples, Samples, Samples],
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """Write a trained model, its calibration and its evaluation samples, and return its entry in the manifest."""
+    training, calib, evaluation = samples
+    export(net, shape, path)
+    save(path.with_suffix(".calib.npz"), calib)
+    save(path.with_suffix(".eval.npz"), evaluation)
     correct = count_correct(path, evaluation)
     return {
-        "made_by": {
-            "command": COMMAND,
-            "seed": SEED,
-            "epochs": recipe.epochs,
-            "python": platform.python_version(),
-            "libraries": {name: version(name) for name in LIBRARIES},
-        },
+        "made_by": made,
         "opset": OPSET,
         "parameters": sum(p.numel() for p in net.parameters()),
         "train_samples": len(training),
@@ -208,7 +226,6 @@ def make(recipe: Recipe, training: Samples, held_out: Samples, out: Path) -> dic
         "eval_samples": len(evaluation),
         "eval_correct": correct,
         "eval_accuracy": round(correct / len(evaluation), 6),
-        "data_licence": DATA["licence"],
     }
 
 
