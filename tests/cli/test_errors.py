@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -319,42 +316,6 @@ def test_a_wrong_plan_is_refused_before_the_samples_are_run(place, monkeypatch):
     edit(place, set_kept([0, 99]))
     monkeypatch.setattr("onnxmi.pruning.collect.capture", lambda *_: pytest.fail("samples were run"))
     place.fails(3, *RUN, "--plan", "model.pruned.plan.json", "-o", "new.onnx")
-
-
-# -- where the result goes --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["model.pruned.onnx", "model.pruned.plan.json"])
-def test_output_is_a_folder(place, name):
-    (place.folder / name).mkdir()
-    assert place.fails(3, *PRUNE) == f"{name}: is a folder"
-
-
-def test_output_folder_is_missing(place):
-    assert "its folder does not exist" in place.fails(3, *PRUNE, "-o", "none/out.onnx")
-
-
-def test_output_is_a_device(place):
-    assert "is not a regular file" in place.fails(3, *PRUNE, "-o", os.devnull)
-    assert not Path(os.devnull).is_file()
-
-
-def test_output_folder_is_read_only(place, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)
-    assert "its folder is not writable" in place.fails(3, *PRUNE)
-
-
-@pytest.mark.parametrize("number", [1, 2], ids=["model", "plan"])
-def test_the_disk_is_full(place, monkeypatch, number):
-    calls = []
-
-    def full(descriptor):
-        calls.append(descriptor)
-        if len(calls) == number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device" in place.fails(3, *PRUNE, "--fresh")
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------
