@@ -14,6 +14,7 @@ from onnxmi.graph.channel_graph import KINDS
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.override import FORM
 from onnxmi.outputs.view import KINDS as OUTPUT_KINDS
+from onnxmi.pruning.options import QUANTIZE
 from onnxmi.runtime.timing import CLOCKS
 from onnxmi.selection.scores import ESTIMATORS, SCORES
 from onnxmi.selection.top_down import TARGETS
@@ -142,6 +143,13 @@ _BUDGETS = (
         help="Largest loss of the metric on test samples [default: 0.01 without a budget].",
     ),
     click.option("--best-effort", is_flag=True, help="Take the nearest result if a budget is out of reach."),
+)
+QUANTIZATION = click.option(
+    "--quantize",
+    type=click.Choice(QUANTIZE),
+    default="none",
+    show_default=True,
+    help="Quantize the result to 8 bits; auto: if and how it is fastest, measured on this machine.",
 )
 METRIC = click.option(
     "--metric",

@@ -24,6 +24,7 @@ from onnxmi.cli.arguments import (
     MASK,
     MEMORY,
     MODEL,
+    QUANTIZATION,
     SEED,
     STATISTICS,
     TARGET_AND_OUTPUTS,
@@ -42,7 +43,7 @@ from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
 from onnxmi.pruning.dry_run import DryRun, rehearse
-from onnxmi.pruning.options import QUANTIZE, PruneOptions
+from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.stages import stages_of_prune
 from onnxmi.reporting import html
 from onnxmi.reporting.dry_run import dry_run_data, show_dry_run
@@ -73,13 +74,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @sample_options
 @TARGET_AND_OUTPUTS
 @budgets
-@click.option(
-    "--quantize",
-    type=click.Choice(QUANTIZE),
-    default="none",
-    show_default=True,
-    help="Quantize the result to 8 bits; auto: if and how it is fastest, measured on this machine.",
-)
+@QUANTIZATION
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
 @scoring

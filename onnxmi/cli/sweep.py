@@ -28,6 +28,7 @@ from onnxmi.cli.arguments import (
     METRIC,
     MODEL,
     OUTPUTS,
+    QUANTIZATION,
     SEED,
     STATISTICS,
     THREADS,
@@ -66,6 +67,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     epilog=epilog(
         "onnxmi sweep model.onnx calib.npz",
         "onnxmi sweep model.onnx calib.npz --by size --at 0.8,0.6,0.4",
+        "onnxmi sweep model.onnx calib.npz --quantize auto",
         "onnxmi sweep model.onnx calib.npz --csv curve.csv --report curve.html",
     )
 )
@@ -83,6 +85,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
     help="Shares of that cost, such as 0.7,0.5 [default: seven, down to the smallest].",
 )
 @METRIC
+@QUANTIZATION
 @OUTPUTS
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
@@ -115,7 +118,8 @@ def sweep(
     """Show the trade-off between cost and quality of MODEL, from one measurement on the samples in CALIB.
 
     A model is made for every share, measured, and judged on samples that nothing was fitted to. No model is written:
-    choose one, and ask `onnxmi prune` for it.
+    choose one, and ask `onnxmi prune` for it. With --quantize every model is an 8-bit one, the first is not pruned, and
+    size and time are those of the 8-bit file.
     """
     inputs = (model, calib, *filter(None, [stats]))
     if table is not None:

@@ -82,7 +82,7 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
         If the source meets it already.
     """
     budget = session.options.budget
-    limit_scale = {name: _saved(session, COSTS[name]) for name in budget.costs}
+    limit_scale = {name: saved(session, COSTS[name]) for name in budget.costs}
     dropped: list[str] = []
     for _ in range(MAX_ROUNDS):
         counts = _closest(session, problem, limit_scale)
@@ -164,7 +164,7 @@ def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress
     return SearchResult(candidate, measured.goals, problem=problem, latency=measured.latency)
 
 
-def _saved(session: PruningSession, kind: Kind) -> float:
+def saved(session: PruningSession, kind: Kind) -> float:
     """Return the share of a cost of the float model that its 8-bit version has, where float models are priced."""
     return session.precision.size if kind == "size" and session.precision is not None else 1.0
 

@@ -26,7 +26,7 @@ from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
 from onnxmi.pruning.refuse_early import require_work
 from onnxmi.pruning.run_cache import RunCache
 from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
-from onnxmi.pruning.sizing import sizing_problem, with_times
+from onnxmi.pruning.sizing import SizingProblem, sizing_problem, with_times
 from onnxmi.pruning.sweep import TradeOff, trade_off
 from onnxmi.quantization.quantize import replay
 from onnxmi.runtime.session import limited
@@ -129,19 +129,27 @@ def _search(session: PruningSession, given: Plan | None, progress: Progress) -> 
     if budget.keep is not None:
         return _follow_plan(session, make_plan(session, uniform(session.layers, budget.keep), progress), progress)
     kinds = set(SEARCHED) if budget.searches else {COSTS[name] for name in budget.costs}
-    quantizes = session.options.quantize != "none"
-    untimed: set[Kind] = {"macs", *kinds} - {"time"}
-    problem = sizing_problem(session, untimed if quantizes else kinds, progress)
-    choice = choose_for_search(session, problem, progress)
-    session = replace(session, precision=choice.precision)
-    if quantizes and "time" in kinds:  # of files of the precision that was chosen
-        problem = with_times(session, problem, progress)
+    session, problem, notes = _priced(session, kinds, progress)
     if budget.searches:
         assert budget.drop is not None
         result = search_quality_budget(session, problem, budget.drop, progress)
     else:
         result = satisfy_cost_budgets(session, problem, progress)
-    return replace(result, notes=(*choice.notes, *result.notes))
+    return replace(result, notes=(*notes, *result.notes))
+
+
+def _priced(
+    session: PruningSession, kinds: set[Kind], progress: Progress
+) -> tuple[PruningSession, SizingProblem, tuple[str, ...]]:
+    """Price the sizes of layers, and choose how every cut is quantized; return notes on that, too."""
+    if session.options.quantize == "none":
+        return session, sizing_problem(session, kinds, progress), ()
+    problem = sizing_problem(session, {"macs", *kinds} - {"time"}, progress)
+    choice = choose_for_search(session, problem, kinds, progress)
+    session = replace(session, precision=choice.precision)
+    if "time" in kinds:  # of files of the precision that was chosen
+        problem = with_times(session, problem, progress)
+    return session, problem, choice.notes
 
 
 def _follow_plan(session: PruningSession, plan: Plan, progress: Progress) -> SearchResult:
@@ -185,8 +193,6 @@ def sweep(
     """
     options = options or PruneOptions()
     options.check()
-    if options.quantize != "none":
-        raise UsageError("a sweep is of float models: expected no --quantize")
     if options.budget.asked:
         raise UsageError("a sweep tries several budgets itself: expected no budget")
     source = as_model(model)
@@ -197,4 +203,6 @@ def sweep(
     require_work(session, None)
     with limited(options.threads):
         session = _measured(session, stats, progress, selects=True)
-        return trade_off(session, sizing_problem(session, {by}, progress), by, shares, progress)
+        session, problem, notes = _priced(session, {by}, progress)
+        curve = trade_off(session, problem, by, shares, progress)
+        return replace(curve, notes=(*curve.notes, *notes))

@@ -8,14 +8,14 @@ costs pruning a third of that share in time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 
 import onnx
 
 from onnxmi.budget.allocate import Limit, allocate, smallest
-from onnxmi.budget.goals import COSTS, DEFAULT_DROP
+from onnxmi.budget.goals import COSTS, DEFAULT_DROP, Kind
 from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.evaluation.damage_limits import excess
 from onnxmi.model.external_data import byte_size
@@ -85,11 +85,11 @@ class _Trial:
 
 
 @stage("quantize")
-def choose_for_search(session: PruningSession, problem: SizingProblem, progress: Progress = silent) -> PrecisionChoice:
-    """Choose the recipe for a search, on a cut that is about as small as what will be found."""
-    if session.options.quantize == "none":
-        return PrecisionChoice(None)
-    return choose_precision(session, _likely_cut(session, problem), progress)
+def choose_for_search(
+    session: PruningSession, problem: SizingProblem, kinds: Collection[Kind], progress: Progress = silent
+) -> PrecisionChoice:
+    """Choose the recipe for a search over some costs, on a cut that is about as small as what will be found."""
+    return choose_precision(session, _likely_cut(session, problem), progress, by_size=set(kinds) == {"size"})
 
 
 def _likely_cut(session: PruningSession, problem: SizingProblem) -> onnx.ModelProto:
@@ -115,8 +115,15 @@ def _likely_limit(session: PruningSession, problem: SizingProblem, name: str, as
 
 
 @stage("quantize")
-def choose_precision(session: PruningSession, proto: onnx.ModelProto, progress: Progress = silent) -> PrecisionChoice:
+def choose_precision(
+    session: PruningSession, proto: onnx.ModelProto, progress: Progress = silent, *, by_size: bool = False
+) -> PrecisionChoice:
     """Choose how to quantize a float model, by models that are made, run and timed.
+
+    Parameters
+    ----------
+    by_size : bool
+        Weigh the bytes of models instead of their times.
 
     Raises
     ------
@@ -126,7 +133,7 @@ def choose_precision(session: PruningSession, proto: onnx.ModelProto, progress: 
         If onnxruntime cannot.
     """
     requested = session.options.quantize
-    trials = _Trials(session, proto, progress)
+    trials = _Trials(session, proto, progress, by_size=by_size)
     modes = MODES if requested == "auto" else (requested,)
     found = [trial for mode in modes if (trial := trials.of_mode(mode, required=requested != "auto")) is not None]
     best = min(found, key=lambda trial: trial.price, default=None)
@@ -155,13 +162,13 @@ def _said(trial: _Trial) -> str:
 class _Trials:
     """Recipes for one float model, carried out, judged and timed."""
 
-    def __init__(self, session: PruningSession, proto: onnx.ModelProto, progress: Progress) -> None:
+    def __init__(self, session: PruningSession, proto: onnx.ModelProto, progress: Progress, *, by_size: bool) -> None:
         self._session, self._proto, self._progress = session, proto, progress
         self._prepared: PreparedModel = prepare(proto, session.kept_tensors)
         self._drop = session.options.budget.drop or DEFAULT_DROP
         self._base = self._excess(proto)
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
-        self._by_size = set(session.options.budget.costs) == {"max_size"}
+        self._by_size = by_size
         self._done, self._failure = 0, ""
         self._noise = 0.0  # half the width of the last ratio of times
 

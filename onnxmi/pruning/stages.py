@@ -83,7 +83,8 @@ def stages_of_prune(options: PruneOptions, *, given_plan: bool = False, given_st
 def stages_of_sweep(options: PruneOptions, *, timed: bool, given_statistics: bool = False) -> list[Stage]:
     """Return the stages of `sweep`, in order."""
     measuring = [] if given_statistics else _measuring(options)
-    return _named([*measuring, *_pricing(options, timed=timed), "sweep"])
+    quantizing = [] if options.quantize == "none" else ["quantize"]
+    return _named([*measuring, *_pricing(options, timed=timed), *quantizing, "sweep"])
 
 
 def _measuring(options: PruneOptions) -> list[str]:

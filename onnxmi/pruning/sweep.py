@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.goals import Kind
@@ -12,6 +12,8 @@ from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.graph.cost import Cost
+from onnxmi.model.external_data import byte_size
+from onnxmi.pruning.cost_search import saved
 from onnxmi.pruning.execute import execute_plan, make_plan
 from onnxmi.pruning.session import PruningSession
 from onnxmi.pruning.sizing import SizingProblem
@@ -20,6 +22,8 @@ from onnxmi.typing import Progress, silent
 from onnxmi.verification.checks import check_result, require_passed
 
 LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's
+
+ROUNDING = 1e-9  # by which a share is above what it allows: else a rounded product would leave that out
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +111,17 @@ def trade_off(
     Parameters
     ----------
     shares : sequence of float, optional
-        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's.
+        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's. Where every
+        cut is quantized, between the least and the 8-bit version of the original, which is a model of the curve, too.
     """
     points: list[TradeOffPoint] = []
     skipped: list[float] = []
-    whole = problem.source[by]
+    whole, scale = problem.source[by], saved(session, by)
     if shares is None:
-        least = problem.least(by)
-        shares = [least + level * (1 - least) for level in LEVELS]
+        least = problem.least(by) * scale
+        shares = [least + level * (_most(session, problem, by, scale) - least) for level in _levels(session)]
     for done, share in enumerate(sorted(shares, reverse=True)):
-        counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole)])
+        counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole / scale)])
         if counts is None:
             skipped.append(share)
         else:
@@ -128,14 +133,26 @@ def trade_off(
     return TradeOff(model, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped), notes)
 
 
+def _levels(session: PruningSession) -> tuple[float, ...]:
+    """Return the default levels; of 8-bit models the first is not pruned, so that each step can be told apart."""
+    return LEVELS if session.precision is None else (1.0, *LEVELS)
+
+
+def _most(session: PruningSession, problem: SizingProblem, by: Kind, scale: float) -> float:
+    """Return the share of a cost from which the levels go down: the original's, or that of its 8-bit version."""
+    if session.precision is None:
+        return 1.0
+    return scale * problem.costs[by].total({}) / problem.source[by] * (1 + ROUNDING)
+
+
 def _point(session: PruningSession, share: float, counts: UnitCounts) -> TradeOffPoint:
     candidate = execute_plan(session, make_plan(session, counts))
-    require_passed(check_result(session.source, candidate.proto, session.some_feeds(session.split.test)))
-    was, now = session.time(candidate.proto)
-    judgement = judge(session.test_set, session.metric, candidate.proto)
+    require_passed(check_result(session.source, candidate.result, session.some_feeds(session.split.test)))
+    was, now = session.time(candidate.result)
+    judgement = judge(session.test_set, session.metric, candidate.result)
     return TradeOffPoint(
         share=share,
-        cost=session.cost(candidate.proto),
+        cost=replace(session.cost(candidate.proto), size=byte_size(candidate.result)),
         was=was,
         now=now,
         value=judgement.decisive.now,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import onnx
 import pytest
 
 import onnxmi
+from onnxmi.budget.goals import Kind
 from onnxmi.errors import CheckError, PlanError, UsageError
 from onnxmi.graph.plan import load_plan
 from onnxmi.model.external_data import byte_size
@@ -16,7 +18,9 @@ from onnxmi.model.load import proto_digest
 from onnxmi.pruning import precision_choice
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import start_session
+from onnxmi.pruning.sweep import LEVELS
 from onnxmi.runtime.session import open_session
+from onnxmi.runtime.timing import Interval
 from onnxmi.transforms.analysis import as_model
 from tests.support.build import Build
 
@@ -164,6 +168,64 @@ def test_of_the_modes_the_cheaper_is_taken_damage_and_time_together(monkeypatch:
         assert chosen.recipe.mode == fast
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A latency as far as a trial reads it: how many times as fast as another, and where that lies."""
+
+    speedup: float
+    low: float
+    high: float
+
+    def speedup_over(self, other: object) -> float:
+        return self.speedup
+
+    def speedup_interval(self, other: object) -> Interval:
+        return Interval(self.low, self.high)
+
+
+@pytest.mark.parametrize(("half_width", "left_float"), [(0.01, 1), (0.3, 0)])
+def test_an_operator_stays_float_for_its_time_only_where_that_is_sure(
+    half_width: float, left_float: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = mlp()
+
+    def time_of(proto: onnx.ModelProto) -> float:
+        """0.8 with every product in 8 bits, 0.7 with the last one float, else 1."""
+        floats = [sorted(stored.dims) for stored in proto.graph.initializer if stored.data_type == stored.FLOAT]
+        matrices = [sizes for sizes in floats if len(sizes) == 2]
+        return {0: 0.8, 1: 0.7 if matrices == [[7, HIDDEN]] else 1.0}.get(len(matrices), 1.0)
+
+    def measured(protos: tuple[onnx.ModelProto, onnx.ModelProto], *_: object, **__: object) -> tuple[Ratio, Ratio]:
+        speedup = time_of(protos[0]) / time_of(protos[1])
+        return Ratio(1.0, 1.0, 1.0), Ratio(speedup, speedup - half_width, speedup + half_width)
+
+    monkeypatch.setattr(precision_choice, "measure_latency", measured)
+    chosen = choice(proto, quantize="dynamic").precision
+    assert chosen is not None
+    assert len(chosen.recipe.left_float) == left_float
+
+
+@pytest.mark.parametrize(("cost", "mode"), [("size", "dynamic"), ("macs", "static")])
+def test_a_sweep_of_8_bit_models_begins_with_one_that_is_not_pruned(cost: Kind, mode: str, untimed) -> None:
+    proto = mlp()
+    curve = onnxmi.sweep(proto, samples(), by=cost, quantize=mode, threads=1)
+    whole, *others = curve.points
+    assert whole.cost.macs == curve.dense.macs
+    assert whole.cost.size < 0.4 * curve.dense.size
+    assert len(others) >= 5
+    assert all(first.cost.size > second.cost.size for first, second in pairwise(curve.points))
+    if cost == "size":
+        assert all(point.cost.size / curve.dense.size <= point.share + 0.03 for point in curve.points)
+    assert any(note.startswith(f"quantized: {mode}, 3 of 3") for note in curve.notes)
+
+
+def test_a_sweep_of_float_models_is_what_it_was(untimed) -> None:
+    curve = onnxmi.sweep(mlp(), samples(), by="macs", threads=1)
+    assert len(curve.points) + len(curve.skipped) == len(LEVELS)
+    assert curve.points[0].cost.macs < curve.dense.macs
+    assert not any("quantized" in note for note in curve.notes)
+
+
 def test_a_lost_output_is_refused(untimed) -> None:
     proto = mlp()
     good = run(proto, keep=0.9, quantize="static").plan
@@ -191,8 +253,6 @@ def test_what_does_not_go_together_is_refused() -> None:
         run(proto, plan=plan, quantize="static")
     with pytest.raises(UsageError, match="no quantization 'int8'"):
         run(proto, quantize="int8")
-    with pytest.raises(UsageError, match="expected no --quantize"):
-        onnxmi.sweep(proto, samples(), quantize="auto")
 
 
 def test_a_mode_that_quantizes_nothing_is_refused() -> None:
