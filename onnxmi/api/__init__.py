@@ -5,6 +5,7 @@ These names are the public ones, and `onnxmi` has all of them.
 
 from onnxmi.api.comparing import bench as bench
 from onnxmi.api.comparing import check as check
+from onnxmi.api.comparing import diff as diff
 from onnxmi.api.pruning import apply as apply
 from onnxmi.api.pruning import collect as collect
 from onnxmi.api.pruning import inspect as inspect
@@ -13,6 +14,7 @@ from onnxmi.api.pruning import prune as prune
 from onnxmi.api.pruning import sweep as sweep
 from onnxmi.api.reporting import report as report
 from onnxmi.api.results import Bench as Bench
+from onnxmi.api.results import Difference as Difference
 from onnxmi.api.results import Inspection as Inspection
 from onnxmi.api.results import Report as Report
 from onnxmi.api.results import Result as Result
@@ -38,6 +40,7 @@ from onnxmi.errors import UsageError as UsageError
 from onnxmi.evaluation.quality import Quality as Quality
 from onnxmi.evaluation.yardstick import Damage as Damage
 from onnxmi.gate.check import CheckOptions as CheckOptions
+from onnxmi.gate.difference import DiffOptions as DiffOptions
 from onnxmi.gate.limits import Verdict as Verdict
 from onnxmi.graph.channel_graph import Layer as Layer
 from onnxmi.graph.cost import Cost as Cost

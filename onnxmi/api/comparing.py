@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TypedDict, Unpack, cast
 
 from onnxmi.api.keywords import CountOrCounts, Names, Quantity, merged
-from onnxmi.api.results import Bench, Report
+from onnxmi.api.results import Bench, Difference, Report
 from onnxmi.benchmark import compare
 from onnxmi.benchmark.compare import BenchOptions
 from onnxmi.data.sources import CalibrationLike
 from onnxmi.errors import UsageError
 from onnxmi.gate import check as gate
 from onnxmi.gate.check import CheckOptions
+from onnxmi.gate.difference import DiffOptions, difference
 from onnxmi.gate.limits import LIMITS
 from onnxmi.transforms.analysis import ModelLike
 from onnxmi.typing import Progress, silent
@@ -60,6 +61,19 @@ class CheckFields(TypedDict, total=False):
     precision: float | str
     clock: str
     strict: bool
+
+
+class DiffFields(TypedDict, total=False):
+    """The fields of `onnxmi.DiffOptions`, which explains them."""
+
+    data: CalibrationLike | None
+    metric: str | None
+    outputs: Names
+    ignore_outputs: Names
+    shape: Names
+    dim: Names
+    threads: int
+    batch_size: int
 
 
 def bench(
@@ -167,3 +181,46 @@ def check(
     chosen = merged(options, CheckOptions, rest, "check", "progress", *names)
     chosen = merged(chosen, CheckOptions, {"limits": {**chosen.bounds, **given}}, "check")
     return Report(**vars(gate.check(model, chosen, progress)))
+
+
+def diff(
+    first: ModelLike,
+    second: ModelLike,
+    options: DiffOptions | None = None,
+    **fields: Unpack[DiffFields],
+) -> Difference:
+    """Find out what is different between two models: layers, operators, stored tensors, size, and outputs.
+
+    Layers and tensors are matched by name. Without `data`, the outputs are compared on one input that is made up;
+    with it, also by the metrics of `check`.
+
+    Parameters
+    ----------
+    first, second : path, onnx.ModelProto or Model
+        The models, the older first.
+    options : DiffOptions, optional
+        How to compare.
+    **fields
+        Fields of `DiffOptions`, which win over those of `options`: `data="eval.npz"`, `threads=1`.
+
+    Returns
+    -------
+    Difference
+        `layers` that differ, `operators`, `tensors`, `costs`, `interface`, `distances` and `compared`.
+
+    Raises
+    ------
+    DataError
+        If a model or the samples cannot be used.
+    UsageError
+        If an option does not fit the models.
+
+    Examples
+    --------
+    >>> result = onnxmi.prune("digits-mlp.onnx", "digits-mlp.calib.npz", keep=0.5, threads=1, output="small.onnx")
+    >>> found = onnxmi.diff("digits-mlp.onnx", "small.onnx")
+    >>> [(layer.name, layer.before, layer.after) for layer in found.layers]
+    [('/hidden1/Gemm', 256, 128), ('/hidden2/Gemm', 256, 128)]
+    """
+    chosen = merged(options, DiffOptions, fields, "diff", "options")
+    return Difference(**vars(difference(first, second, chosen)))

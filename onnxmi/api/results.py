@@ -16,7 +16,7 @@ from onnxmi.api.targets import check_result_target, plan_path
 from onnxmi.benchmark import compare
 from onnxmi.budget.units import size_text
 from onnxmi.errors import CheckError
-from onnxmi.gate import check
+from onnxmi.gate import check, difference
 from onnxmi.graph.channel_graph import Frozen, Layer
 from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.save import Content, files_of, write_together
@@ -24,6 +24,7 @@ from onnxmi.outputs.view import Meaning, View
 from onnxmi.pruning import sweep
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting import benchmark, gate, text
+from onnxmi.reporting.difference import difference_data, show_difference
 from onnxmi.reporting.inspection import show_graph
 from onnxmi.reporting.json_data import curve_data, graph_data, result_data, to_json
 from onnxmi.reporting.printed import as_html, as_text
@@ -259,3 +260,16 @@ class Report(Printed, check.Report):
 
     def __repr__(self) -> str:
         return f"<onnxmi.Report: {len(self.failed)} of {len(self.verdicts)} checks of {self.model} failed>"
+
+
+class Difference(Printed, difference.Difference):
+    """What is different between two models, as `onnxmi diff` prints it."""
+
+    def _show(self, console: Console) -> None:
+        show_difference(console, self)
+
+    def _data(self) -> Mapping[str, Any]:
+        return difference_data(self)
+
+    def __repr__(self) -> str:
+        return f"<onnxmi.Difference: {len(self.layers)} layers differ between {self.names[0]} and {self.names[1]}>"

@@ -13,6 +13,8 @@ from onnxmi.cli.bench import bench
 from onnxmi.cli.cache import cache
 from onnxmi.cli.calib import calib
 from onnxmi.cli.check import check
+from onnxmi.cli.diff import diff
+from onnxmi.cli.doctor import doctor
 from onnxmi.cli.failures import OneLineGroup, epilog
 from onnxmi.cli.inspect import inspect
 from onnxmi.cli.prune import prune
@@ -51,5 +53,5 @@ def main(ctx: click.Context) -> None:
 
 
 before_command(main)
-for command in (prune, sweep, calib, capture, merge, inspect, apply, bench, check, report, cache):
+for command in (prune, sweep, calib, capture, merge, inspect, apply, bench, check, diff, report, cache, doctor):
     main.add_command(with_verbosity(command))

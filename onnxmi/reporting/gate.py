@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -51,8 +51,13 @@ def show_check(console: Console, report: Report) -> None:
 
 
 def output_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each output of a report."""
+    yield from output_lines_of(report.outputs)
+
+
+def output_lines_of(outputs: Sequence[OutputLoss]) -> Iterator[str]:
     """Yield a line for each output: what decides, and what else is known of it."""
-    for output in report.outputs:
+    for output in outputs:
         others = [f"{reading.metric} {reading.now:.4f}" for reading in output.readings[1:]]
         if output.expected is not None:
             others.append(output.expected.text)
@@ -70,7 +75,7 @@ def check_data(report: Report) -> dict[str, Any]:
         "baseline": report.baseline,
         "passed": report.passed,
         "checks": [_verdict_data(verdict) for verdict in report.verdicts],
-        "outputs": [_output_data(output) for output in report.outputs],
+        "outputs": outputs_data(report.outputs),
         "notes": list(report.notes),
     }
 
@@ -78,6 +83,11 @@ def check_data(report: Report) -> dict[str, Any]:
 def _verdict_data(verdict: Verdict) -> dict[str, Any]:
     interval = None if verdict.interval is None else [verdict.interval.low, verdict.interval.high]
     return {**vars(verdict), "interval": interval}
+
+
+def outputs_data(outputs: Sequence[OutputLoss]) -> list[dict[str, Any]]:
+    """Return what is lost of each output."""
+    return [_output_data(output) for output in outputs]
 
 
 def _output_data(output: OutputLoss) -> dict[str, Any]:

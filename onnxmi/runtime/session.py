@@ -196,6 +196,11 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
+def providers() -> tuple[str, ...]:
+    """Return the execution providers that onnxruntime has here; only the CPU's is used."""
+    return tuple(onnxruntime.get_available_providers())
+
+
 def as_numpy(values: Mapping[str, Any]) -> dict[str, Array]:
     """Keep the results that are plain arrays (sequences, maps and missing optionals are left out)."""
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

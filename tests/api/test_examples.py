@@ -11,7 +11,7 @@ import pytest
 
 import onnxmi
 
-SHOWN = ("prune", "apply", "inspect", "bench", "check", "sweep", "PruneOptions", "Result")
+SHOWN = ("prune", "apply", "inspect", "bench", "check", "diff", "sweep", "PruneOptions", "Result")
 RUN = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

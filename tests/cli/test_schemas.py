@@ -19,6 +19,8 @@ RUNS = {
     "capture": (0, ("capture", MODEL, CALIB, "-o", "stats.npz")),
     "bench": (0, ("bench", MODEL, "--seconds", "0.1", "--threads", "1", "--no-memory")),
     "check": (1, ("check", MODEL, "--max-size", "1kB", "--baseline", MODEL, "--data", CALIB, "--max-drop", "1%")),
+    "diff": (0, ("diff", MODEL, MODEL, "--data", CALIB)),
+    "doctor": (0, ("doctor",)),
     "error": (3, ("prune", "none.onnx", CALIB)),
 }
 
