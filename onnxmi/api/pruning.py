@@ -12,6 +12,7 @@ from onnxmi.api.results import Inspection, Result, TradeOff
 from onnxmi.api.targets import check_result_target
 from onnxmi.budget.goals import Kind
 from onnxmi.budget.units import SHARE, read_quantity
+from onnxmi.data.shards import parse_shard
 from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import UsageError
 from onnxmi.graph.plan import Plan
@@ -20,7 +21,8 @@ from onnxmi.pruning import apply_plan, pipeline
 from onnxmi.pruning import collect as collecting
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.runtime.synthetic import read_sizes
-from onnxmi.statistics.statistics_file import StatisticsFile, merge_files
+from onnxmi.statistics.merging import merge_files
+from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
 from onnxmi.typing import AnyPath, Progress, silent
 
@@ -288,6 +290,8 @@ def collect(
     calibration: CalibrationLike,
     options: PruneOptions | None = None,
     progress: Progress = silent,
+    *,
+    shard: str | None = None,
     **fields: Unpack[PruneFields],
 ) -> StatisticsFile:
     """Measure once what `prune` needs, for many plans; `onnxmi capture` does the same.
@@ -296,6 +300,8 @@ def collect(
     ----------
     model, calibration, options, progress, **fields
         As for `prune`. Of the options, the seed, the mask, the memory, the threads and the batch size count.
+    shard : str, optional
+        Measure one part of the samples, such as "3/8": part 3, from 0 on, of 8. `merge` adds all of them up.
 
     Returns
     -------
@@ -307,9 +313,9 @@ def collect(
     OnnxmiError
         As `prune` does.
     """
-    return collecting.collect(
-        model, calibration, merged(options, PruneOptions, fields, "collect", "progress"), progress
-    )
+    chosen = merged(options, PruneOptions, fields, "collect", "progress", "shard")
+    part = None if shard is None else parse_shard(shard)
+    return collecting.collect(model, calibration, chosen, progress, shard=part)
 
 
 def merge(paths: Sequence[AnyPath]) -> StatisticsFile:
@@ -318,12 +324,13 @@ def merge(paths: Sequence[AnyPath]) -> StatisticsFile:
     Parameters
     ----------
     paths : sequence of path
-        What `save_statistics` or `onnxmi capture` wrote.
+        What `save_statistics` or `onnxmi capture` wrote: all shards of a source, or files that stand by themselves.
 
     Returns
     -------
     StatisticsFile
-        What one measurement of all samples gives, up to rounding and the rows that each part drew.
+        What one measurement of all samples gives, up to rounding and the rows that each part drew. The order of the
+        paths changes nothing.
 
     Raises
     ------

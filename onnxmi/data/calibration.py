@@ -17,10 +17,11 @@ from onnxmi.data.npz import open_archive
 from onnxmi.data.padding import Padding
 from onnxmi.data.sample_axes import find_sample_axes, shown_dims
 from onnxmi.data.sample_count import count_samples, fixed_batch
+from onnxmi.data.shards import Shard, divided
 from onnxmi.data.stored import BLOCK, LARGE, ConvertedArray, LazyArray, SampleArray, blocks_of, take_samples
 from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, TensorInfo
-from onnxmi.typing import Array, Floats, Ints
+from onnxmi.typing import Array, Ints
 
 LABELS = "labels"
 RANDOM = "onnxmi.random"  # an array of this name marks samples that are random numbers
@@ -28,7 +29,6 @@ SEQUENCES = "onnxmi.sequences"  # one of this name has a number for each sample:
 RESERVED = (LABELS, RANDOM, SEQUENCES)
 RANDOM_NOTE = "calibrated on random data: what the outputs lose on real data is not known"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
-GOLDEN = 0x9E3779B97F4A7C15  # steps of SplitMix64
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,8 @@ class Calibration:
         Inputs whose axis of samples the user says.
     sequences : (count,) int64 or None
         Samples of one number belong together, and are never split.
+    shard : Shard or None
+        Which part of their source they are, where the other parts are measured apart.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -76,6 +78,12 @@ class Calibration:
     random: bool = False
     said_axes: frozenset[str] = frozenset()
     sequences: Ints | None = None
+    shard: Shard | None = None
+
+    @property
+    def shards(self) -> int:
+        """How many parts of the source are measured apart; each draws its share of what is drawn of all."""
+        return 1 if self.shard is None else self.shard.count
 
     @cached_property
     def split_prints(self) -> NDArray[np.uint64]:
@@ -190,19 +198,6 @@ def _fingerprint(arrays: Iterable[Any]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def chances(prints: NDArray[np.uint64], seed: int) -> Floats:
-    """Turn fingerprints into numbers in [0, 1), even and independent for each seed."""
-    mixed = scramble(prints + np.uint64(GOLDEN * (seed + 1) % 2**64))
-    return np.asarray(np.ldexp((mixed >> np.uint64(11)).astype(np.float64), -53), dtype=np.float64)
-
-
-def scramble(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble each number (the finaliser of SplitMix64; Steele, Lea and Flood 2014)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
 @stage("samples")
 def load_calibration(path: str | os.PathLike[str], graph: Graph) -> Calibration:
     """Read an `.npz` file and check it against the graph's inputs.
@@ -220,6 +215,7 @@ def check_calibration(
     graph: Graph,
     where: str = "calibration",
     sample_axes: Mapping[str, int] | None = None,
+    shard: Shard | None = None,
 ) -> Calibration:
     """Check arrays against the graph's inputs; see `load_calibration`.
 
@@ -233,16 +229,25 @@ def check_calibration(
         Where the arrays come from, for messages.
     sample_axes : mapping of str to int, optional
         Which axis of an input holds the samples, where the model does not say it and it is not the first.
+    shard : Shard, optional
+        Check this part of the samples, and read no other.
     """
     inputs = {info.name: info for info in graph.inputs}
     _check_names(arrays, inputs, where)
+    for name, info in inputs.items():
+        _check_rank(arrays[name], info, where)
+    # By the shapes of all samples: those of a shard's few could mean something else.
+    by_input = {name: arrays[name] for name in inputs}
+    axes = find_sample_axes(by_input, inputs, sample_axes or {}, where)
+    count, whole = count_samples(by_input, inputs, axes, arrays.get(LABELS), where)
+    if shard is not None:
+        arrays, count = _shard_of(
+            arrays, {name: axis for name, axis in axes.items() if name not in whole}, count, shard, where
+        )
     notes = [RANDOM_NOTE] if RANDOM in arrays else []
     fitted = {name: _fit_dtype(arrays[name], info, where, notes) for name, info in inputs.items()}
-    for name, info in inputs.items():
+    for name in inputs:
         _check_values(fitted[name], name, where)
-        _check_rank(fitted[name], info, where)
-    axes = find_sample_axes(fitted, inputs, sample_axes or {}, where)
-    count, whole = count_samples(fitted, inputs, axes, arrays.get(LABELS), where)
     step = fixed_batch(inputs, axes, whole)
     _check_padding(fitted, whole, count, step, where)
     notes += [
@@ -267,6 +272,18 @@ def check_calibration(
         sequences=_sequences(arrays.get(SEQUENCES), count, where),
         said_axes=frozenset(sample_axes or ()),
     )
+
+
+def _shard_of(
+    arrays: Mapping[str, SampleArray], axes: Mapping[str, int], count: int, shard: Shard, where: str
+) -> tuple[dict[str, SampleArray], int]:
+    """Return one shard's arrays, and how many samples it has."""
+    if SEQUENCES in arrays:
+        raise CalibrationError(f"{where}: samples that belong together cannot be divided: give as many files as shards")
+    own = shard.among(count)
+    if own.start == own.stop:
+        raise CalibrationError(f"{where}: shard {shard} has no samples: there are {count:,} in all")
+    return divided(arrays, {LABELS: 0, **axes}, count, shard), own.stop - own.start
 
 
 def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorInfo], where: str) -> None:

@@ -13,6 +13,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from onnxmi.data.stored import LARGE as STAYS
-from onnxmi.data.stored import LazyArray, OpenFile, SampleArray, SampleWriter, StoredArray, blocks_of
+from onnxmi.data.stored import LazyArray, LocatedArray, OpenFile, SampleArray, SampleWriter, StoredArray, blocks_of
 from onnxmi.errors import CalibrationError, DataError
 from onnxmi.typing import Array, Shape
 
@@ -99,6 +100,33 @@ def open_archive(path: Path) -> dict[str, SampleArray]:
         As `read_archive` does.
     """
     return _read_archive(path, CalibrationError, "a readable .npz file", _stored)
+
+
+def locate_archive(path: Path, refusal: Refusal, kind: str, *, checked: bool = True) -> dict[str, Array | LocatedArray]:
+    """Find the arrays of an `.npz` file and leave them in it; packed ones are read.
+
+    Parameters
+    ----------
+    path, refusal, kind
+        See `read_archive`, which raises the same.
+    checked : bool
+        Whether to compare all checksums, which takes reading the file once.
+    """
+    return _read_archive(path, refusal, kind, partial(_located, path=path, checked=checked))
+
+
+def _located(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes], *, path: Path, checked: bool
+) -> LocatedArray | None:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(entry) as stream:
+        (shape, column_major, dtype), header = _header(stream), stream.tell()
+    if column_major or not shape:
+        return None
+    if checked:
+        _checked(archive, entry)
+    return LocatedArray(str(path), _start_of(entry, file) + header, shape, dtype)
 
 
 def _read_archive(path: Path, refusal: Refusal, kind: str, place: _Place | None) -> dict[str, Any]:

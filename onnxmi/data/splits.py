@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxmi.data.calibration import Calibration, chances
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.draws import chances
 from onnxmi.typing import Samples
 
 HELD_BACK = 1 / 8  # share of the test samples
@@ -50,6 +51,30 @@ class Split:
     def validation_or_fit(self) -> Samples:
         """The validation samples; the fit samples where there are too few to divide."""
         return self.validation if self.validation.size else self.fit
+
+
+@dataclass(frozen=True)
+class LotLimits:
+    """Where the draw of a sample's content divides it: what a shard, which sees few samples, cannot count.
+
+    Attributes
+    ----------
+    held_back : float
+        Below it, nothing is fitted to a sample.
+    validation : float
+        From there on and below this, it is a validation sample.
+    """
+
+    held_back: float = HELD_BACK
+    validation: float = HELD_BACK + (1 - HELD_BACK) * VALIDATION_SHARE
+
+
+def split_shard(data: Calibration, seed: int, limits: LotLimits) -> Split:
+    """Split one shard's samples as they would be among those of all shards: any part may be empty."""
+    lots = chances(data.split_prints, seed)
+    is_held, is_fit = lots < limits.held_back, lots >= limits.validation
+    parts = [np.flatnonzero(chosen) for chosen in (is_fit, ~is_fit & ~is_held, is_held)]
+    return Split(fit=parts[0], validation=parts[1], test=parts[2])
 
 
 def split_samples(data: Calibration, seed: int, held_back: float = HELD_BACK) -> Split:

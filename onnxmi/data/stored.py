@@ -68,6 +68,12 @@ class LazyArray(ABC):
         read = self.take(np.atleast_1d(chosen))
         return read if np.ndim(chosen) else np.asarray(read[0])
 
+    def blocks(self) -> Iterator[Array]:
+        """Yield the array in blocks along its first axis."""
+        step = max(1, BLOCK * len(self) // max(self.nbytes, 1))
+        for start in range(0, len(self), step):
+            yield self[start : start + step]
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         """Read everything."""
         return np.asarray(self.take(np.arange(len(self))), dtype=dtype)
@@ -127,12 +133,42 @@ class StoredArray(LazyArray):
         return read.reshape(-1).view(self.dtype).reshape(shape)
 
     def _read(self, into: Array, offset: int) -> None:
-        done = 0
-        while done < len(into):
-            count = os.preadv(self._file.stream.fileno(), [into[done : done + _READ].data], offset + done)
-            if not count:
-                raise CalibrationError(f"{self._file.name}: has been shortened while its samples were read")
-            done += count
+        _read_at(self._file.stream, self._file.name, into, offset)
+
+
+def _read_at(stream: IO[bytes], name: str, into: Array, offset: int) -> None:
+    done = 0
+    while done < len(into):
+        count = os.preadv(stream.fileno(), [into[done : done + _READ].data], offset + done)
+        if not count:
+            raise CalibrationError(f"{name}: has been shortened while it was read")
+        done += count
+
+
+class LocatedArray(StoredArray):
+    """An array in a file that is opened for each read: any number of them can be held.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    offset : int
+        Bytes before the array.
+    shape, dtype
+        Of the array.
+    """
+
+    def __init__(self, path: str, offset: int, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self._path, self._offset = path, offset
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+
+    def rows(self) -> LocatedArray:
+        """Return the same numbers as rows along the last axis."""
+        return LocatedArray(self._path, self._offset, (prod(self.shape[:-1]), self.shape[-1]), self.dtype)
+
+    def _read(self, into: Array, offset: int) -> None:
+        with open(self._path, "rb", buffering=0) as stream:
+            _read_at(stream, self._path, into, offset)
 
 
 def _runs(samples: Samples) -> Iterator[tuple[int, int]]:
@@ -163,6 +199,32 @@ class ConvertedArray(LazyArray):
     def take(self, samples: Samples, axis: int = 0) -> Array:
         """Read some samples and convert them."""
         return self.convert(take_samples(self.source, samples, axis))
+
+
+class PartOfArray(LazyArray):
+    """A stretch of an array along one axis.
+
+    Parameters
+    ----------
+    whole : LazyArray
+        The array.
+    start, stop : int
+        The stretch.
+    axis : int
+        Along which.
+    """
+
+    def __init__(self, whole: LazyArray, start: int, stop: int, axis: int) -> None:
+        self._whole, self._start, self._axis = whole, start, axis
+        self.shape = (*whole.shape[:axis], stop - start, *whole.shape[axis + 1 :])
+        self.dtype = whole.dtype
+
+    def take(self, samples: Samples, axis: int = 0) -> Array:
+        """Read some places of the stretch."""
+        if axis == self._axis:
+            return self._whole.take(samples + self._start, axis)
+        stretch = self._whole.take(self._start + np.arange(self.shape[self._axis]), self._axis)
+        return np.take(stretch, samples, axis)
 
 
 class JoinedArray(LazyArray):
@@ -206,12 +268,10 @@ def take_samples(array: SampleArray, samples: Samples, axis: int = 0) -> Array:
 
 def blocks_of(array: SampleArray) -> Iterator[Array]:
     """Yield an array in blocks along its first axis; one in memory as a whole."""
-    if not isinstance(array, LazyArray):
+    if isinstance(array, LazyArray):
+        yield from array.blocks()
+    else:
         yield array
-        return
-    step = max(1, BLOCK * len(array) // max(array.nbytes, 1))
-    for start in range(0, len(array), step):
-        yield array[start : start + step]
 
 
 class SampleWriter:

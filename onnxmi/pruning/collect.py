@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from os import PathLike
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from onnxmi.data.batching import batched
 from onnxmi.data.calibration import RANDOM_NOTE, Calibration
+from onnxmi.data.contents import samples_digest
+from onnxmi.data.shards import Shard
 from onnxmi.data.sources import CalibrationLike, as_calibration
-from onnxmi.data.splits import Split, split_samples
+from onnxmi.data.splits import LotLimits, Split, split_samples, split_shard
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.linear import Linear
@@ -23,33 +25,71 @@ from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.runtime.session import limited
+from onnxmi.runtime.session import version as onnxruntime_version
 from onnxmi.selection.targets import consumes
 from onnxmi.statistics.capture import PATCHES, PATCHES_PER_FEATURE, ROWS, ROWS_PER_FEATURE, CaptureOptions, capture
-from onnxmi.statistics.output_sensitivity import measure_sensitivities
+from onnxmi.statistics.output_sensitivity import drawn_samples, measure_sensitivities
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics
+from onnxmi.statistics.statistics_file import ShardRecord, StatisticsFile, load_statistics
 from onnxmi.transforms.analysis import Analysis, ModelLike, analyze, as_model
 from onnxmi.transforms.fix_inputs import require_fixed
 from onnxmi.typing import Progress, Samples, silent
+from onnxmi.version import __version__
+
+BY_DEFAULT = LotLimits()
 
 
 def collect(
-    model: ModelLike, calibration: CalibrationLike, options: PruneOptions | None = None, progress: Progress = silent
+    model: ModelLike,
+    calibration: CalibrationLike,
+    options: PruneOptions | None = None,
+    progress: Progress = silent,
+    *,
+    shard: Shard | None = None,
 ) -> StatisticsFile:
     """Measure once what `prune` needs, for many plans; merge what is measured on other samples, save and load it.
 
     Of the options, the seed, the mask, the memory, the threads and the batch size count.
+
+    Parameters
+    ----------
+    shard : Shard, optional
+        Measure this part of the samples. It draws its share of the rows, images and samples that are drawn of all.
     """
     options = options or PruneOptions()
     options.check()
     source = as_model(model)
-    data = batched(source, as_calibration(calibration, source), options.threads)
+    return collect_from(source, as_calibration(calibration, source, shard=shard), options, progress)
+
+
+def collect_from(
+    source: Model, data: Calibration, options: PruneOptions, progress: Progress, limits: LotLimits = BY_DEFAULT
+) -> StatisticsFile:
+    """Measure samples that were read.
+
+    Parameters
+    ----------
+    limits : LotLimits
+        How the samples of a shard are split.
+    """
+    record = None if data.shard is None else shard_record(data, options, limits)
+    data = batched(source, data, options.threads)
     require_fixed(source, data, options.fix)
     analysis = analyze(source, data.one_run(np.arange(data.count), 3), fix=options.fix)
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
-        split = split_samples(data, options.seed)
-        return measure_statistics(OutputMeasure(analysis, data, split.fit, options), split, progress)
+        split = split_samples(data, options.seed) if record is None else split_shard(data, options.seed, limits)
+        measured = measure_statistics(OutputMeasure(analysis, data, split.fit, options), split, progress)
+    return replace(measured, shard=record)
+
+
+def shard_record(data: Calibration, options: PruneOptions, limits: LotLimits) -> ShardRecord:
+    """Say what a shard's sums depend on besides what statistics depend on in any case."""
+    assert data.shard is not None
+    names = ("batch_size", "threads", "outputs", "ignore_outputs", "fix", "sensitivity", "score")
+    chosen = {name: list(value) if isinstance(value := getattr(options, name), tuple) else value for name in names}
+    versions = {"onnxmi": __version__, "onnxruntime": onnxruntime_version()}
+    return ShardRecord(data.shard, samples_digest(data), {**versions, **chosen, "split": list(astuple(limits))})
 
 
 def given_statistics(
@@ -98,10 +138,20 @@ def measure_statistics(
     sets = [split.fit, split.validation] if split.validation.size else [split.fit]
     fit, *validation = capture(analysis, data, sets, capture_options(options), progress)
     if options.sensitivity and options.scorer.uses_sensitivity:
-        fit = replace(fit, sensitivities=sensitivities_of(outputs, split.fit, progress, layers))
+        fit = _with_sensitivities(fit, outputs, split.fit, progress, layers)
     prints = np.sort(data.fingerprints[np.concatenate(sets)])
     model, how = analysis.model.digest, measured_with(options)
     return StatisticsFile(model, fit, next(iter(validation), None), how, prints, random=data.random)
+
+
+def _with_sensitivities(
+    fit: Statistics, outputs: OutputMeasure, samples: Samples, progress: Progress, layers: Sequence[Layer] | None
+) -> Statistics:
+    """Add sensitivities; of a shard of which no sample was drawn, say that there is nothing to tell."""
+    data, graph = outputs.data, outputs.analysis.model.graph
+    if data.shard is not None and not len(drawn_samples(graph, data, samples, outputs.options.seed)):
+        return replace(fit, went_back=False)
+    return replace(fit, sensitivities=sensitivities_of(outputs, samples, progress, layers))
 
 
 def sensitivities_of(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from onnxmi.data.calibration import Calibration, chances
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.draws import chances
 from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler

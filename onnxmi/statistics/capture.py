@@ -13,7 +13,8 @@ from math import prod
 
 import numpy as np
 
-from onnxmi.data.calibration import Calibration, chances
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.draws import chances
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
@@ -96,7 +97,7 @@ def capture(
     images = {linear.key for linear in linears if _reads_images(analysis.graph, linear)}
     # An image gives many patches, so a few images give enough of them: the others need not be unfolded.
     n_patches = max((rows_measured(linear) for linear in linears if linear.key in images), default=0)
-    parts = _parts(calibration, sets, -(-n_patches // PATCHES_PER_IMAGE), options.seed)
+    parts = _parts(calibration, sets, -(-n_patches // PATCHES_PER_IMAGE) / calibration.shards, options.seed)
     accumulators = _accumulators(analysis, calibration, parts, images, options)
     lean = is_memory_mapped(model.proto)
     memory = LEAN_MEMORY if options.memory is None and lean else options.memory
@@ -262,10 +263,10 @@ class _Part:
     images: bool
 
 
-def _parts(calibration: Calibration, sets: Sequence[Samples], images: int, seed: int) -> list[_Part]:
+def _parts(calibration: Calibration, sets: Sequence[Samples], images: float, seed: int) -> list[_Part]:
     """Divide each set by content: in expectation, so many images of all sets together are looked into.
 
-    Where none of a set would be, all are.
+    Where none of a set would be, all are; but for a shard, as other shards have some.
     """
     share = images / max(sum(map(len, sets)), 1)
     parts: list[_Part] = []
@@ -273,7 +274,7 @@ def _parts(calibration: Calibration, sets: Sequence[Samples], images: int, seed:
         # By content and not by place, so that the statistics of two files add up to those of both.
         drawn = chances(calibration.fingerprints[samples], seed ^ _IMAGES) < share
         # Chance may draw none of a small set: then all are looked into.
-        drawn |= not drawn.any()
+        drawn |= not drawn.any() and calibration.shard is None
         parts.extend((_Part(number, samples[drawn], images=True), _Part(number, samples[~drawn], images=False)))
     return [part for part in parts if len(part.samples)]
 

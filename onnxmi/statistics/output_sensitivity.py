@@ -17,7 +17,8 @@ from math import prod
 
 import numpy as np
 
-from onnxmi.data.calibration import Calibration, chances
+from onnxmi.data.calibration import Calibration
+from onnxmi.data.draws import chances
 from onnxmi.errors import stage
 from onnxmi.evaluation.counting import row_shares
 from onnxmi.evaluation.yardstick import Yardstick
@@ -205,7 +206,8 @@ def drawn_samples(graph: Graph, calibration: Calibration, samples: Samples, seed
     """Draw as many for one model, whatever is asked about: a statistics file has what a run by itself would measure."""
     large = sum(prod(graph.constant_shape(name)) for name in graph.constants) > LARGE
     count = SAMPLES_OF_LARGE if large else SAMPLES
-    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < count / max(len(samples), 1)]
+    share = count / calibration.shards / max(len(samples), 1)
+    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < share]
 
 
 def _within(limit: int, linears: Sequence[Linear]) -> list[Linear]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.data.calibration import GOLDEN, BatchFeeds, Calibration, chances, scramble
+from onnxmi.data.calibration import BatchFeeds, Calibration
+from onnxmi.data.draws import GOLDEN, chances, scramble
 from onnxmi.graph.linear import Linear, row_count
 from onnxmi.graph.padding_mask import Mask
 from onnxmi.typing import Array, Floats, Ints, Samples
@@ -84,7 +85,8 @@ class RowSampler:
         mask : Mask or None
             The padding of the operator's positions.
         n_rows : int
-            Rows wanted of all samples together, in expectation; all are taken where there are no more.
+            Rows wanted of all samples together, in expectation; all are taken where there are no more. A shard draws
+            its share of them.
         nodes : int
             How many activations they are drawn from.
 
@@ -109,7 +111,7 @@ class RowSampler:
             taken = mask.flat(batch.feeds[mask.name])[:counted]
             total = self._rows_without_padding(mask.name)
         # Every node that shares the weight is drawn from alike.
-        share = n_rows / max(total * nodes, 1)
+        share = n_rows / self._calibration.shards / max(total * nodes, 1)
         if share < 1:
             one = Batch(batch.feeds, 1, 1, batch.prints[:1])
             hashes = batch.hashes(rows // batch.fed, self.seed) if by_sample else one.hashes(rows, self.seed)

@@ -38,6 +38,8 @@ class Statistics:
         for most scores. It is not additive: merging loses it.
     sensitivities : mapping
         Linear.key -> how sensitive the outputs are to errors of its results, where that could be found.
+    went_back : bool
+        Whether any sample was drawn for that; of a shard there may be none, and others tell.
     """
 
     sources: Mapping[str, Moments]
@@ -47,6 +49,7 @@ class Statistics:
     classes: Mapping[str, ClassMeans] = field(default_factory=dict)
     measured: Mapping[str, Floats] = field(default_factory=dict)
     sensitivities: Mapping[str, Sensitivity] = field(default_factory=dict)
+    went_back: bool = True
 
     def saw(self, key: str) -> bool:
         """Whether any rows of an operator's inputs were seen: behind a decision there may be none."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxmi.data.npz import read_archive, write_archive
+from onnxmi.data.shards import Shard
+from onnxmi.data.stored import SampleArray
 from onnxmi.errors import StatisticsError
 from onnxmi.information import ClassMeans, Moments, Sensitivity
 from onnxmi.model.save import write_atomically
@@ -27,8 +31,38 @@ from onnxmi.version import __version__
 Arrays = Mapping[str, Array]
 
 SCHEMA = 1
-_HEADER, _PRINTS = "header", "samples"
+KIND = "a statistics file of onnxmi"
+HEADER, PRINTS = "header", "samples"
 _FIT, _VALIDATION = "fit", "judge"  # names of the sets in the file; the second is from before the glossary
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What a shard's file is known by: the same again need not be measured, and another's is not added up with it.
+
+    Attributes
+    ----------
+    shard : Shard
+        Which part of which source.
+    content : str
+        SHA-256 of its samples.
+    measured_by : mapping
+        Versions and options that the sums depend on, beside those that a statistics file has in any case.
+    """
+
+    shard: Shard
+    content: str
+    measured_by: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a file's header holds of it."""
+        return {**vars(self.shard), "content": self.content, "measured_by": dict(self.measured_by)}
+
+    @staticmethod
+    def from_json(entry: Mapping[str, Any]) -> ShardRecord:
+        """Read it again."""
+        shard = Shard(int(entry["index"]), int(entry["count"]), str(entry["source"]))
+        return ShardRecord(shard, str(entry["content"]), dict(entry["measured_by"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +83,8 @@ class StatisticsFile:
         Fingerprints of all samples measured, sorted.
     random : bool
         Whether some of them are random numbers, for a first try.
+    shard : ShardRecord or None
+        Which part of a source was measured, where the others are files of their own.
     """
 
     digest: str
@@ -57,6 +93,7 @@ class StatisticsFile:
     options: Mapping[str, Any] = field(default_factory=dict)
     prints: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     random: bool = False
+    shard: ShardRecord | None = None
 
     @property
     def samples(self) -> int:
@@ -64,7 +101,13 @@ class StatisticsFile:
         return self.fit.samples + (self.validation.samples if self.validation is not None else 0)
 
     def require(self, digest: str, options: Mapping[str, Any]) -> None:
-        """Raise StatisticsError unless measured on this model with these options."""
+        """Raise StatisticsError unless measured on this model with these options, and of all shards."""
+        if self.shard is not None:
+            shard = self.shard.shard
+            raise StatisticsError(f"has shard {shard} alone; add all {shard.count} up with `onnxmi merge`")
+        self._require_alike(digest, options)
+
+    def _require_alike(self, digest: str, options: Mapping[str, Any]) -> None:
         if self.digest != digest:
             raise StatisticsError(
                 f"the statistics are of a model with digest {self.digest[:12]}, this one's is {digest[:12]}"
@@ -87,7 +130,7 @@ class StatisticsFile:
         StatisticsError
             If the models or the options differ, or the other has no sample of its own.
         """
-        self.require(other.digest, other.options)
+        self._require_alike(other.digest, other.options)
         if other.prints.size and np.isin(other.prints, self.prints).all():
             raise StatisticsError("all its samples are already in the other file")
         validations = [one.validation for one in (self, other) if one.validation is not None]
@@ -109,17 +152,21 @@ class StatisticsFile:
             "model": {"sha256": self.digest},
             "options": dict(self.options),
             **({"random": True} if self.random else {}),
+            **({} if self.shard is None else {"shard": self.shard.to_json()}),
             "keys": dict(self.fit.keys),
             "sets": {name: _set_header(statistics) for name, statistics in sets.items()},
         }
-        text = json.dumps(header, ensure_ascii=False).encode()
-        arrays: list[tuple[str, Array]] = [
-            (_HEADER, np.frombuffer(text, dtype=np.uint8)),
-            (_PRINTS, self.prints),
-        ]
-        for name, statistics in sets.items():
-            arrays.extend((f"{name}/{place}", array) for place, array in _arrays(statistics))
-        write_archive(stream, arrays)
+        named = ((f"{name}/{place}", one) for name, statistics in sets.items() for place, one in _arrays(statistics))
+        write_arrays(stream, header, self.prints, named)
+
+
+def write_arrays(
+    stream: IO[bytes], header: Mapping[str, Any], prints: NDArray[np.uint64], arrays: Iterable[tuple[str, SampleArray]]
+) -> None:
+    """Write a statistics file from its header, the fingerprints of its samples, and its other arrays by name."""
+    text = json.dumps(header, ensure_ascii=False).encode()
+    first: list[tuple[str, SampleArray]] = [(HEADER, np.frombuffer(text, dtype=np.uint8)), (PRINTS, prints)]
+    write_archive(stream, chain(first, arrays))
 
 
 def _set_header(statistics: Statistics) -> dict[str, Any]:
@@ -129,6 +176,7 @@ def _set_header(statistics: Statistics) -> dict[str, Any]:
         "scores": {key: moments.count for key, moments in statistics.scores.items()},
         "classes": list(statistics.classes),
         "sensitivities": {key: sensitivity.count for key, sensitivity in statistics.sensitivities.items()},
+        **({} if statistics.went_back else {"went_back": False}),
     }
 
 
@@ -159,28 +207,47 @@ def load_statistics(path: str | os.PathLike[str]) -> StatisticsFile:
         One line saying what is wrong with it.
     """
     path = Path(path)
-    arrays = read_archive(path, StatisticsError, "a statistics file of onnxmi", mapped=True)
-    try:
+    arrays = read_archive(path, StatisticsError, KIND, mapped=True)
+    with readable(path):
         return _parse(arrays)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say of a file whose content cannot be understood which it is."""
+    try:
+        yield
     except StatisticsError as error:
         raise StatisticsError(f"{path}: {error}") from error
     except MemoryError:
         raise
     except Exception as error:  # whatever a header that is not ours leads to
-        raise StatisticsError(f"{path}: is not a statistics file of onnxmi") from error
+        raise StatisticsError(f"{path}: is not {KIND}") from error
+
+
+def parse_header(text: Array) -> dict[str, Any]:
+    """Read the header of a statistics file.
+
+    Raises
+    ------
+    StatisticsError
+        If another version wrote it.
+    """
+    header = json.loads(text.tobytes())
+    if header["schema"] != SCHEMA:
+        raise StatisticsError(f"has schema {header['schema']!r}; this version reads {SCHEMA}")
+    return dict(header)
 
 
 def _parse(arrays: Arrays) -> StatisticsFile:
-    header = json.loads(arrays[_HEADER].tobytes())
-    if header["schema"] != SCHEMA:
-        raise StatisticsError(f"has schema {header['schema']!r}; this version reads {SCHEMA}")
+    header = parse_header(arrays[HEADER])
     keys = {str(key): str(source) for key, source in header["keys"].items()}
     sets = {
         name: _parse_set(name, entry, keys, arrays)
         for name, entry in header["sets"].items()
         if name in (_FIT, _VALIDATION)
     }
-    prints = np.asarray(arrays[_PRINTS], dtype=np.uint64)
+    prints = np.asarray(arrays[PRINTS], dtype=np.uint64)
     return StatisticsFile(
         str(header["model"]["sha256"]),
         sets[_FIT],
@@ -188,6 +255,7 @@ def _parse(arrays: Arrays) -> StatisticsFile:
         dict(header["options"]),
         prints,
         random=bool(header.get("random", False)),
+        shard=ShardRecord.from_json(header["shard"]) if "shard" in header else None,
     )
 
 
@@ -215,7 +283,13 @@ def _parse_set(name: str, entry: Mapping[str, Any], keys: Mapping[str, str], arr
         for number, (key, count) in enumerate(entry.get("sensitivities", {}).items())
     }
     return Statistics(
-        moments["sources"], keys, int(entry["samples"]), moments["scores"], classes, sensitivities=sensitivities
+        moments["sources"],
+        keys,
+        int(entry["samples"]),
+        moments["scores"],
+        classes,
+        sensitivities=sensitivities,
+        went_back=bool(entry.get("went_back", True)),
     )
 
 
@@ -224,15 +298,3 @@ def _floats(arrays: Arrays, name: str) -> Floats:
     if array.dtype != np.float64 or not np.isfinite(array).all():
         raise StatisticsError(f"has values at {name!r} that are not finite numbers")
     return array
-
-
-def merge_files(paths: Sequence[Path]) -> StatisticsFile:
-    """Add up statistics files; see `StatisticsFile.merge`. The message of a refusal names the file."""
-    merged = load_statistics(paths[0])
-    for path in paths[1:]:
-        try:
-            merged = merged.merge(load_statistics(path))
-        except StatisticsError as error:
-            where = "" if str(error).startswith(str(path)) else f"{path}, beside {paths[0]}: "
-            raise StatisticsError(f"{where}{error}") from error
-    return merged

@@ -10,8 +10,9 @@ import pytest
 
 from onnxmi.errors import DataError, StatisticsError
 from onnxmi.information import Moments
+from onnxmi.statistics.merging import merge_files
 from onnxmi.statistics.statistics import Statistics
-from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, merge_files, save_statistics
+from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, save_statistics
 
 FEATURES, SOURCES = 809, 7
 BYTES = 8 * FEATURES**2  # of one source: more than stays in memory when the file is read

@@ -15,7 +15,8 @@ from onnxmi import PruneOptions
 from onnxmi.cli import main
 from onnxmi.data.splits import split_samples
 from onnxmi.errors import StatisticsError, UsageError
-from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, merge_files, save_statistics
+from onnxmi.statistics.merging import merge_files
+from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, save_statistics
 from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
 from tests.statistics.test_capture import assert_alike
 

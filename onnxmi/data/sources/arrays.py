@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from onnxmi.data.calibration import LABELS
 from onnxmi.data.npz import open_archive, open_array
@@ -10,6 +11,7 @@ from onnxmi.data.sources.feeds import put_together
 from onnxmi.data.sources.request import Format, Request, SampleData
 from onnxmi.data.stored import SampleArray
 from onnxmi.errors import CalibrationError
+from onnxmi.model import Graph
 
 
 def _archives(request: Request) -> SampleData:
@@ -22,9 +24,8 @@ def _archives(request: Request) -> SampleData:
 def _arrays(request: Request) -> SampleData:
     """Read one array for each input, by the names of the files; or shards of the only input."""
     inputs = [info.name for info in request.graph.inputs]
-    named = {path.stem: path for path in request.paths if path.stem in (*inputs, LABELS)}
-    if len(named) == len(request.paths) and len(named) > (LABELS in named):
-        return SampleData({name: open_array(path) for name, path in named.items()})
+    if not _shards_of_one(request.paths, request.graph):
+        return SampleData({path.stem: open_array(path) for path in request.paths})
     if len(inputs) != 1:
         names = ", ".join(f"{name}.npy" for name in inputs)
         raise CalibrationError(f"{request.source}: arrays for several inputs have their names: {names} in a folder")
@@ -32,9 +33,16 @@ def _arrays(request: Request) -> SampleData:
     return SampleData(put_together(shards, request.graph, str(request.source), request.options.sample_axis))
 
 
+def _shards_of_one(paths: Sequence[Path], graph: Graph) -> bool:
+    """Whether files are not named as the inputs and labels."""
+    names = {LABELS, *(info.name for info in graph.inputs)}
+    named = [path for path in paths if path.stem in names]
+    return len(named) < len(paths) or all(path.stem == LABELS for path in named)
+
+
 def _shard(name: str, array: SampleArray) -> Mapping[str, SampleArray]:
     return {name: array}
 
 
 ARCHIVES = Format("archives", (".npz",), _archives)
-ARRAYS = Format("arrays", (".npy",), _arrays)
+ARRAYS = Format("arrays", (".npy",), _arrays, _shards_of_one)

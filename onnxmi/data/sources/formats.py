@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from onnxmi.data.shards import Shard, file_pieces
 from onnxmi.data.sources.arrays import ARCHIVES, ARRAYS
 from onnxmi.data.sources.images import IMAGES
 from onnxmi.data.sources.options import SourceOptions
@@ -16,10 +18,24 @@ from onnxmi.model import Graph
 FORMATS: tuple[Format, ...] = (ARCHIVES, ARRAYS, IMAGES, TABLES, SOUNDS)
 
 
-def read_path(path: Path, graph: Graph, options: SourceOptions) -> SampleData:
+def read_path(
+    path: Path, graph: Graph, options: SourceOptions, shard: Shard | None = None
+) -> tuple[SampleData, Shard | None]:
     """Read a file, or all files of the one format that a folder or else its folders have.
 
     What has no known ending is read as an archive.
+
+    Parameters
+    ----------
+    shard : Shard, optional
+        The part to read. Of many files, a shard has some; of few, some of the samples.
+
+    Returns
+    -------
+    SampleData
+        What was read.
+    Shard or None
+        The shard, with the digest of its source.
 
     Raises
     ------
@@ -28,13 +44,25 @@ def read_path(path: Path, graph: Graph, options: SourceOptions) -> SampleData:
     UsageError
         If an option is needed, or a package that is not installed.
     """
+    only, files = _files_of(path)
+    if shard is None:
+        return only.read(Request(path, files, graph, options)), None
+    shard = shard.of_source(file_pieces(path, files))
+    if not only.stands_apart(files, graph) or len(files) < shard.count:
+        return only.read(Request(path, files, graph, options, shard, cuts_files=True)), shard
+    read = only.read(Request(path, files[shard.among(len(files))], graph, options, shard))
+    return replace(read, divided=True), shard
+
+
+def _files_of(path: Path) -> tuple[Format, list[Path]]:
+    """Return the files of a source, and the format that they are in."""
     if not path.is_dir():
-        return (format_of(path) or ARCHIVES).read(Request(path, [path], graph, options))
+        return format_of(path) or ARCHIVES, [path]
     by_format = _by_format(path, "*") or _by_format(path, "*/*")
     if len(by_format) != 1:
         raise CalibrationError(f"{path}: {_not_one(by_format)}")
     ((only, files),) = by_format.items()
-    return only.read(Request(path, files, graph, options))
+    return only, files
 
 
 def _by_format(folder: Path, pattern: str) -> dict[Format, list[Path]]:

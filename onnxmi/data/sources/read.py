@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from onnxmi.data.calibration import RESERVED, Calibration, check_calibration
+from onnxmi.data.shards import Shard
 from onnxmi.data.stored import SampleArray
 from onnxmi.model import Graph
 
@@ -24,12 +25,18 @@ class ReadSamples:
         What the user should know of how they were read.
     sample_axis : mapping of str to int
         What the user says of axes.
+    shard : Shard or None
+        Which part of their source they are, or are to be.
+    divided : bool
+        Whether only that part was read.
     """
 
     arrays: Mapping[str, SampleArray]
     where: str
     notes: tuple[str, ...] = ()
     sample_axis: Mapping[str, int] = field(default_factory=dict)
+    shard: Shard | None = None
+    divided: bool = False
 
     def paired(self, graph: Graph) -> ReadSamples:
         """Give the only array the name of the only input, where they have different ones, and say so."""
@@ -42,5 +49,6 @@ class ReadSamples:
 
     def check(self, graph: Graph) -> Calibration:
         """Check them against a model's inputs; see `check_calibration`."""
-        checked = check_calibration(self.arrays, graph, self.where, self.sample_axis)
-        return replace(checked, notes=(*self.notes, *checked.notes), origin=self.notes)
+        to_take = None if self.divided else self.shard
+        checked = check_calibration(self.arrays, graph, self.where, self.sample_axis, to_take)
+        return replace(checked, notes=(*self.notes, *checked.notes), origin=self.notes, shard=self.shard)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxmi.data.calibration import Calibration, arrays_of
+from onnxmi.data.shards import Shard
 from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
 from onnxmi.data.sources.formats import read_path
 from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
@@ -86,7 +87,9 @@ def source(
 
 
 @stage("samples")
-def as_calibration(source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL) -> Calibration:
+def as_calibration(
+    source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL, shard: Shard | None = None
+) -> Calibration:
     """Return checked samples.
 
     Parameters
@@ -98,22 +101,30 @@ def as_calibration(source: CalibrationLike, model: Model, options: SourceOptions
         Whose inputs they are.
     options : SourceOptions
         How to read them.
+    shard : Shard, optional
+        Read this part of them alone.
 
     Raises
     ------
     CalibrationError
         One line saying what is wrong with which array.
     """
-    if isinstance(source, Calibration):
+    if isinstance(source, Calibration) and shard is None:
         return source
-    return read_samples(source, model, options).check(model.graph)
+    return read_samples(source, model, options, shard).check(model.graph)
 
 
-def read_samples(source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL) -> ReadSamples:
+def read_samples(
+    source: CalibrationLike, model: Model, options: SourceOptions = _BY_THE_MODEL, shard: Shard | None = None
+) -> ReadSamples:
     """Return all samples as arrays by name, with the states of sequences; see `as_calibration`."""
     if isinstance(source, SampleSource):
-        return read_samples(source.samples, model, source.options)
-    read = _with_values(_read(source, model.graph, options), model.graph, options.values)
+        return read_samples(source.samples, model, source.options, shard)
+    if shard is not None and options.sequences:
+        raise UsageError(
+            f"--shard {shard}: samples that follow each other cannot be divided; capture and merge file by file instead"
+        )
+    read = _with_values(_read(source, model.graph, options, shard), model.graph, options.values)
     return with_states(read, model, options.sequences, options.states) if options.sequences else read
 
 
@@ -143,15 +154,15 @@ def _filled(info: TensorInfo, text: str) -> Array:
     return filled
 
 
-def _read(source: CalibrationLike, graph: Graph, options: SourceOptions) -> ReadSamples:
+def _read(source: CalibrationLike, graph: Graph, options: SourceOptions, shard: Shard | None) -> ReadSamples:
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
-        read = read_path(path, graph, options)
-        return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis)
+        read, shard = read_path(path, graph, options, shard)
+        return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis, shard, read.divided)
     if isinstance(source, Calibration):
         axes = {name: source.axis(name) for name in (*source.axes, *source.said_axes)}
-        return ReadSamples(arrays_of(source), _WHERE, source.origin, axes)
-    return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis)
+        return ReadSamples(arrays_of(source), _WHERE, source.origin, axes, shard)
+    return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis, shard)
 
 
 def _in_memory(source: object, graph: Graph, options: SourceOptions) -> Mapping[str, SampleArray]:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from onnxmi.data.shards import Shard
 from onnxmi.data.sources.options import SourceOptions
 from onnxmi.data.stored import SampleArray
 from onnxmi.errors import CalibrationError, UsageError
@@ -28,12 +29,19 @@ class Request:
         Of the model.
     options : SourceOptions
         How to read them.
+    shard : Shard or None
+        Which part of their source is measured, where the others are measured apart.
+    cuts_files : bool
+        Whether the shard is some of these files' samples, and not all. A reader that finds them no sooner than the
+        others may read all.
     """
 
     source: Path
     paths: Sequence[Path]
     graph: Graph
     options: SourceOptions
+    shard: Shard | None = None
+    cuts_files: bool = False
 
     def only_input(self, ranks: Sequence[int], noun: str) -> TensorInfo:
         """Return the input that the files are for: the only one with so many axes.
@@ -60,10 +68,13 @@ class SampleData:
         By the names of the inputs, and `labels`.
     notes : tuple of str
         What the user should know of how they were read.
+    divided : bool
+        Whether they are the samples of the requested shard alone.
     """
 
     arrays: Mapping[str, SampleArray]
     notes: tuple[str, ...] = ()
+    divided: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,11 +89,14 @@ class Format:
         That tell it.
     read : callable(Request) -> SampleData
         Reads files of the format.
+    stands_apart : callable(files, Graph) -> bool
+        Whether each of several files has samples of its own, and not inputs of the same samples.
     """
 
     noun: str
     suffixes: tuple[str, ...]
     read: Callable[[Request], SampleData]
+    stands_apart: Callable[[Sequence[Path], Graph], bool] = lambda _files, _graph: True
 
 
 def require_extra(module: str, extra: str, noun: str) -> ModuleType:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from onnxmi.data.shards import Shard
 from onnxmi.data.sources.request import require_extra
 from onnxmi.errors import CalibrationError
 
 CHUNK = 1024  # rows
+_PARQUET = ".parquet"
 TEXT = "text"  # the column of files that have lines only
 Columns = Mapping[str, Sequence[Any]]
 """Column -> its entries, of some rows."""
@@ -31,6 +34,51 @@ def read_rows(path: Path) -> Iterator[Columns]:
     except (OSError, UnicodeDecodeError) as error:
         why = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
         raise CalibrationError(f"{path}: {why}") from error
+
+
+def rows_of_shard(paths: Sequence[Path], shard: Shard) -> Iterator[Columns]:
+    """Yield one shard's rows of several files, in chunks. Of Parquet files, only the row groups that have any are read.
+
+    Raises
+    ------
+    CalibrationError
+        If a file cannot be read, or the shard has no rows.
+    """
+    counts = [_count_rows(path) for path in paths]
+    own, first = shard.among(sum(counts)), 0
+    if own.start == own.stop:
+        raise CalibrationError(f"{paths[0].parent}: shard {shard} has no rows: there are {sum(counts):,} in all")
+    for path, count in zip(paths, counts, strict=True):
+        start, stop = max(own.start - first, 0), min(own.stop - first, count)
+        if start < stop:
+            yield from _between(path, start, stop)
+        first += count
+
+
+def _count_rows(path: Path) -> int:
+    if path.suffix.lower() == _PARQUET:
+        with _opened_parquet(path) as file:
+            return int(file.metadata.num_rows)
+    return sum(len(next(iter(chunk.values()), ())) for chunk in read_rows(path))
+
+
+def _between(path: Path, start: int, stop: int) -> Iterator[Columns]:
+    """Yield the rows of a file from one place to another."""
+    place, chunks = 0, read_rows(path)
+    if path.suffix.lower() == _PARQUET:
+        with _opened_parquet(path) as file:
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        starts = [sum(sizes[:number]) for number in range(len(sizes))]
+        groups = [n for n, size in enumerate(sizes) if starts[n] < stop and starts[n] + size > start]
+        place, chunks = starts[groups[0]], _parquet(path, groups)
+    for chunk in chunks:
+        count = len(next(iter(chunk.values()), ()))
+        first, last = max(start - place, 0), min(stop - place, count)
+        if first < last:
+            yield {name: entries[first:last] for name, entries in chunk.items()}
+        place += count
+        if place >= stop:
+            return
 
 
 def _lines(path: Path) -> Iterator[Columns]:
@@ -71,18 +119,24 @@ def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
     return row
 
 
-def _parquet(path: Path) -> Iterator[Columns]:
+def _parquet(path: Path, groups: Sequence[int] | None = None) -> Iterator[Columns]:
+    with _opened_parquet(path) as file:
+        for batch in file.iter_batches(batch_size=CHUNK, row_groups=groups):
+            yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
+
+
+@contextmanager
+def _opened_parquet(path: Path) -> Iterator[Any]:
     parquet = require_extra("pyarrow.parquet", "parquet", "Parquet files")
     arrow = require_extra("pyarrow", "parquet", "Parquet files")
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=CHUNK):
-                yield {name: batch.column(name).to_pylist() for name in batch.schema.names}
+            yield file
     except arrow.ArrowException as error:
         raise CalibrationError(
             f"{path}: is not a readable Parquet file: {' '.join(str(error).split())[:120]}"
         ) from error
 
 
-_READERS = {".txt": _lines, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, ".parquet": _parquet}
+_READERS = {".txt": _lines, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines, _PARQUET: _parquet}
 SUFFIXES = tuple(_READERS)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onnxmi.data.calibration import LABELS
 from onnxmi.data.sources.request import Format, Request, SampleData
-from onnxmi.data.sources.rows import SUFFIXES, TEXT, Columns, read_rows
+from onnxmi.data.sources.rows import SUFFIXES, TEXT, Columns, read_rows, rows_of_shard
 from onnxmi.data.sources.tokens import Tokenizer, token_arrays
 from onnxmi.data.stored import SampleWriter
 from onnxmi.errors import CalibrationError, UsageError
@@ -21,24 +22,32 @@ def _read(request: Request) -> SampleData:
     labels = SampleWriter()
     chunks = _labelled(request, labels)
     read = _texts(request, chunks) if request.options.tokenizer is not None else _numbers(request, chunks)
+    read = replace(read, divided=request.cuts_files)
     if request.options.label_column is None:
         return read
-    return SampleData({**read.arrays, LABELS: labels.array()}, read.notes)
+    return replace(read, arrays={**read.arrays, LABELS: labels.array()})
 
 
 def _labelled(request: Request, labels: SampleWriter) -> Iterator[Columns]:
     """Yield the chunks of all files without the column of labels, which is put aside."""
     column, count = request.options.label_column, 0
-    for path in request.paths:
-        for chunk in read_rows(path):
-            count += 1
-            if column is None:
-                yield chunk
-                continue
-            labels.add(_classes(request, chunk, column))
-            yield {name: entries for name, entries in chunk.items() if name != column}
+    for chunk in _chunks(request):
+        count += 1
+        if column is None:
+            yield chunk
+            continue
+        labels.add(_classes(request, chunk, column))
+        yield {name: entries for name, entries in chunk.items() if name != column}
     if not count:
         raise CalibrationError(f"{request.source}: has no rows")
+
+
+def _chunks(request: Request) -> Iterator[Columns]:
+    if request.shard is not None and request.cuts_files:
+        yield from rows_of_shard(request.paths, request.shard)
+        return
+    for path in request.paths:
+        yield from read_rows(path)
 
 
 def _classes(request: Request, chunk: Columns, column: str) -> Array:
@@ -59,6 +68,11 @@ def _column(request: Request, chunk: Columns, name: str) -> Sequence[Any]:
 
 def _texts(request: Request, chunks: Iterator[Columns]) -> SampleData:
     tokenizer = Tokenizer.load(request)
+    if request.shard is not None and tokenizer.fixed is None:  # padding is part of what a sample is known by
+        raise UsageError(
+            f"--shard {request.shard}: each shard's texts would be padded to its own longest; write all as arrays,"
+            " with `onnxmi calib`, before"
+        )
     encoded = (tokenizer.encode(_text_columns(request, chunk)) for chunk in chunks)
     arrays, notes = token_arrays(request, tokenizer, encoded)
     return SampleData(arrays, notes)
