@@ -3,7 +3,8 @@
 Plain cuts of the model to sizes drawn at random are timed, each in turn with the original, and their times explained by
 what they have of each kind of work: multiply-accumulates by configuration of the operator, elements written by the
 others, and a fixed rest. So the model is measured as onnxruntime runs it, with its fusions and layouts, and not
-operators on their own. No kind of work takes negative time.
+operators on their own. No kind of work takes negative time; and where times do not tell kinds apart, each takes what
+work of its unit usually does, so that none seems to be free.
 """
 
 from __future__ import annotations
@@ -31,14 +32,29 @@ from onnxmi.typing import Floats, Ints, Progress, silent
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-"""Layer id -> units that stay."""
-
 PROBES = 24  # random cuts that are timed
 QUANTIZED_PROBES = 12  # where each has to be quantized first
 RUNS = 30  # of each, in turn with the original
 SECONDS = 3.0  # for each, at most, unless six runs take longer
 ANCHOR = 2.0  # weight of the original, which every prediction is relative to
-RANK = 1e-4  # kinds of work that are this alike are not told apart
+USUAL = 0.01  # weight of the usual time of a kind of work, in timed cuts: it decides where these do not
+LEAST = 1e-4  # share of the whole time that a kind of work usually takes at least
+
+
+@dataclass(frozen=True)
+class KindOfWork:
+    """What operators do.
+
+    Attributes
+    ----------
+    unit : str
+        "MACs" or "elements".
+    name : str
+        The configuration of the operators.
+    """
+
+    unit: str
+    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +127,11 @@ def time_cuts(
 
 
 def fit_times(
-    work: Mapping[str, CostModel], draws: Sequence[UnitCounts], dense: float, shares: Floats, layers: Sequence[LayerId]
+    work: Mapping[KindOfWork, CostModel],
+    draws: Sequence[UnitCounts],
+    dense: float,
+    shares: Floats,
+    layers: Sequence[LayerId],
 ) -> LatencyModel:
     """Explain times by kinds of work.
 
@@ -130,11 +150,11 @@ def fit_times(
     # Divided by the measured time: the relative error counts, so that small cuts are fitted as well as large ones.
     table = np.column_stack([rows, np.ones(len(rows))]) / np.append(shares, 1.0)[:, None]
     weights = np.append(np.ones(len(shares)), ANCHOR)
-    # No kind of work takes less than no time; negative factors would extrapolate wildly.
-    factors = _non_negative(table, weights)
+    by_unit = _by_unit(kinds, full)
+    factors = _factors(table, weights, by_unit)
     # Leave-one-out: how far the time of a cut that was not fitted to is from its prediction.
     left_out = [
-        abs(float(table[i] @ _non_negative(np.delete(table, i, axis=0), np.delete(weights, i))) - 1.0)
+        abs(float(table[i] @ _factors(np.delete(table, i, axis=0), np.delete(weights, i), by_unit)) - 1.0)
         for i in range(len(shares))
     ]
     pieces = [
@@ -146,14 +166,42 @@ def fit_times(
     return LatencyModel(cost, float(np.median(left_out)) if left_out else 0.0)
 
 
-def _non_negative(table: Floats, weights: Floats) -> Floats:
-    """Factors, none negative, whose sums with the rows are nearest to one (least squares)."""
-    table = table * weights[:, None]
-    factors = np.zeros(table.shape[1])
-    used = np.arange(table.shape[1])
+def _by_unit(kinds: Sequence[KindOfWork], full: Floats) -> Floats:
+    """(kinds + 1, units + 1) shares of the kinds in all work of a unit; the fixed rest is one of its own."""
+    units = sorted({kind.unit for kind in kinds})
+    shares = np.zeros((len(kinds) + 1, len(units) + 1))
+    for row, (kind, amount) in enumerate(zip(kinds, full, strict=True)):
+        shares[row, units.index(kind.unit)] = amount
+    shares[-1, -1] = 1.0
+    return np.asarray(shares / shares.sum(0))
+
+
+def _factors(table: Floats, weights: Floats, by_unit: Floats) -> Floats:
+    """Factors of the kinds of work, from timed cuts and from what work of the same unit usually takes.
+
+    Parameters
+    ----------
+    table : (cuts, kinds + 1) float64
+        What cuts have of each kind, over the time that they took.
+    weights : (cuts,) float64
+        What each cut counts.
+    by_unit : (kinds + 1, units + 1) float64
+        See `_by_unit`.
+    """
+    # Few cuts tell a rate for each unit, but not which of two kinds that grow alike takes the time.
+    usual = np.maximum(by_unit @ _non_negative((table @ by_unit) * weights[:, None], weights), LEAST)
+    known = np.sqrt(USUAL)
+    equations = np.vstack([table * usual * weights[:, None], known * np.eye(len(usual))])
+    # In units of the usual factor, so that a kind may be off by the same ratio whatever it takes.
+    return usual * _non_negative(equations, np.append(weights, np.full(len(usual), known)))
+
+
+def _non_negative(equations: Floats, results: Floats) -> Floats:
+    """Solve by least squares, with no factor below zero: negative ones would extrapolate wildly."""
+    factors = np.zeros(equations.shape[1])
+    used = np.arange(equations.shape[1])
     while used.size:
-        # Kinds of work that grow alike cannot be told apart; the cutoff shares their time among them.
-        solved = np.linalg.lstsq(table[:, used], weights, rcond=RANK)[0]
+        solved = np.linalg.lstsq(equations[:, used], results)[0]
         if (solved >= 0.0).all():
             factors[used] = solved
             break
@@ -165,16 +213,18 @@ def _non_negative(table: Floats, weights: Floats) -> Floats:
 # -- kinds of work ----------------------------------------------------------------------------------------------------
 
 
-def kinds_of_work(model: Model, graph: ChannelGraph, shapes: Shapes, layers: Sequence[LayerId]) -> dict[str, CostModel]:
+def kinds_of_work(
+    model: Model, graph: ChannelGraph, shapes: Shapes, layers: Sequence[LayerId]
+) -> dict[KindOfWork, CostModel]:
     """Amounts of each kind of work in a model, as functions of the layers' sizes."""
-    pieces: dict[str, list[Piece]] = defaultdict(list)
+    pieces: dict[KindOfWork, list[Piece]] = defaultdict(list)
     for node in model.graph.nodes:
         kind = _kind(node, shapes)
         if kind is not None and node_macs(node, shapes):
-            pieces[kind] += _product_pieces(node, graph, shapes)
-            pieces[f"results of {node.op}"].append(_element_piece(node, graph, shapes))
+            pieces[KindOfWork("MACs", kind)] += _product_pieces(node, graph, shapes)
+            pieces[KindOfWork("elements", f"results of {node.op}")].append(_element_piece(node, graph, shapes))
         elif kind is not None:
-            pieces[kind].append(_element_piece(node, graph, shapes))
+            pieces[KindOfWork("elements", kind)].append(_element_piece(node, graph, shapes))
     return {kind: CostModel.of(own, layers) for kind, own in pieces.items()}
 
 

@@ -12,7 +12,7 @@ import pytest
 import onnxmi
 from onnxmi.axes.terms import Dim
 from onnxmi.budget import latency_model
-from onnxmi.budget.latency_model import fit_times, sample_sizes
+from onnxmi.budget.latency_model import KindOfWork, fit_times, sample_sizes
 from onnxmi.graph.cost_model import CostModel, Piece
 from onnxmi.pruning import latency_cache
 from onnxmi.pruning.options import PruneOptions
@@ -23,16 +23,17 @@ from onnxmi.runtime.cache_folder import VARIABLE
 from onnxmi.runtime.timing import Latency
 
 SIZES = {0: np.arange(1, 14), 1: np.arange(1, 18)}
+PRODUCTS, ELEMENTS = KindOfWork("MACs", "products"), KindOfWork("elements", "elements")
 WORK = {
-    "products": CostModel.of([Piece(1300.0, (Dim(0, 13), Dim(1, 17)))], SIZES),
-    "elements": CostModel.of([Piece(500.0, (Dim(0, 13),)), Piece(700.0, ())], SIZES),
+    PRODUCTS: CostModel.of([Piece(1300.0, (Dim(0, 13), Dim(1, 17)))], SIZES),
+    ELEMENTS: CostModel.of([Piece(500.0, (Dim(0, 13),)), Piece(700.0, ())], SIZES),
 }
 
 
 def time_of(draw: dict[int, int]) -> float:
     """3 ms for the products, 2 for the elements, 1 for the rest."""
     share = {kind: work.total(draw) / work.total({}) for kind, work in WORK.items()}
-    return 3.0 * share["products"] + 2.0 * share["elements"] + 1.0
+    return 3.0 * share[PRODUCTS] + 2.0 * share[ELEMENTS] + 1.0
 
 
 def test_what_times_are_made_of_is_found() -> None:
@@ -49,6 +50,18 @@ def test_no_kind_of_work_takes_negative_time() -> None:
     found = fit_times(WORK, draws, 6.0, odd, list(SIZES))
     assert found.cost.fixed >= 0.0
     assert all(piece.full >= 0.0 for piece in found.cost.pieces)
+
+
+def test_no_kind_of_work_seems_free_where_times_do_not_tell_it_apart() -> None:
+    alike = {KindOfWork("MACs", name): WORK[PRODUCTS] for name in ("first", "second")} | {ELEMENTS: WORK[ELEMENTS]}
+    draws = sample_sizes(SIZES, 24, seed=0)
+    noisy = np.random.default_rng(1).normal(1.0, 0.03, 24) * [time_of(draw) / 6.0 for draw in draws]
+    # A second kind that hardly differs from the first takes about as long a unit of work.
+    alike[KindOfWork("MACs", "second")] = CostModel.of([Piece(1300.0, (Dim(0, 13), Dim(1, 17)), 2)], SIZES)
+    found = fit_times(alike, draws, 6.0, noisy, list(SIZES))
+    first, second = (sum(p.full for p in found.cost.pieces if len(p.terms) == 2 and p.block == b) for b in (1, 2))
+    assert 0.5 < first / second < 2.0
+    assert first + second == pytest.approx(3.0, rel=0.2)
 
 
 def test_draws_are_seeded_usable_and_cover_the_range() -> None:
