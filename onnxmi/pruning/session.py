@@ -130,7 +130,7 @@ class PruningSession:
     def repair_samples(self) -> RepairSamples:
         """The samples that are run step by step, as many as temporary files hold."""
         samples = RepairSamples(self.data, self.split.fit, self.split.validation, capture_options(self.options))
-        return samples.within(self.model.proto)
+        return samples.within(self.model.proto).weighted(self.analysis, self.outputs.yardstick)
 
     def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""

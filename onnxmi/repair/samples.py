@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.draws import chances
+from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
+from onnxmi.statistics.row_weights import RowWeights, measure_row_weights
+from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Samples
 
 VALIDATION = -1  # the part of the validation samples; the folds of the fit samples are parts 0, 1, ...
@@ -34,12 +37,24 @@ class RepairSamples:
         Those to solve on, and those to choose the ridge on.
     options : CaptureOptions
         How to run them.
+    weights : RowWeights
+        What each row of an operator's results counts in its regression.
     """
 
     calibration: Calibration
     fit: Samples
     validation: Samples
     options: CaptureOptions
+    weights: RowWeights = field(default_factory=RowWeights)
+
+    def weighted(self, analysis: Analysis, yardstick: Yardstick) -> RepairSamples:
+        """Return the samples with weights of rows by how much the outputs mind errors there."""
+        samples = np.concatenate([self.fit, self.validation])
+        batches = [batch for batch, _ in self.batches()]
+        return replace(
+            self,
+            weights=measure_row_weights(analysis, self.calibration, samples, batches, yardstick, self.options),
+        )
 
     def within(self, proto: onnx.ModelProto, disk: int = DISK) -> RepairSamples:
         """Return as many of the samples, drawn by content, as a model can be run on step by step within the room.

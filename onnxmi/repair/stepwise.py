@@ -17,7 +17,7 @@ import numpy as np
 from onnxmi.axes.keeping import Keeping
 from onnxmi.errors import stage
 from onnxmi.graph.dataflow import Flow
-from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias
+from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias, row_count
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
@@ -31,6 +31,7 @@ from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.samples import VALIDATION, RepairSamples
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import rows_wanted
+from onnxmi.statistics.row_sampling import Batch
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, prune_channels, slice_array
 from onnxmi.typing import Array, Floats, Progress, Samples, silent
@@ -237,11 +238,16 @@ class _Walk:
         columns, axes = columns_of(linear), self._graph.axes
         for (batch, part), original, cut in pairs:
             read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
-            row_indices = self._sampler.sample(linear, read, batch, self._masks.get(linear.key), n_rows)
+            row_indices = self._sampler.sample(
+                linear, read, batch, self._masks.get(linear.key), n_rows, weights=self._weights(linear, read, batch)
+            )
             measured.add(
                 part, read, cut[tap], row_indices, self._stream(operator_cut, epilogue, original, cut, row_indices)
             )
         return measured
+
+    def _weights(self, linear: Linear, activation: Array, batch: Batch) -> Floats | None:
+        return self._samples.weights.of(linear, batch, row_count(linear, activation))
 
     def _priors(self, operator_cut: OperatorCut) -> list[Floats]:
         """Weights that are right where the inputs are the original's: one-pass repaired, or the unrepaired cut's."""

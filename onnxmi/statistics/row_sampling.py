@@ -20,6 +20,7 @@ from onnxmi.graph.padding_mask import Mask
 from onnxmi.typing import Array, Floats, Ints, Samples
 
 RowIndices = Ints
+OFTEN = 4.0  # times that a mean row is drawn where rows are few: rounding then changes weights by little
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,14 @@ class RowSampler:
         self._unpadded: dict[str, int] = {}
 
     def sample(
-        self, linear: Linear, activation: Array, batch: Batch, mask: Mask | None, n_rows: int, nodes: int = 1
+        self,
+        linear: Linear,
+        activation: Array,
+        batch: Batch,
+        mask: Mask | None,
+        n_rows: int,
+        nodes: int = 1,
+        weights: Floats | None = None,
     ) -> RowIndices:
         """Draw rows of one batch, without padding.
 
@@ -89,15 +97,25 @@ class RowSampler:
             its share of them.
         nodes : int
             How many activations they are drawn from.
+        weights : (count * positions,) float64, optional
+            What each row counts, 1 on average: one is drawn as much more often, and may be drawn several times.
 
         Returns
         -------
         (rows,) int64
             Sorted places for `onnxmi.graph.linear.feature_rows`.
         """
-        return self.sample_rows(row_count(linear, activation), batch, mask, n_rows, nodes)
+        return self.sample_rows(row_count(linear, activation), batch, mask, n_rows, nodes, weights)
 
-    def sample_rows(self, rows: int, batch: Batch, mask: Mask | None, n_rows: float, nodes: int = 1) -> RowIndices:
+    def sample_rows(
+        self,
+        rows: int,
+        batch: Batch,
+        mask: Mask | None,
+        n_rows: float,
+        nodes: int = 1,
+        weights: Floats | None = None,
+    ) -> RowIndices:
         """Draw as `sample` does from a tensor with so many rows in the batch."""
         # An operator that mixes samples into one axis has rows that belong to no sample.
         by_sample = rows % batch.fed == 0
@@ -112,6 +130,10 @@ class RowSampler:
             total = self._rows_without_padding(mask.name)
         # Every node that shares the weight is drawn from alike.
         share = n_rows / self._calibration.shards / max(total * nodes, 1)
+        if weights is not None:
+            # Rounded up or down at random, by the row's own number: as often on average as its weight says.
+            times = np.ceil(min(share, OFTEN) * weights - batch.hashes(rows // batch.fed, self.seed))
+            return np.repeat(np.flatnonzero(taken), times[taken].astype(np.int64))
         if share < 1:
             one = Batch(batch.feeds, 1, 1, batch.prints[:1])
             hashes = batch.hashes(rows // batch.fed, self.seed) if by_sample else one.hashes(rows, self.seed)
