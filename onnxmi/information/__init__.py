@@ -11,7 +11,7 @@ from onnxmi.information.histogram import JointHistogram, quantile_edges
 from onnxmi.information.moments import MomentAccumulator, Moments, NotFiniteError
 from onnxmi.information.mutual_information import discrete, pairwise_gaussian
 from onnxmi.information.residual import Missing
-from onnxmi.information.ridge import RIDGES, Repair, fit_missing, regress_cross
+from onnxmi.information.ridge import RIDGES, Repair, fit_missing, regress_cross, ridge_solver
 from onnxmi.information.unit_scores import pairwise, top, variance, wanda
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "pairwise_gaussian",
     "quantile_edges",
     "regress_cross",
+    "ridge_solver",
     "top",
     "variance",
     "wanda",

