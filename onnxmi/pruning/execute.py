@@ -97,7 +97,7 @@ def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise
         cut,
         session.repair_samples,
         session.measured,
-        OutputComparison(session.validation_damage, session.offsets),
+        OutputComparison(session.validation_damage, session.offsets, session.least_validation_damage),
         progress,
     )
 

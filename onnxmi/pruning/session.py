@@ -19,7 +19,7 @@ from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH, Split, split_samp
 from onnxmi.errors import UsageError
 from onnxmi.evaluation.evaluation_set import EvaluationSet
 from onnxmi.evaluation.judgement import RequestedMetric
-from onnxmi.evaluation.offsets import mean_offsets
+from onnxmi.evaluation.offsets import least_damage, mean_offsets
 from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers, layer_numbers
@@ -139,6 +139,10 @@ class PruningSession:
     def validation_damage(self, proto: onnx.ModelProto) -> float:
         """Return the damage of a model on the samples that repairs are chosen on."""
         return self.validation_set.damage(self.validation_set.answers(proto)).total
+
+    def least_validation_damage(self, proto: onnx.ModelProto) -> float:
+        """Return about the least damage on these samples that offsets of a model's outputs can leave."""
+        return least_damage(self.validation_set, proto)
 
     @cached_property
     def metric(self) -> RequestedMetric:

@@ -32,10 +32,14 @@ class OutputComparison:
     offsets : callable(proto) or None
         What to add to the outputs so that their means are right. The stepwise repair has that done already, so it is
         added to the last biases of the one-pass repair and of the unrepaired cut.
+    least : callable(proto) or None
+        About the least damage on the judging samples that any offsets can leave. Where that is no better than the best
+        so far, the offsets are not measured: they take a run on many samples.
     """
 
     damage: Callable[[onnx.ModelProto], float]
     offsets: Callable[[onnx.ModelProto], Offsets] | None = None
+    least: Callable[[onnx.ModelProto], float] | None = None
 
 
 def repair(
@@ -64,20 +68,39 @@ def repair(
     one_pass = repair_one_pass(cut, statistics)
     stepwise = repair_stepwise(cut, samples, shared=one_pass, progress=progress)
     unrepaired = Repaired((), tuple(replace(note, used=False, reason=_WORSE) for note in one_pass.notes))
-    candidates = [stepwise, one_pass, unrepaired]
-    if outputs.offsets is not None:
-        # Stepwise repair has put the means right on its way; the others see their own errors add up only now.
-        even = [_centered(cut, candidate, outputs.offsets) for candidate in (one_pass, unrepaired)]
-        candidates = [stepwise, *even, unrepaired]
+    # Stepwise repair has put the means right on its way; the others see their own errors add up only now.
+    best = _Best(cut, outputs, stepwise)
+    for other in (one_pass, unrepaired):
+        least = best.least(other)
+        if least < best.damage:
+            best.offer(other if outputs.offsets is None else _centered(cut, other, outputs.offsets))
+    if least < best.damage:
+        best.offer(unrepaired)
+    return best.repaired
 
-    def error(candidate: Repaired) -> float:
+
+class _Best:
+    """The best of some repairs; of equals the first."""
+
+    def __init__(self, cut: Cut, outputs: OutputComparison, first: Repaired) -> None:
+        self._cut, self._outputs = cut, outputs
+        self.repaired, self.damage = first, self._measured(first, outputs.damage)
+
+    def offer(self, candidate: Repaired) -> None:
+        """Take a candidate if it is better."""
+        damage = self._measured(candidate, self._outputs.damage)
+        if damage < self.damage:
+            self.repaired, self.damage = candidate, damage
+
+    def least(self, candidate: Repaired) -> float:
+        """About the least damage that a candidate can have with offsets."""
+        return -float("inf") if self._outputs.least is None else self._measured(candidate, self._outputs.least)
+
+    def _measured(self, candidate: Repaired, damage: Callable[[onnx.ModelProto], float]) -> float:
         try:
-            return outputs.damage(prune_channels(cut, candidate.replacements))
+            return damage(prune_channels(self._cut, candidate.replacements))
         except ModelError:  # what does not run is no candidate
             return float("inf")
-
-    # `min` keeps the first of equals, so the order of the candidates decides ties.
-    return min(candidates, key=error)
 
 
 def _centered(cut: Cut, candidate: Repaired, offsets: Callable[[onnx.ModelProto], Offsets]) -> Repaired:
