@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from onnxmi.errors import UsageError
+from onnxmi.typing import AnyPath
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -64,6 +65,7 @@ class PruneFields(TypedDict, total=False):
     fix: Names
     few_samples: bool
     fresh: bool
+    timings: AnyPath | None
     force: bool
 
 

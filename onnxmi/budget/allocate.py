@@ -19,6 +19,7 @@ from onnxmi.typing import Floats, Ints
 
 ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
 HALVINGS = 40  # of the multiplier's interval
+FRONTIER = np.logspace(-7, 2, 28)  # multipliers at which a whole curve is looked at
 WEIGHT_UPDATES = 12  # updates of the multipliers' shares where there are several limits
 
 
@@ -67,13 +68,27 @@ def allocate(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit
     for _ in range(WEIGHT_UPDATES if len(limits) > 1 else 1):
         counts = _sweep(size_options, limits, shares, whole)
         # Several weightings of the limits meet them; the least damage decides.
-        if best is None or _damage(size_options, counts) < _damage(size_options, best):
+        if best is None or total_damage(size_options, counts) < total_damage(size_options, best):
             best = counts
         utilizations = np.array([limit.utilization(counts) for limit in limits])
         shares = shares * np.square(utilizations)  # a limit with room to spare matters less
         shares /= shares.sum()
     assert best is not None
     return _polish(size_options, limits, best)
+
+
+def frontier(size_options: Mapping[LayerId, SizeOptions], cost: CostModel, whole: float) -> list[tuple[float, float]]:
+    """Return costs and the least damage at each, from the smallest cost to the largest; every one costs one descent.
+
+    Parameters
+    ----------
+    whole : float
+        A cost that the others are of the order of.
+    """
+    start, limits = largest(size_options), [Limit(cost, whole)]
+    counts = [_descend(size_options, limits, np.array([multiplier]), start) for multiplier in FRONTIER]
+    ends = [smallest(size_options), start]
+    return sorted({(cost.total(own), total_damage(size_options, own)) for own in [*counts, *ends]})
 
 
 def smallest(size_options: Mapping[LayerId, SizeOptions]) -> UnitCounts:
@@ -90,7 +105,8 @@ def _meets(limits: Sequence[Limit], counts: Mapping[LayerId, int]) -> bool:
     return all(limit.utilization(counts) <= 1.0 for limit in limits)
 
 
-def _damage(size_options: Mapping[LayerId, SizeOptions], counts: Mapping[LayerId, int]) -> float:
+def total_damage(size_options: Mapping[LayerId, SizeOptions], counts: Mapping[LayerId, int]) -> float:
+    """Return the sum of the damage that each layer's size does alone."""
     return float(
         sum(options.damage[np.searchsorted(options.sizes, counts[layer])] for layer, options in size_options.items())
     )
@@ -176,6 +192,6 @@ def _gain_of(size_options: Mapping[LayerId, SizeOptions], counts: UnitCounts) ->
         # Damage adds up over layers, so only those that change count.
         touched = {layer: size_options[layer] for layer in change}
         before = {layer: counts[layer] for layer in change}
-        return _damage(touched, before) - _damage(touched, change)
+        return total_damage(touched, before) - total_damage(touched, change)
 
     return gain

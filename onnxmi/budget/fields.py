@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Generic, TypeVar, cast
@@ -106,6 +107,16 @@ def text(default: str) -> Text:
 def maybe_text() -> MaybeText:
     """Make a field that takes a text or None."""
     return OptionField(lambda value: None if value is None else _read_text(value), None)
+
+
+def maybe_path() -> MaybeText:
+    """Make a field that takes a path or None."""
+    return OptionField(
+        lambda value: (
+            None if value is None else _read_text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+        ),
+        None,
+    )
 
 
 def names(separator: str | None = None) -> Names:

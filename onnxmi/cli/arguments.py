@@ -108,6 +108,12 @@ MEMORY = click.option(
 FRESH = click.option(
     "--fresh", is_flag=True, help="Measure anew what earlier runs have measured, and keep nothing for later ones."
 )
+TIMINGS = click.option(
+    "--timings",
+    metavar="FILE",
+    type=click.Path(),
+    help="Decide by the times in this plan of an earlier run instead of measuring them: the same bytes come out.",
+)
 STATISTICS = click.option(
     "--statistics",
     "--stats",

@@ -29,6 +29,7 @@ from onnxmi.cli.arguments import (
     STATISTICS,
     TARGET_AND_OUTPUTS,
     THREADS,
+    TIMINGS,
     budgets,
     layer_choice,
     scoring,
@@ -86,6 +87,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @MASK
 @MEMORY
 @FRESH
+@TIMINGS
 @STATISTICS
 @click.option(
     "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."

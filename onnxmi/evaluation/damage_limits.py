@@ -50,8 +50,13 @@ def excess(damage: Damage, drop: float) -> float:
 
 
 def _over_limit(part: Part, drop: float) -> float:
+    return part.error / allowed_damage(part.view.kind, drop)
+
+
+def allowed_damage(kind: Kind, drop: float) -> float:
+    """Return the damage of an output that goes with a loss, in points."""
     # Damage grows about linearly with the loss where both are small; it is never allowed beyond the floor.
-    return part.error / min(LIMITS[part.view.kind] * drop / POINT, FLOOR)
+    return min(LIMITS[kind] * drop / POINT, FLOOR)
 
 
 def loss_text(part: Part) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from onnxmi.typing import Floats, Ints
 from onnxmi.version import __version__
 
 SCHEMA = 1
+Times = Sequence[Sequence[float]]
+"""Times in ms, of each model that was timed in turn."""
 _LARGEST = 2**31  # sizes in an ONNX file of at most 2 GiB are below it
 
 
@@ -67,12 +69,15 @@ class Plan:
         The options that made the plan, for the reader.
     quantization : Recipe or None
         How the cut model is quantized; None where it stays float.
+    timings : mapping
+        What was timed, as a digest -> its times: all that the choices rest on.
     """
 
     digest: str
     choices: tuple[Choice, ...]
     options: Mapping[str, Any]
     quantization: Recipe | None = None
+    timings: Mapping[str, Times] = field(default_factory=dict)
 
     def keeping(self, graph: ChannelGraph) -> Keeping:
         """Translate names into atoms.
@@ -104,7 +109,13 @@ class Plan:
         }
         if self.quantization is not None:
             document["quantization"] = self.quantization.to_dict()
+        if self.timings:
+            document["timings"] = {timed: [list(own) for own in times] for timed, times in self.timings.items()}
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+    def with_timings(self, timings: Mapping[str, Times]) -> Plan:
+        """Return the plan with other times."""
+        return replace(self, timings=dict(timings))
 
 
 def _lacks(choice: Choice) -> str:
@@ -186,7 +197,15 @@ def _parse(document: Any) -> Plan:
         raise PlanError("names a layer twice")
     entry = document.get("quantization")
     recipe = None if entry is None else Recipe.from_dict(entry)
-    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})), recipe)
+    timings = {str(timed): _parse_times(times) for timed, times in document.get("timings", {}).items()}
+    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})), recipe, timings)
+
+
+def _parse_times(value: Any) -> Times:
+    times = [[float(one) for one in own] for own in value]
+    if not times or not all(own and np.isfinite(own).all() and min(own) > 0 for own in times):
+        raise PlanError("`timings` has a time that is no number above 0")
+    return times
 
 
 def _parse_choice(entry: Mapping[str, Any]) -> Choice:

@@ -12,7 +12,7 @@ from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.model import Model
 from onnxmi.pruning.cost_search import MAX_LIMIT_CORRECTIONS
 from onnxmi.pruning.hints import Hint, uncut_weights
-from onnxmi.pruning.loss_search import N_FULL_TRIALS, N_SCREENING_TRIALS
+from onnxmi.pruning.loss_search import N_FULL_TRIALS, N_QUICK_TRIALS
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import PruningSession, start_session
 from onnxmi.pruning.sizing import N_PRICING_SAMPLES
@@ -100,6 +100,6 @@ def _trials(session: PruningSession) -> tuple[int, str]:
     if budget.keep is not None:
         return 1, f"one cut, {budget.keep:g} of every layer, repaired"
     if budget.searches:
-        text = f"up to {N_SCREENING_TRIALS + N_FULL_TRIALS} models, {N_FULL_TRIALS} of them repaired step by step"
+        text = f"up to {N_QUICK_TRIALS + N_FULL_TRIALS} models, {N_FULL_TRIALS} of them repaired step by step"
         return N_FULL_TRIALS, text
     return 2, f"one to three models, after up to {MAX_LIMIT_CORRECTIONS} corrections of the limits"

@@ -10,7 +10,7 @@ from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.graph.plan import Plan
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import PruningSession
-from onnxmi.repair import OutputComparison, Repaired, RepairNote, repair, repair_one_pass
+from onnxmi.repair import OutputComparison, Repaired, RepairNote, RepairSamples, repair, repair_one_pass
 from onnxmi.selection.top_down import SelectOptions, select_channels
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -67,7 +67,12 @@ def make_plan(session: PruningSession, counts: UnitCounts, progress: Progress = 
 
 
 def execute_plan(
-    session: PruningSession, plan: Plan, *, stepwise: bool = True, progress: Progress = silent
+    session: PruningSession,
+    plan: Plan,
+    *,
+    stepwise: bool = True,
+    samples: RepairSamples | None = None,
+    progress: Progress = silent,
 ) -> Candidate:
     """Cut by a plan, show that the rewrite is right before anything is repaired, and repair.
 
@@ -75,10 +80,12 @@ def execute_plan(
     ----------
     stepwise : bool
         Repair step by step as well and keep what is better; else in one pass, which costs no forward pass.
+    samples : RepairSamples, optional
+        What the repair step by step is made on, instead of all samples.
     """
     cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
     unrepaired, checks = _unrepaired(session, cut)
-    repaired = _repaired(session, cut, progress, stepwise=stepwise) if session.options.repair else Repaired()
+    repaired = _repaired(session, cut, (samples or session.repair_samples) if stepwise else None, progress)
     final = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
     candidate = Candidate(final, plan, tuple(checks), repaired.notes)
     return candidate if session.precision is None else in_8_bits(session, candidate)
@@ -90,16 +97,14 @@ def in_8_bits(session: PruningSession, candidate: Candidate) -> Candidate:
     return replace(candidate, quantized=quantized.proto, plan=replace(candidate.plan, quantization=quantized.recipe))
 
 
-def _repaired(session: PruningSession, cut: Cut, progress: Progress, *, stepwise: bool) -> Repaired:
-    if not stepwise:
+def _repaired(session: PruningSession, cut: Cut, samples: RepairSamples | None, progress: Progress) -> Repaired:
+    """Repair as the options say: step by step on samples, or without any in one pass."""
+    if not session.options.repair:
+        return Repaired()
+    if samples is None:
         return repair_one_pass(cut, session.measured)
-    return repair(
-        cut,
-        session.repair_samples,
-        session.measured,
-        OutputComparison(session.validation_damage, session.offsets, session.least_validation_damage),
-        progress,
-    )
+    outputs = OutputComparison(session.validation_damage, session.offsets, session.least_validation_damage)
+    return repair(cut, samples, session.measured, outputs, progress)
 
 
 def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:

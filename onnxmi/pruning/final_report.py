@@ -22,6 +22,7 @@ from onnxmi.pruning.hints import uncut_weights
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.session import PruningSession
+from onnxmi.pruning.timings import with_timings
 from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import unscored
 from onnxmi.verification.checks import check_result, require_passed
@@ -49,7 +50,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
     return Outcome(
         proto=whole,
         digest=proto_digest(whole),
-        plan=result.candidate.plan,
+        plan=with_timings(result.candidate.plan, session.timings),
         analysis=session.analysis,
         left_out=session.left_out if selected else (),
         unseen=session.unseen if selected else (),
@@ -89,7 +90,7 @@ def _notes(session: PruningSession, result: SearchResult, judgement: Judgement, 
     yield from measured_notes(session.measured, session.data, session.split)
     if selected:
         yield from _scored_notes(session)
-    yield from filter(None, [session.cache.note])
+    yield from filter(None, [session.cache.note, session.timings.note])
     yield from result.notes
     yield from cautions(session.test_set, judgement, session.options.budget.drop)
     if session.data.count == 1:

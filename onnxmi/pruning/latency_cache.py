@@ -43,15 +43,20 @@ def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progre
     probes = PROBES if session.precision is None else QUANTIZED_PROBES
     draws = sample_sizes(sizes, probes, session.options.seed)
     path, key = _path(threads), _key(session, draws)
-    kept = _read(path).get(key)
-    if kept is None or len(kept[1]) != len(draws):
-        dense, shares = time_cuts(analysis, draws, feeds, threads, progress, session.as_written)
-        kept = dense, shares.tolist()
-        _write(path, key, kept)
+
+    def timed() -> list[list[float]]:
+        kept = _read(path).get(key)
+        if kept is None or len(kept[1]) != len(draws):
+            dense, shares = time_cuts(analysis, draws, feeds, threads, progress, session.as_written)
+            kept = dense, shares.tolist()
+            _write(path, key, kept)
+        return [[kept[0]], kept[1]]
+
+    (dense,), shares = session.timings.of(["cuts", key], [1, len(draws)], timed)
     model = analysis.model
     shapes = all_shapes(model.graph, model.proto, feeds)
     work = kinds_of_work(model, analysis.graph, shapes, layers)
-    return fit_times(work, draws, kept[0], np.array(kept[1]), layers)
+    return fit_times(work, draws, dense, np.array(shares), layers)
 
 
 def _key(session: PruningSession, draws: list[UnitCounts]) -> str:

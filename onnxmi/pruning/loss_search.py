@@ -13,26 +13,30 @@ from math import exp, inf, log, sqrt
 from onnxmi.budget.allocate import Limit, allocate, largest
 from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
-from onnxmi.evaluation.damage_limits import excess
+from onnxmi.evaluation.damage_limits import allowed_damage, excess
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.graph.channel_graph import LayerId
 from onnxmi.pruning.cost_search import SearchResult
 from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
+from onnxmi.pruning.forecast import Forecast, foretold_damage
 from onnxmi.pruning.session import SPELLED, PruningSession
 from onnxmi.pruning.sizing import SizingProblem
+from onnxmi.repair import RepairSamples
 from onnxmi.typing import Progress, silent
 
-N_SCREENING_TRIALS = 6  # trials with the one-pass repair
-N_FULL_TRIALS = 6  # trials with the full one
-STEPWISE = "step by step"  # what the full repair is called in a trial
-FULL_TRIAL_WORK = 5  # times as long as a trial with the one-pass repair, about
+N_QUICK_TRIALS = 4  # trials that are repaired on few samples
+N_FULL_TRIALS = 4  # trials that are repaired on all
+QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a trial
+FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
+NEAR = (0.75, 1.2)  # shares of the allowed damage between which a trial on few samples tells enough
 AIMED = 0.92  # of the allowed damage, at the next trial
 APART = 1.03  # factor between costs of models that are as good as the same
-STEEPNESS = -3.0  # of damage against cost, both as logarithms, where nothing has been tried to tell it
-STEPS = (0.7, 1.5)  # a trial's cost over the last one's, at least and at most
-ONE_PASS = 1.5  # times the damage that the full repair leaves, about, is left by the one-pass repair
+STEPS = (0.5, 2.0)  # a trial's cost over the last one's, at least and at most
+TOGETHER = 1.0  # times the sum of the layers' damage is left of a model that is cut to all their sizes, about
+ON_ALL = 0.85  # times the damage of a repair on few samples is left by one on all, about
+LEAST_EXCESS = 1e-6  # an excess of nothing has no logarithm
 VETO = 1.3  # excess of a model whose damage is within, but not its metric
 SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
@@ -45,8 +49,8 @@ def search_quality_budget(
     """Find the fastest model that loses no more than allowed, on samples that neither it nor the report is fitted to.
 
     Where the time hardly depends on the sizes, as in very small models, the work or the parameters are cut instead.
-    The cost is bisected with the one-pass repair, which costs no forward pass; from there on models with the full
-    repair are made at costs that the damage of the last ones points at.
+    What the layers' damage curves foretell is put right by models that are repaired on few samples; from there on
+    models with the full repair are made at costs that the damage of all of these points at.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ def search_quality_budget(
     """
     kind, least = _worth_cutting(problem)
     search = _Search(session, problem, kind, least, drop, progress)
-    search.refine(search.screen())
+    search.run()
     chosen = search.best
     if chosen is None and (session.precision is not None or session.model is not session.source):
         uncut = search.uncut(execute_plan(session, make_plan(session, largest(problem.size_options), progress)))
@@ -110,6 +114,25 @@ class _TrialModel:
     excess: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Repair:
+    """How models of a part of the search are repaired.
+
+    Attributes
+    ----------
+    name : str
+        As a trial calls it.
+    samples : RepairSamples or None
+        On what; None for all samples.
+    near : tuple of two float
+        Excesses between which a model is near enough to the limit.
+    """
+
+    name: str
+    samples: RepairSamples | None
+    near: tuple[float, float]
+
+
 class _Search:
     """The trials of one search, and the best model among them."""
 
@@ -120,8 +143,7 @@ class _Search:
         self._kind = kind
         self._cost, self._whole, self._least = problem.costs[kind], problem.source[kind], max(least, 1e-3)
         self._largest_share = LARGEST_SHARE * self._cost.total({}) / self._whole
-        self._screened: list[tuple[float, float]] = []
-        self._full: list[_TrialModel] = []
+        self._made: dict[str, list[_TrialModel]] = {}
         self.trials: list[Trial] = []
         self.dropped: list[str] = []
 
@@ -129,6 +151,11 @@ class _Search:
     def best(self) -> _TrialModel | None:
         """The smallest model within what is allowed."""
         return min((trial for trial in self._full if trial.excess <= 1), key=lambda trial: trial.share, default=None)
+
+    @property
+    def _full(self) -> list[_TrialModel]:
+        """The models that were repaired on all samples."""
+        return self._made.get(FULL, [])
 
     @property
     def least_aggressive(self) -> _TrialModel | None:
@@ -146,81 +173,77 @@ class _Search:
         samples = len(self._session.search_set.samples)
         return max(over, VETO) if judgement.contradicts(self._drop, samples) else over
 
-    def screen(self) -> float:
-        """Bisect with the one-pass repair; return the smallest share of the cost found within."""
-        low, high = log(self._least), log(self._largest_share)
-        for _ in range(N_SCREENING_TRIALS):
-            middle = (low + high) / 2
-            trial = self._try(exp(middle), stepwise=False)
-            if trial is not None:
-                self._screened.append((middle, trial.excess))
-            within = trial is not None and trial.excess <= ONE_PASS
-            low, high = (low, middle) if within else (middle, high)
-        return exp(high)
+    def run(self) -> None:
+        """Try models that are repaired on few samples first, then models that are repaired on all."""
+        session = self._session
+        foretold = foretold_damage(self._problem, self._kind)
+        forecast = Forecast(foretold, log(TOGETHER / self._allowed))
+        if session.options.repair and session.trial_samples is not session.repair_samples:
+            self._approach(_Repair(QUICK, session.trial_samples, NEAR), N_QUICK_TRIALS, forecast)
+            forecast = Forecast(forecast, log(ON_ALL))
+        self._approach(_Repair(FULL, None, (USED, 1.0)), N_FULL_TRIALS, forecast)
 
-    def refine(self, start: float) -> None:
-        """Make models with the full repair at costs that the damage of the last one points at."""
-        share = start
+    @property
+    def _allowed(self) -> float:
+        """Damage of an output that goes with the loss."""
+        return min(allowed_damage(view.kind, self._drop) for view in self._session.outputs.yardstick.views)
+
+    def _approach(self, repair: _Repair, most: int, forecast: Forecast) -> None:
+        """Try shares at which the loss is foretold to be what is aimed at, until one is near enough."""
+        share = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
         within, beyond = inf, 0.0  # shares between which the limit lies
-        for _ in range(N_FULL_TRIALS):
-            trial = self._try(share, stepwise=True)
+        for _ in range(most):
+            trial = self._try(share, repair)
             if trial is not None:
-                self._full.append(trial)
+                forecast.measured(log(share), log(max(trial.excess, LEAST_EXCESS)))
             if trial is not None and trial.excess <= 1:
                 within = min(within, share)
             else:
                 beyond = max(beyond, share)
-            if (trial is not None and USED <= trial.excess <= 1) or within <= beyond * APART:
+            near = trial is not None and repair.near[0] <= trial.excess <= repair.near[1]
+            if near or within <= beyond * APART or beyond >= self._largest_share or within <= self._least:
                 return
-            if beyond >= self._largest_share:
-                return
-            share = self._next(trial, share, within, beyond)
+            share = self._next(forecast, share, within, beyond)
 
-    def _next(self, trial: _TrialModel | None, share: float, within: float, beyond: float) -> float:
-        """Return the share at which the damage should be what is aimed at, inside of what is known."""
-        step = STEPS[1]
-        if trial is not None:
-            step = exp(log(AIMED / max(trial.excess, 1e-6)) / self._steepness(log(share)))
-        aimed = share * min(max(step, STEPS[0]), STEPS[1])
+    def _next(self, forecast: Forecast, share: float, within: float, beyond: float) -> float:
+        """Return the share at which the loss should be what is aimed at, inside of what is known."""
+        aimed = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
+        aimed = share * min(max(aimed / share, STEPS[0]), STEPS[1])
         if not beyond * APART**0.5 < aimed < within / APART**0.5:
             aimed = sqrt(max(beyond, self._least) * min(within, self._largest_share))
         return min(max(aimed, self._least), self._largest_share)
 
-    def _steepness(self, place: float) -> float:
-        """How the excess falls with the cost near a place, both as logarithms, by the screening trials."""
-        near = sorted(self._screened, key=lambda one: abs(one[0] - place))[:3]
-        if len(near) < 2 or min(excess for _, excess in near) <= 0:
-            return STEEPNESS
-        (left, first), (right, last) = min(near), max(near)
-        slope = (log(last) - log(first)) / (right - left)
-        return min(max(slope, 3 * STEEPNESS), STEEPNESS / 3)
-
-    def _try(self, share: float, *, stepwise: bool) -> _TrialModel | None:
+    def _try(self, share: float, repair: _Repair) -> _TrialModel | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
         session, size_options = self._session, self._problem.size_options
         counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
         if counts is None or counts == largest(size_options):
             return None
-        known = next((trial for trial in self._full if trial.counts == counts), None) if stepwise else None
+        of_this_repair = self._made.setdefault(repair.name, [])
+        known = next((trial for trial in of_this_repair if trial.counts == counts), None)
         if known is not None:  # sizes are coarse: another cost may allow the same ones
             return replace(known, share=share)
         try:
-            candidate = execute_plan(session, make_plan(session, counts), stepwise=stepwise)
+            candidate = execute_plan(session, make_plan(session, counts), samples=repair.samples)
             judgement = judge(session.search_set, session.metric, candidate.result)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
-        over = self._over(judgement)
-        self._note(share, judgement, stepwise=stepwise, fits=over <= 1)
-        return _TrialModel(share, counts, candidate, judgement, over)
+        trial = _TrialModel(share, counts, candidate, judgement, self._over(judgement))
+        of_this_repair.append(trial)
+        self._note(trial, repair)
+        return trial
 
-    def _note(self, share: float, judgement: Judgement, *, stepwise: bool, fits: bool) -> None:
-        repair, worst = STEPWISE if stepwise else "one pass", judgement.damage.worst
+    def _note(self, trial: _TrialModel, repair: _Repair) -> None:
+        judgement, worst = trial.judgement, trial.judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
-        self.trials.append(Trial(share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
-        full = sum(trial.repair == STEPWISE for trial in self.trials)
+        fits = trial.excess <= 1
+        self.trials.append(
+            Trial(trial.share, judgement.drop, judgement.error, repair.name, fits, damage, name, self._kind)
+        )
+        full = sum(one.repair == FULL for one in self.trials)
         done = len(self.trials) + full * (FULL_TRIAL_WORK - 1)
-        self._progress("search", done, N_SCREENING_TRIALS + N_FULL_TRIALS * FULL_TRIAL_WORK)
+        self._progress("search", done, N_QUICK_TRIALS + N_FULL_TRIALS * FULL_TRIAL_WORK)
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""

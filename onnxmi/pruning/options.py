@@ -16,6 +16,7 @@ from onnxmi.budget.fields import (
     Text,
     count,
     flag,
+    maybe_path,
     maybe_quantity,
     maybe_size,
     maybe_text,
@@ -117,6 +118,9 @@ class PruneOptions:
         Return a result with an output that is more than half lost.
     fresh : bool
         Measure everything anew, and keep nothing for later runs.
+    timings : str or None
+        Path of a plan whose times a search decides by, instead of measuring them: with the same inputs and options the
+        result has the same bytes.
 
     Raises
     ------
@@ -165,6 +169,7 @@ class PruneOptions:
     few_samples: Flag = flag(default=False)
     force: Flag = flag(default=False)
     fresh: Flag = flag(default=False)
+    timings: MaybeText = maybe_path()
 
     @property
     def budget(self) -> Budget:

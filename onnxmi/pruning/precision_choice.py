@@ -27,7 +27,6 @@ from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.quantization.operators import in_groups
 from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
 from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Recipe
-from onnxmi.runtime.timing import measure_latency
 from onnxmi.typing import Progress, silent
 
 TIME_POWER = 3.0  # of the time, with which the damage of pruning falls
@@ -110,7 +109,7 @@ def _likely_limit(session: PruningSession, problem: SizingProblem, name: str, as
     kind = COSTS[name]
     if kind != "time":
         return Limit(problem.costs[kind], bound(session, problem, name, asked) * EXPECTED.get(kind, 1.0))
-    share = 1 / asked if name == "speedup" else asked / session.time(session.model.proto)[0].median
+    share = 1 / asked if name == "speedup" else asked / session.decisive_time(session.model.proto)[0].median
     return Limit(problem.costs["macs"], problem.source["macs"] * min(share * EXPECTED[kind], 1.0))
 
 
@@ -254,12 +253,7 @@ class _Trials:
         """Return the time, or the bytes, of one model as a share of another's."""
         if self._by_size:
             return byte_size(after) / byte_size(before)
-        session = self._session
-        threads = session.options.threads
-        clock = "cpu" if threads == 1 else "wall"
-        was, now = measure_latency(
-            (before, after), session.timed_feeds, threads=threads, clock=clock, seconds=TRIAL_SECONDS
-        )
+        was, now = self._session.decisive_time(after, before, TRIAL_SECONDS)
         interval = now.speedup_interval(was)
         self._noise = min((interval.high - interval.low) / 2, MOST_NOISE) if isfinite(interval.low) else MOST_NOISE
         return 1.0 / now.speedup_over(was)

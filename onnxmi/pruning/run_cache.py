@@ -42,6 +42,7 @@ IRRELEVANT = {field.name for field in fields(Budget)} | {
     "force",
     "fresh",
     "quantize",
+    "timings",
 }
 """Options that what is measured does not depend on."""
 

@@ -31,10 +31,11 @@ from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.pruning.precision import Precision
 from onnxmi.pruning.run_cache import RunCache, open_run_cache
 from onnxmi.pruning.taken_branches import TakenBranches, find_taken_branches, layers_in_idle_branches
+from onnxmi.pruning.timings import Timings, open_timings
 from onnxmi.quantization.quantize import QuantizedModel, follow
 from onnxmi.repair import RepairSamples
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.timing import Latency, measure_latency
+from onnxmi.runtime.timing import SECONDS, Latency, measure_latency
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
@@ -73,6 +74,8 @@ class PruningSession:
         What the outputs mean and are measured by.
     cache : RunCache
         What earlier runs measured.
+    timings : Timings
+        What the choices are timed by.
     precision : Precision or None
         How every cut is quantized; None where the result stays float.
     """
@@ -89,6 +92,7 @@ class PruningSession:
     options: PruneOptions
     outputs: OutputMeasure
     cache: RunCache
+    timings: Timings
     precision: Precision | None = None
 
     @property
@@ -132,6 +136,11 @@ class PruningSession:
         samples = RepairSamples(self.data, self.split.fit, self.split.validation, capture_options(self.options))
         return samples.within(self.model.proto).weighted(self.analysis, self.outputs.yardstick)
 
+    @cached_property
+    def trial_samples(self) -> RepairSamples:
+        """Those of them that models are tried on in a search."""
+        return self.repair_samples.for_trials()
+
     def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""
         return mean_offsets(self.means_set, proto)
@@ -174,10 +183,25 @@ class PruningSession:
         return self.data.feed(np.resize(self.split.test, self.options.batch))
 
     def time(self, proto: onnx.ModelProto) -> tuple[Latency, Latency]:
-        """Time the source and another model in turn; one thread by its own time, which others move less."""
+        """Time the source and another model in turn, for the report; one thread by its own time."""
+        return self._measured_in_turn(self.source.proto, proto, SECONDS)
+
+    def decisive_time(
+        self, proto: onnx.ModelProto, before: onnx.ModelProto | None = None, seconds: float = SECONDS
+    ) -> tuple[Latency, Latency]:
+        """Time the source, or another model, and a model in turn, to decide by it: the plan keeps these times."""
+        before = self.source.proto if before is None else before
+        was, now = self.timings.of_models(
+            (before, proto), self.timed_feeds, lambda: self._measured_in_turn(before, proto, seconds)
+        )
+        return was, now
+
+    def _measured_in_turn(
+        self, before: onnx.ModelProto, after: onnx.ModelProto, seconds: float
+    ) -> tuple[Latency, Latency]:
         threads = self.options.threads
-        protos = self.source.proto, proto
-        was, now = measure_latency(protos, self.timed_feeds, threads=threads, clock="cpu" if threads == 1 else "wall")
+        clock = "cpu" if threads == 1 else "wall"  # other processes move a thread's own time less
+        was, now = measure_latency((before, after), self.timed_feeds, threads=threads, clock=clock, seconds=seconds)
         return was, now
 
     def cost(self, proto: onnx.ModelProto) -> Cost:
@@ -232,6 +256,7 @@ def start_session(
     split_tables : bool
         Whether embedding tables are split, so that their width can be cut alone.
     """
+    timings = open_timings(options.timings, model)
     data = batched(model, as_calibration(calibration, model), options.threads)
     looked_at = model
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
@@ -266,6 +291,7 @@ def start_session(
         options=options,
         outputs=outputs,
         cache=open_run_cache(analysis.model, data, split, cut, options),
+        timings=timings,
     )
 
 

@@ -134,7 +134,7 @@ def _priced(session: PruningSession) -> Samples:
 def _spared(session: PruningSession, kind: Kind) -> float:
     """By what factor the source costs more than what is cut, without unused positions; in time, also than 8 bits."""
     if kind == "time" and (session.precision is not None or session.model is not session.source):
-        was, now = session.time(session.as_written(session.model.proto))
+        was, now = session.decisive_time(session.as_written(session.model.proto))
         return now.speedup_over(was)
     if session.model is session.source:
         return 1.0

@@ -22,6 +22,9 @@ VALIDATION = -1  # the part of the validation samples; the folds of the fit samp
 FOLDS = 4  # parts of the fit samples, where there are few validation samples: each validates the others
 DISK = 2**32  # bytes of live tensors of one of the models, most of which wait in temporary files
 _DRAW = 0x57E9  # the draw of samples is none of the other draws
+TRIED_SHARE, FEWEST_TRIED, MOST_TRIED = 0.25, 256, 1024  # of all samples, at least and at most, for trials
+TRIED_ROWS = 0.25  # of the rows that an operator is refitted to, for trials
+WORTHWHILE = 0.75  # share of all samples from which on there is no gain in leaving some out
 FEW = 32  # samples: fewer do not tell a good ridge from a bad one
 
 
@@ -39,6 +42,8 @@ class RepairSamples:
         How to run them.
     weights : RowWeights
         What each row of an operator's results counts in its regression.
+    rows : float
+        Share of the rows that an operator is otherwise refitted to.
     """
 
     calibration: Calibration
@@ -46,6 +51,7 @@ class RepairSamples:
     validation: Samples
     options: CaptureOptions
     weights: RowWeights = field(default_factory=RowWeights)
+    rows: float = 1.0
 
     def weighted(self, analysis: Analysis, yardstick: Yardstick) -> RepairSamples:
         """Return the samples with weights of rows by how much the outputs mind errors there."""
@@ -55,7 +61,6 @@ class RepairSamples:
             self,
             weights=measure_row_weights(analysis, self.calibration, samples, batches, yardstick, self.options),
         )
-
     def within(self, proto: onnx.ModelProto, disk: int = DISK) -> RepairSamples:
         """Return as many of the samples, drawn by content, as a model can be run on step by step within the room.
 
@@ -69,9 +74,24 @@ class RepairSamples:
         data = self.calibration
         each = live_bytes(proto, data.one_run(self.fit)) / (data.step or 1)
         most = int(disk / max(each, 1))
-        share = most / max(len(self.fit) + len(self.validation), 1)
-        if share >= 1:
+        share = most / max(self._count, 1)
+        return self if share >= 1 else self._thinned(share)
+
+    def for_trials(self) -> RepairSamples:
+        """Return some of the samples, drawn by content, on which to try what is then repaired on all; with fewer rows.
+
+        What is repaired on them loses a little more, and about by the same factor at neighboring sizes.
+        """
+        count = min(max(TRIED_SHARE * self._count, FEWEST_TRIED), MOST_TRIED)
+        if count >= self._count * WORTHWHILE:
             return self
+        return replace(self._thinned(count / self._count), rows=TRIED_ROWS)
+
+    @property
+    def _count(self) -> int:
+        return len(self.fit) + len(self.validation)
+
+    def _thinned(self, share: float) -> RepairSamples:
         fit, validation = (self._drawn(own, max(FEW, int(share * len(own)))) for own in (self.fit, self.validation))
         return replace(self, fit=fit, validation=validation)
 

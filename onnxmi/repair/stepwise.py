@@ -226,7 +226,7 @@ class _Walk:
         return epilogue.bare() if blocked or not self._steps.feedback else epilogue
 
     def _measure(self, linear: Linear, operator_cut: OperatorCut, epilogue: Epilogue) -> Measured:
-        tap, n_rows = linear.taps[0], rows_wanted(linear)
+        tap, n_rows = linear.taps[0], self._samples.rows * rows_wanted(linear)
         read_by_both = [tap] if epilogue.stream is None else [tap, epilogue.stream]
         # For its shape: the original is not changed.
         beside = [linear.ends[0].outputs[0]] if epilogue.broadcasts else []

@@ -28,6 +28,7 @@ CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter_ns, "cpu": time.thread_
 """`cpu` counts the calling thread's time only: with one thread, on a noisy machine."""
 
 CONFIDENCE = 0.95  # of every interval
+SECONDS = 3.0  # of a measurement, at most, unless six turns take longer
 WARM_UP = 3  # runs of each model, at most; fewer where they are long
 LEAST = 6  # turns that are always made: fewer have no interval
 BLOCKS = 8  # loads of the models from which their medians make an interval
@@ -145,7 +146,7 @@ def measure_latency(
     *,
     threads: int = 0,
     runs: int = 30,
-    seconds: float = 3.0,
+    seconds: float = SECONDS,
     clock: str = "wall",
     precision: float | None = None,
     reload: int | None = None,

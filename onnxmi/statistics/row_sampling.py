@@ -82,7 +82,7 @@ class RowSampler:
         activation: Array,
         batch: Batch,
         mask: Mask | None,
-        n_rows: int,
+        n_rows: float,
         nodes: int = 1,
         weights: Floats | None = None,
     ) -> RowIndices:

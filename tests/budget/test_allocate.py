@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxmi.axes.terms import Dim
-from onnxmi.budget.allocate import Limit, SizeOptions, allocate
+from onnxmi.budget.allocate import Limit, SizeOptions, allocate, frontier
 from onnxmi.graph.cost_model import CostModel, Piece
 
 SIZES = np.array([2, 5, 7, 11])
@@ -111,3 +111,16 @@ def test_what_is_left_over_is_spent(share: float) -> None:
     best = best_of_all(size_options, limits)
     assert best is not None
     assert damage_of(size_options, found) == pytest.approx(best, abs=0.02)
+
+
+def test_the_frontier_is_what_single_allocations_find() -> None:
+    size_options = {0: options(0.9, 0.5, 0.3, 0), 1: options(0.09, 0.05, 0.03, 0), 2: options(4.0, 1.1, 0.2, 0)}
+    model = cost((130, (0, 1)), (70, (1, 2)), (110, (2,)), fixed=13)
+    points = frontier(size_options, model, model.total({}))
+    assert points[0] == (model.total(dict.fromkeys(size_options, 2)), pytest.approx(4.99))
+    assert points[-1] == (model.total(dict.fromkeys(size_options, 11)), 0.0)
+    assert len(points) > 4
+    for total, damage in points:
+        counts = allocate(size_options, [Limit(model, total)])
+        assert counts is not None
+        assert damage_of(size_options, counts) <= damage + 1e-12

@@ -46,3 +46,18 @@ def test_few_are_drawn_where_there_is_not_and_by_content(mlp, repaired_on):
 def test_a_few_samples_are_used_in_any_case(mlp, repaired_on):
     drawn = repaired_on(np.arange(300)).within(mlp(), 1)
     assert (len(drawn.fit), len(drawn.validation)) == (32, 32)
+
+
+def test_trials_take_a_quarter_of_many_samples_and_all_of_few(mlp, samples):
+    def tried(count: int) -> RepairSamples:
+        data = check_calibration({"x": samples(count)}, Graph(mlp()))
+        fit = np.arange(count * 9 // 10)
+        whole = RepairSamples(data, fit, np.arange(len(fit), count), CaptureOptions())
+        few = whole.for_trials()
+        assert set(few.fit) <= set(whole.fit)
+        assert set(few.validation) <= set(whole.validation)
+        assert (few is whole) == (few.rows == 1.0)
+        return few
+
+    sizes = {count: len(tried(count).fit) + len(tried(count).validation) for count in (83, 331, 1511, 6007)}
+    assert sizes == {83: 83, 331: 331, 1511: pytest.approx(1511 / 4, abs=2), 6007: pytest.approx(1024, abs=2)}
