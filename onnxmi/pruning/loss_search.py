@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import exp, inf, log, sqrt
+from math import exp, inf, log
 
 from onnxmi.budget.allocate import Limit, allocate, largest
 from onnxmi.budget.goals import Goal, Kind, Trial
@@ -35,7 +35,7 @@ AIMED = 0.92  # of the allowed damage, at the next trial
 APART = 1.03  # factor between costs of models that are as good as the same
 STEPS = (0.5, 2.0)  # a trial's cost over the last one's, at least and at most
 TOGETHER = 1.0  # times the sum of the layers' damage is left of a model that is cut to all their sizes, about
-ON_ALL = 0.85  # times the damage of a repair on few samples is left by one on all, about
+ON_ALL = 0.9  # times the damage of a repair on few samples is left by one on all, about
 LEAST_EXCESS = 1e-6  # an excess of nothing has no logarithm
 VETO = 1.3  # excess of a model whose damage is within, but not its metric
 SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
@@ -209,8 +209,8 @@ class _Search:
         """Return the share at which the loss should be what is aimed at, inside of what is known."""
         aimed = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
         aimed = share * min(max(aimed / share, STEPS[0]), STEPS[1])
-        if not beyond * APART**0.5 < aimed < within / APART**0.5:
-            aimed = sqrt(max(beyond, self._least) * min(within, self._largest_share))
+        # Where the loss falls steeply, the limit is right beside what was tried: bisecting would go far beyond it.
+        aimed = min(max(aimed, beyond * APART**0.5), within / APART**0.5)
         return min(max(aimed, self._least), self._largest_share)
 
     def _try(self, share: float, repair: _Repair) -> _TrialModel | None:
