@@ -85,7 +85,7 @@ def execute_plan(
     """
     cut = Cut(session.analysis, plan.keeping(session.analysis.graph))
     unrepaired, checks = _unrepaired(session, cut)
-    repaired = _repaired(session, cut, (samples or session.repair_samples) if stepwise else None, progress)
+    repaired = _repaired(session, cut, samples, progress, stepwise=stepwise) if session.options.repair else Repaired()
     final = prune_channels(cut, repaired.replacements) if repaired.replacements else unrepaired
     candidate = Candidate(final, plan, tuple(checks), repaired.notes)
     return candidate if session.precision is None else in_8_bits(session, candidate)
@@ -97,14 +97,13 @@ def in_8_bits(session: PruningSession, candidate: Candidate) -> Candidate:
     return replace(candidate, quantized=quantized.proto, plan=replace(candidate.plan, quantization=quantized.recipe))
 
 
-def _repaired(session: PruningSession, cut: Cut, samples: RepairSamples | None, progress: Progress) -> Repaired:
-    """Repair as the options say: step by step on samples, or without any in one pass."""
-    if not session.options.repair:
-        return Repaired()
-    if samples is None:
+def _repaired(
+    session: PruningSession, cut: Cut, samples: RepairSamples | None, progress: Progress, *, stepwise: bool
+) -> Repaired:
+    if not stepwise:
         return repair_one_pass(cut, session.measured)
     outputs = OutputComparison(session.validation_damage, session.offsets, session.least_validation_damage)
-    return repair(cut, samples, session.measured, outputs, progress)
+    return repair(cut, samples or session.repair_samples, session.measured, outputs, progress)
 
 
 def _unrepaired(session: PruningSession, cut: Cut) -> tuple[onnx.ModelProto, list[Check]]:

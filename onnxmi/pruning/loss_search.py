@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 
 from onnxmi.budget.allocate import Limit, allocate, largest
 from onnxmi.budget.goals import Goal, Kind, Trial
@@ -210,7 +210,7 @@ class _Search:
         aimed = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
         aimed = share * min(max(aimed / share, STEPS[0]), STEPS[1])
         # Where the loss falls steeply, the limit is right beside what was tried: bisecting would go far beyond it.
-        aimed = min(max(aimed, beyond * APART**0.5), within / APART**0.5)
+        aimed = min(max(aimed, beyond * sqrt(APART)), within / sqrt(APART))
         return min(max(aimed, self._least), self._largest_share)
 
     def _try(self, share: float, repair: _Repair) -> _TrialModel | None:

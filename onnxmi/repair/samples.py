@@ -61,6 +61,7 @@ class RepairSamples:
             self,
             weights=measure_row_weights(analysis, self.calibration, samples, batches, yardstick, self.options),
         )
+
     def within(self, proto: onnx.ModelProto, disk: int = DISK) -> RepairSamples:
         """Return as many of the samples, drawn by content, as a model can be run on step by step within the room.
 
