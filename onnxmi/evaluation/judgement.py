@@ -74,7 +74,7 @@ class Judgement:
         A few samples cannot count a small loss: of 123, two more wrong answers are 1.6 points, and are the same two at
         whatever cost where the original decides them by a hair. The damage is known much better, but what it foretells
         is a rule of thumb. So both are averaged, the damage with the weight of `FORETELLING` samples: of many samples
-        the count decides.
+        the count decides. A metric that counts no answers, such as a correlation, is known as well as the damage.
 
         Parameters
         ----------
@@ -83,6 +83,8 @@ class Judgement:
         samples : int
             How many samples were counted.
         """
+        if self.decisive.loss.flips_lost is None:
+            return self.drop
         foretold = excess(self.damage, drop) * drop
         return (FORETELLING * foretold + samples * self.drop) / (FORETELLING + samples)
 

@@ -114,11 +114,18 @@ def _slower(session: PruningSession, after: Cost, latency: tuple[Latency, Latenc
 def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
     """Refuse what the samples show to lose more than was allowed, though a search had found it within on others."""
     missed = [goal for goal in goals if goal.name == "max_drop" and not goal.met]
-    if missed and not options.best_effort:
+    if not missed or options.best_effort:
+        return
+    asked, reached = missed[0].asked, missed[0].reached
+    if options.budget.searches:
         raise CheckError(
-            f"out of reach: --max-drop {missed[0].asked:g}: the other budgets lose {missed[0].reached:.4f} on"
-            " the test samples (use --best-effort to take it)"
+            f"not within --max-drop {asked:g}: what the search found loses no more on the samples that it was chosen"
+            f" on, but {reached:.4f} on the test samples; allow more, give more samples, or take it with --best-effort"
         )
+    raise CheckError(
+        f"out of reach: --max-drop {asked:g}: the other budgets lose {reached:.4f} on the test samples (use"
+        " --best-effort to take it)"
+    )
 
 
 def _scored_notes(session: PruningSession) -> list[str]:

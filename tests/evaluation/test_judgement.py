@@ -17,8 +17,8 @@ LIMIT = 0.02  # damage of classes that goes with one point
 POINT = 0.01
 
 
-def judgement(damage: float, loss: float) -> Judgement:
-    value = MetricValue("accuracy", 0.9, 0.9 - loss, Loss(loss, loss - 0.01, loss + 0.01, 123, 2, 0, "accuracy"))
+def judgement(damage: float, loss: float, flips: int | None = 2) -> Judgement:
+    value = MetricValue("accuracy", 0.9, 0.9 - loss, Loss(loss, loss - 0.01, loss + 0.01, 123, flips, 0, "accuracy"))
     return Judgement(Answers(123, {}), Damage((Part(VIEW, damage, None, damage),)), {"y": (value,)})
 
 
@@ -34,6 +34,11 @@ def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
     assert not judgement(0.3 * LIMIT, two).contradicts(POINT, 123)
     assert judgement(0.3 * LIMIT, two).contradicts(POINT, 10_000)
     assert judgement(0.3 * LIMIT, 10 / 123).contradicts(POINT, 123)
+
+
+def test_a_metric_that_counts_nothing_decides_alone() -> None:
+    assert judgement(0.1 * LIMIT, 1.1 * POINT, flips=None).contradicts(POINT, 3)
+    assert not judgement(3 * LIMIT, 0.9 * POINT, flips=None).contradicts(POINT, 3)
 
 
 def test_what_is_no_number_speaks_against_it() -> None:
