@@ -1,7 +1,8 @@
-"""Models whose inputs are fixed: a branch whose condition is known then takes the place of its If.
+"""Branches whose condition is known: one that is always taken takes the place of its If.
 
-The input stays in the interface, and what is fed to it is not read any more. Also known is what declared shapes decide:
-the rank of a tensor, or an axis that is declared with its size.
+Known is what an input is fixed to; it stays in the interface, and what is fed to it is not read any more. Known is also
+what the declared shapes of the inputs decide, which onnxruntime holds every run to: the rank of a tensor, or an axis
+that is declared with its size.
 """
 
 from __future__ import annotations
@@ -62,18 +63,33 @@ def read_fixed(texts: Sequence[str], inputs: Sequence[TensorInfo]) -> dict[str, 
 
 
 def with_fixed_inputs(proto: onnx.ModelProto, fixed: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a model in the normal form with inputs fixed, and without the branches that are never taken then."""
+    """Return a model with inputs fixed, and without the branches that are never taken then.
+
+    It is the model itself where no input is fixed and no branch is left out.
+
+    Raises
+    ------
+    UsageError
+        If inputs are fixed and the model has bodies that cannot be brought into the normal form.
+    """
+    if not is_normal(proto):
+        if fixed:
+            raise UsageError("--fix: the model has bodies that are not looked into")
+        return proto
+    if not fixed and all(node.op_type != "If" for node in nested_nodes(proto.graph)):
+        return proto
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    if not is_normal(made):
-        raise UsageError("--fix: the model has bodies that are not looked into")
     for name, value in fixed.items():
         stored = f"{name}.fixed"
         made.graph.initializer.append(numpy_helper.from_array(value, stored))
         for node in nested_nodes(made.graph):
             node.input[:] = [stored if read == name else read for read in node.input]
+    changed = bool(fixed)
     while _inline(made.graph, _Conditions(made)):  # an inlined branch tells more ranks
-        pass
+        changed = True
+    if not changed:
+        return proto
     _remove_unused(made.graph)
     return made
 
@@ -88,7 +104,7 @@ class _Conditions:
         self._makers = {name: node for node in nested_nodes(proto.graph) for name in node.output if name}
         self._known: dict[str, Array | None] = dict.fromkeys(inputs & self._stored.keys())  # a caller may replace them
         self._shapes: dict[str, list[int | None]] = {}
-        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(_without_claims(proto), data_prop=True)
         graphs = [inferred.graph, *(body for node in nested_nodes(inferred.graph) for _, body in bodies_of(node))]
         for value in (value for graph in graphs for value in (*graph.input, *graph.value_info, *graph.output)):
             if value.type.tensor_type.HasField("shape"):
@@ -153,6 +169,18 @@ class _Conditions:
             return None
 
 
+def _without_claims(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy without the shapes that a file declares of inner tensors and outputs: no run is held to them."""
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    bodies = [body for node in nested_nodes(made.graph) for _, body in bodies_of(node)]
+    for graph in (made.graph, *bodies):
+        del graph.value_info[:]
+        for value in (*graph.output, *(graph.input if graph is not made.graph else ())):
+            value.type.tensor_type.ClearField("shape")
+    return made
+
+
 def _part(node: onnx.NodeProto, shape: list[int | None]) -> list[int | None]:
     """The sizes that a Shape node gives."""
     given: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
@@ -162,6 +190,7 @@ def _part(node: onnx.NodeProto, shape: list[int | None]) -> list[int | None]:
 def _inline(graph: onnx.GraphProto, conditions: _Conditions) -> bool:
     """Put branches that are always taken in the place of their If; return whether there were any."""
     nodes: list[onnx.NodeProto] = []
+    types: list[onnx.ValueInfoProto] = []
     changed = False
     for node in graph.node:
         taken = conditions.value(node.input[0]) if node.op_type == "If" else None
@@ -174,34 +203,48 @@ def _inline(graph: onnx.GraphProto, conditions: _Conditions) -> bool:
         chosen = "then_branch" if bool(taken.reshape(-1)[0]) else "else_branch"
         body = dict(bodies_of(node))[chosen]
         nodes.extend(body.node)
+        types.extend((*body.value_info, *body.output))
         pairs = zip(node.output, body.output, strict=False)
         nodes.extend(
             helper.make_node("Identity", [given.name], [name], name=f"{name}/given") for name, given in pairs if name
         )
     if changed:
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(copies)
+        graph.value_info.extend(types)
+        _set_nodes(graph, nodes)
     return changed
+
+
+def _set_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Replace the nodes of a graph; they may be its own."""
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
     """Take out what nothing reads any more."""
-    needed = {value.name for value in graph.output}
+    needed: set[str] = set()
+    _remove_unused_nodes(graph, needed)
+    made = {name for node in nested_nodes(graph) for name in node.output}
+    _keep_named(graph.initializer, needed | {value.name for value in graph.input})
+    for one in (graph, *(body for node in nested_nodes(graph) for _, body in bodies_of(node))):
+        _keep_named(one.value_info, needed | made)
+
+
+def _remove_unused_nodes(graph: onnx.GraphProto, needed: set[str]) -> None:
+    """Take nodes out of a graph and its bodies, and add what the others read to what is needed."""
+    needed.update(value.name for value in graph.output)
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
-            inner = [one for _, body in bodies_of(node) for one in nested_nodes(body)]
-            given = [value.name for _, body in bodies_of(node) for value in body.output]
-            needed.update(name for one in (node, *inner) for name in one.input)
-            needed.update(given)
+            for _, body in bodies_of(node):
+                _remove_unused_nodes(body, needed)
+            needed.update(node.input)
             kept.append(node)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
-    del graph.node[:]
-    graph.node.extend(copies)
-    listed = {value.name for value in graph.input}
-    known = needed | {name for node in copies for name in node.output}
-    for entries, names in ((graph.initializer, needed | listed), (graph.value_info, known)):
-        for index in reversed(range(len(entries))):
-            if entries[index].name not in names:
-                del entries[index]
+    _set_nodes(graph, kept[::-1])
+
+
+def _keep_named(entries: Any, names: set[str]) -> None:
+    for index in reversed(range(len(entries))):
+        if entries[index].name not in names:
+            del entries[index]

@@ -1,4 +1,4 @@
-"""Inputs that a user fixes to a value: the model without the branches that are never taken then."""
+"""The model without the branches that are never taken: with inputs that a user fixes, or with none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxmi.typing import Array
 
 @stage("fixed inputs")
 def fix_inputs(model: Model, texts: Sequence[str]) -> tuple[Model, Mapping[str, Array]]:
-    """Return the model with inputs fixed, and their values; the model itself where none is.
+    """Return the model with inputs fixed, and their values; the model itself where all its branches may be taken.
 
     Parameters
     ----------
@@ -28,10 +28,9 @@ def fix_inputs(model: Model, texts: Sequence[str]) -> tuple[Model, Mapping[str, 
     UsageError
         If an input does not exist, or a value does not fit.
     """
-    if not texts:
-        return model, {}
     fixed = read_fixed(texts, model.graph.inputs)
-    return replace(model, proto=with_fixed_inputs(model.proto, fixed)), fixed
+    made = with_fixed_inputs(model.proto, fixed)
+    return (model if made is model.proto else replace(model, proto=made)), fixed
 
 
 def require_fixed(model: Model, data: Calibration, texts: Sequence[str]) -> None:

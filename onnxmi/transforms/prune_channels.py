@@ -20,7 +20,7 @@ from onnxmi.axes.terms import Axes, Indices, Term, atoms, coordinates
 from onnxmi.errors import InvariantError, stage
 from onnxmi.graph.channel_graph import ChannelGraph, SizeOperand, Use
 from onnxmi.graph.linear import Linear, new_bias
-from onnxmi.graph.parameters import computing
+from onnxmi.graph.parameters import Bias, computing
 from onnxmi.model import Model
 from onnxmi.model.editor import Editor
 from onnxmi.transforms.cut import Cut
@@ -91,7 +91,7 @@ def prune_channels(cut: Cut, replacements: Sequence[Replacement | VectorReplacem
             added = editor.add_initializer(name, replacement.value)
             editor.set_input(replacement.node, replacement.operand, added)
         elif branches.remain(replacement.linear):
-            _install(model, replacement, keeping, editor)
+            _install(cut, replacement, editor)
     return editor.finish()
 
 
@@ -117,8 +117,8 @@ def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int,
     return keeping.shape(graph.axes[name])
 
 
-def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: Editor) -> None:
-    linear = replacement.linear
+def _install(cut: Cut, replacement: Replacement, editor: Editor) -> None:
+    model, keeping, linear = cut.model, cut.keeping, replacement.linear
     if replacement.weights is not None and linear.weights.stored:
         editor.set_constant(linear.weight_name, replacement.weights)
     elif replacement.weights is not None:
@@ -127,7 +127,7 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
             editor.set_input(*slot, name)
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, end, bias in zip(linear.nodes, linear.ends, linear.biases, strict=True):
-        sliced = editor.stored(node.index, linear.layout.bias) if linear.layout.shares_bias else None
+        sliced = _several_biases(cut, linear, node.index, bias, editor) if linear.layout.shares_bias else None
         value = new_bias(model, linear, bias, replacement.shift, outputs, sliced)
         if bias is not None and bias.stored is not None:
             editor.set_input(*bias.stored.use, editor.add_initializer(bias.stored.name, value))
@@ -136,6 +136,14 @@ def _install(model: Model, replacement: Replacement, keeping: Keeping, editor: E
         else:
             added = editor.add_initializer(f"{linear.weight_name}.bias", value)
             editor.set_input(node.index, linear.layout.bias, added)
+
+
+def _several_biases(cut: Cut, linear: Linear, node: int, bias: Bias | None, editor: Editor) -> Array | None:
+    """What stays of biases that are stored as one: as another replacement left them, or as the model computes them."""
+    stored = editor.stored(node, linear.layout.bias)
+    if stored is not None or bias is None or bias.stored is None:
+        return stored
+    return slice_array(bias.stored.value(cut.model), cut.graph.axes[bias.stored.name], cut.keeping)
 
 
 def _without_computing(

@@ -78,6 +78,30 @@ def test_a_condition_that_samples_decide_stays() -> None:
     assert [node.op_type for node in nested_nodes(made.graph) if node.op_type in ("If", "Abs", "Sin")] == ["If", "Abs"]
 
 
+def test_branches_that_declared_shapes_rule_out_are_left_out_of_every_model() -> None:
+    found = onnxmi.inspect(detector())
+    assert sorted(layer.size for layer in found.layers) == [29, 31]
+    result = onnxmi.prune(detector(), samples(), keep=0.5, **SETTINGS)
+    assert [node.op_type for node in nested_nodes(result.model.graph)].count("If") == 1
+    for rate in (8_000, 16_000):
+        feeds = {**samples(5), "rate": np.array(rate)}
+        (before,) = open_session(detector()).run(feeds).values()
+        (after,) = open_session(with_fixed_inputs(Model.of(detector()).proto, {})).run(feeds).values()
+        np.testing.assert_allclose(before, after, rtol=1e-6)
+
+
+def test_what_a_file_claims_of_inner_shapes_rules_nothing_out() -> None:
+    b = Build()
+    x = b.input("N", SIZE)
+    chosen = b.op("Compress", x, b.op("Greater", b.op("ReduceSum", x, b.ints(1), keepdims=0), b.const(0.0)), axis=0)
+    condition = b.op("Equal", b.op("Gather", b.op("Shape", chosen), b.const(np.array(0)), axis=0), b.const(np.array(3)))
+    inner = branch(b, condition, lambda: b.op("Neg", chosen), lambda: b.op("Exp", chosen))
+    proto = b.proto(inner, dims=[("M", SIZE)])
+    proto.graph.value_info.append(onnx.helper.make_tensor_value_info(chosen, onnx.TensorProto.FLOAT, [3, SIZE]))
+    model = Model.of(proto)
+    assert with_fixed_inputs(model.proto, {}) is model.proto
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -12,13 +12,17 @@ from onnxmi.repair import repair_one_pass, repair_stepwise
 from onnxmi.transforms.prune_channels import Replacement, prune_channels
 from tests.repair.conftest import Bench
 from tests.support.build import Build
+from tests.support.oracle import run
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 LENGTH, SIZE, READ, HIDDEN = 5, 7, 13, 11
 
 
-def recognizer(op: str, directions: int = 2, *, bias: bool = True) -> onnx.ModelProto:
-    """A dense layer, two recurrent ones with the steps first, and an output for each step."""
+def recognizer(op: str, directions: int = 2, *, bias: bool = True, computed: bool = False) -> onnx.ModelProto:
+    """A dense layer, two recurrent ones with the steps first, and an output for each step.
+
+    Biases may be computed: exporters put gates into another order where the model runs.
+    """
     b, width = Build(seed=3), READ
     h = b.op("Transpose", b.dense(b.input("N", LENGTH, SIZE), SIZE, READ), perm=[1, 0, 2])
     way = "bidirectional" if directions == 2 else "forward"
@@ -27,6 +31,9 @@ def recognizer(op: str, directions: int = 2, *, bias: bool = True) -> onnx.Model
         gates = GATES[op] * HIDDEN
         weights = [b.weight(directions, gates, k, fan_in=k) for k in (width, HIDDEN)]
         weights += [b.weight(directions, 2 * gates, fan_in=9)] if bias else []
+        if computed:
+            parts = [b.op("Slice", weights[2], *map(b.ints, (start, start + gates, 1))) for start in (0, gates)]
+            weights[2] = b.op("Concat", *parts, axis=1)
         states = b.op(op, h, *weights, hidden_size=HIDDEN, direction=way, outputs=2, **extra)[0]
         width = directions * HIDDEN
         h = b.reshape(b.op("Transpose", states, perm=[0, 2, 1, 3]), 0, 0, width)
@@ -45,6 +52,18 @@ def test_refitted_gates_bring_the_outputs_closer(op: str, directions: int) -> No
         assert len(others) < len(repaired.replacements)
         assert bench.error(keeping, repaired.replacements) < 0.9 * bench.error(keeping, others)
     assert all(note.used for note in (*one_pass.notes, *stepwise.notes))
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_a_bias_that_is_computed_is_not_lost(op: str) -> None:
+    answers = []
+    for computed in (False, True):
+        bench = Bench(recognizer(op, computed=computed))
+        keeping = bench.keep(0.5)
+        repaired = repair_one_pass(bench.cut(keeping), bench.statistics()).replacements
+        assert any(made.linear.layout.shares_bias for made in repaired)
+        answers += run(prune_channels(bench.cut(keeping), repaired), bench.case.feeds())
+    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
