@@ -10,9 +10,13 @@ ROOT = Path(__file__).resolve().parent
 IMAGES = ["pillow>=10"]
 TEXT = ["tokenizers>=0.15"]
 PARQUET = ["pyarrow>=15"]
+# The first release that was tested; fsspec and the rest come with it.
+DASK = ["distributed>=2024.8"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 CHECKED = ["hypothesis>=6.100", "jsonschema>=4.18", "scipy>=1.11", "scikit-learn>=1.4"]
-TEST = ["pytest>=8", "pytest-xdist>=3.5", *CHECKED, *REPORT]
+# cryptography makes the certificates of the tests with TLS; submitit runs the recipe for Slurm.
+CLUSTER = [*DASK, "cryptography>=42", "submitit>=1.5", "pyyaml>=6"]
+TEST = ["pytest>=8", "pytest-xdist>=3.5", *CHECKED, *REPORT, *CLUSTER]
 LINT = ["ruff>=0.6", "mypy>=1.11"]
 
 
@@ -64,6 +68,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
+        "dask": DASK,
         "report": REPORT,
         "browser": ["playwright>=1.45", "axe-playwright-python>=0.1.4"],
         "images": IMAGES,

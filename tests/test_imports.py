@@ -18,6 +18,7 @@ FOLDERS = (
     "information",
     "model",
     "runtime",
+    "execution",
     "quantization",
     "data",
     "axes",
@@ -46,6 +47,8 @@ HEIGHT = {name: height for height, names in enumerate((BELOW, *((f,) for f in FO
 DOORS = {
     "onnxruntime": {"onnxmi.runtime.session", "onnxmi.quantization.ort_quantizer"},
     "click": {"onnxmi.cli"},
+    "dask": {"onnxmi.execution.dask_cluster"},
+    "distributed": {"onnxmi.execution.dask_cluster"},
     "onnx_graphsurgeon": {"onnxmi.verification"},
     "google": {"onnxmi.model"},
     "jinja2": {"onnxmi.reporting.html"},
@@ -139,6 +142,12 @@ def test_other_packages_are_entered_by_their_doors(module: str) -> None:
     for name in imports(module):
         doors = DOORS.get(name.partition(".")[0])
         assert doors is None or any(within(module, door) for door in doors), f"{module} imports {name}"
+
+
+def test_only_one_module_knows_dask() -> None:
+    """It is an extra, imported by name when it is asked for: no import statement would tell."""
+    knowing = {module for module, path in SOURCES.items() if '"distributed"' in path.read_text(encoding="utf-8")}
+    assert knowing == DOORS["distributed"]
 
 
 @pytest.mark.parametrize("module", [m for m in SOURCES if not any(within(m, b) for b in BUILDERS)])

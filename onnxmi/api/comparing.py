@@ -11,12 +11,13 @@ from onnxmi.benchmark import compare
 from onnxmi.benchmark.compare import BenchOptions
 from onnxmi.data.sources import CalibrationLike
 from onnxmi.errors import UsageError
-from onnxmi.gate import check as gate
+from onnxmi.execution.choose import opened_workers
 from onnxmi.gate.check import CheckOptions
+from onnxmi.gate.check_by import check_by
 from onnxmi.gate.difference import DiffOptions, difference
 from onnxmi.gate.limits import LIMITS
 from onnxmi.transforms.analysis import ModelLike
-from onnxmi.typing import Progress, silent
+from onnxmi.typing import AnyPath, Progress, silent
 
 
 class BenchFields(TypedDict, total=False):
@@ -136,6 +137,8 @@ def check(
     options: CheckOptions | None = None,
     *,
     progress: Progress = silent,
+    workers: object = None,
+    shared: AnyPath | None = None,
     **fields: Unpack[CheckFields],
 ) -> Report:
     """Hold a model against limits, and against the one that it is to replace.
@@ -151,6 +154,10 @@ def check(
         Limits and how to measure.
     progress : callable(stage, done, total), optional
         Called during the work.
+    workers : int, str, distributed.Client or Executor, optional
+        Who runs the models on the samples, as for `onnxmi.prune`; sizes and times are those of this machine.
+    shared : path, optional
+        A folder that all workers see; by default that of the baseline.
     **fields
         Limits and fields of `CheckOptions`, which win over those of `options`: `max_size="9MB"`, `max_latency="5ms"`,
         `min_speedup="1.5x"`, `max_drop="1%"`, `baseline="old.onnx"`, `data="eval.npz"`, `threads=1`.
@@ -178,9 +185,10 @@ def check(
     names = {name.replace("-", "_"): name for name in LIMITS}
     given = {names[name]: bound for name, bound in fields.items() if name in names and bound is not None}
     rest = {name: value for name, value in fields.items() if name not in names}
-    chosen = merged(options, CheckOptions, rest, "check", "progress", *names)
+    chosen = merged(options, CheckOptions, rest, "check", "progress", "workers", "shared", *names)
     chosen = merged(chosen, CheckOptions, {"limits": {**chosen.bounds, **given}}, "check")
-    return Report(**vars(gate.check(model, chosen, progress)))
+    with opened_workers(workers, shared=shared) as who:
+        return Report(**vars(check_by(who, model, chosen, progress)))
 
 
 def diff(

@@ -15,11 +15,13 @@ from onnxmi.budget.units import SHARE, read_quantity
 from onnxmi.data.shards import parse_shard
 from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import UsageError
+from onnxmi.execution.choose import SHARDS, opened_workers
 from onnxmi.graph.plan import Plan
 from onnxmi.model.load import as_path
 from onnxmi.pruning import apply_plan, pipeline
 from onnxmi.pruning import collect as collecting
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.parallel_capture import collected_by
 from onnxmi.runtime.synthetic import read_sizes
 from onnxmi.statistics.merging import merge_files
 from onnxmi.statistics.statistics_file import StatisticsFile
@@ -37,6 +39,9 @@ def prune(
     statistics: StatisticsFile | AnyPath | None = None,
     evaluation: CalibrationLike | None = None,
     progress: Progress = silent,
+    workers: object = None,
+    shards: int = SHARDS,
+    shared: AnyPath | None = None,
     **fields: Unpack[PruneFields],
 ) -> Result:
     """Make a model smaller and faster: score units, cut, repair and verify.
@@ -65,6 +70,13 @@ def prune(
         Samples as `calibration` takes them, on which the result is reported, too; nothing is chosen on them.
     progress : callable(stage, done, total), optional
         Called during long work.
+    workers : int, str, distributed.Client or Executor, optional
+        Who measures the statistics: so many processes of this machine; a Dask scheduler's address, or `local[:N]`; a
+        client of one. Model and samples have to be files then.
+    shards : int
+        With workers: parts that samples are measured in. The result depends on it, and not on the workers.
+    shared : path, optional
+        A folder that all workers see; by default that of the model.
     **fields
         Fields of `PruneOptions`, which win over those of `options`: `speedup=2`, `max_size="10MB"`, `skip="*/head/*"`.
 
@@ -107,14 +119,23 @@ def prune(
     >>> onnxmi.prune("digits-mlp.onnx", feeds, keep=0.5, threads=1, latency=False)
     <onnxmi.Result: 2 layers cut, 85,002 -> 26,122 parameters, 340.8 kB -> 105.3 kB>
     """
-    chosen = merged(options, PruneOptions, fields, "prune", "output", "plan", "statistics", "evaluation", "progress")
+    also = ("output", "plan", "statistics", "evaluation", "progress", "workers", "shards", "shared")
+    chosen = merged(options, PruneOptions, fields, "prune", *also)
     chosen.check()
     source = as_model(model)
     if output is not None:
         check_result_target(source, as_path(output, "output"), calibration, statistics, evaluation, plan=plan)
-    outcome = pipeline.prune(
-        source, calibration, chosen, plan=plan, statistics=statistics, evaluation=evaluation, progress=progress
-    )
+    with opened_workers(workers, shards, shared) as who:
+        outcome = pipeline.prune(
+            source,
+            calibration,
+            chosen,
+            plan=plan,
+            statistics=statistics,
+            evaluation=evaluation,
+            progress=progress,
+            workers=who,
+        )
     result = Result(**vars(outcome))
     if output is not None:
         result.save(output)
@@ -178,6 +199,9 @@ def sweep(
     shares: Iterable[Quantity] | None = None,
     statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
+    workers: object = None,
+    shards: int = SHARDS,
+    shared: AnyPath | None = None,
     **fields: Unpack[PruneFields],
 ) -> TradeOff:
     """Show what sizes and speeds cost: models at several shares of one cost, from one measurement.
@@ -187,8 +211,8 @@ def sweep(
 
     Parameters
     ----------
-    model, calibration, options, statistics, progress, **fields
-        As for `prune`; no budget may be among the options.
+    model, calibration, options, statistics, progress, workers, shards, shared, **fields
+        As for `prune`; no budget may be among the options. Workers make and judge the models; times are measured here.
     by : {"time", "size", "params", "macs"}
         The cost that is divided: ms a run, bytes, parameters, or multiply-accumulates.
     shares : iterable of float or str, optional
@@ -212,10 +236,14 @@ def sweep(
     >>> [point.share for point in curve.points]
     [0.6, 0.3]
     """
-    chosen = merged(options, PruneOptions, fields, "sweep", "by", "shares", "statistics", "progress")
+    also = ("by", "shares", "statistics", "progress", "workers", "shards", "shared")
+    chosen = merged(options, PruneOptions, fields, "sweep", *also)
     chosen.check()
     asked = None if shares is None else _shares(shares)
-    curve = pipeline.sweep(model, calibration, chosen, by=by, shares=asked, statistics=statistics, progress=progress)
+    with opened_workers(workers, shards, shared) as who:
+        curve = pipeline.sweep(
+            model, calibration, chosen, by=by, shares=asked, statistics=statistics, progress=progress, workers=who
+        )
     return TradeOff(**vars(curve))
 
 
@@ -292,6 +320,9 @@ def collect(
     progress: Progress = silent,
     *,
     shard: str | None = None,
+    workers: object = None,
+    shards: int = SHARDS,
+    shared: AnyPath | None = None,
     **fields: Unpack[PruneFields],
 ) -> StatisticsFile:
     """Measure once what `prune` needs, for many plans; `onnxmi capture` does the same.
@@ -302,6 +333,8 @@ def collect(
         As for `prune`. Of the options, the seed, the mask, the memory, the threads and the batch size count.
     shard : str, optional
         Measure one part of the samples, such as "3/8": part 3, from 0 on, of 8. `merge` adds all of them up.
+    workers, shards, shared
+        As for `prune`: all parts are measured, and added up.
 
     Returns
     -------
@@ -313,8 +346,11 @@ def collect(
     OnnxmiError
         As `prune` does.
     """
-    chosen = merged(options, PruneOptions, fields, "collect", "progress", "shard")
+    chosen = merged(options, PruneOptions, fields, "collect", "progress", "shard", "workers", "shards", "shared")
     part = None if shard is None else parse_shard(shard)
+    with opened_workers(workers, shards, shared) as who:
+        if who is not None:
+            return collected_by(who, as_model(model), calibration, chosen, progress)
     return collecting.collect(model, calibration, chosen, progress, shard=part)
 
 

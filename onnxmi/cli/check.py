@@ -19,9 +19,10 @@ from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
+from onnxmi.cli.workers import Choice, worker_options
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
-from onnxmi.gate.check import check as check_model
+from onnxmi.gate.check_by import check_by
 from onnxmi.gate.limits import LIMITS, RULE
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, junit_xml, show_check
@@ -88,6 +89,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write the verdicts as JUnit XML.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Also write them as Markdown.")
 @PAGE
+@worker_options
 @config_option("check")
 @JSON
 def check(
@@ -102,7 +104,7 @@ def check(
     """Hold MODEL against limits."""
     if model is None:
         raise UsageError("Missing argument 'MODEL' (or `model` in the file of --config)")
-    data = settings["data"]
+    choice, data = Choice.taken(settings), settings["data"]
     settings["data"] = opened_if_given(data, settings)
     limits = {name: bound for name in LIMITS if (bound := settings.pop(name.replace("-", "_"))) is not None}
     options = CheckOptions(limits=limits, **settings)
@@ -110,8 +112,8 @@ def check(
     for target in filter(None, (junit, markdown)):
         check_target(target, model, *filter(None, (settings["baseline"], data)))
     check_page_option(page, model, settings["baseline"], data)
-    with progress_bars() as progress:
-        report = check_model(model, options, progress)
+    with progress_bars() as progress, choice.opened() as workers:
+        report = check_by(workers, model, options, progress)
     _write(report, junit, markdown)
     write_page(page, check_data(report))
     if as_json:

@@ -56,7 +56,7 @@ def _paths(value: Any) -> Iterable[Path]:
 def _bundle(context: click.Context, files: Iterable[Path], failure: BaseException | None) -> bytes:
     run = {
         "command": command_line(context),
-        "options": {name: _plain(value) for name, value in context.params.items()},
+        "options": {name: _plain(value) for name, value in context.params.items() if name != "dask"},
         "versions": {**versions(), "python": platform.python_version()},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "outcome": "done" if failure is None else type(failure).__name__,

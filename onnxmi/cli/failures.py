@@ -19,6 +19,7 @@ from onnxmi.reporting.tables import printable
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
+PLACES = ("--dask", "--shared")  # options that say where other machines are
 _TYPED = "onnxmi.typed"  # where the context keeps the arguments
 DEBUG = "onnxmi.debug"  # and where --debug writes its bundle
 DATA_PRINTED = "onnxmi.data_printed"  # and whether data went to standard output
@@ -40,8 +41,16 @@ def epilog(*examples: str) -> str:
 
 
 def command_line(ctx: click.Context) -> str:
-    """Return what was typed, quoted for a shell."""
-    return shlex.join(ctx.meta[_TYPED])
+    """Return what was typed, quoted for a shell, without the addresses of other machines: results are passed on."""
+    typed = iter(ctx.meta[_TYPED])
+    shown: list[str] = []
+    for word in typed:
+        if word in PLACES:
+            shown += [word, "..."] if next(typed, None) is not None else [word]
+        else:
+            name, equals, _ = word.partition("=")
+            shown.append(f"{name}=..." if equals and name in PLACES else word)
+    return shlex.join(shown)
 
 
 class OneLineGroup(click.Group):

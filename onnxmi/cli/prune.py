@@ -10,7 +10,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from onnxmi.api.pruning import prune as prune_model
 from onnxmi.api.results import Result
 from onnxmi.api.targets import check_external
 from onnxmi.budget.goals import COSTS, option
@@ -40,9 +39,11 @@ from onnxmi.cli.places import OVERWRITE, Places, refuse_to_replace
 from onnxmi.cli.samples import opened, opened_if_given, sample_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
+from onnxmi.cli.workers import Choice, shard_options
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
+from onnxmi.pruning import pipeline
 from onnxmi.pruning.dry_run import DryRun, rehearse
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.stages import stages_of_prune
@@ -89,6 +90,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @FRESH
 @TIMINGS
 @STATISTICS
+@shard_options
 @click.option(
     "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."
 )
@@ -143,6 +145,7 @@ def prune(
         refuse_to_replace(places.model)
     if page is not None:
         html.require_extra()
+    choice = Choice.taken(settings)
     evaluated = opened_if_given(evaluation, dict(settings))
     samples = opened(calib, settings)
     options = PruneOptions(**settings)
@@ -154,10 +157,18 @@ def prune(
         return
     stages = stages_of_prune(options, given_plan=plan is not None, given_statistics=stats is not None)
     try:
-        with progress_bars(stages) as progress:
-            result = prune_model(
-                source, samples, options, plan=plan, statistics=stats, evaluation=evaluated, progress=progress
+        with progress_bars(stages) as progress, choice.opened() as workers:
+            outcome = pipeline.prune(
+                source,
+                samples,
+                options,
+                plan=plan,
+                statistics=stats,
+                evaluation=evaluated,
+                progress=progress,
+                workers=workers,
             )
+            result = Result(**vars(outcome))
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise

@@ -12,12 +12,16 @@ from onnxmi.cli.arguments import BATCH_SIZE, CALIBRATION, JSON, MASK, MEMORY, MO
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
+from onnxmi.cli.workers import Choice, shard_options
 from onnxmi.data.calibration import RANDOM_NOTE
 from onnxmi.data.shards import Shard, parse_shard
+from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.pruning import collect
 from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.parallel_capture import capture_in_shards
 from onnxmi.pruning.shards import capture_shard
+from onnxmi.pruning.stages import stages_of_shards
 from onnxmi.reporting.json_data import to_json
 from onnxmi.reporting.progress import progress_bars
 from onnxmi.reporting.tables import printable
@@ -45,6 +49,8 @@ SHARD = click.option(
     epilog=epilog(
         "onnxmi capture model.onnx calib.npz -o model.stats.npz",
         "onnxmi capture model.onnx samples/ --shard 3/8 -o s_3.npz    one job of 8",
+        "onnxmi capture model.onnx samples/ --jobs 4 -o model.stats.npz",
+        "onnxmi capture model.onnx samples/ --dask tls://host:8786 --shards 1000 -o model.stats.npz",
     )
 )
 @MODEL
@@ -52,6 +58,7 @@ SHARD = click.option(
 @sample_options
 @STATS_OUTPUT
 @SHARD
+@shard_options
 @SEED
 @THREADS
 @BATCH_SIZE
@@ -65,10 +72,15 @@ def capture(model: Path, calib: Path, output: Path, shard: Shard | None, *, as_j
     used for judging or held back by its content and the seed, in whatever file it is.
     """
     check_target(output, model, calib)
-    samples = opened(calib, settings)
+    samples, choice = opened(calib, settings), Choice.taken(settings)
+    if shard is not None and choice.chosen:
+        raise UsageError("--shard measures one part here; with --jobs or --dask all are: give their number, --shards N")
     options = PruneOptions(**settings)
-    with progress_bars() as progress:
-        if shard is not None:
+    stages = stages_of_shards() if choice.chosen else []
+    with progress_bars(stages) as progress, choice.opened() as workers:
+        if workers is not None:
+            capture_in_shards(workers, load(model), samples, options, output, progress)
+        elif shard is not None:
             capture_shard(load(model), samples, shard, output, options, progress)
         else:
             save_statistics(collect.collect(model, samples, options, progress), output)

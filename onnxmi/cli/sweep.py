@@ -38,6 +38,7 @@ from onnxmi.cli.arguments import (
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
+from onnxmi.cli.workers import Choice, shard_options
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
@@ -100,6 +101,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @MEMORY
 @FRESH
 @STATISTICS
+@shard_options
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Also write the curve as CSV.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page with plots.")
 @JSON
@@ -129,12 +131,14 @@ def sweep(
         check_page(page, *filter(None, [*inputs, table]))
     if table is not None and page is not None and table.resolve() == page.resolve():
         raise UsageError(f"{page}: --csv and --report name the same file")
-    samples = opened(calib, settings)
+    samples, choice = opened(calib, settings), Choice.taken(settings)
     options = PruneOptions(**settings)
     source = load(model)
     stages = stages_of_sweep(options, timed=by == "time", given_statistics=stats is not None)
-    with progress_bars(stages) as progress:
-        curve = pipeline.sweep(source, samples, options, by=by, shares=shares, statistics=stats, progress=progress)
+    with progress_bars(stages) as progress, choice.opened() as workers:
+        curve = pipeline.sweep(
+            source, samples, options, by=by, shares=shares, statistics=stats, progress=progress, workers=workers
+        )
     data = to_json({"input": str(model), "command": command_line(click.get_current_context()), **curve_data(curve)})
     files: dict[Path, Content] = {}
     if table is not None:

@@ -69,6 +69,13 @@ class LotLimits:
     validation: float = HELD_BACK + (1 - HELD_BACK) * VALIDATION_SHARE
 
 
+def limits_of(split: Split, data: Calibration, seed: int) -> LotLimits:
+    """Return the limits by which shards of some samples are split as these were."""
+    lots = chances(data.split_prints, seed)
+    others = np.concatenate([split.fit, split.validation])
+    return LotLimits(float(lots[others].min()), float(lots[split.fit].min()))
+
+
 def split_shard(data: Calibration, seed: int, limits: LotLimits) -> Split:
     """Split one shard's samples as they would be among those of all shards: any part may be empty."""
     lots = chances(data.split_prints, seed)

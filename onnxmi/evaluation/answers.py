@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -13,6 +13,9 @@ from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.outputs.view import Answers, Meaning, View
 from onnxmi.runtime.session import Session, open_session
 from onnxmi.typing import Array, Ints, Samples
+
+Collect = Callable[[onnx.ModelProto, Meaning, Calibration, Samples, int, int], Answers]
+"""Runs a model on some samples: (model, meaning, calibration, samples, batch size, threads)."""
 
 
 def collect_answers(

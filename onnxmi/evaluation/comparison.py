@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import ModelError, UsageError
-from onnxmi.evaluation.answers import batches_of, collect_answers, compare_answers
+from onnxmi.evaluation.answers import Collect, batches_of, collect_answers, compare_answers
 from onnxmi.evaluation.damage_limits import loss_text, lost
 from onnxmi.evaluation.judgement import metric_values
 from onnxmi.evaluation.loss import Loss
@@ -109,6 +109,7 @@ def compare_models(
     ignore: Sequence[str] = (),
     batch_size: int = 32,
     threads: int = 0,
+    collect: Collect = collect_answers,
 ) -> Comparison:
     """Compare a model with the one it is to replace.
 
@@ -124,6 +125,8 @@ def compare_models(
         What the outputs mean, where it is not as inferred, and those to leave out.
     batch_size, threads : int
         How to run them.
+    collect : callable
+        Runs a model for its answers, as `collect_answers` does.
 
     Raises
     ------
@@ -136,8 +139,8 @@ def compare_models(
     meaning, masks, ranks = _meaning(old, data, overrides, ignore, threads)
     pair = counterpart(meaning, _meaning_of_other(new, data, ignore, threads), ranks)
     how = data, samples, batch_size, threads
-    reference = collect_answers(old.proto, pair.meaning, *how)
-    answers = pair.renamed(collect_answers(new.proto, pair.other, *how))
+    reference = collect(old.proto, pair.meaning, *how)
+    answers = pair.renamed(collect(new.proto, pair.other, *how))
     _require_answers(pair, reference)
     yardstick = _yardstick(pair.meaning, reference)
     padding = [np.asarray(data.arrays[name]) for name in masks if name not in data.whole.union(data.axes)]

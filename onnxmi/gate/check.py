@@ -32,6 +32,7 @@ from onnxmi.data.batching import batched
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import ModelError, UsageError, stage
+from onnxmi.evaluation.answers import Collect, collect_answers
 from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
 from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.output_metrics import find_output_metric
@@ -169,8 +170,15 @@ class Report:
 
 
 @stage("gate")
-def check(model: ModelLike, options: CheckOptions, advance: Progress = silent) -> Report:
+def check(
+    model: ModelLike, options: CheckOptions, advance: Progress = silent, collect: Collect = collect_answers
+) -> Report:
     """Check a model.
+
+    Parameters
+    ----------
+    collect : callable
+        Runs a model for its answers; see `onnxmi.gate.parallel_answers`.
 
     Returns
     -------
@@ -191,7 +199,7 @@ def check(model: ModelLike, options: CheckOptions, advance: Progress = silent) -
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
         RequestedMetric.of(options.metric, has_labels=has_labels)  # what is wrong with it is said before the long work
-    subject = _Subject(new, old, data, options)
+    subject = _Subject(new, old, data, options, collect)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
     for number, (name, bound) in enumerate(options.bounds.items()):
@@ -222,6 +230,7 @@ class _Subject:
     old: Model | None
     data: Calibration | None
     options: CheckOptions
+    collect: Collect
 
     @cached_property
     def samples(self) -> Calibration | None:
@@ -267,6 +276,7 @@ class _Subject:
             ignore=options.ignore_outputs,
             batch_size=options.batch_size,
             threads=options.threads,
+            collect=self.collect,
         )
 
 

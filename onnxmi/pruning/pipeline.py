@@ -10,6 +10,7 @@ from onnxmi.budget.size_grid import uniform
 from onnxmi.data.sources import CalibrationLike
 from onnxmi.data.splits import HELD_BACK, HELD_BACK_TO_SEARCH
 from onnxmi.errors import UsageError
+from onnxmi.execution.choose import Workers
 from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.pruning.apply_plan import given_plan
@@ -22,6 +23,7 @@ from onnxmi.pruning.floor import require_samples
 from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.parallel_trials import ParallelTrials
 from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
 from onnxmi.pruning.refuse_early import require_work
 from onnxmi.pruning.run_cache import RunCache
@@ -44,6 +46,7 @@ def prune(
     statistics: StatisticsFile | AnyPath | None = None,
     evaluation: CalibrationLike | None = None,
     progress: Progress = silent,
+    workers: Workers | None = None,
 ) -> Outcome:
     """Make a model smaller: score, select top-down, cut, repair and verify.
 
@@ -63,6 +66,8 @@ def prune(
         Samples as `calibration` takes them, on which the result is reported, too; nothing is chosen on them.
     progress : callable(stage, done, total), optional
         Called during long work.
+    workers : Workers, optional
+        Who measures the statistics, in shards.
 
     Returns
     -------
@@ -79,7 +84,7 @@ def prune(
     with limited(options.threads):
         source = as_model(model)
         data = None if evaluation is None else read_evaluation(source, evaluation, options)
-        outcome = _prune(source, calibration, options, plan, statistics, progress)
+        outcome = _prune(source, calibration, options, plan, statistics, progress, workers)
         if data is None or evaluation is None:
             return outcome
         lost = evaluate(source, outcome.proto, data, samples_name(evaluation), options)
@@ -93,6 +98,7 @@ def _prune(
     plan: Plan | AnyPath | None,
     statistics: StatisticsFile | AnyPath | None,
     progress: Progress,
+    workers: Workers | None,
 ) -> Outcome:
     given = None if plan is None else given_plan(plan, source)
     stats = None if statistics is None else given_statistics(statistics, source, options)
@@ -102,17 +108,25 @@ def _prune(
     require_work(session, given)
     if given is None:
         require_samples(session)
-    session = _measured(session, stats, progress, selects=given is None)
+    trials = None if workers is None else ParallelTrials(workers, calibration, held_back, _splits(options, given))
+    session = _measured(session, stats, progress, trials, selects=given is None)
     result = _search(session, given, progress)
     progress("verify", 0, 1)
     return final_report(session, result, selected=given is None)
 
 
 def _measured(
-    session: PruningSession, given: StatisticsFile | None, progress: Progress, *, selects: bool
+    session: PruningSession,
+    given: StatisticsFile | None,
+    progress: Progress,
+    trials: ParallelTrials | None,
+    *,
+    selects: bool,
 ) -> PruningSession:
     """Add statistics; given ones are not what the cache knows a run by, so nothing is kept then."""
     cache = session.cache if given is None else RunCache(None)
+    if given is None and trials is not None:
+        given = trials.measured(session, progress, selects=selects)
     return replace(session, measured=session_statistics(session, given, progress, selects=selects), cache=cache)
 
 
@@ -174,6 +188,7 @@ def sweep(
     shares: Sequence[float] | None = None,
     statistics: StatisticsFile | AnyPath | None = None,
     progress: Progress = silent,
+    workers: Workers | None = None,
 ) -> TradeOff:
     """Measure the whole trade-off: models at several shares of one cost, from one measurement.
 
@@ -185,6 +200,8 @@ def sweep(
         What is shared out: size, params, macs or time.
     shares : sequence of float
         Of the original's cost; by default, even steps from there to the least that can be had.
+    workers : Workers, optional
+        Who measures the statistics and makes the models; times are measured here.
 
     Raises
     ------
@@ -202,7 +219,8 @@ def sweep(
     require_costs(session, {f"--by {by}": by})
     require_work(session, None)
     with limited(options.threads):
-        session = _measured(session, stats, progress, selects=True)
+        trials = None if workers is None else ParallelTrials(workers, calibration, held_back, _splits(options, None))
+        session = _measured(session, stats, progress, trials, selects=True)
         session, problem, notes = _priced(session, {by}, progress)
-        curve = trade_off(session, problem, by, shares, progress)
+        curve = trade_off(session, problem, by, shares, progress, None if trials is None else trials.judge_all)
         return replace(curve, notes=(*curve.notes, *notes))

@@ -35,6 +35,9 @@ class Stage:
 _STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
+        Stage("measure shards", "measuring shards", 5.0),
+        Stage("check files", "checking shards", 1.0),
+        Stage("merge", "adding up shards", 1.0),
         Stage("capture", "measuring activations", 1.0),
         Stage("go back", "backward pass", 1.0),
         Stage("rank", "ranking units", 1.0),
@@ -47,6 +50,7 @@ _STAGES: Mapping[str, Stage] = {
         Stage("quantize", "choosing what is quantized", 10.0),
         Stage("sweep", "making models", 60.0),
         Stage("verify", "verifying the result", 2.0),
+        Stage("answers", "running models", 1.0),
         Stage("check", "comparing models", 1.0),
         Stage("bench", "timing models", 1.0),
     )
@@ -85,6 +89,11 @@ def stages_of_sweep(options: PruneOptions, *, timed: bool, given_statistics: boo
     measuring = [] if given_statistics else _measuring(options)
     quantizing = [] if options.quantize == "none" else ["quantize"]
     return _named([*measuring, *_pricing(options, timed=timed), *quantizing, "sweep"])
+
+
+def stages_of_shards() -> list[Stage]:
+    """Return the stages of `capture` by workers, in order."""
+    return _named(["measure shards"])
 
 
 def _measuring(options: PruneOptions) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+
+import onnx
 
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.goals import Kind
@@ -24,6 +26,29 @@ from onnxmi.verification.checks import check_result, require_passed
 LEVELS = (0.8, 0.65, 0.5, 0.38, 0.28, 0.2, 0.12)  # between the least cost that can be had and the original's
 
 ROUNDING = 1e-9  # by which a share is above what it allows: else a rounded product would leave that out
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedPoint:
+    """A model of the curve before its time is measured; see `TradeOffPoint`.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        What would be written.
+    """
+
+    share: float
+    proto: onnx.ModelProto
+    cost: Cost
+    value: float
+    drop: float
+    error: float | None
+    quality: Quality
+
+
+JudgeAll = Callable[[PruningSession, Sequence[tuple[float, UnitCounts]], Progress], Iterable[JudgedPoint]]
+"""Makes and judges models of so many units."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,28 +130,31 @@ def trade_off(
     by: Kind,
     shares: Sequence[float] | None = None,
     progress: Progress = silent,
+    judge_all: JudgeAll | None = None,
 ) -> TradeOff:
     """Make a model for each share, from the same measurements, and judge it on the samples held back.
 
     Parameters
     ----------
+    judge_all : callable, optional
+        Makes and judges the models, if that is not done here; times are measured here in any case.
     shares : sequence of float, optional
         Of the original's cost; without them, `LEVELS` between the least that can be had and the original's. Where every
         cut is quantized, between the least and the 8-bit version of the original, which is a model of the curve, too.
     """
-    points: list[TradeOffPoint] = []
+    wanted: list[tuple[float, UnitCounts]] = []
     skipped: list[float] = []
     whole, scale = problem.source[by], saved(session, by)
     if shares is None:
         least = problem.least(by) * scale
         shares = [least + level * (_most(session, problem, by, scale) - least) for level in _levels(session)]
-    for done, share in enumerate(sorted(shares, reverse=True)):
+    for share in sorted(shares, reverse=True):
         counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole / scale)])
         if counts is None:
             skipped.append(share)
         else:
-            points.append(_point(session, share, counts))
-        progress("sweep", done + 1, len(shares))
+            wanted.append((share, counts))
+    points = [_timed(session, point) for point in (judge_all or judge_here)(session, wanted, progress)]
     dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
     cost, samples = session.dense_cost, len(session.split.test)
     model, notes = session.model.digest, session.data.notes
@@ -145,18 +173,32 @@ def _most(session: PruningSession, problem: SizingProblem, by: Kind, scale: floa
     return scale * problem.costs[by].total({}) / problem.source[by] * (1 + ROUNDING)
 
 
-def _point(session: PruningSession, share: float, counts: UnitCounts) -> TradeOffPoint:
+def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint:
+    """Make a model with so many units, and judge it; its time is measured apart."""
     candidate = execute_plan(session, make_plan(session, counts))
     require_passed(check_result(session.source, candidate.result, session.some_feeds(session.split.test)))
-    was, now = session.time(candidate.result)
     judgement = judge(session.test_set, session.metric, candidate.result)
-    return TradeOffPoint(
+    return JudgedPoint(
         share=share,
+        proto=candidate.result,
         cost=replace(session.cost(candidate.proto), size=byte_size(candidate.result)),
-        was=was,
-        now=now,
         value=judgement.decisive.now,
         drop=judgement.drop,
         error=judgement.error,
         quality=quality_of(session.test_set, judgement),
     )
+
+
+def judge_here(
+    session: PruningSession, wanted: Sequence[tuple[float, UnitCounts]], progress: Progress
+) -> Iterator[JudgedPoint]:
+    """Make the models one after the other."""
+    for done, (share, counts) in enumerate(wanted):
+        yield judged_point(session, share, counts)
+        progress("sweep", done + 1, len(wanted))
+
+
+def _timed(session: PruningSession, point: JudgedPoint) -> TradeOffPoint:
+    was, now = session.time(point.proto)
+    figures = {name: value for name, value in vars(point).items() if name != "proto"}
+    return TradeOffPoint(**figures, was=was, now=now)

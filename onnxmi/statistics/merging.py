@@ -63,7 +63,7 @@ def merge_files(paths: Sequence[Path]) -> StatisticsFile:
         return load_statistics(Path(folder) / "sum.npz")  # its pages stay readable when the name is gone
 
 
-def merge_to(paths: Sequence[Path], target: Path, compute: Compute | None = None) -> None:
+def merge_to(paths: Sequence[Path], target: Path) -> None:
     """Add up statistics files into one: all shards of a source, or files that stand by themselves.
 
     Parameters
@@ -72,16 +72,19 @@ def merge_to(paths: Sequence[Path], target: Path, compute: Compute | None = None
         In any order.
     target : Path
         Where to write; it may be one of them.
-    compute : callable, optional
-        Adds up a block, if that is not done here.
 
     Raises
     ------
     StatisticsError
         Naming a file that is damaged, does not belong to the others, is there twice, or is missing.
     """
-    total = open_sum(paths)
-    write_atomically(target, partial(_write, total, compute or total.block))
+    total = Sum(in_order([open_part(path) for path in paths]))
+    write_sum(total, target, total.block)
+
+
+def write_sum(total: Sum, target: Path, compute: Compute) -> None:
+    """Write a sum whose blocks are added up by a function."""
+    write_atomically(target, partial(_write, total, compute))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +170,11 @@ class Sum:
         number = list(part.header["sets"][block.samples][block.kind]).index(block.key)
         return part.arrays[f"{block.samples}/{block.kind}/{number}/{block.array}"]
 
+    def block_shape(self, block: Block) -> Shape:
+        """Return the shape of a block."""
+        shape = self._shape(replace(block, start=0, stop=0))
+        return shape if block.stop == 0 else (block.stop - block.start, shape[-1])
+
     def block(self, block: Block) -> Array:
         """Add up one block."""
         members = self.members(block.samples, block.kind)
@@ -224,14 +232,19 @@ _ADDED: Mapping[str, Callable[[Sum, Sequence[StatisticsPart], Block], Array]] = 
 }
 
 
-def open_sum(paths: Sequence[Path]) -> Sum:
-    """Open files to be added up, check every checksum, and put them in order."""
-    return Sum(in_order([open_part(path) for path in paths]))
+def open_unchecked(paths: Sequence[Path]) -> Sum:
+    """Open files whose checksums others compare, and put them in order."""
+    return Sum(in_order([open_part(path, checked=False) for path in paths]))
+
+
+def check_part(path: Path) -> None:
+    """Read a file through and compare its checksums."""
+    open_part(path)
 
 
 @lru_cache(maxsize=1)
 def reopened(paths: tuple[str, ...]) -> Sum:
-    """Open them in another process, in the order that they are in, without reading them through once more."""
+    """Open files in another process, in the order that they are in, without reading them through once more."""
     return Sum([open_part(Path(path), checked=False) for path in paths])
 
 

@@ -1,0 +1,183 @@
+"""Dask: the only module that knows it. Tasks are small and name files; no array goes through the scheduler.
+
+TLS, timeouts and the rest are Dask's own configuration.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import re
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from onnxmi.errors import UsageError
+from onnxmi.execution.executor import TRIES, Handle, Task, WorkerError
+from onnxmi.execution.versions import own_versions, require_same
+from onnxmi.runtime.threads import available_threads
+
+SECONDS_TO_CONNECT = 10
+SECONDS_TO_LEAVE = 3
+LOCAL = "local"
+GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there"
+
+
+def _distributed() -> Any:
+    try:
+        return import_module("distributed")
+    except ImportError as error:
+        raise UsageError("--dask needs Dask: pip install 'onnxmi[dask]'") from error
+
+
+def is_client(workers: object) -> bool:
+    """Whether an object is a `distributed.Client`; nothing is imported to find out."""
+    return any(one.__module__.startswith("distributed.") and one.__name__ == "Client" for one in type(workers).__mro__)
+
+
+@contextmanager
+def connected(place: str) -> Iterator[DaskExecutor]:
+    """Yield an executor for a scheduler's address, or `local[:N]` for processes of this machine.
+
+    Raises
+    ------
+    WorkerError
+        If nobody answers there, or there are no workers.
+    """
+    distributed = _distributed()
+    local = re.fullmatch(rf"{LOCAL}(?::(\d+))?", place)
+    if local is not None:
+        count = int(local[1] or available_threads())
+        options = {"n_workers": max(count, 1), "threads_per_worker": 1, "dashboard_address": None}
+        with (
+            distributed.LocalCluster(**options, silence_logs="CRITICAL") as cluster,
+            distributed.Client(cluster) as own,
+        ):
+            yield DaskExecutor(own)
+        return
+    _quiet()
+    try:
+        client = distributed.Client(place, timeout=SECONDS_TO_CONNECT, name="onnxmi")
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        raise WorkerError(f"--dask {place}: cannot be reached: {' '.join(str(error).split())[:160]}") from error
+    try:
+        yield DaskExecutor(client)
+    finally:
+        with suppress(Exception):  # a scheduler that is gone cannot be taken leave of
+            client.close(timeout=SECONDS_TO_LEAVE)
+
+
+def _quiet() -> None:
+    """Leave it to this package to say what happened to the connection."""
+    logging = import_module("logging")
+    for name in ("distributed", "distributed.client", "distributed.comm", "tornado.application"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@dataclass(eq=False)
+class _Handle:
+    task: Task
+    key: str
+    future: Any = None
+    tries: int = 0
+
+    def result(self) -> Any:
+        return self.future.result()
+
+
+@dataclass(eq=False)
+class DaskExecutor:
+    """Runs tasks on the workers of a `distributed.Client`.
+
+    Attributes
+    ----------
+    client : distributed.Client
+        Its owner closes it.
+    tries : int
+        Times that a task is started whose workers die, beyond what the scheduler allows by itself.
+    """
+
+    client: Any
+    tries: int = TRIES
+    _token: str = field(default_factory=lambda: f"0{uuid.uuid4().hex[:11]}")
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse workers that would give other results."""
+        try:
+            there = self.client.run(_seen, on_error="return")
+        except (OSError, TimeoutError) as error:
+            raise WorkerError(GONE) from error
+        if not there:
+            raise WorkerError("the Dask scheduler has no workers")
+        for seen in there.values():
+            if isinstance(seen, Exception):  # as of a package that is not installed there
+                raise WorkerError(f"a worker cannot run what this version sends: {seen}") from seen
+            require_same(own_versions(), *seen)
+
+    def submit(self, task: Task) -> Handle:
+        """Hand in a task. Its key begins with its name, by which a dashboard groups tasks, and is used once."""
+        self._count += 1
+        handle = _Handle(task, f"{task.name.replace(' ', '-')}-{self._token}-{self._count}")
+        self._start(handle)
+        return handle
+
+    def _start(self, handle: _Handle) -> None:
+        handle.tries += 1
+        function, arguments = handle.task.function, handle.task.arguments
+        key = f"{handle.key}-{handle.tries}"
+        try:
+            handle.future = self.client.submit(_call, own_versions(), function, arguments, key=key, pure=False)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise WorkerError(GONE) from error
+
+    def as_completed(self, handles: Sequence[Handle]) -> Iterator[Handle]:
+        """Yield handles as their tasks end; cancel the others where that is not waited for."""
+        own: dict[str, _Handle] = {h.future.key: h for h in handles if isinstance(h, _Handle)}
+        completed = _distributed().as_completed([handle.future for handle in own.values()], raise_errors=False)
+        try:
+            for future in completed:
+                handle = own[future.key]
+                if self._is_to_be_repeated(handle):
+                    self._start(handle)
+                    own[handle.future.key] = handle
+                    completed.add(handle.future)
+                else:
+                    yield handle
+        except (OSError, TimeoutError) as error:
+            raise WorkerError(GONE) from error
+        finally:
+            with suppress(Exception):
+                self.client.cancel([handle.future for handle in own.values()], force=True)
+
+    def _is_to_be_repeated(self, handle: _Handle) -> bool:
+        """Whether a task ended without an answer of its own because workers died."""
+        if handle.future.status in ("cancelled", "lost"):
+            raise WorkerError(GONE)
+        if handle.future.status != "error":
+            return False
+        error = handle.future.exception()
+        if isinstance(error, concurrent.futures.CancelledError):
+            raise WorkerError(GONE) from error
+        if type(error).__name__ != "KilledWorker":
+            return False
+        if handle.tries >= self.tries:
+            raise WorkerError(
+                f"{handle.task.name}: its workers were killed again and again, perhaps for lack of memory; what is"
+                " finished is kept"
+            ) from error
+        return True
+
+
+def _seen() -> tuple[dict[str, str], str]:
+    """Return a worker's versions and name."""
+    return own_versions(), f"on {socket.gethostname()}"
+
+
+def _call(versions: Mapping[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """Run a task on a worker, which may have come after the others were looked at."""
+    require_same(versions, *_seen())
+    return function(*arguments)

@@ -1,0 +1,49 @@
+"""Tasks for tests: functions that worker processes import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from onnxmi.errors import CalibrationError
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def slow_first(number: int) -> int:
+    time.sleep(0.5 if number == 0 else 0.0)
+    return number
+
+
+def refuses(number: int) -> int:
+    raise CalibrationError(f"sample {number} is wrong")
+
+
+def fails_oddly(number: int) -> int:
+    class Odd(Exception):  # noqa: N818  it cannot be sent
+        pass
+
+    raise Odd(str(number))
+
+
+def dies_once(number: int, folder: str) -> int:
+    """Kill the process as a machine without memory does, the first time."""
+    mark = Path(folder) / str(number)
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def dies(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def sleeps(folder: str, seconds: float) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(seconds)
