@@ -11,9 +11,17 @@ VARIABLE = "ONNXMI_CACHE"  # set in the environment, it is where the folder is
 
 
 def cache_folder() -> Path:
-    """Return the cache folder, whether it is there or not."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(VARIABLE) or Path(home) / "onnxmi")
+    """Return the cache folder, whether it is there or not.
+
+    A user without a home, as in a container, has none: nothing can be read from or written to what is returned then.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return Path(given)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxmi"
+    except RuntimeError:
+        return Path(os.devnull) / "onnxmi"
 
 
 @dataclass(frozen=True)
