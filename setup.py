@@ -17,6 +17,9 @@ CHECKED = ["hypothesis>=6.100", "jsonschema>=4.18", "scipy>=1.11", "scikit-learn
 # cryptography makes the certificates of the tests with TLS; submitit runs the recipe for Slurm.
 CLUSTER = [*DASK, "cryptography>=42", "submitit>=1.5", "pyyaml>=6"]
 TEST = ["pytest>=8", "pytest-xdist>=3.5", *CHECKED, *REPORT, *CLUSTER]
+DOCS = ["sphinx>=8", "myst-nb>=1.1", "furo>=2024.8.6", "sphinx-copybutton>=0.5"]
+NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
+RELEASE = ["build>=1.2", "twine>=6"]
 LINT = ["ruff>=0.6", "mypy>=1.11"]
 
 
@@ -45,6 +48,7 @@ setup(
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
@@ -66,7 +70,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET],
+        "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET, *DOCS, *NOTEBOOKS, *RELEASE],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
         "dask": DASK,
         "report": REPORT,
@@ -74,6 +78,9 @@ setup(
         "images": IMAGES,
         "text": TEXT,
         "parquet": PARQUET,
+        "docs": [*DOCS, *NOTEBOOKS],
+        "release": RELEASE,
+        "olive": ["olive-ai>=0.9"],
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
 )

@@ -37,6 +37,7 @@ FOLDERS = (
     "gate",
     "reporting",
     "api",
+    "integrations",
     "cli",
 )
 # The modules of the root: those that everything may import, and those that nothing in the package imports.
@@ -54,6 +55,7 @@ DOORS = {
     "jinja2": {"onnxmi.reporting.html"},
     "markupsafe": {"onnxmi.reporting.html"},
     "matplotlib": {"onnxmi.reporting.html"},
+    "olive": {"onnxmi.integrations"},
     "threadpoolctl": {"onnxmi.runtime"},
     "rich": {"onnxmi.api.results", "onnxmi.cli", "onnxmi.reporting"},
 }

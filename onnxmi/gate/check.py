@@ -67,7 +67,7 @@ class CheckOptions:
         A metric of `onnxmi.evaluation.output_metrics` for every output that it fits, or one of
         `onnxmi.evaluation.metrics` for the first output. None for the metric of each output's kind.
     outputs : tuple of str
-        What outputs mean, where it is not as inferred: NAME:KIND[:AXIS][*WEIGHT].
+        What outputs mean, where it is not as inferred: ``NAME:KIND[:AXIS][*WEIGHT]``.
     ignore_outputs : tuple of str
         Outputs that are not compared.
     shape, dim : str or iterable of str

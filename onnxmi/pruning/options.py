@@ -79,7 +79,7 @@ class PruneOptions:
         Shell patterns of layer names to leave alone, or to cut and no others; `inspect` has the names. Other tools call
         them `ignored_layers` or `nodes_to_exclude`.
     outputs : str or iterable of str
-        What outputs are, where it is not what `inspect` says: "NAME:KIND[:AXIS][*WEIGHT]".
+        What outputs are, where it is not what `inspect` says: ``NAME:KIND[:AXIS][*WEIGHT]``.
     ignore_outputs : str or iterable of str
         Outputs that are not compared.
     fix : str or iterable of str
