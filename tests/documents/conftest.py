@@ -23,10 +23,10 @@ def take(source: Path, target: Path, count: int, first: int = 0) -> None:
         np.savez(target, **{name: data[name][first : first + count] for name in data.files})
 
 
-def write_photos(folder: Path, count: int = 48) -> None:
+def write_photos(folder: Path, count: int = 192) -> None:
     pillow = pytest.importorskip("PIL.Image", reason="pillow is in the extra `images`")
     folder.mkdir()
-    with np.load(ROOT / "models" / "clothes-cnn.calib.npz") as data:
+    with np.load(ROOT / "models" / "digits-resnet.calib.npz") as data:
         for number, image in enumerate(data["image"][:count, 0]):
             pillow.fromarray(np.round(255 * image).astype(np.uint8)).save(folder / f"{number:03}.png")
 
@@ -50,7 +50,7 @@ def files(tmp_path_factory) -> Path:
     models = ROOT / "models"
     for name in ("model", "MODEL"):
         shutil.copy(models / "digits-mlp.onnx", folder / f"{name}.onnx")
-    shutil.copy(models / "clothes-cnn.onnx", folder / "clothes.onnx")
+    shutil.copy(models / "digits-resnet.onnx", folder / "pictures.onnx")
     for name in ("calib", "CALIB", "shard-1"):
         take(models / "digits-mlp.calib.npz", folder / f"{name}.npz", SAMPLES)
     take(models / "digits-mlp.calib.npz", folder / "shard-2.npz", SAMPLES, SAMPLES)
