@@ -76,6 +76,10 @@ def test_the_result_says_what_was_found(model, arrays):
     result = onnxmi.prune(model, arrays, PruneOptions(keep=0.5, threads=1, skip=("fc1",)))
     assert [choice.layer for choice in result.plan.choices] == ["fc0"]
     assert [layer.name for layer in result.left_out] == ["fc1"]
+    named = {choice.layer for choice in result.plan.choices} | {"fc1"}
+    assert [layer.name for layer in result.kept_whole] == [
+        layer.name for layer in result.analysis.graph.layers if layer.name not in named
+    ]
     assert (result.before.parameters, result.after.parameters) == (258, 258 - 6 * 6 - 6 - 6 * 10)
     assert all(check.passed for check in result.checks)
     assert 3 <= result.quality.samples <= 10

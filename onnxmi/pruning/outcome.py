@@ -101,6 +101,12 @@ class Outcome:
     changed: tuple[ChangedAnswer, ...] = ()
 
     @property
+    def kept_whole(self) -> tuple[Layer, ...]:
+        """Layers that could have been cut, and keep all their units: cutting them costs more than it saves."""
+        others = {choice.layer for choice in self.plan.choices} | {layer.name for layer in self.left_out}
+        return tuple(layer for layer in self.analysis.graph.layers if layer.name not in others)
+
+    @property
     def by_default(self) -> bool:
         """Whether no budget was given."""
         return bool(self.trials) and "max_drop" not in self.plan.options

@@ -146,6 +146,7 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "goals": [{**vars(goal), "name": option(goal.name), "verdict": goal.verdict} for goal in result.goals],
         "trials": [vars(trial) for trial in result.trials],
         "left_out": [layer.name for layer in result.left_out],
+        "kept_whole": [{"name": layer.name, "kind": layer.kind, "units": layer.units} for layer in result.kept_whole],
         "frozen": _frozen_data(graph),
         "repair": [vars(note) for note in result.repairs],
         "checks": [vars(check) for check in result.checks],

@@ -128,13 +128,9 @@ def _entries(result: Outcome) -> Iterator[tuple[str, int, str]]:
 
 
 def _all_left_alone(result: Outcome) -> Iterator[tuple[str, int, str]]:
-    graph = result.analysis.graph
-    cut = {choice.layer for choice in result.plan.choices}
-    out = {layer.name for layer in result.left_out}
     yield from ((layer.name, layer.units, _why_left_out(layer, result)) for layer in result.left_out)
-    whole = (layer for layer in graph.layers if layer.name not in cut | out)
-    yield from ((layer.name, layer.units, "kept whole") for layer in whole)
-    yield from ((frozen.name, frozen.size, frozen.reason) for frozen in graph.frozen)
+    yield from ((layer.name, layer.units, "kept whole") for layer in result.kept_whole)
+    yield from ((frozen.name, frozen.size, frozen.reason) for frozen in result.analysis.graph.frozen)
 
 
 def _why_left_out(layer: Layer, result: Outcome) -> str:

@@ -45,6 +45,7 @@ RUN: dict[str, Any] = {
         {"name": "heads", "kind": "heads", "before": 4, "after": 3, "parts": 1, "gains": []},
     ],
     "left_out": ["embedding"],
+    "kept_whole": [{"name": "stem", "kind": "channels", "units": 23}],
     "frozen": [{"name": "logits", "size": 10, "reason": "an output of the model"}],
     "repair": [
         {"operator": "conv2", "used": True, "ridge": 0.1, "error_plain": 0.5, "error_repaired": 0.125, "reason": ""},

@@ -192,6 +192,9 @@ def _left_alone(fields: Fields) -> tuple[LeftAlone, ...]:
     filtered = options.says("skip") or options.says("only")
     why = "excluded by --skip or --only, or its kind was not to be cut" if filtered else "its kind was not to be cut"
     chosen = [LeftAlone(name, None, why) for name in fields.texts("left_out")]
+    for entry in fields.entries("kept_whole"):
+        units = entry.number("units")
+        chosen.append(LeftAlone(entry.text("name"), None if units is None else int(units), "kept whole"))
     for entry in fields.entries("frozen"):
         size = entry.number("size")
         chosen.append(LeftAlone(entry.text("name"), None if size is None else int(size), entry.text("reason")))
