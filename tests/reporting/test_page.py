@@ -142,7 +142,8 @@ def test_colours_stand_out_in_light_in_dark_and_in_print(made):
         "The file is valid: all 1 checks passed.", "on 127 samples",
         "onnxmi prune model.onnx calib.npz -o small.onnx", "ab" * 32, "cd" * 32, "9.8.7", "joint",
         "asked macs: 0.4 reached macs: 0.35",
-        "an output of the model", "embedding", "stem", "kept whole", "the plain cut was better", "measured on 900 samples", "finite outputs",
+        "an output of the model", "embedding", "stem", "kept whole",
+        "the plain cut was better", "measured on 900 samples", "finite outputs",
     ],
 )  # fmt: skip
 def test_what_a_run_found_is_on_the_page(made, said):
@@ -251,8 +252,8 @@ def test_what_cannot_be_seen_is_escaped(run, sweep):
 
 
 OPTIONAL = {
-    "budget", "checks", "command", "frozen", "kept_whole", "latency_ms", "left_out", "model", "notes", "options", "output", "plan",
-    "plan_sha256", "quality", "repair", "trials", "versions",
+    "budget", "checks", "command", "frozen", "kept_whole", "latency_ms", "left_out", "model", "notes", "options", "output",
+    "plan", "plan_sha256", "quality", "repair", "trials", "versions",
 }  # fmt: skip
 
 
