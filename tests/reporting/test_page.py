@@ -252,8 +252,8 @@ def test_what_cannot_be_seen_is_escaped(run, sweep):
 
 
 OPTIONAL = {
-    "budget", "checks", "command", "frozen", "kept_whole", "latency_ms", "left_out", "model", "notes", "options", "output",
-    "plan", "plan_sha256", "quality", "repair", "trials", "versions",
+    "budget", "checks", "command", "frozen", "kept_whole", "latency_ms", "left_out", "model", "notes", "options",
+    "output", "plan", "plan_sha256", "quality", "repair", "trials", "versions",
 }  # fmt: skip
 
 
