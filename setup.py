@@ -12,6 +12,7 @@ TEXT = ["tokenizers>=0.15"]
 PARQUET = ["pyarrow>=15"]
 # The first release that was tested; fsspec and the rest come with it.
 DASK = ["distributed>=2024.8"]
+FOUR_BIT = ["onnx-ir>=0.1.12"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 CHECKED = ["hypothesis>=6.100", "jsonschema>=4.18", "scipy>=1.11", "scikit-learn>=1.4"]
 # cryptography makes the certificates of the tests with TLS; submitit runs the recipe for Slurm.
@@ -70,7 +71,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET, *DOCS, *NOTEBOOKS, *RELEASE],
+        "dev": [*TEST, *LINT, *IMAGES, *TEXT, *PARQUET, *FOUR_BIT, *DOCS, *NOTEBOOKS, *RELEASE],
         "bench": ["torch>=2.5", "matplotlib>=3.8", "scikit-learn>=1.4", "tokenizers>=0.15"],
         "dask": DASK,
         "report": REPORT,
@@ -81,6 +82,7 @@ setup(
         "docs": [*DOCS, *NOTEBOOKS],
         "release": RELEASE,
         "olive": ["olive-ai>=0.9"],
+        "four-bit": FOUR_BIT,
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
 )

@@ -155,7 +155,7 @@ QUANTIZATION = click.option(
     type=click.Choice(QUANTIZE),
     default="none",
     show_default=True,
-    help="Quantize the result to 8 bits; auto: if and how it is fastest, measured on this machine.",
+    help="Quantize to 8 bits, weights: to 4 without activations; auto: if and how it is fastest on this machine.",
 )
 METRIC = click.option(
     "--metric",

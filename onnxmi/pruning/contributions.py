@@ -21,7 +21,7 @@ class Contribution:
     Attributes
     ----------
     name : str
-        "original", "pruned" or "pruned, 8-bit".
+        "original", "pruned", and "pruned, 8-bit" or "pruned, 4-bit".
     size : int
         Bytes of its file with external data.
     damage : float
@@ -65,6 +65,15 @@ def contributions(
         Contribution("original", byte_size(session.source.proto), 0.0, judgement.decisive.was),
         Contribution("pruned", byte_size(candidate.proto), pruned.damage.total, pruned.decisive.now, times[0]),
         Contribution(
-            "pruned, 8-bit", byte_size(candidate.quantized), judgement.damage.total, judgement.decisive.now, times[1]
+            _quantized_name(candidate),
+            byte_size(candidate.quantized),
+            judgement.damage.total,
+            judgement.decisive.now,
+            times[1],
         ),
     )
+
+
+def _quantized_name(candidate: Candidate) -> str:
+    recipe = candidate.plan.quantization
+    return "pruned, 4-bit" if recipe is not None and recipe.mode == "weights" else "pruned, 8-bit"

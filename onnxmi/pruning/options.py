@@ -70,8 +70,9 @@ class PruneOptions:
         Sizes that layers are cut to: "auto" for those that pay on this processor, multiples of a number, or "none".
 
     quantize : str
-        "none"; "dynamic" or "static" for an 8-bit result, made by onnxruntime's quantizer; "auto" for the faster of the
-        three, measured. Budgets of size and time, and the loss, are then those of the 8-bit model.
+        "none"; "dynamic" or "static" for an 8-bit result, made by onnxruntime's quantizer; "weights" for 4-bit weights
+        and float activations; "auto" for the fastest of them, measured. Budgets of size and time, and the loss, are
+        then those of the quantized model.
 
     cut : str or iterable of str
         Kinds of layers to cut, such as "ffn,heads"; empty for channels, ffn, heads and hidden.

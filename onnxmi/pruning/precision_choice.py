@@ -25,10 +25,12 @@ from onnxmi.pruning.precision import Precision
 from onnxmi.pruning.session import PruningSession
 from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.quantization.operators import in_groups
+from onnxmi.quantization.ort_quantizer import has_4_bits
 from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
 from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Recipe
 from onnxmi.typing import Progress, silent
 
+TIME: tuple[Kind, ...] = ("time",)
 TIME_POWER = 3.0  # of the time, with which the damage of pruning falls
 PROXY_SHARE = 0.5  # of the MACs, at which recipes are compared where a loss is searched for
 EXPECTED = {"time": 1.5, "size": 3.0}  # by how much 8 bits make a file faster and smaller, before that is measured
@@ -69,7 +71,7 @@ class _Trial:
     damage : float
         What it adds to the float model's, as a share of what may be lost.
     cost : float
-        Its time, or its bytes, as a share of the float model's.
+        Its time, its bytes or the mean of both, as a share of the float model's.
     """
 
     recipe: Recipe
@@ -88,7 +90,13 @@ def choose_for_search(
     session: PruningSession, problem: SizingProblem, kinds: Collection[Kind], progress: Progress = silent
 ) -> PrecisionChoice:
     """Choose the recipe for a search over some costs, on a cut that is about as small as what will be found."""
-    return choose_precision(session, _likely_cut(session, problem), progress, by_size=set(kinds) == {"size"})
+    return choose_precision(session, _likely_cut(session, problem), progress, _counted(kinds))
+
+
+def _counted(kinds: Collection[Kind]) -> tuple[Kind, ...]:
+    """Return those of the costs that recipes differ in; the time where there is none."""
+    both: tuple[Kind, ...] = ("time", "size")
+    return tuple(kind for kind in both if kind in kinds) or TIME
 
 
 def _likely_cut(session: PruningSession, problem: SizingProblem) -> onnx.ModelProto:
@@ -115,14 +123,14 @@ def _likely_limit(session: PruningSession, problem: SizingProblem, name: str, as
 
 @stage("quantize")
 def choose_precision(
-    session: PruningSession, proto: onnx.ModelProto, progress: Progress = silent, *, by_size: bool = False
+    session: PruningSession, proto: onnx.ModelProto, progress: Progress = silent, counted: Collection[Kind] = TIME
 ) -> PrecisionChoice:
     """Choose how to quantize a float model, by models that are made, run and timed.
 
     Parameters
     ----------
-    by_size : bool
-        Weigh the bytes of models instead of their times.
+    counted : collection of str
+        What models are weighed by: "time", "size" or both.
 
     Raises
     ------
@@ -132,13 +140,13 @@ def choose_precision(
         If onnxruntime cannot.
     """
     requested = session.options.quantize
-    trials = _Trials(session, proto, progress, by_size=by_size)
+    trials = _Trials(session, proto, progress, counted)
     modes = MODES if requested == "auto" else (requested,)
     found = [trial for mode in modes if (trial := trials.of_mode(mode, required=requested != "auto")) is not None]
     best = min(found, key=lambda trial: trial.price, default=None)
     if best is None or (requested == "auto" and best.price > TIME_POWER - LEAST_GAIN):
         return PrecisionChoice(None, (f"not quantized: float is best here ({_tried(found)})",))
-    best = trials.with_float_operators(best)
+    best = trials.with_float_operators(trials.with_4_bit_tables(best))
     if requested == "auto" and best.price > TIME_POWER - LEAST_GAIN:
         return PrecisionChoice(None, (f"not quantized: float is best here ({_tried([best])})",))
     return PrecisionChoice(trials.precision(best), (_said(best),))
@@ -154,27 +162,30 @@ def _said(trial: _Trial) -> str:
     recipe = trial.recipe
     ranges = f", ranges by {recipe.calibration}" if recipe.calibration else ""
     bits = ", weights of 7 bits since this processor's 8-bit products saturate" if recipe.reduced_range else ""
-    count, all_of_them = len(recipe.int8), len(recipe.int8) + len(recipe.left_float)
-    return f"quantized: {recipe.mode}, {count} of {all_of_them} operators{ranges}{bits}"
+    small = f", {len(recipe.four_bit)} of them in 4 bits" if recipe.four_bit else ""
+    count = len(recipe.quantized)
+    return f"quantized: {recipe.mode}, {count} of {count + len(recipe.left_float)} operators{small}{ranges}{bits}"
 
 
 class _Trials:
     """Recipes for one float model, carried out, judged and timed."""
 
-    def __init__(self, session: PruningSession, proto: onnx.ModelProto, progress: Progress, *, by_size: bool) -> None:
+    def __init__(
+        self, session: PruningSession, proto: onnx.ModelProto, progress: Progress, counted: Collection[Kind]
+    ) -> None:
         self._session, self._proto, self._progress = session, proto, progress
         self._prepared: PreparedModel = prepare(proto, session.kept_tensors)
         self._drop = session.options.budget.drop or DEFAULT_DROP
         self._base = self._excess(proto)
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
-        self._by_size = by_size
+        self._counted = counted
         self._done, self._failure = 0, ""
         self._noise = 0.0  # half the width of the last ratio of times
 
     def of_mode(self, mode: str, *, required: bool) -> _Trial | None:
         """Quantize everything that can be; with static ranges, by the method that is nearest to the original."""
         recipe = self._prepared.everything(mode)
-        if not recipe.int8:
+        if not recipe.quantized or (mode == "weights" and not has_4_bits()):
             if required:
                 raise CheckError(f"--quantize {mode}: the model has no operator that onnxruntime quantizes so")
             return None
@@ -186,6 +197,15 @@ class _Trials:
             return None
         recipe, proto, damage = min(usable, key=lambda one: one[2])
         return _Trial(recipe, proto, damage, self._cost(self._proto, proto))
+
+    def with_4_bit_tables(self, best: _Trial) -> _Trial:
+        """Store tables in 4 bits where bytes count, and theirs are worth the damage: in time they save nothing."""
+        operators = self._prepared.quantizable(best.recipe.mode)
+        tables = [one.name for one in operators if one.is_table and one.in_blocks and one.name in best.recipe.int8]
+        if not tables or "size" not in self._counted or not has_4_bits():
+            return best
+        trial = self._instead(best, best.recipe.with_4_bits(tables))
+        return trial if trial is not None and trial.price < best.price else best
 
     def _usable(self, recipes: Iterator[Recipe]) -> Iterator[tuple[Recipe, onnx.ModelProto, float]]:
         """Yield those that can be carried out, with their damage."""
@@ -202,7 +222,8 @@ class _Trials:
     def with_float_operators(self, best: _Trial) -> _Trial:
         """Leave those operators float whose rounding costs more than their time is worth; halve groups that do."""
         whole = best
-        operators = [one for one in self._prepared.quantizable(best.recipe.mode) if one.name in best.recipe.int8]
+        recipe = best.recipe
+        operators = [one for one in self._prepared.quantizable(recipe.mode) if one.name in recipe.quantized]
         groups = list(in_groups(operators, MOST_GROUPS))
         if len(groups) < 2:
             return best
@@ -210,7 +231,7 @@ class _Trials:
             if not groups:
                 break
             group = groups.pop(0)
-            if len(best.recipe.int8) <= len(group):
+            if len(best.recipe.quantized) <= len(group):
                 continue
             trial = self._without(best, group)
             if trial is None:
@@ -225,8 +246,10 @@ class _Trials:
         return again if again.price < whole.price else whole
 
     def _without(self, best: _Trial, group: tuple[str, ...]) -> _Trial | None:
-        rest = tuple(name for name in best.recipe.int8 if name not in group)
-        recipe = replace(best.recipe, int8=rest, left_float=(*best.recipe.left_float, *group))
+        return self._instead(best, best.recipe.with_float(group))
+
+    def _instead(self, best: _Trial, recipe: Recipe) -> _Trial | None:
+        """Carry out another recipe, and compare it with the best one; None where it cannot be used."""
         usable = next(self._usable(iter([recipe])), None)
         if usable is None:
             return None
@@ -250,10 +273,27 @@ class _Trials:
         return excess(samples.damage(samples.answers(proto)), self._drop)
 
     def _cost(self, before: onnx.ModelProto, after: onnx.ModelProto) -> float:
+<<<<<<< HEAD
         """Return the time, or the bytes, of one model as a share of another's."""
         if self._by_size:
             return byte_size(after) / byte_size(before)
         was, now = self._session.decisive_time(after, before, TRIAL_SECONDS)
+=======
+        """Return what counts, time, bytes or the mean of both, of one model as a share of another's."""
+        shares = [byte_size(after) / byte_size(before)] if "size" in self._counted else []
+        if "time" in self._counted:
+            shares.append(self._time(before, after))
+        return sum(shares) / len(shares)
+
+    def _time(self, before: onnx.ModelProto, after: onnx.ModelProto) -> float:
+        """Return the time of one model as a share of another's."""
+        session = self._session
+        threads = session.options.threads
+        clock = "cpu" if threads == 1 else "wall"
+        was, now = measure_latency(
+            (before, after), session.timed_feeds, threads=threads, clock=clock, seconds=TRIAL_SECONDS
+        )
+>>>>>>> 9804e92 (Store weights and tables in 4 bits where bytes or decoders ask for it)
         interval = now.speedup_interval(was)
         self._noise = min((interval.high - interval.low) / 2, MOST_NOISE) if isfinite(interval.low) else MOST_NOISE
         return 1.0 / now.speedup_over(was)

@@ -7,6 +7,7 @@ from onnxmi.budget.size_grid import kept_count
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.graph.plan import Plan
 from onnxmi.pruning.session import PruningSession, require_costs
+from onnxmi.quantization.ort_quantizer import require_4_bits
 from onnxmi.quantization.quantize import require_small
 from onnxmi.transforms.cut import Cut
 
@@ -16,6 +17,8 @@ def require_work(session: PruningSession, given: Plan | None) -> None:
     options, keep = session.options, session.options.keep
     if options.quantize != "none" or (given is not None and given.quantization is not None):
         require_small(session.source.proto)
+    if options.quantize == "weights":
+        require_4_bits()
     require_costs(session, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:
         if options.cut or options.skip or options.only:

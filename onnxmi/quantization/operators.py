@@ -16,6 +16,7 @@ from onnxmi.model import Graph, Node
 _WEIGHT: Mapping[str, Mapping[str, int]] = {
     "dynamic": {"MatMul": 1, "Gemm": 1, "Gather": 0},
     "static": {"Conv": 1, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1, "Gather": 0},
+    "weights": {"MatMul": 1, "Gather": 0},
 }
 # Operators with 8-bit kernels that only pass on what 8-bit operators computed: between two of these they save a
 # conversion to float and back.
@@ -29,7 +30,7 @@ _GLUE = frozenset(
 
 @dataclass(frozen=True)
 class Quantizable:
-    """An operator that can be 8-bit.
+    """An operator that can be quantized.
 
     Attributes
     ----------
@@ -39,11 +40,14 @@ class Quantizable:
         Its type.
     elements : int
         Of its stored operand.
+    in_blocks : bool
+        Whether that can be 4-bit, too.
     """
 
     name: str
     op: str
     elements: int
+    in_blocks: bool = False
 
     @property
     def is_table(self) -> bool:
@@ -52,12 +56,21 @@ class Quantizable:
 
 
 def quantizable(graph: Graph, mode: str) -> tuple[Quantizable, ...]:
-    """Return the operators of a prepared model that can be 8-bit, in its order."""
-    return tuple(
-        Quantizable(node.name, node.op, prod(graph.constant_shape(name)))
-        for node in graph.nodes
-        if (name := _stored_operand(graph, node, mode))
+    """Return the operators of a prepared model that can be quantized in a mode, in its order."""
+    stored = ((node, name) for node in graph.nodes if (name := _stored_operand(graph, node, mode)))
+    operators = (
+        Quantizable(node.name, node.op, prod(graph.constant_shape(name)), _in_blocks(graph, node, name))
+        for node, name in stored
     )
+    return tuple(operator for operator in operators if operator.in_blocks or mode != "weights")
+
+
+def _in_blocks(graph: Graph, node: Node, name: str) -> bool:
+    """Whether a stored operand can be 4-bit: a matrix; of a table, with whole bytes in a row."""
+    sizes = graph.constant_shape(name)
+    if node.op == "Gather":
+        return len(sizes) == 2 and sizes[1] % 2 == 0 and not node.attributes.get("axis", 0)
+    return node.op == "MatMul" and len(sizes) == 2
 
 
 def _stored_operand(graph: Graph, node: Node, mode: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +21,8 @@ from onnxmi.quantization.processor import saturates
 from onnxmi.quantization.recipe import Recipe
 from onnxmi.runtime.session import Feeds
 
+FOUR_BIT_IR = 10  # version of the file format that has 4-bit tensors
+_FOUR_BIT_TYPES = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 PER_CHANNEL_OPSET = 13  # from which on DequantizeLinear takes a scale for each column
 
 
@@ -49,15 +51,18 @@ class PreparedModel:
         return Graph(self.proto)
 
     def quantizable(self, mode: str) -> tuple[Quantizable, ...]:
-        """Return the operators that can be 8-bit."""
+        """Return the operators that can be quantized in a mode."""
         return quantizable(self.graph, mode)
 
     def everything(self, mode: str, calibration: str = "minmax") -> Recipe:
         """Return the recipe that quantizes all of them, as this processor needs it."""
         opset = next((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+        names = tuple(operator.name for operator in self.quantizable(mode))
+        if mode == "weights":
+            return Recipe(mode, (), kept=self.kept, four_bit=names)
         return Recipe(
             mode,
-            tuple(operator.name for operator in self.quantizable(mode)),
+            names,
             per_channel=mode == "dynamic" or opset >= PER_CHANNEL_OPSET,
             reduced_range=saturates(),
             calibration=calibration if mode == "static" else "",
@@ -118,27 +123,27 @@ def quantize(prepared: PreparedModel, recipe: Recipe) -> onnx.ModelProto:
     ModelError
         If onnxruntime cannot.
     """
-    graph, int8 = prepared.graph, set(recipe.int8)
-    nodes = {node.name: node.op for node in graph.nodes if node.name in int8}
+    made = prepared.proto
+    if recipe.four_bit:
+        made = ort_quantizer.to_4_bits(made, _operators(prepared, recipe.four_bit))
+    if recipe.int8:  # of no operators, onnxruntime would take all
+        made = _in_8_bits(prepared, recipe, made)
+    return _with_interface_of(made, prepared.source)
+
+
+def _in_8_bits(prepared: PreparedModel, recipe: Recipe, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Quantize the operators of a recipe that are 8-bit."""
+    nodes = _operators(prepared, recipe.int8)
+    how = {"per_channel": recipe.per_channel, "reduced": recipe.reduced_range}
     if recipe.mode == "static":
         nodes |= _glue(prepared, recipe)
-        made = ort_quantizer.to_static(
-            prepared.proto,
-            nodes,
-            set(nodes.values()),
-            recipe.ranges,
-            per_channel=recipe.per_channel,
-            reduced=recipe.reduced_range,
-        )
-    else:
-        made = ort_quantizer.to_dynamic(
-            prepared.proto,
-            nodes,
-            set(nodes.values()),
-            per_channel=recipe.per_channel,
-            reduced=recipe.reduced_range,
-        )
-    return _with_interface_of(made, prepared.source)
+        return ort_quantizer.to_static(proto, nodes, set(nodes.values()), recipe.ranges, **how)
+    return ort_quantizer.to_dynamic(proto, nodes, set(nodes.values()), **how)
+
+
+def _operators(prepared: PreparedModel, names: Collection[str]) -> dict[str, str]:
+    """Return the types of some operators by their names, in the model's order."""
+    return {node.name: node.op for node in prepared.graph.nodes if node.name in names}
 
 
 def with_ranges(prepared: PreparedModel, recipe: Recipe, feeds: Iterable[Feeds]) -> Recipe:
@@ -179,10 +184,12 @@ def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> Qu
         If onnxruntime cannot.
     """
     prepared = prepare(proto, recipe.kept)
-    known = {operator.name for operator in prepared.quantizable(recipe.mode)}
+    known = {operator.name: operator for operator in prepared.quantizable(recipe.mode)}
+    four_bit = {name for name in recipe.four_bit if name in known and known[name].in_blocks}
     own = replace(
         recipe,
-        int8=tuple(name for name in recipe.int8 if name in known),
+        int8=tuple(name for name in recipe.quantized if name in known and name not in four_bit),
+        four_bit=tuple(name for name in recipe.four_bit if name in four_bit),
         left_float=tuple(name for name in recipe.left_float if name in known),
     )
     whole = own if own.ranges else with_ranges(prepared, own, feeds)
@@ -212,8 +219,9 @@ def require_operators(prepared: PreparedModel, recipe: Recipe) -> None:
     PlanError
         If it names an operator that cannot be 8-bit here, or one has no range.
     """
-    known = {operator.name for operator in prepared.quantizable(recipe.mode)}
+    known = {operator.name: operator for operator in prepared.quantizable(recipe.mode)}
     unknown = [name for name in recipe.int8 if name not in known]
+    unknown += [name for name in recipe.four_bit if name not in known or not known[name].in_blocks]
     if unknown:
         raise PlanError(
             f"the plan quantizes operator {unknown[0]!r}, which this model does not have or cannot quantize"
@@ -221,8 +229,7 @@ def require_operators(prepared: PreparedModel, recipe: Recipe) -> None:
 
 
 def _glue(prepared: PreparedModel, recipe: Recipe) -> dict[str, str]:
-    names = set(glue_between(prepared.graph, set(recipe.int8)))
-    return {node.name: node.op for node in prepared.graph.nodes if node.name in names}
+    return _operators(prepared, set(glue_between(prepared.graph, set(recipe.int8))))
 
 
 def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.ModelProto:
@@ -234,7 +241,8 @@ def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.M
     ):
         made.graph.ClearField(field)
         getattr(made.graph, field).extend(values)
-    made.ir_version = max(made.ir_version, OPTIONAL_DEFAULTS)
+    four_bit = any(tensor.data_type in _FOUR_BIT_TYPES for tensor in made.graph.initializer)
+    made.ir_version = max(made.ir_version, FOUR_BIT_IR if four_bit else OPTIONAL_DEFAULTS)
     made.graph.ClearField("value_info")  # says nothing that cannot be inferred
     made.graph.name = source.graph.name
     made.ClearField("metadata_props")
@@ -250,11 +258,4 @@ def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.M
 def _domains(proto: onnx.ModelProto) -> Iterator[str]:
     """Yield the domains whose operator sets a model needs."""
     yield from ("", "ai.onnx")
-    graphs = [proto.graph]
-    while graphs:
-        graph = graphs.pop()
-        for node in graph.node:
-            yield node.domain
-            for attribute in node.attribute:
-                graphs.extend([attribute.g] if attribute.HasField("g") else [])
-                graphs.extend(attribute.graphs)
+    yield from (node.domain for node in ort_quantizer.all_nodes(proto.graph))

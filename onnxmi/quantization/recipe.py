@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxmi.errors import PlanError
 
-MODES = ("dynamic", "static")
+MODES = ("dynamic", "static", "weights")
 RANGE_METHODS = ("minmax", "percentile", "entropy")
 """Of onnxruntime's calibrators: how the ranges of activations are found on samples."""
 
@@ -24,7 +24,7 @@ class Recipe:
     ----------
     mode : str
         "dynamic": weights are 8-bit, and activations are scaled while the model runs. "static": activations have fixed
-        ranges.
+        ranges. "weights": weights alone are stored in fewer bits, 4.
     int8 : tuple of str
         Operators whose products or tables are 8-bit, by name.
     left_float : tuple of str
@@ -39,6 +39,8 @@ class Recipe:
         Static ranges of activations; empty where the mode is dynamic, or until they are found.
     kept : tuple of str
         Inner tensors that the quantized model still has under their names, because they are compared.
+    four_bit : tuple of str
+        Operators whose weights or tables are 4-bit, by name.
     """
 
     mode: str
@@ -49,10 +51,31 @@ class Recipe:
     calibration: str = ""
     ranges: Ranges = field(default_factory=dict)
     kept: tuple[str, ...] = ()
+    four_bit: tuple[str, ...] = ()
+
+    @property
+    def quantized(self) -> tuple[str, ...]:
+        """Operators that do not stay float, by name."""
+        return (*self.int8, *self.four_bit)
+
+    def with_float(self, names: Collection[str]) -> Recipe:
+        """Return the recipe that leaves some operators float."""
+        return replace(
+            self,
+            int8=tuple(name for name in self.int8 if name not in names),
+            four_bit=tuple(name for name in self.four_bit if name not in names),
+            left_float=(*self.left_float, *names),
+        )
+
+    def with_4_bits(self, names: Collection[str]) -> Recipe:
+        """Return the recipe that stores some of the 8-bit operators in 4 bits."""
+        rest = tuple(name for name in self.int8 if name not in names)
+        return replace(self, int8=rest, four_bit=(*self.four_bit, *names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         ranges = {name: [float(low), float(high)] for name, (low, high) in sorted(self.ranges.items())}
+        four_bit = {"four_bit": list(self.four_bit)} if self.four_bit else {}
         return {
             "mode": self.mode,
             "int8": list(self.int8),
@@ -62,6 +85,7 @@ class Recipe:
             "calibration": self.calibration,
             "ranges": ranges,
             "kept": list(self.kept),
+            **four_bit,
         }
 
     @staticmethod
@@ -91,6 +115,7 @@ class Recipe:
             calibration,
             _ranges(entry.get("ranges", {})),
             _names(entry, "kept"),
+            _names(entry, "four_bit"),
         )
 
 
