@@ -176,7 +176,8 @@ class QuantizedModel:
 def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> QuantizedModel:
     """Quantize a model by a recipe that was made for another cut of the same original.
 
-    Operators that this cut does not have are left out, and ranges are found where the recipe has none.
+    Operators that this cut does not have are left out. Those that the other did not have are quantized, unless the
+    recipe leaves them float. Ranges are found where the recipe has none.
 
     Raises
     ------
@@ -184,16 +185,13 @@ def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> Qu
         If onnxruntime cannot.
     """
     prepared = prepare(proto, recipe.kept)
+    whole = prepared.everything(recipe.mode)
     known = {operator.name: operator for operator in prepared.quantizable(recipe.mode)}
-    four_bit = {name for name in recipe.four_bit if name in known and known[name].in_blocks}
-    own = replace(
-        recipe,
-        int8=tuple(name for name in recipe.quantized if name in known and name not in four_bit),
-        four_bit=tuple(name for name in recipe.four_bit if name in four_bit),
-        left_float=tuple(name for name in recipe.left_float if name in known),
-    )
-    whole = own if own.ranges else with_ranges(prepared, own, feeds)
-    return QuantizedModel(quantize(prepared, whole), whole)
+    small = [name for name in recipe.four_bit if name in whole.int8 and known[name].in_blocks]
+    chosen = whole.with_4_bits(small).with_float([name for name in recipe.left_float if name in known])
+    own = replace(recipe, int8=chosen.int8, four_bit=chosen.four_bit, left_float=chosen.left_float)
+    ready = own if own.ranges else with_ranges(prepared, own, feeds)
+    return QuantizedModel(quantize(prepared, ready), ready)
 
 
 def replay(recipe: Recipe, proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,7 +17,7 @@ from onnxmi.model.external_data import byte_size
 from onnxmi.model.load import proto_digest
 from onnxmi.pruning import precision_choice
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.session import start_session
+from onnxmi.pruning.session import PruningSession, start_session
 from onnxmi.pruning.sweep import LEVELS
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.timing import Interval
@@ -195,11 +195,11 @@ def test_an_operator_stays_float_for_its_time_only_where_that_is_sure(
         matrices = [sizes for sizes in floats if len(sizes) == 2]
         return {0: 0.8, 1: 0.7 if matrices == [[7, HIDDEN]] else 1.0}.get(len(matrices), 1.0)
 
-    def measured(protos: tuple[onnx.ModelProto, onnx.ModelProto], *_: object, **__: object) -> tuple[Ratio, Ratio]:
-        speedup = time_of(protos[0]) / time_of(protos[1])
+    def measured(_: object, after: onnx.ModelProto, before: onnx.ModelProto, seconds: float) -> tuple[Ratio, Ratio]:
+        speedup = time_of(before) / time_of(after)
         return Ratio(1.0, 1.0, 1.0), Ratio(speedup, speedup - half_width, speedup + half_width)
 
-    monkeypatch.setattr(precision_choice, "measure_latency", measured)
+    monkeypatch.setattr(PruningSession, "decisive_time", measured)
     chosen = choice(proto, quantize="dynamic").precision
     assert chosen is not None
     assert len(chosen.recipe.left_float) == left_float

@@ -100,14 +100,14 @@ def test_a_plan_says_nothing_of_4_bits_where_there_are_none() -> None:
 
 def test_a_whole_run_stores_a_table_in_4_bits_where_bytes_count_alone(tmp_path) -> None:
     proto, small = text_net(), {"latency": False, "threads": 1, "quantize": "dynamic"}
-    by_size = onnxmi.prune(proto, words(), max_size=byte_size(proto) // 4, **small)
+    by_size = onnxmi.prune(proto, words(), max_size=byte_size(proto) // 8, force=True, **small)
     assert by_size.plan.quantization is not None
     assert len(by_size.plan.quantization.four_bit) == 1
     assert any("1 of them in 4 bits" in note for note in by_size.notes)
     plan = tmp_path / "small.plan.json"
     plan.write_text(by_size.plan.to_json())
     assert onnxmi.apply(proto, load_plan(plan)).digest == onnxmi.apply(proto, by_size.plan).digest
-    assert onnxmi.prune(proto, words(), plan=plan, latency=False, threads=1).digest == by_size.digest
+    assert onnxmi.prune(proto, words(), plan=plan, latency=False, threads=1, force=True).digest == by_size.digest
     by_work = onnxmi.prune(proto, words(), macs=0.6, **small)
     assert by_work.plan.quantization is not None
     assert by_work.plan.quantization.four_bit == ()
@@ -115,7 +115,8 @@ def test_a_whole_run_stores_a_table_in_4_bits_where_bytes_count_alone(tmp_path) 
 
 def test_a_4_bit_result_is_written_and_read(tmp_path) -> None:
     path = tmp_path / "small.onnx"
-    result = onnxmi.prune(text_net(), words(), keep=0.7, quantize="weights", latency=False, threads=1, output=path)
+    small = {"keep": 0.7, "quantize": "weights", "latency": False, "threads": 1, "force": True}
+    result = onnxmi.prune(text_net(), words(), output=path, **small)
     assert load(path).digest == result.digest
     assert [step.name for step in result.contributions][-1] == "pruned, 4-bit"
 

@@ -208,3 +208,13 @@ def test_saturation_is_what_large_products_show() -> None:
     proto = b.proto(b.op("MatMulInteger", b.input(3, 70, dtype=np.uint8), b.const(np.full((70, 33), 127, np.int8))))
     got = open_session(proto).run({"x": np.full((3, 70), 255, np.uint8)})
     assert saturates() == bool((next(iter(got.values())) != 255 * 127 * 70).any())
+
+
+def test_an_operator_that_the_cut_of_the_recipe_did_not_have_is_quantized_too() -> None:
+    prepared = prepare(mlp())
+    first, second = prepared.everything("dynamic").int8
+    of_another_cut = replace(prepared.everything("dynamic"), int8=(first, "gone"), left_float=())
+    assert follow(of_another_cut, mlp(), batches()).recipe.int8 == (first, second)
+    left = replace(of_another_cut, left_float=(second, "gone"))
+    made = follow(left, mlp(), batches()).recipe
+    assert (made.int8, made.left_float) == ((first,), (second,))
