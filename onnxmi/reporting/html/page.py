@@ -16,6 +16,7 @@ from onnxmi.reporting.html.fields import Fields
 from onnxmi.reporting.html.measured import bench_context, check_context, is_bench, is_check
 from onnxmi.reporting.html.plots import MOST_PANELS, ROWS, repaired_sentence
 from onnxmi.reporting.html.reading import read_run
+from onnxmi.reporting.html.steps import steps_table
 from onnxmi.reporting.html.svg import settings
 from onnxmi.reporting.html.tiles import headline, tiles
 from onnxmi.reporting.html.wording import counted, decimal, percent, speed
@@ -63,6 +64,7 @@ def _run_context(
         "output": run.title,
         "tiles": tiles(run),
         "run": run,
+        "steps": steps_table(Fields(result, where)),
         "hero": lead.trade_off(curve, run),
         "here": run.findings.decisive is not None,
         "network": lead.picture(run),
