@@ -19,6 +19,7 @@ from onnxmi.data.sample_axes import find_sample_axes, shown_dims
 from onnxmi.data.sample_count import count_samples, fixed_batch
 from onnxmi.data.shards import Shard, divided
 from onnxmi.data.stored import BLOCK, LARGE, ConvertedArray, LazyArray, SampleArray, blocks_of, take_samples
+from onnxmi.data.streams import STATES, read_states, stored_states
 from onnxmi.errors import CalibrationError, stage
 from onnxmi.model import Graph, TensorInfo
 from onnxmi.typing import Array, Ints
@@ -26,7 +27,7 @@ from onnxmi.typing import Array, Ints
 LABELS = "labels"
 RANDOM = "onnxmi.random"  # an array of this name marks samples that are random numbers
 SEQUENCES = "onnxmi.sequences"  # one of this name has a number for each sample: those of one are split together
-RESERVED = (LABELS, RANDOM, SEQUENCES)
+RESERVED = (LABELS, RANDOM, SEQUENCES, STATES)
 RANDOM_NOTE = "calibrated on random data: what the outputs lose on real data is not known"
 MOST_PADDED = 1 << 30  # bytes of a batch that is filled up by repetition
 
@@ -62,6 +63,8 @@ class Calibration:
         Inputs whose axis of samples the user says.
     sequences : (count,) int64 or None
         Samples of one number belong together, and are never split.
+    states : mapping of str to str
+        Inputs that are states -> the outputs they come out of, where samples of one number follow each other.
     shard : Shard or None
         Which part of their source they are, where the other parts are measured apart.
     """
@@ -78,6 +81,7 @@ class Calibration:
     random: bool = False
     said_axes: frozenset[str] = frozenset()
     sequences: Ints | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
     shard: Shard | None = None
 
     @property
@@ -187,7 +191,8 @@ def arrays_of(samples: Calibration) -> dict[str, SampleArray]:
     labels = {} if samples.labels is None else {LABELS: samples.labels}
     random = {RANDOM: np.ones((), np.bool_)} if samples.random else {}
     sequences = {} if samples.sequences is None else {SEQUENCES: samples.sequences}
-    return {**samples.arrays, **labels, **random, **sequences}
+    states = {STATES: stored_states(samples.states)} if samples.states else {}
+    return {**samples.arrays, **labels, **random, **sequences, **states}
 
 
 def _fingerprint(arrays: Iterable[Any]) -> int:
@@ -270,6 +275,7 @@ def check_calibration(
         axes=axes,
         random=RANDOM in arrays,
         sequences=_sequences(arrays.get(SEQUENCES), count, where),
+        states=read_states(arrays.get(STATES), inputs, where),
         said_axes=frozenset(sample_axes or ()),
     )
 

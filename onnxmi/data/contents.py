@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from onnxmi.data.calibration import Calibration
+from onnxmi.data.streams import stored_states
 from onnxmi.typing import Array
 
 
@@ -26,3 +27,5 @@ def _arrays(data: Calibration) -> Iterator[Array]:
         yield np.asarray(data.arrays[name])
     for array in (data.labels, data.sequences):
         yield np.zeros(0) if array is None else array
+    if data.states:
+        yield stored_states(data.states)

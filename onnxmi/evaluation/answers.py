@@ -9,9 +9,10 @@ import onnx
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.evaluation.counting import counted_rows
+from onnxmi.evaluation.streams import Results, runs_of
 from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.outputs.view import Answers, Meaning, View
-from onnxmi.runtime.session import Session, open_session
+from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array, Ints, Samples
 
 Collect = Callable[[onnx.ModelProto, Meaning, Calibration, Samples, int, int], Answers]
@@ -28,6 +29,7 @@ def collect_answers(
 ) -> Answers:
     """Run a model on some samples.
 
+    Where samples follow each other, the model's own states go on from one to the next within each stretch.
     Where a tensor has no sample axis and the model takes any number of samples, each is run alone.
 
     Raises
@@ -41,8 +43,8 @@ def collect_answers(
     runs: dict[str, dict[int, Array]] = {name: {} for name in session.outputs}
     # Without an axis of samples a batch cannot be divided, so each sample is run alone.
     size = batch_size if all(axis is not None for axis in axes.values()) else 1
-    for chosen, feeds in calibration.packed(samples, size):
-        for name, each in _by_sample(session, axes, calibration, chosen, feeds).items():
+    for chosen, fed, results in runs_of(session, calibration, samples, size):
+        for name, each in _by_sample(results, axes, fed, len(chosen)).items():
             # Batches come in an order of their own, by length: places put the answers back into the samples' order.
             runs[name].update(zip((places[int(sample)] for sample in chosen), each, strict=False))
     whole = {name: tuple(each[n] for n in sorted(each)) for name, each in runs.items() if len(each) == len(samples)}
@@ -55,22 +57,13 @@ def compared_tensors(proto: onnx.ModelProto, meaning: Meaning) -> list[str]:
     return list(dict.fromkeys((*meaning.tensors, *arrays)))
 
 
-def _by_sample(
-    session: Session,
-    axes: Mapping[str, int | None],
-    calibration: Calibration,
-    chosen: Samples,
-    feeds: Mapping[str, Array],
-) -> dict[str, list[Array]]:
-    """Run a batch, and divide each plain array into those of its samples."""
-    fed = calibration.fed(feeds)
-    by_tensor: dict[str, list[Array]] = {}
-    for name, value in session.run(feeds).items():
-        if not isinstance(value, np.ndarray):
-            continue
-        axis = axes.get(name, 0)
-        by_tensor[name] = list(_divided(value, axis, fed))[: len(chosen)]
-    return by_tensor
+def _by_sample(results: Results, axes: Mapping[str, int | None], fed: int, count: int) -> dict[str, list[Array]]:
+    """Divide each plain array into those of its samples."""
+    return {
+        name: list(_divided(value, axes.get(name, 0), fed))[:count]
+        for name, value in results.items()
+        if isinstance(value, np.ndarray)
+    }
 
 
 def _divided(value: Array, axis: int | None, fed: int) -> Iterator[Array]:

@@ -16,6 +16,7 @@ from onnxmi.data.calibration import SEQUENCES, Calibration, check_calibration
 from onnxmi.data.npz import open_array
 from onnxmi.data.sources.read import ReadSamples
 from onnxmi.data.stored import SampleArray, take_samples
+from onnxmi.data.streams import STATES, stored_states
 from onnxmi.errors import CalibrationError, ModelError, UsageError
 from onnxmi.model import Model, TensorInfo
 from onnxmi.model.batch_axis import batch_axes, is_free
@@ -63,9 +64,13 @@ def with_states(read: ReadSamples, model: Model, sequences: str, given: Mapping[
     members = [np.flatnonzero(ids == number) for number in dict.fromkeys(ids.tolist())]
     states = _Carried(session, data, shapes).through(members)
     pairs = ", ".join(f"{state.output} -> {name}" for name, state in shapes.items())
-    note = f"states were run on through {data.count:,} samples in {_sequences(len(members))}: {pairs}"
-    together = {SEQUENCES: _stretches(members, data.count)}
-    return replace(read, arrays={**arrays, **states, **together}, notes=(*read.notes, note))
+    notes = (
+        f"states were run on through {data.count:,} samples in {_sequences(len(members))}: {pairs}",
+        f"models are judged with their own states, over stretches of up to {STRETCH} samples",
+    )
+    outputs = {name: state.output for name, state in shapes.items()}
+    together = {SEQUENCES: _stretches(members, data.count), STATES: stored_states(outputs)}
+    return replace(read, arrays={**arrays, **states, **together}, notes=(*read.notes, *notes))
 
 
 def _stretches(members: Sequence[Samples], count: int) -> Ints:
