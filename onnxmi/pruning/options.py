@@ -75,7 +75,7 @@ class PruneOptions:
         then those of the quantized model.
 
     cut : str or iterable of str
-        Kinds of layers to cut, such as "ffn,heads"; empty for channels, ffn, heads and hidden.
+        Kinds of layers to cut, such as "ffn,heads"; empty for `onnxmi.graph.layer_filter.DEFAULT_KINDS`.
     skip, only : str or iterable of str
         Shell patterns of layer names to leave alone, or to cut and no others; `inspect` has the names. Other tools call
         them `ignored_layers` or `nodes_to_exclude`.
