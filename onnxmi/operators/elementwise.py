@@ -37,6 +37,11 @@ def first_operand_axes(ctx: RuleContext) -> None:
         broadcast(ctx, ctx.operand(0), out)
 
 
+def acts_on_entries(operator: Operator) -> bool:
+    """Whether an operator makes each entry of its result from one entry of each operand, by these rules."""
+    return operator.axes in (elementwise_axes, first_operand_axes)
+
+
 def _dropout_axes(ctx: RuleContext) -> None:
     """In training mode it draws random numbers: cutting would change which are drawn."""
     first_operand_axes(ctx)

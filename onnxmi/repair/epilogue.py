@@ -1,8 +1,8 @@
-"""The epilogue of a linear operator: bias, batch normalization, residual addition and Relu.
+"""The epilogue of a linear operator: bias, batch normalization, residual addition and activation.
 
 The repair aims at what comes out of the epilogue, not at the bare result. Only what acts on the result's entries one by
 one belongs to it: a scale and an offset for each output, a residual input that has the result's shape or broadcasts to
-it, a Relu. Where the result itself is broadcast, or an axis other than the outputs' is scaled, the epilogue ends.
+it, an activation. The epilogue ends where the result itself is broadcast, or an axis other than the outputs' is scaled.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.registry import operator_of
+from onnxmi.repair.activation import Activation, find_activation, rectifier
 from onnxmi.typing import Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
-    """A result y goes on as ``scale * y + offset``, plus the stream, and then perhaps through a Relu.
+    """A result y goes on as ``scale * y + offset``, plus the stream, and then perhaps through an activation.
 
     Attributes
     ----------
@@ -28,8 +29,8 @@ class Epilogue:
         From the bias and a BatchNormalization in inference form; M counts all outputs of the original.
     stream : str or None
         The tensor it is added to.
-    rectified : bool
-        Whether the sum goes to a Relu and nowhere else.
+    activation : Activation or None
+        What the sum goes through, if it goes nowhere else.
     broadcasts : bool
         Whether the stream has another shape than the result, and is broadcast to it.
     """
@@ -37,12 +38,12 @@ class Epilogue:
     scale: Floats
     offset: Floats
     stream: str | None = None
-    rectified: bool = False
+    activation: Activation | None = None
     broadcasts: bool = False
 
     def bare(self) -> Epilogue:
         """Return the epilogue up to where the residual input is added."""
-        return replace(self, stream=None, rectified=False, broadcasts=False)
+        return replace(self, stream=None, activation=None, broadcasts=False)
 
 
 def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilogue:
@@ -52,7 +53,8 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
     if bias is not None and bias.stored is not None:
         offset = linear.layout.bias_vector(bias.stored.value(model)).astype(np.float64) * linear.beta
     if linear.layout.has_epilogue:
-        return Epilogue(scale, offset, _own_stream(graph, linear), node.attributes.get("activation") == "Relu")
+        own = rectifier() if node.attributes.get("activation") == "Relu" else None
+        return Epilogue(scale, offset, _own_stream(graph, linear), own)
     result = result_of(graph, linear)
     reader = graph.only_reader(result)
     if reader is not None and _scales_outputs(channels, linear, result):
@@ -61,15 +63,16 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
             # Two affine maps in a row are one: s (a y + b) + t = (s a) y + (s b + t).
             scale, offset = affine[0], affine[0] * offset + affine[1]
             result, reader = reader.outputs[0], graph.only_reader(reader.outputs[0])
-    epilogue = Epilogue(scale, offset)
+    epilogue, end = Epilogue(scale, offset), result
     if reader is not None and _adds_stream(reader):
         stream = _stream(graph, channels, reader, result)
         if stream is None:
             return epilogue
         epilogue = replace(epilogue, stream=stream, broadcasts=_shape(channels, stream) != _shape(channels, result))
-        # A normalization that adds does more after the sum, so no Relu can follow it directly.
-        reader = graph.only_reader(reader.outputs[0]) if _is_add(reader) else None
-    return replace(epilogue, rectified=reader is not None and (reader.domain, reader.op) == ("", "Relu"))
+        if not _is_add(reader):  # a normalization that adds does more after the sum
+            return epilogue
+        end = reader.outputs[0]
+    return replace(epilogue, activation=find_activation(model, end))
 
 
 def result_of(graph: Graph, linear: Linear) -> str:

@@ -1,4 +1,4 @@
-"""What one operator's regression needs, from all batches: moments, and the rows themselves before a Relu."""
+"""What one operator's regression needs, from all batches: moments, and the rows themselves before an activation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
+from onnxmi.repair.behind_activation import ActivatedRows
 from onnxmi.repair.epilogue import Epilogue
 from onnxmi.repair.operator_cut import OperatorCut, inverse
 from onnxmi.repair.regression import Regression
-from onnxmi.repair.relu_aware import RectifiedRows
 from onnxmi.repair.samples import VALIDATION
 from onnxmi.typing import Array, Floats, Samples
 
@@ -60,11 +60,9 @@ class Measured:
             sums.update(self._frame.joined(inputs, targets, self._priors))
         except NotFiniteError as error:
             self._trouble = error  # the other batches have to advance all the same
-        if self._epilogue.rectified:
+        if self._epilogue.activation is not None:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
-            # Where the scaled result meets the offset, the Relu closes. A scale of 0 never opens or never closes it.
-            threshold = np.where(undo == 0, -np.inf * np.sign(self._scale + 0.0), -level * undo)
-            self._rows[part == VALIDATION].append((inputs, targets, threshold.astype(kind)))
+            self._rows[part == VALIDATION].append((inputs, targets, level.astype(kind)))
 
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""
@@ -83,11 +81,11 @@ class Measured:
             for group, features in enumerate(self._frame.features)
         ]
 
-    def rectified(self, group: int, *, of_validation: bool) -> RectifiedRows | None:
-        """The rows themselves, where the result goes through a Relu."""
+    def activated(self, group: int, *, of_validation: bool) -> ActivatedRows | None:
+        """The rows themselves, where the result goes through an activation."""
         batches = self._rows[of_validation and VALIDATION in self._sums]
-        if not batches:
+        if not batches or self._epilogue.activation is None:
             return None
         inputs, targets = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
-        threshold = np.concatenate([np.broadcast_to(t[group], w[group].shape) for _, w, t in batches])
-        return RectifiedRows(inputs, targets, threshold, self._scale[group, 0] > 0)
+        level = np.concatenate([np.broadcast_to(own[group], wanted[group].shape) for _, wanted, own in batches])
+        return ActivatedRows(inputs, targets, self._scale[group].astype(inputs.dtype), level, self._epilogue.activation)

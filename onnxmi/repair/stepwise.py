@@ -21,13 +21,13 @@ from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias, r
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
+from onnxmi.repair.behind_activation import refine
 from onnxmi.repair.epilogue import Epilogue, find_epilogue
 from onnxmi.repair.measured import Measured
 from onnxmi.repair.normalization import NormalizationParameters, find_normalizations, refit_normalization
 from onnxmi.repair.operator_cut import OperatorCut, remaining_rows
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
-from onnxmi.repair.relu_aware import refine
 from onnxmi.repair.samples import VALIDATION, RepairSamples
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import rows_wanted
@@ -320,18 +320,20 @@ def _solve(regression: Regression, measured: Measured, group: int) -> Solution:
     # Relative errors; 1 where the results do not vary.
     spread = regression.fit.total_variance(regression.prior) or 1.0
     weights, shift = result.weights, result.bias
-    # A Relu hides errors on its closed side. Least squares cannot know that, so its solution is refined.
+    # An activation hides errors where it is flat. Least squares cannot know that, so its solution is refined.
     if result.used:
-        weights, shift = _for_relu(measured, group, weights, shift, result.ridge)
+        weights, shift = _for_activation(measured, group, weights, shift, result.ridge)
     errors = result.error_plain / spread, result.error_repaired / spread
     return Solution(weights, shift, result.ridge, *errors, result.used)
 
 
-def _for_relu(measured: Measured, group: int, weights: Floats, shift: Floats, ridge: float) -> tuple[Floats, Floats]:
-    """Refine a solution for what a Relu lets through, and use that where it is better on the validation rows."""
-    rows, validation = (measured.rectified(group, of_validation=choice) for choice in (False, True))
+def _for_activation(
+    measured: Measured, group: int, weights: Floats, shift: Floats, ridge: float
+) -> tuple[Floats, Floats]:
+    """Refine a solution for what an activation lets through, and use that where it is better on the validation rows."""
+    rows, validation = (measured.activated(group, of_validation=choice) for choice in (False, True))
     if rows is None or validation is None or not np.isfinite(ridge):
         return weights, shift
     refined = refine(rows, weights, shift, ridge)
-    # On the same yardstick for both: the error behind the Relu, on samples that neither was fitted to.
+    # On the same yardstick for both: the error behind the activation, on samples that neither was fitted to.
     return refined if validation.error(*refined) < validation.error(weights, shift) else (weights, shift)

@@ -91,8 +91,8 @@ def test_rows_times_weights_and_the_bias_are_what_the_operator_gives(name: str) 
     made = feature_rows(linear, values[linear.taps[0]], row_indices) @ weights_of(case.model, linear) + epilogue.offset
     if epilogue.stream:
         made = made + output_rows(linear, values[epilogue.stream], row_indices, 1)
-    assert epilogue.rectified == (name != "matmul")
-    made = np.maximum(made, 0) if epilogue.rectified else made
+    assert (epilogue.activation is not None) == (name != "matmul")
+    made = made if epilogue.activation is None else epilogue.activation(made)
     np.testing.assert_allclose(made, output_rows(linear, values[linear.key], row_indices, 1), rtol=1e-4, atol=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_a_stream_that_a_normalisation_adds_is_part_of_the_target() -> None:
     epilogue = find_epilogue(case.model, case.graph, ends["SkipLayerNormalization"])
     (node,) = (node for node in nodes if node.op == "SkipLayerNormalization")
     assert epilogue.stream == node.inputs[0]
-    assert not epilogue.rectified
+    assert epilogue.activation is None
 
 
 def cnn() -> onnx.ModelProto:
