@@ -38,6 +38,8 @@ class Scale:
     information : (columns,) float64 or None
         Nats a row that each class carries (all in the first entry for softmax); None where answers do not differ or
         the view holds numbers.
+    mean : (columns,) float64
+        Mean number of each column, or mean probability of each class: what a constant would say.
     classes : (shown,) int64
         Softmax classes whose answer, against all others, carries a share worth showing.
     apart : (shown,) float64
@@ -46,6 +48,7 @@ class Scale:
 
     spread: Floats
     information: Floats | None
+    mean: Floats
     classes: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     apart: Floats = field(default_factory=lambda: np.zeros(0))
 
@@ -188,6 +191,7 @@ class Errors:
         self._yardstick = yardstick
         self._sums = [np.zeros(scale.spread.shape) for scale in yardstick.scales]
         self._apart = [np.zeros(scale.apart.shape) for scale in yardstick.scales]
+        self._constant = [np.zeros(()) for _ in yardstick.scales]
         self._rows = [0] * len(self._sums)
 
     def add(self, reference: Values, made: Values, counted: Values) -> None:
@@ -206,6 +210,7 @@ class Errors:
                 continue
             wanted = _rows_of(view, reference[view.tensor], counted.get(view.tensor))
             self._rows[number] += len(wanted)
+            self._constant[number] = self._constant[number] + _errors_of_constant(view, scale, wanted)
             other = made.get(view.tensor)
             if other is None:
                 continue
@@ -221,7 +226,8 @@ class Errors:
     def damage(self) -> Damage:
         """Return the damage of all that was added."""
         yardstick = self._yardstick
-        return Damage(tuple(map(_part, yardstick.views, yardstick.scales, self._sums, self._apart, self._rows)))
+        sums = self._sums, self._apart, self._constant, self._rows
+        return Damage(tuple(map(_part, yardstick.views, yardstick.scales, *sums)))
 
 
 # -- the original's answers -------------------------------------------------------------------------------------------
@@ -264,11 +270,12 @@ class _Tally:
     def scale(self, view: View) -> Scale:
         count = max(self.count, 1)
         spread, information = _spread(self.scatter / count, self.mean), self._information(view, count)
+        mean = self.mean if information is None else self.chances / count
         if information is None or view.link != "softmax":
-            return Scale(spread, information)
+            return Scale(spread, information, mean)
         apart = np.maximum(entropies("sigmoid", (self.chances / count)[None])[0] - self.apart / count, 0.0)
         classes = np.flatnonzero(apart >= SHOWN_INFORMATION * information.sum())
-        return Scale(spread, information, classes, apart[classes])
+        return Scale(spread, information, mean, classes, apart[classes])
 
     def _information(self, view: View, count: int) -> Floats | None:
         if view.link == "identity" or not len(self.mean):
@@ -315,24 +322,42 @@ def _row_errors(view: View, scale: Scale, wanted: Floats, made: Floats) -> Float
     return np.where(np.isfinite(found), found, np.inf)
 
 
-def _part(view: View, scale: Scale, sums: Floats, apart: Floats, rows: int) -> Part:
+def _shown(view: View, scale: Scale) -> Ints:
+    """Columns of which one may be named as the worst; none where a column means nothing by itself."""
+    if view.link == "softmax":
+        return scale.classes
+    if scale.information is None:
+        return np.arange(len(scale.spread))
+    return np.flatnonzero(scale.information >= SHOWN_INFORMATION * float(scale.information.sum()))
+
+
+def _errors_of_constant(view: View, scale: Scale, wanted: Floats) -> Floats:
+    """Sum over rows of what the mean answer of the fit samples is off, (shown,), in the units of columns' errors."""
+    shown = _shown(view, scale)
+    if scale.information is None:
+        return np.asarray(np.square(wanted - scale.mean)[:, shown].sum(0))
+    chances = probabilities(view.link, wanted)[:, shown]
+    mean = np.clip(scale.mean[shown], 1e-300, 1.0)
+    # KL(answer || mean answer) of "this class or another": the cross entropy less the entropy.
+    crossed = -chances * np.log(mean) - (1.0 - chances) * np.log(np.maximum(1.0 - mean, 1e-300))
+    return np.asarray(np.maximum(crossed - entropies("sigmoid", chances), 0.0).sum(0))
+
+
+def _part(view: View, scale: Scale, sums: Floats, apart: Floats, constant: Floats, rows: int) -> Part:
     if not rows or not len(sums):
         return Part(view, 0.0, None, 0.0)
     if not np.isfinite(sums).all():
         return Part(view, float("inf"), None, float("inf"))
-    mean = sums / rows
+    mean, shown = sums / rows, _shown(view, scale)
     if scale.information is None:
-        columns = mean / scale.spread
-        error, shown = float(columns.mean()), np.arange(len(columns) if view.link != "softmax" else 0)
+        error, usual = float((mean / scale.spread).mean()), scale.spread
     else:
-        total = float(scale.information.sum())
-        error = float(mean.sum()) / total
-        shown = np.flatnonzero(scale.information >= SHOWN_INFORMATION * total)
-        columns = mean[shown] / scale.information[shown]
-        if view.link == "softmax":
-            shown, columns = scale.classes, apart / rows / scale.apart
+        error, usual = float(mean.sum() / scale.information.sum()), scale.information
     if len(sums) < 2 or not len(shown):
         return Part(view, error, None, error)
+    own, usual = (apart / rows, scale.apart) if view.link == "softmax" else (mean[shown], usual[shown])
+    # A few samples may hold far more of a rare class than is usual: a constant would be as far off on them.
+    columns = own / np.maximum(usual, constant / rows)
     worst = int(columns.argmax())
     return Part(view, error, int(shown[worst]), float(columns[worst]))
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxmi.model.graph import Graph
+from onnxmi.model.graph import Graph, Node
 from onnxmi.model.mapped import tensor_values
 from onnxmi.typing import Array
 
@@ -89,6 +89,26 @@ class PartialModel:
         piece = onnx.helper.make_model(graph, opset_imports=self._proto.opset_import, ir_version=self._proto.ir_version)
         piece.functions.extend(self._proto.functions)
         return piece
+
+
+def matrix_function(model: onnx.ModelProto, graph: Graph, nodes: Sequence[Node], argument: str) -> onnx.ModelProto:
+    """Build a model of some nodes that takes one tensor of them as a float32 matrix, and gives what the last one makes.
+
+    Stored fractions are float32 in it, too: it computes the same function, whatever type the nodes compute with.
+    """
+    read = {name for node in nodes for name in node.inputs if graph.is_constant(name)}
+    values = {name: graph.constant(name) for name in sorted(read)}
+    made = onnx.helper.make_graph(
+        [graph.node_protos[node.index] for node in nodes],
+        "function",
+        [onnx.helper.make_tensor_value_info(argument, onnx.TensorProto.FLOAT, [None, None])],
+        [onnx.ValueInfoProto(name=nodes[-1].outputs[0])],
+        [
+            numpy_helper.from_array(value.astype(np.float32) if value.dtype.kind == "f" else value, name)
+            for name, value in values.items()
+        ],
+    )
+    return onnx.helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _value(name: str, array: Array) -> onnx.ValueInfoProto:

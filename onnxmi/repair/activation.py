@@ -6,45 +6,43 @@ Hardswish may be an Add, a Clip, a Mul and a Div. Whatever they are, they are ru
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 
 from onnxmi.errors import ModelError
 from onnxmi.model import Model, Node
+from onnxmi.model.subgraph import matrix_function
 from onnxmi.operators.elementwise import acts_on_entries
 from onnxmi.operators.registry import operator_of
-from onnxmi.runtime.session import Session, open_session
+from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array
 
 MOST_NODES = 12  # that one activation is made of
-GRID = np.linspace(-16.0, 16.0, 4_097, dtype=np.float32)[None]  # arguments that slopes are looked up on
+GRID = np.linspace(-16.0, 16.0, 4_097, dtype=np.float32)  # arguments that slopes are looked up on
 STEEPEST = 4.0  # slope: what is steeper multiplies errors, and bounds nothing
-_ARGUMENT = "argument"
 
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A function of one number, as onnxruntime computes it.
+    """A function of one number.
 
     Attributes
     ----------
-    session : Session
-        Runs it.
+    values : callable(array)
+        Values, float32, at arguments of any shape.
     steepest : float
         Its largest slope.
     """
 
-    session: Session
+    values: Callable[[Array], Array]
     steepest: float
 
-    def __call__(self, arguments: Array) -> Array:
-        """Values, float32, at arguments of any shape."""
-        flat = arguments.astype(np.float32).reshape(1, -1)
-        (values,) = self.session.run({_ARGUMENT: flat}).values()
-        return values.reshape(arguments.shape)  # numbers may be stored with axes of their own
+    @staticmethod
+    def rectifier() -> Activation:
+        """Make a Relu."""
+        return Activation(lambda arguments: np.maximum(arguments, 0), 1.0)
 
 
 def find_activation(model: Model, tensor: str) -> Activation | None:
@@ -52,20 +50,28 @@ def find_activation(model: Model, tensor: str) -> Activation | None:
     nodes = _entrywise_nodes(model, tensor)
     if not nodes:
         return None
-    graph = model.graph
-    constants = {name for node in nodes for name in node.inputs if graph.is_constant(name)}
-    protos = [_renamed(graph.node_protos[node.index], tensor) for node in nodes]
-    # In float32 whatever the model's type is: only the shape of the function matters here.
-    stored = [onnx.numpy_helper.from_array(_as_float32(graph.constant(name)), name) for name in sorted(constants)]
-    return _activation(protos, nodes[-1].outputs[0], stored, model.proto.opset_import, model.proto.ir_version)
+    try:
+        session = open_session(matrix_function(model.proto, model.graph, nodes, tensor), threads=1)
+
+        def values(arguments: Array) -> Array:
+            flat = arguments.astype(np.float32).reshape(1, -1)
+            (found,) = session.run({tensor: flat}).values()
+            return found.reshape(arguments.shape)  # numbers may be stored with axes of their own
+
+        return _bounded(values)
+    except ModelError:  # the nodes mix types, or are functions of the model's own
+        return None
 
 
-def rectifier() -> Activation:
-    """Make a Relu, where an operator applies it to its own result."""
-    node = onnx.helper.make_node("Relu", [_ARGUMENT], ["value"])
-    made = _activation([node], "value", [], [onnx.helper.make_opsetid("", 17)], 8)
-    assert made is not None
-    return made
+def _bounded(values: Callable[[Array], Array]) -> Activation | None:
+    """Look a function's slopes up; None where they are all alike, or too steep to tell anything."""
+    found = values(GRID)
+    if found.dtype != np.float32 or not np.isfinite(found).all():
+        return None
+    slopes = np.diff(found.astype(np.float64)) / np.diff(GRID)
+    steepest = float(np.abs(slopes).max())
+    straight = np.ptp(slopes) <= 1e-3 * steepest
+    return None if straight or steepest > STEEPEST else Activation(values, steepest)
 
 
 def _entrywise_nodes(model: Model, tensor: str) -> tuple[Node, ...]:
@@ -100,36 +106,3 @@ def _all_read_by(model: Model, tensors: Collection[str], nodes: Sequence[Node]) 
     graph, indices = model.graph, {node.index for node in nodes}
     readers = {reader.index for name in tensors for reader, _ in graph.consumers.get(name, ())}
     return readers <= indices and graph.exposed.isdisjoint(tensors)
-
-
-def _renamed(proto: onnx.NodeProto, tensor: str) -> onnx.NodeProto:
-    made = onnx.NodeProto()
-    made.CopyFrom(proto)
-    made.input[:] = [_ARGUMENT if name == tensor else name for name in proto.input]
-    return made
-
-
-def _as_float32(array: Array) -> Array:
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-
-def _activation(
-    nodes: Sequence[onnx.NodeProto],
-    result: str,
-    stored: Sequence[onnx.TensorProto],
-    opsets: Sequence[onnx.OperatorSetIdProto],
-    ir_version: int,
-) -> Activation | None:
-    argument = onnx.helper.make_tensor_value_info(_ARGUMENT, onnx.TensorProto.FLOAT, [None, None])
-    graph = onnx.helper.make_graph(nodes, "activation", [argument], [onnx.ValueInfoProto(name=result)], stored)
-    try:
-        session = open_session(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir_version), threads=1)
-        (values,) = session.run({_ARGUMENT: GRID}).values()
-    except ModelError:  # it mixes types, or has functions of its own
-        return None
-    if values.dtype != np.float32 or values.size != GRID.size or not np.isfinite(values).all():
-        return None
-    slopes = np.diff(values.reshape(-1).astype(np.float64)) / np.diff(GRID[0])
-    straight = np.ptp(slopes) <= 1e-3 * np.abs(slopes).max()
-    steepest = float(np.abs(slopes).max())
-    return None if straight or steepest > STEEPEST else Activation(session, steepest)

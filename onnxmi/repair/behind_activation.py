@@ -61,14 +61,16 @@ class ActivatedRows:
     @cached_property
     def values(self) -> Rows:
         """(N, M) the original's values."""
-        return np.asarray(self.activation(self.arguments))
+        return np.asarray(self.activation.values(self.arguments))
 
     def nearer(self, results: Rows) -> Rows:
         """Return results nearer to the targets, as far as the values are off."""
         arguments = results * self.scale + self.level
         missing = self.arguments - arguments
         apart = np.abs(missing) > ALIKE
-        secants = np.divide(self.values - self.activation(arguments), missing, out=np.zeros_like(missing), where=apart)
+        secants = np.divide(
+            self.values - self.activation.values(arguments), missing, out=np.zeros_like(missing), where=apart
+        )
         shares = np.minimum(np.square(secants / self.activation.steepest), 1.0)
         return np.asarray(results + shares * (self.targets - results))
 
@@ -76,7 +78,7 @@ class ActivatedRows:
         """Mean squared error of the values, summed over outputs."""
         kind = self.inputs.dtype
         results = self.inputs @ weights.astype(kind) + bias.astype(kind)
-        off = self.values - self.activation(results * self.scale + self.level)
+        off = self.values - self.activation.values(results * self.scale + self.level)
         return float(np.square(off.astype(np.float64)).sum() / max(len(off), 1))
 
     def thinned(self) -> ActivatedRows:

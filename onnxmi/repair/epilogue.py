@@ -15,7 +15,7 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.linear import Linear
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators.registry import operator_of
-from onnxmi.repair.activation import Activation, find_activation, rectifier
+from onnxmi.repair.activation import Activation, find_activation
 from onnxmi.typing import Floats
 
 
@@ -53,7 +53,7 @@ def find_epilogue(model: Model, channels: ChannelGraph, linear: Linear) -> Epilo
     if bias is not None and bias.stored is not None:
         offset = linear.layout.bias_vector(bias.stored.value(model)).astype(np.float64) * linear.beta
     if linear.layout.has_epilogue:
-        own = rectifier() if node.attributes.get("activation") == "Relu" else None
+        own = Activation.rectifier() if node.attributes.get("activation") == "Relu" else None
         return Epilogue(scale, offset, _own_stream(graph, linear), own)
     result = result_of(graph, linear)
     reader = graph.only_reader(result)

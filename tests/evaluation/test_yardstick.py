@@ -86,6 +86,25 @@ def test_a_softmax_class_that_is_lost_is_named():
     assert damage.worst.worst == pytest.approx(nats(first, second).mean() / nats(first, chance).mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize("view", [NUMBERS, CLASSES, CELLS])
+def test_a_panel_with_more_than_the_usual_share_of_a_rare_class_does_not_lose_it_by_that(view):
+    rng = np.random.default_rng(5)
+    fit = _draw(4001, 3) * 2 - [0, 0, 6]
+    fit[rng.random(4001) < 0.02, 2] += 9
+    panel = _draw(23, 3, seed=6) * 2 - [0, 0, 6]
+    panel[:9, 2] += 9
+    made, yardstick = panel.copy(), _of(view, fit)
+    made[:, 2] = -3.0  # one answer for all
+    worst = yardstick.damage({"y": panel}, {"y": made}).worst
+    assert worst is not None
+    assert worst.column == 2
+    assert 0.3 < worst.worst < 1.25
+    made[:, 2] = -panel[:, 2]  # the opposite is worse than a constant on any panel
+    worse = yardstick.damage({"y": panel}, {"y": made}).worst
+    assert worse is not None
+    assert worse.worst > 1.5
+
+
 def test_units_and_offsets_change_nothing():
     a, b = _draw(301, 4), _draw(301, 4, seed=4)
     scale, shift = np.array([1, 1e3, 1e-3, 7]), np.array([0, 300, -2, 1e4])

@@ -92,7 +92,7 @@ def test_rows_times_weights_and_the_bias_are_what_the_operator_gives(name: str) 
     if epilogue.stream:
         made = made + output_rows(linear, values[epilogue.stream], row_indices, 1)
     assert (epilogue.activation is not None) == (name != "matmul")
-    made = made if epilogue.activation is None else epilogue.activation(made)
+    made = made if epilogue.activation is None else epilogue.activation.values(made)
     np.testing.assert_allclose(made, output_rows(linear, values[linear.key], row_indices, 1), rtol=1e-4, atol=1e-5)
 
 
