@@ -27,7 +27,7 @@ from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.quantization.operators import in_groups
 from onnxmi.quantization.ort_quantizer import has_4_bits
 from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
-from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Recipe
+from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Ranges, Recipe
 from onnxmi.typing import Progress, silent
 
 TIME: tuple[Kind, ...] = ("time",)
@@ -178,6 +178,7 @@ class _Trials:
         self._base = self._excess(proto)
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
         self._counted = counted
+        self._ranges: dict[str, Ranges] = {}  # of activations, by the method that found them
         self._done, self._failure = 0, ""
         self._noise = 0.0  # half the width of the last ratio of times
 
@@ -262,7 +263,14 @@ class _Trials:
     def _make(self, recipe: Recipe) -> onnx.ModelProto:
         self._done += 1
         self._progress("quantize", self._done, MOST_TRIALS)
-        return quantize(self._prepared, with_ranges(self._prepared, recipe, self._session.range_feeds()))
+        return quantize(self._prepared, replace(recipe, ranges=self._ranges_by(recipe.calibration)))
+
+    def _ranges_by(self, method: str) -> Ranges:
+        """Return the ranges that a method finds, of all activations: they are the same whatever stays float."""
+        if method and method not in self._ranges:
+            whole = self._prepared.everything("static", method)
+            self._ranges[method] = with_ranges(self._prepared, whole, self._session.range_feeds()).ranges
+        return self._ranges.get(method, {})
 
     def _damage(self, proto: onnx.ModelProto) -> float:
         return (self._excess(proto) - self._base) / self._scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -19,7 +20,9 @@ from onnxmi.pruning import precision_choice
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import PruningSession, start_session
 from onnxmi.pruning.sweep import LEVELS
-from onnxmi.runtime.session import open_session
+from onnxmi.quantization.quantize import PreparedModel, with_ranges
+from onnxmi.quantization.recipe import RANGE_METHODS, Recipe
+from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.timing import Interval
 from onnxmi.transforms.analysis import as_model
 from tests.support.build import Build
@@ -267,3 +270,17 @@ def test_a_mode_that_quantizes_nothing_is_refused() -> None:
 def test_a_quantized_result_is_what_was_digested(untimed) -> None:
     result = run(mlp(), keep=0.5, quantize="dynamic")
     assert proto_digest(result.model) == result.digest
+
+
+def test_ranges_are_found_once_for_each_method_however_many_recipes_are_tried(
+    untimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(prepared: PreparedModel, recipe: Recipe, feeds: Iterable[Feeds]) -> Recipe:
+        asked.append(recipe.calibration)
+        return with_ranges(prepared, recipe, feeds)
+
+    monkeypatch.setattr(precision_choice, "with_ranges", counted)
+    assert choice(mlp(), quantize="static").precision is not None
+    assert sorted(asked) == sorted(RANGE_METHODS)
