@@ -31,13 +31,16 @@ file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--python", "python", type=file, help="Interpreter that has the other tools.")
 @click.option("--only", multiple=True, default=tuple(ROWS), metavar="NAME", help="Models.")
 @click.option("--samples", type=int, default=2000, show_default=True, help="Evaluation samples, at most.")
+@click.option("--make/--no-make", "makes", default=True, help="Make the files that are missing, or leave them out.")
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="Of timing, for each batch size.")
-def main(folder: Path, files: Path, python: Path | None, only: tuple[str, ...], samples: int, seconds: float) -> None:
+def main(
+    folder: Path, files: Path, python: Path | None, only: tuple[str, ...], samples: int, seconds: float, *, makes: bool
+) -> None:
     """Make the files that are missing, measure all, and print a table for each model."""
     files.mkdir(parents=True, exist_ok=True)
     for name in only:
         case = Case(folder, name, samples)
-        rows = list(made_rows(Maker(case, files, python)))
+        rows = list(made_rows(Maker(case, files, python, makes)))
         batches = ROWS[name].batches
         print(f"\n{name}\n\n{rule(batches)}")
         for one in measured(case, rows, batches, seconds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,21 @@ class Made:
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the files of one model that are not there yet."""
+    """The files of one model; makes those that are not there yet, unless it only finds."""
 
     case: Case
     files: Path
     python: Path | None
+    makes: bool = True
 
     def path(self, row: str) -> Path:
         return self.files / f"{self.case.name}.{row}.onnx"
 
-    def ready(self, row: str, make: Callable[[Path], object]) -> onnx.ModelProto:
+    def ready(self, row: str, make: Callable[[Path], object]) -> onnx.ModelProto | None:
         path = self.path(row)
-        if not path.exists():
+        if self.makes and not path.exists():
             make(path)
-        return onnx.load(path)
+        return onnx.load(path) if path.exists() else None
 
     def pruned(self, path: Path, **options: Any) -> None:
         calibration = self.case.file("calib.npz")
@@ -85,24 +87,28 @@ class Maker:
 
 
 def made_rows(maker: Maker) -> Iterator[Made]:
-    """Yield all rows of a model, in the order of the table."""
+    """Yield the rows of a model that there are files of, in the order of the table."""
+    for label, proto in _rows(maker):
+        if proto is not None:
+            yield Made(label, proto)
+
+
+def _rows(maker: Maker) -> Iterator[tuple[str, onnx.ModelProto | None]]:
     study, dense = ROWS[maker.case.name], maker.case.model.proto
-    yield Made("dense", dense)
+    yield "dense", dense
     for bits in (8, 7):
-        row = f"int{bits}"
-        proto = maker.ready(row, lambda path, bits=bits: maker.quantized(dense, path, bits=bits))
-        yield Made(f"onnxruntime, {study.mode}, {bits}-bit weights", proto)
+        how = partial(maker.quantized, dense, bits=bits)
+        yield f"onnxruntime, {study.mode}, {bits}-bit weights", maker.ready(f"int{bits}", how)
     for tool in ("optimum", "olive"):
         if maker.python is not None or maker.path(tool).exists():
-            yield Made(f"{tool}, dynamic", maker.ready(tool, lambda path, tool=tool: maker.by_tool(tool, path)))
+            yield f"{tool}, dynamic", maker.ready(tool, partial(maker.by_tool, tool))
     pruned = maker.ready("pruned", maker.pruned)
-    yield Made("pruned", pruned)
+    yield "pruned", pruned
     for bits in (8, 7):
-        row = f"hand{bits}"
-        proto = maker.ready(row, lambda path, bits=bits: maker.quantized(pruned, path, bits=bits))
-        yield Made(f"both, by hand, {bits}-bit weights", proto)
-    yield Made("**`--quantize auto`**", maker.ready("auto", lambda path: maker.pruned(path, quantize="auto")))
-    for label, budget in study.budgets.items():
-        row = label.strip("-").replace(" ", "-").replace("%", "")
-        made = maker.ready(row, lambda path, budget=budget: maker.pruned(path, quantize="auto", **budget))
-        yield Made(f"**`{label} --quantize auto`**", made)
+        if pruned is not None:
+            how = partial(maker.quantized, pruned, bits=bits)
+            yield f"both, by hand, {bits}-bit weights", maker.ready(f"hand{bits}", how)
+    for label, budget in {"": {}, **study.budgets}.items():
+        row = "-".join(["auto", *label.strip("-").replace("%", "").split()])
+        command = f"**`{f'{label} --quantize auto'.strip()}`**"
+        yield command, maker.ready(row, partial(maker.pruned, quantize="auto", **budget))
