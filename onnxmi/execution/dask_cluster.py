@@ -5,14 +5,17 @@ TLS, timeouts and the rest are Dask's own configuration.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import re
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from time import monotonic
 from typing import Any
 
 from onnxmi.errors import UsageError
@@ -22,6 +25,9 @@ from onnxmi.runtime.threads import available_threads
 
 SECONDS_TO_CONNECT = 10
 SECONDS_TO_LEAVE = 3
+SECONDS_BETWEEN_LOOKS = 0.02
+SECONDS_BETWEEN_QUESTIONS = 5.0
+SECONDS_WITHOUT_WORKERS = 120.0  # for a queue that gives new ones
 LOCAL = "local"
 GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there"
 
@@ -85,7 +91,10 @@ class _Handle:
     tries: int = 0
 
     def result(self) -> Any:
-        return self.future.result()
+        try:
+            return self.future.result()
+        except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
+            raise WorkerError(GONE) from error
 
 
 @dataclass(eq=False)
@@ -114,6 +123,10 @@ class DaskExecutor:
         if not there:
             raise WorkerError("the Dask scheduler has no workers")
         for seen in there.values():
+            if isinstance(
+                seen, OSError
+            ):  # it has just gone; whoever comes in its place is looked at with its first task
+                continue
             if isinstance(seen, Exception):  # as of a package that is not installed there
                 raise WorkerError(f"a worker cannot run what this version sends: {seen}") from seen
             require_same(own_versions(), *seen)
@@ -136,26 +149,30 @@ class DaskExecutor:
 
     def as_completed(self, handles: Sequence[Handle]) -> Iterator[Handle]:
         """Yield handles as their tasks end; cancel the others where that is not waited for."""
-        own: dict[str, _Handle] = {h.future.key: h for h in handles if isinstance(h, _Handle)}
-        completed = _distributed().as_completed([handle.future for handle in own.values()], raise_errors=False)
+        own = [handle for handle in handles if isinstance(handle, _Handle)]
+        watch = _Watch(self.client)
         try:
-            for future in completed:
-                handle = own[future.key]
-                if self._is_to_be_repeated(handle):
-                    self._start(handle)
-                    own[handle.future.key] = handle
-                    completed.add(handle.future)
-                else:
-                    yield handle
-        except (OSError, TimeoutError) as error:
-            raise WorkerError(GONE) from error
-        finally:
+            while own:
+                # The status of a future is kept on this side: to look at it costs no message. What is lost with a
+                # worker that had finished it, the scheduler has done once more.
+                ended = [handle for handle in own if handle.future.status not in ("pending", "lost")]
+                for handle in ended:
+                    if self._is_to_be_repeated(handle):
+                        self._start(handle)
+                    else:
+                        own.remove(handle)
+                        yield handle
+                if not ended:
+                    watch.look()
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        except (Exception, GeneratorExit):  # after Ctrl-C there is no time to ask: the marker stops what runs
             with suppress(Exception):
-                self.client.cancel([handle.future for handle in own.values()], force=True)
+                self.client.cancel([handle.future for handle in own], force=True)
+            raise
 
     def _is_to_be_repeated(self, handle: _Handle) -> bool:
         """Whether a task ended without an answer of its own because workers died."""
-        if handle.future.status in ("cancelled", "lost"):
+        if handle.future.status == "cancelled":
             raise WorkerError(GONE)
         if handle.future.status != "error":
             return False
@@ -170,6 +187,34 @@ class DaskExecutor:
                 " finished is kept"
             ) from error
         return True
+
+
+class _Watch:
+    """Notices that nobody is left to wait for."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._looked, self._seen = client, monotonic(), monotonic()
+
+    def look(self) -> None:
+        """Ask the scheduler for its workers, now and then.
+
+        Raises
+        ------
+        WorkerError
+            If it is gone, or has had no worker for `SECONDS_WITHOUT_WORKERS`.
+        """
+        if monotonic() < self._looked + SECONDS_BETWEEN_QUESTIONS:
+            return
+        try:
+            if self._client.status != "running":
+                raise OSError("the connection is lost")
+            if self._client.nthreads():
+                self._seen = monotonic()
+        except (OSError, TimeoutError) as error:
+            raise WorkerError(GONE) from error
+        self._looked = monotonic()
+        if monotonic() > self._seen + SECONDS_WITHOUT_WORKERS:
+            raise WorkerError("the Dask scheduler has no workers any more; what is finished is kept")
 
 
 def _seen() -> tuple[dict[str, str], str]:

@@ -43,9 +43,8 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
             super().__init__(prefix=PREFIX, suffix=SUFFIX, dir=parent, ignore_cleanup_errors=True)
             with suppress(BlockingIOError):
                 lock = _locked(self.name)
-                if lock is None:
-                    return
-                self._unlock = weakref.finalize(self, os.close, lock)
+                if lock is not None:
+                    self._unlock = weakref.finalize(self, os.close, lock)
                 if os.path.isdir(self.name):
                     return
             # Another process has swept it before it was locked: the next one.

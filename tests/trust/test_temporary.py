@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,3 +210,22 @@ write_together({{Path({str(tmp_path)!r}, name): b"theirs" for name in "ab"}})
         assert not (tmp_path / "a").exists()
     assert process.wait(timeout=60) == 0
     assert left(tmp_path) == ["a", "b"]
+
+
+def test_a_folder_that_is_swept_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process looks just then, finds nobody's lock on it, and removes it."""
+    lock, swept = temporary._locked, list[str]()
+
+    def late(path: str) -> int | None:
+        if not swept:
+            swept.append(os.fspath(path))
+            shutil.rmtree(path)
+        return lock(path)
+
+    monkeypatch.setattr(temporary, "_locked", late)
+    with TemporaryFolder(tmp_path) as name:
+        assert swept
+        assert name not in swept
+        assert Path(name).is_dir()

@@ -1,0 +1,288 @@
+"""Figures of docs/scale.md about many workers. One command measures them all, on a machine that does nothing else:
+
+    python tools/bench_workers.py
+
+Parts of it: scaling, overhead, million, tree. Seconds of a busy machine say little: runs to compare are taken in turn,
+the load is printed, and quotients are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits-resnet.calib.npz"
+SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def onnxmi(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "onnxmi", *map(str, arguments), "--threads", "1", "-q"]
+
+
+def seconds(command: Sequence[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, env={**os.environ, **ONE_THREAD}, check=True)
+    return time.perf_counter() - start
+
+
+@contextmanager
+def samples_of(calib: Path, count: int, files: int, folder: Path) -> Iterator[Path]:
+    """Write so many noisy copies of bundled samples as several files."""
+    rng = np.random.default_rng(0)
+    with np.load(calib) as archive:
+        ((name, base),) = ((key, archive[key]) for key in archive.files if key != "labels")
+    place = folder / f"samples-{count}"
+    place.mkdir()
+    for number in range(files):
+        own = base[rng.integers(0, len(base), count // files)]
+        noise = rng.normal(0, 0.05, own.shape).astype(np.float32)
+        np.savez(place / f"{number:05d}.npz", **{name: own + noise})
+    yield place
+    shutil.rmtree(place)
+
+
+# -- scaling and overhead ----------------------------------------------------------------------------------------------
+
+
+def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(run())
+            print(f"  {name}: {times[name][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    return times
+
+
+def compared(title: str, runs: dict[str, Callable[[], float]], rounds: int) -> None:
+    """Print each run beside the first one: the median of the quotients of one round."""
+    print(title, flush=True)
+    times = in_turn(runs, rounds)
+    first = next(iter(times))
+    for name, own in times.items():
+        quotients = [a / b for a, b in zip(times[first], own, strict=True)]
+        print(f"| {name} | {statistics.median(own):.1f} s | {statistics.median(quotients):.2f} |", flush=True)
+
+
+def scaling(folder: Path, rounds: int, count: int) -> None:
+    with samples_of(CALIB, count, 16, folder) as samples:
+        out = folder / "s.npz"
+
+        def capture(*who: object) -> Callable[[], float]:
+            return lambda: seconds(onnxmi("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
+
+        compared(
+            f"capture of digits-resnet, {count:,} samples in 16 shards",
+            {"1 process": capture("--jobs", 1), "2 processes": capture("--jobs", 2)},
+            rounds,
+        )
+        compared(
+            "the same on Dask",
+            {"1 worker": capture("--dask", "local:1"), "2 workers": capture("--dask", "local:2")},
+            rounds,
+        )
+
+    def sweep(*who: object) -> Callable[[], float]:
+        points = ["--by", "macs", "--at", "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2", "--fresh", "--statistics", stats]
+        return lambda: seconds(onnxmi("sweep", MODEL, CALIB, *points, *who))
+
+    stats = folder / "stats.npz"
+    seconds(onnxmi("capture", MODEL, CALIB, "-o", stats))
+    compared(
+        "sweep of digits-resnet, 8 points, statistics given",
+        {
+            "1 process": sweep("--jobs", 1),
+            "2 processes": sweep("--jobs", 2),
+            "2 workers of Dask": sweep("--dask", "local:2"),
+        },
+        rounds,
+    )
+
+
+def overhead(folder: Path, rounds: int, count: int) -> None:
+    """Tasks of one warm worker: through Dask, and through a pipe."""
+    import distributed
+
+    import onnxmi as package
+    from onnxmi.data.shards import Shard
+    from onnxmi.execution.dask_cluster import DaskExecutor
+    from onnxmi.execution.executor import Executor, Task, run_all
+    from onnxmi.execution.processes import ProcessExecutor
+    from onnxmi.pruning.collect import BY_DEFAULT
+    from onnxmi.pruning.parallel_capture import measure_shard, shared_inputs
+    from onnxmi.typing import silent
+
+    with samples_of(CALIB, count, 16, folder) as samples:
+        inputs = shared_inputs(package.load(MODEL), samples, package.PruneOptions(threads=1))
+        marker = folder / "marker"
+        marker.touch()
+
+        def run(executor: Executor) -> Callable[[], float]:
+            def timed() -> float:
+                for path in folder.glob("o-*.npz"):
+                    path.unlink()
+                targets = [str(folder / f"o-{number}.npz") for number in range(16)]
+                calls = [(inputs, Shard(n, 16), path, str(marker), BY_DEFAULT) for n, path in enumerate(targets)]
+                tasks = [Task("measure shards", measure_shard, call) for call in calls]
+                start = time.perf_counter()
+                run_all(executor, tasks, silent)
+                return time.perf_counter() - start
+
+            timed()  # warm: imports, and the first session
+            return timed
+
+        quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
+        with (
+            distributed.LocalCluster(n_workers=1, threads_per_worker=1, **quiet) as cluster,
+            distributed.Client(cluster) as client,
+            ProcessExecutor(1) as processes,
+        ):
+            compared(
+                f"one warm worker, {count:,} samples in 16 shards",
+                {"a process": run(processes), "Dask": run(DaskExecutor(client))},
+                rounds,
+            )
+
+
+# -- a million samples -------------------------------------------------------------------------------------------------
+
+
+def resident(pid: int) -> int:
+    """Largest memory of a process and of its children, in bytes, without what several of them share."""
+    total = 0
+    for one in (pid, *children(pid)):
+        try:
+            text = Path(f"/proc/{one}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total = max(total, 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")))
+    return total
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                if int((path / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(path.name))
+            except OSError:
+                continue
+    return found
+
+
+def million(folder: Path, shards: int, each: int) -> None:
+    """Kill the whole run with SIGKILL in the middle, start it again, and look at memory all the time."""
+    with samples_of(SMALL_CALIB, shards * each, shards, folder) as samples:
+        target = folder / "million.npz"
+        command = onnxmi("capture", SMALL, samples, "--shards", shards, "--jobs", 2, "-o", target)
+        parts = folder / "million.npz.shards"
+        print(f"{shards * each:,} samples in {shards:,} shards, digits-mlp, 2 processes")
+        watched(command, lambda: len(list(parts.glob("0*.npz"))) >= shards // 2, parts)
+        print(f"killed with {len(list(parts.glob('0*.npz'))):,} shards finished", flush=True)
+        watched(command, lambda: False, parts)
+        print(f"sum of {target.stat().st_size:,} bytes")
+
+
+def watched(command: Sequence[str], enough: Callable[[], bool], parts: Path) -> None:
+    start, peaks = time.perf_counter(), list[tuple[int, int]]()
+    with subprocess.Popen(command, env={**os.environ, **ONE_THREAD}) as process:
+        while process.poll() is None:
+            finished = len(list(parts.glob("0*.npz")))
+            peaks.append((finished, resident(process.pid)))
+            if enough():
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(2)
+    if process.returncode not in (0, -signal.SIGKILL):
+        raise SystemExit(f"failed with {process.returncode}")
+    quarter = max(len(peaks) // 4, 1)
+    first, last = (max(size for _, size in part) / 2**20 for part in (peaks[:quarter], peaks[-quarter:]))
+    print(
+        f"| {peaks[0][0]:,} to {peaks[-1][0]:,} finished | {time.perf_counter() - start:.0f} s | largest process"
+        f" {first:.0f} MiB in the first quarter, {last:.0f} MiB in the last | load {os.getloadavg()[0]:.1f} |",
+        flush=True,
+    )
+
+
+# -- the tree on paper -------------------------------------------------------------------------------------------------
+
+
+def tree(workers: int, shards: int, sizes_mib: Sequence[float], shared_gib_s: float, link_gib_s: float) -> None:
+    """Simulate adding up the shards' files, layer by layer, by workers that read them from shared storage.
+
+    Every block of 32 MiB is a task, which reads its term of all shards one after the other. A worker reads as fast as
+    its link, and all together as fast as the storage. Beside it: a binary tree over shards, whose partial sums are
+    written and read again.
+    """
+    block = 32.0
+    blocks = [min(block, size - at) for size in sizes_mib for at in np.arange(0, size, block)]
+    total = sum(sizes_mib) * shards / 1024
+    free = [0.0] * workers
+    rate = min(link_gib_s, shared_gib_s / min(workers, len(blocks)))
+    for size in sorted(blocks, reverse=True):
+        place = int(np.argmin(free))
+        free[place] += size * shards / 1024 / rate
+    flat = max(free)
+    depth = int(np.ceil(np.log2(shards)))
+    moved = 3 * total  # each of n - 1 sums reads two terms and writes one
+    pairs = [max(shards >> (level + 1), 1) * len(blocks) for level in range(depth)]
+    mean = sum(blocks) / len(blocks) / 1024
+    by_tree = sum(
+        max(1.0, count / workers) * 3 * mean / min(link_gib_s, shared_gib_s / min(workers, count)) for count in pairs
+    )
+    print(
+        f"| {workers:,} | {shards:,} | {sum(sizes_mib) / 1024:.3g} | {total:,.1f} | {len(blocks):,} | {flat:,.1f} |"
+        f" {moved:,.0f} | {len(blocks) * (shards - 1):,} | {by_tree:,.1f} |"
+    )
+
+
+def trees() -> None:
+    print("| workers | shards | sum, GiB | read, GiB | tasks | s | tree: moved, GiB | tasks | s |")
+    small = [0.5] * 2 + [0.03]
+    decoder = [32.0, 32.0, 32.0, 32.0, 242.0] * 22 + [128.0] * 22  # 1.1 billion parameters: 14 GiB
+    for workers, shards in ((2, 16), (32, 128), (1000, 1000), (1000, 10_000)):
+        for sizes in (small, decoder):
+            tree(workers, shards, sizes, shared_gib_s=20.0, link_gib_s=1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["scaling", "overhead", "million", "tree"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=16_000)
+    parser.add_argument("--shards", type=int, default=1000)
+    parser.add_argument("--each", type=int, default=1000, help="samples of a shard of the million")
+    parser.add_argument("--at", help="a folder with some GB")
+    given = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    with tempfile.TemporaryDirectory(dir=given.at) as name:
+        folder = Path(name)
+        parts: dict[str, Callable[[], None]] = {
+            "scaling": lambda: scaling(folder, given.rounds, given.samples),
+            "overhead": lambda: overhead(folder, given.rounds, given.samples),
+            "million": lambda: million(folder, given.shards, given.each),
+            "tree": trees,
+        }
+        for part in given.parts:
+            parts[part]()
+
+
+if __name__ == "__main__":
+    main()
