@@ -2,20 +2,22 @@
 
     python tools/bench_workers.py
 
-Parts of it: scaling, overhead, million, tree. Seconds of a busy machine say little: runs to compare are taken in turn,
-the load is printed, and quotients are medians over the rounds.
+Parts of it: scaling, overhead, kills, million, tree. Seconds of a busy machine say little: runs to compare are taken in
+turn, the load is printed, and quotients are medians over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,6 +162,40 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
             )
 
 
+# -- kills -------------------------------------------------------------------------------------------------------------
+
+
+def kills(folder: Path, times: int, shards: int) -> None:
+    """Kill worker processes at random moments, so many times, and compare the sum bit for bit."""
+    import onnxmi as package
+    from onnxmi.execution.choose import Workers
+    from onnxmi.execution.processes import ProcessExecutor
+    from onnxmi.pruning.parallel_capture import capture_in_shards
+    from onnxmi.typing import silent
+
+    rng, done, killed = random.Random(0), threading.Event(), list[int]()
+    with samples_of(SMALL_CALIB, shards * 1000, shards, folder) as samples:
+        model, options, sums = package.load(SMALL), package.PruneOptions(threads=1), list[bytes]()
+
+        def kill() -> None:
+            while len(killed) < times and not done.wait(rng.uniform(0.2, 2.0)):
+                if executor.pids:
+                    killed.append(rng.choice(executor.pids))
+                    os.kill(killed[-1], signal.SIGKILL)
+
+        for disturbed in (True, False):
+            with ProcessExecutor(2, tries=times) as executor:
+                thread = threading.Thread(target=kill, daemon=True)
+                if disturbed:
+                    thread.start()
+                workers = Workers(executor, shards, local=True)
+                capture_in_shards(workers, model, samples, options, folder / "kills.npz", silent)
+                done.set()
+            sums.append((folder / "kills.npz").read_bytes())
+    verdict = "equal" if sums[0] == sums[1] else "DIFFERENT"
+    print(f"{len(killed)} kills in {shards:,} shards: sums are {verdict}", flush=True)
+
+
 # -- a million samples -------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +300,7 @@ def trees() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["scaling", "overhead", "million", "tree"])
+    parser.add_argument("parts", nargs="*", default=["scaling", "overhead", "kills", "million", "tree"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=16_000)
     parser.add_argument("--shards", type=int, default=1000)
@@ -277,6 +313,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "scaling": lambda: scaling(folder, given.rounds, given.samples),
             "overhead": lambda: overhead(folder, given.rounds, given.samples),
+            "kills": lambda: kills(folder, 50, given.shards // 10),
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
         }
