@@ -27,7 +27,7 @@ SECONDS_TO_CONNECT = 10
 SECONDS_TO_LEAVE = 3
 SECONDS_BETWEEN_LOOKS = 0.02
 SECONDS_BETWEEN_QUESTIONS = 5.0
-SECONDS_WITHOUT_WORKERS = 120.0  # for a queue that gives new ones
+SECONDS_WITHOUT_WORKERS = 300.0  # for a queue that gives new ones
 LOCAL = "local"
 GONE = "the Dask scheduler is gone; what is finished is kept, and the same command goes on from there"
 
@@ -193,7 +193,8 @@ class _Watch:
     """Notices that nobody is left to wait for."""
 
     def __init__(self, client: Any) -> None:
-        self._client, self._looked, self._seen = client, monotonic(), monotonic()
+        self._client, self._looked = client, monotonic()
+        self._deserted: float | None = None  # since when
 
     def look(self) -> None:
         """Ask the scheduler for its workers, now and then.
@@ -208,12 +209,12 @@ class _Watch:
         try:
             if self._client.status != "running":
                 raise OSError("the connection is lost")
-            if self._client.nthreads():
-                self._seen = monotonic()
+            deserted = not self._client.nthreads()
         except (OSError, TimeoutError) as error:
             raise WorkerError(GONE) from error
         self._looked = monotonic()
-        if monotonic() > self._seen + SECONDS_WITHOUT_WORKERS:
+        self._deserted = (self._deserted or self._looked) if deserted else None
+        if self._deserted is not None and self._looked > self._deserted + SECONDS_WITHOUT_WORKERS:
             raise WorkerError("the Dask scheduler has no workers any more; what is finished is kept")
 
 
