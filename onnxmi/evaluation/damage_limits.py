@@ -29,8 +29,10 @@ WHOLE: frozenset[Kind] = frozenset({"embedding", "state"})  # used as one vector
 
 def severity(part: Part) -> float:
     """Return how many times the damage has that an output, or its worst column, is lost at."""
-    # Either is enough: an output of many columns may lose one whole column and keep a small mean.
-    return max(part.error / FLOOR, part.worst / COLUMN_FLOOR if _columns_count(part.view) else 0.0)
+    # Either is enough: an output of many columns may lose one whole column and keep a small mean. One sample alone may
+    # hold most of a rare class, and loses no column.
+    column = part.worst if part.elsewhere is None else min(part.worst, part.elsewhere)
+    return max(part.error / FLOOR, column / COLUMN_FLOOR if _columns_count(part.view) else 0.0)
 
 
 def _columns_count(view: View) -> bool:

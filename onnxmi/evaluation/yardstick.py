@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxmi.evaluation.divergence import class_divergences, divergences, entropies, fisher_root, probabilities
+from onnxmi.evaluation.column_errors import ColumnErrors
+from onnxmi.evaluation.divergence import entropies, fisher_root, probabilities
+from onnxmi.evaluation.scale import SHOWN_INFORMATION, Scale
 from onnxmi.outputs.view import View, column_rows
 from onnxmi.typing import Array, Floats, Ints
 
@@ -24,33 +26,6 @@ Values = Mapping[str, Array]
 
 STILL = 1e-8  # share of a column's mean square below which its variance is rounding
 LEAST_INFORMATION = 1e-7  # nats a row below which answers do not differ: logits are compared as numbers then
-SHOWN_INFORMATION = 0.01  # of the group's, from which on a class is named as the worst column
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """What the error of one view is divided by.
-
-    Attributes
-    ----------
-    spread : (columns,) float64
-        Variance of each column round its own mean, over rows; the column's own mean square where it does not move.
-    information : (columns,) float64 or None
-        Nats a row that each class carries (all in the first entry for softmax); None where answers do not differ or
-        the view holds numbers.
-    mean : (columns,) float64
-        Mean number of each column, or mean probability of each class: what a constant would say.
-    classes : (shown,) int64
-        Softmax classes whose answer, against all others, carries a share worth showing.
-    apart : (shown,) float64
-        Nats a row that each of them carries.
-    """
-
-    spread: Floats
-    information: Floats | None
-    mean: Floats
-    classes: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    apart: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -67,12 +42,15 @@ class Part:
         The worst column, where there are several.
     worst : float
         Its error.
+    elsewhere : float or None
+        The largest error of any column without the sample that it is off most on; None where that is not known.
     """
 
     view: View
     error: float
     column: int | None
     worst: float
+    elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,8 +168,9 @@ class Errors:
     def __init__(self, yardstick: Yardstick) -> None:
         self._yardstick = yardstick
         self._sums = [np.zeros(scale.spread.shape) for scale in yardstick.scales]
-        self._apart = [np.zeros(scale.apart.shape) for scale in yardstick.scales]
-        self._constant = [np.zeros(()) for _ in yardstick.scales]
+        self._columns = [
+            ColumnErrors(view, scale) for view, scale in zip(yardstick.views, yardstick.scales, strict=True)
+        ]
         self._rows = [0] * len(self._sums)
 
     def add(self, reference: Values, made: Values, counted: Values) -> None:
@@ -210,23 +189,24 @@ class Errors:
                 continue
             wanted = _rows_of(view, reference[view.tensor], counted.get(view.tensor))
             self._rows[number] += len(wanted)
-            self._constant[number] = self._constant[number] + _errors_of_constant(view, scale, wanted)
+            samples = _samples_of_rows(view, np.shape(reference[view.tensor]), counted.get(view.tensor))
             other = made.get(view.tensor)
             if other is None:
+                self._columns[number].add(wanted, None, samples)
                 continue
             if np.shape(other) != np.shape(reference[view.tensor]):
                 # Another shape cannot be compared: all is lost.
                 self._sums[number] += np.inf
                 continue
             got = _rows_of(view, other, counted.get(view.tensor))
-            self._sums[number] += _row_errors(view, scale, wanted, got)
-            if len(scale.classes):
-                self._apart[number] += class_divergences(wanted, got, scale.classes).sum(0)
+            errors = scale.row_errors(view, wanted, got)
+            self._sums[number] += errors.sum(0)
+            self._columns[number].add(wanted, scale.shown_errors(view, wanted, got, errors), samples)
 
     def damage(self) -> Damage:
         """Return the damage of all that was added."""
         yardstick = self._yardstick
-        sums = self._sums, self._apart, self._constant, self._rows
+        sums = self._sums, self._columns, self._rows
         return Damage(tuple(map(_part, yardstick.views, yardstick.scales, *sums)))
 
 
@@ -309,57 +289,28 @@ def _as_tensor(rows: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Ar
     return np.moveaxis(moved, range(len(others), len(shape)), axes)
 
 
-def _row_errors(view: View, scale: Scale, wanted: Floats, made: Floats) -> Floats:
-    """Sum over rows of what each column is off, in the units of its scale; not finite where `made` is not."""
-    with np.errstate(all="ignore"):
-        if scale.information is None:
-            error = made - wanted
-            if view.link == "softmax":  # a shift of all logits is no error
-                error -= error.mean(1, keepdims=True)
-            found = np.square(error).sum(0)
-        else:
-            found = divergences(view.link, wanted, made).sum(0)
-    return np.where(np.isfinite(found), found, np.inf)
+def _samples_of_rows(view: View, shape: tuple[int, ...], counted: Array | None) -> Ints | None:
+    """Return the number of the sample that each row is of, (rows,); None where there is no axis of samples."""
+    if view.sample_axis is None or view.sample_axis in view.axes:
+        return None
+    others = [axis for axis in range(len(shape)) if axis not in view.axes]
+    numbers = np.arange(shape[view.sample_axis])
+    along = np.expand_dims(numbers, [place for place, axis in enumerate(others) if axis != view.sample_axis])
+    rows = np.broadcast_to(along, [shape[axis] for axis in others]).reshape(-1)
+    return rows if counted is None else rows[counted]
 
 
-def _shown(view: View, scale: Scale) -> Ints:
-    """Columns of which one may be named as the worst; none where a column means nothing by itself."""
-    if view.link == "softmax":
-        return scale.classes
-    if scale.information is None:
-        return np.arange(len(scale.spread))
-    return np.flatnonzero(scale.information >= SHOWN_INFORMATION * float(scale.information.sum()))
-
-
-def _errors_of_constant(view: View, scale: Scale, wanted: Floats) -> Floats:
-    """Sum over rows of what the mean answer of the fit samples is off, (shown,), in the units of columns' errors."""
-    shown = _shown(view, scale)
-    if scale.information is None:
-        return np.asarray(np.square(wanted - scale.mean)[:, shown].sum(0))
-    chances = probabilities(view.link, wanted)[:, shown]
-    mean = np.clip(scale.mean[shown], 1e-300, 1.0)
-    # KL(answer || mean answer) of "this class or another": the cross entropy less the entropy.
-    crossed = -chances * np.log(mean) - (1.0 - chances) * np.log(np.maximum(1.0 - mean, 1e-300))
-    return np.asarray(np.maximum(crossed - entropies("sigmoid", chances), 0.0).sum(0))
-
-
-def _part(view: View, scale: Scale, sums: Floats, apart: Floats, constant: Floats, rows: int) -> Part:
+def _part(view: View, scale: Scale, sums: Floats, columns: ColumnErrors, rows: int) -> Part:
     if not rows or not len(sums):
         return Part(view, 0.0, None, 0.0)
     if not np.isfinite(sums).all():
         return Part(view, float("inf"), None, float("inf"))
-    mean, shown = sums / rows, _shown(view, scale)
-    if scale.information is None:
-        error, usual = float((mean / scale.spread).mean()), scale.spread
-    else:
-        error, usual = float(mean.sum() / scale.information.sum()), scale.information
-    if len(sums) < 2 or not len(shown):
+    mean, information = sums / rows, scale.information
+    error = float((mean / scale.spread).mean() if information is None else mean.sum() / information.sum())
+    worst = columns.worst() if len(sums) > 1 else None
+    if worst is None:
         return Part(view, error, None, error)
-    own, usual = (apart / rows, scale.apart) if view.link == "softmax" else (mean[shown], usual[shown])
-    # A few samples may hold far more of a rare class than is usual: a constant would be as far off on them.
-    columns = own / np.maximum(usual, constant / rows)
-    worst = int(columns.argmax())
-    return Part(view, error, int(shown[worst]), float(columns[worst]))
+    return Part(view, error, worst.column, worst.error, worst.elsewhere)
 
 
 def _roots(view: View, scale: Scale, logits: Array, signs: Floats) -> Floats:

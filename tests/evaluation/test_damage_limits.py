@@ -43,3 +43,8 @@ def test_it_is_said_whether_the_output_or_a_column_is_lost() -> None:
 def test_what_is_not_finite_is_lost() -> None:
     assert lost(part(NUMBERS, float("nan"), float("nan")))
     assert lost(part(NUMBERS, float("inf"), float("inf")))
+
+
+def test_a_column_that_one_sample_alone_loses_is_not_lost() -> None:
+    assert not lost(Damage((Part(NUMBERS, 0.003, 3, 1.34, elsewhere=0.97),)))
+    assert lost(Damage((Part(NUMBERS, 0.003, 3, 1.34, elsewhere=1.02),)))

@@ -105,6 +105,41 @@ def test_a_panel_with_more_than_the_usual_share_of_a_rare_class_does_not_lose_it
     assert worse.worst > 1.5
 
 
+@pytest.mark.parametrize("view", [NUMBERS, CLASSES, CELLS])
+def test_one_sample_alone_loses_no_column(view):
+    rows = replace(view, axes=(2,), sample_axis=0)
+    original = _draw(31, 7, 3)
+    made = original + 0.1 * _draw(31, 7, 3, seed=8)
+    made[4, :, 2] += 40.0
+    part = _of(rows, original).damage({"y": original}, {"y": made}).worst
+    assert part is not None
+    assert (part.column, part.worst > 1.0) == (2, True)
+    others = np.delete(np.arange(31), 4)
+    rest = _of(rows, original).damage({"y": original[others]}, {"y": made[others]}).worst
+    assert rest is not None
+    assert part.elsewhere == pytest.approx(rest.worst, rel=0.05)
+    made[5:9, :, 2] += 40.0
+    more = _of(rows, original).damage({"y": original}, {"y": made}).worst
+    assert more is not None
+    assert more.elsewhere is not None
+    assert more.elsewhere > 1.0
+
+
+def test_samples_may_lie_along_any_axis():
+    original = _draw(7, 31, 3)
+    made = original + 0.1 * _draw(7, 31, 3, seed=8)
+    made[:, 4, 2] += 40.0
+    turned = replace(NUMBERS, axes=(2,), sample_axis=1)
+    part = _of(turned, original).damage({"y": original}, {"y": made}).worst
+    straight = replace(NUMBERS, axes=(2,), sample_axis=0)
+    other = [np.ascontiguousarray(one.swapaxes(0, 1)) for one in (original, made)]
+    expected = _of(straight, other[0]).damage({"y": other[0]}, {"y": other[1]}).worst
+    assert part is not None
+    assert expected is not None
+    assert part.elsewhere == pytest.approx(expected.elsewhere, rel=1e-9)
+    assert part.elsewhere < 0.1 < 1.0 < part.worst
+
+
 def test_units_and_offsets_change_nothing():
     a, b = _draw(301, 4), _draw(301, 4, seed=4)
     scale, shift = np.array([1, 1e3, 1e-3, 7]), np.array([0, 300, -2, 1e4])
