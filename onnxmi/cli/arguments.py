@@ -103,7 +103,7 @@ MEMORY = click.option(
     "--memory",
     metavar="SIZE",
     type=Quantity(BYTES),
-    help="Memory for statistics, such as 4GB; more passes if they need more [default: no limit].",
+    help="Memory beside the model, such as 4GB: smaller batches and more passes [default: half of what is free].",
 )
 FRESH = click.option(
     "--fresh", is_flag=True, help="Measure anew what earlier runs have measured, and keep nothing for later ones."

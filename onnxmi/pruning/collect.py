@@ -24,6 +24,7 @@ from onnxmi.model import Model
 from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
+from onnxmi.pruning.run_memory import memory_of
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.session import version as onnxruntime_version
 from onnxmi.selection.targets import consumes
@@ -123,7 +124,7 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
         options.seed,
         measure=options.scorer.measure,
         mask=options.mask,
-        memory=options.memory,
+        memory=memory_of(options),
     )
 
 

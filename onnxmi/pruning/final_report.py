@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from onnxmi.budget.goals import Goal
-from onnxmi.errors import CheckError
+from onnxmi.errors import CheckError, DataError
 from onnxmi.evaluation.cautions import cautions
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.evaluation.quality import quality_of
@@ -23,6 +24,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.session import PruningSession
 from onnxmi.pruning.timings import with_timings
+from onnxmi.runtime.memory import process_peak
 from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import unscored
 from onnxmi.verification.checks import check_result, require_passed
@@ -70,8 +72,15 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         contributions=steps,
         decisive=judgement.decisive,
         changed=changed_answers(session.test_set, judgement),
+        peak_memory=_peak_memory(),
         hints=uncut_weights(session, cut.size, after.size) if selected else (),
     )
+
+
+def _peak_memory() -> int | None:
+    with suppress(DataError):  # not every system tells
+        return process_peak()
+    return None
 
 
 def _latency(

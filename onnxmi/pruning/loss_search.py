@@ -28,6 +28,7 @@ N_QUICK_TRIALS = 4  # trials that are repaired on few samples
 N_FULL_TRIALS = 4  # trials that are repaired on all
 QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a trial
 FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
+USUAL_WORK = 8  # trials on few samples that the search takes as long as
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
 USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
 NEAR = (0.75, 1.2)  # shares of the allowed damage between which a trial on few samples tells enough
@@ -243,7 +244,7 @@ class _Search:
         )
         full = sum(one.repair == FULL for one in self.trials)
         done = len(self.trials) + full * (FULL_TRIAL_WORK - 1)
-        self._progress("search", done, N_QUICK_TRIALS + N_FULL_TRIALS * FULL_TRIAL_WORK)
+        self._progress("search", done, max(USUAL_WORK, done + 1))
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""

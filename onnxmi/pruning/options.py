@@ -108,7 +108,8 @@ class PruneOptions:
     batch_size : int
         Samples a run when statistics are measured.
     memory : int or None
-        Bytes that statistics of one pass may take; None for as much as they need.
+        Bytes that a run may take beside the model: batches are as small, and passes over the samples as many, as that
+        needs. None for half of what is free.
     mask : str or None
         The input that is zero at padding; None for one with "mask" in its name.
     latency : bool

@@ -73,6 +73,8 @@ class Outcome:
         What is lost on an evaluation file, where one was given.
     changed : tuple of ChangedAnswer
         Test samples on which another class is chosen.
+    peak_memory : int or None
+        Most bytes that the process had held when the run ended; None where that is not known.
     """
 
     proto: onnx.ModelProto
@@ -99,6 +101,7 @@ class Outcome:
     idle: tuple[Layer, ...] = ()
     evaluation: Evaluation | None = None
     changed: tuple[ChangedAnswer, ...] = ()
+    peak_memory: int | None = None
 
     @property
     def kept_whole(self) -> tuple[Layer, ...]:

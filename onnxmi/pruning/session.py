@@ -30,6 +30,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
 from onnxmi.pruning.precision import Precision
 from onnxmi.pruning.run_cache import RunCache, open_run_cache
+from onnxmi.pruning.run_memory import with_fitting_batches
 from onnxmi.pruning.taken_branches import TakenBranches, find_taken_branches, layers_in_idle_branches
 from onnxmi.pruning.timings import Timings, open_timings
 from onnxmi.quantization.quantize import QuantizedModel, follow
@@ -44,6 +45,7 @@ from onnxmi.typing import Floats, Progress, Samples
 from onnxmi.verification.checks import Check, check_same
 
 N_RANGE_SAMPLES = 256  # samples that static ranges are found on
+PROBED = 3  # samples that the model is looked at with, if it takes any number
 CHECKED = 8  # samples that the rewrite is checked on
 ENOUGH_FOR_MEANS = 512  # samples: more do not make the outputs' means much surer
 
@@ -262,7 +264,7 @@ def start_session(
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
         looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     require_fixed(model, data, options.fix)
-    analysis = analyze(looked_at, data.one_run(np.arange(data.count), 3), model, fix=options.fix)
+    analysis = analyze(looked_at, data.one_run(np.arange(data.count), PROBED), model, fix=options.fix)
     layer_filter = Filter(options.cut, options.skip, options.only)
     if looked_at is not model and (numbers := layer_numbers(layer_filter)):
         raise UsageError(
@@ -272,6 +274,7 @@ def start_session(
     layers, left_out = chosen_layers(analysis.model, analysis.graph, layer_filter)
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     split = split_samples(data, options.seed, held_back)
+    options = with_fitting_batches(options, analysis, data.step or PROBED)
     outputs = OutputMeasure(analysis, data, split.fit, options)
     seen_by_outputs = outputs.told(layers)
     unseen = tuple(layer for layer in layers if layer not in seen_by_outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class Measured:
         self._frame, self._epilogue, self._priors = operator_cut, epilogue, priors
         self._scale, self._offset = operator_cut.kept(epilogue.scale), operator_cut.kept(epilogue.offset)
         self._sums: dict[int, MomentAccumulator] = {}
-        self._rows: dict[bool, list[tuple[Array, Array, Array]]] = {False: [], True: []}
+        self._rows = {False: _Rows(), True: _Rows()}
         self._whole = (
             operator_cut.linear.features + operator_cut.linear.outputs.size // operator_cut.linear.groups
             > WIDEST_IN_FOLDS
@@ -62,7 +63,7 @@ class Measured:
             self._trouble = error  # the other batches have to advance all the same
         if self._epilogue.activation is not None:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
-            self._rows[part == VALIDATION].append((inputs, targets, level.astype(kind)))
+            self._rows[part == VALIDATION].add(inputs, targets, level.astype(kind))
 
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""
@@ -83,9 +84,33 @@ class Measured:
 
     def activated(self, group: int, *, of_validation: bool) -> ActivatedRows | None:
         """The rows themselves, where the result goes through an activation."""
-        batches = self._rows[of_validation and VALIDATION in self._sums]
-        if not batches or self._epilogue.activation is None:
+        joined = self._rows[of_validation and VALIDATION in self._sums].joined
+        if joined is None or self._epilogue.activation is None:
             return None
-        inputs, targets = (np.concatenate([batch[part][group] for batch in batches]) for part in (0, 1))
-        level = np.concatenate([np.broadcast_to(own[group], wanted[group].shape) for _, wanted, own in batches])
+        inputs, targets, level = (rows[group] for rows in joined)
         return ActivatedRows(inputs, targets, self._scale[group].astype(inputs.dtype), level, self._epilogue.activation)
+
+
+class _Rows:
+    """Rows of all batches: inputs, targets and levels, (groups, rows, S or M) each."""
+
+    def __init__(self) -> None:
+        self._batches: tuple[list[Array], ...] = ([], [], [])
+
+    def add(self, inputs: Array, targets: Array, level: Array) -> None:
+        """Take in a batch."""
+        broadcast = np.broadcast_to(level, targets.shape)
+        for own, array in zip(self._batches, (inputs, targets, broadcast), strict=True):
+            own.append(array)
+
+    @cached_property
+    def joined(self) -> tuple[Array, Array, Array] | None:
+        """All rows in one array of each; the batches are let go one kind after the other, as they take much memory."""
+        if not self._batches[0]:
+            return None
+        joined = []
+        for own in self._batches:
+            joined.append(np.concatenate(own, axis=1))
+            own.clear()
+        inputs, targets, level = joined
+        return inputs, targets, level

@@ -151,6 +151,7 @@ def result_data(result: Outcome) -> dict[str, Any]:
         "repair": [vars(note) for note in result.repairs],
         "checks": [vars(check) for check in result.checks],
         "notes": list(result.notes),
+        "peak_memory": result.peak_memory,
     }
 
 

@@ -40,6 +40,8 @@ def show_summary(console: Console, result: Outcome, *, full: bool = False) -> No
     console.print(_left_alone(result) if full else _left_alone_by_reason(result))
     for note in (*result.notes, *_repair_notes(result)):
         console.print(plain(f"note: {note}"))
+    if result.peak_memory is not None:
+        console.print(plain(f"peak memory of this run: {size_text(result.peak_memory)}"))
 
 
 def _summary(result: Outcome) -> NumberTable:

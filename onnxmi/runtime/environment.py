@@ -98,6 +98,11 @@ def read_environment(proc: Path = PROC) -> Environment:
     )
 
 
+def free_memory(proc: Path = PROC) -> int | None:
+    """Return the bytes that processes can still take without swapping; None where the system does not tell."""
+    return _kilobytes(_read(proc / "meminfo"), "MemAvailable")
+
+
 def without_home(path: str | Path) -> str:
     """Return a path with ``~`` for the home folder, whose name is often that of a person."""
     with suppress(RuntimeError, ValueError):  # without a home there is nothing to hide

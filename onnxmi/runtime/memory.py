@@ -46,10 +46,15 @@ def peak_memory(path: Path, feeds: Feeds, threads: int) -> int:
     return int(done.stdout)
 
 
-def _peak() -> int:
+def process_peak() -> int:
     """Return the most bytes this process has held so far.
 
     On Linux not by getrusage: its figure begins at what the process that started this one held.
+
+    Raises
+    ------
+    DataError
+        Where the system does not tell.
     """
     with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -70,11 +75,11 @@ def main(model: str, inputs: str, threads: str, *names: str) -> None:
     with np.load(inputs, allow_pickle=False) as archive:
         feeds = dict(zip(names, (archive[key] for key in archive.files), strict=True))
     _forget_peak()
-    before = _peak()
+    before = process_peak()
     session = open_file(os.fspath(model), threads=int(threads))
     for _ in range(RUNS):
         session.run(feeds)
-    print(_peak() - before)
+    print(process_peak() - before)
 
 
 if __name__ == "__main__":

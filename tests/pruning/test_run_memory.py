@@ -1,0 +1,74 @@
+"""What follows from the memory that a run may take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxmi
+from onnxmi.pruning import run_memory
+from onnxmi.pruning.options import PruneOptions
+from onnxmi.pruning.run_memory import memory_of, with_fitting_batches
+from onnxmi.pruning.session import start_session
+from onnxmi.runtime.environment import free_memory
+from onnxmi.transforms.analysis import analyze, as_model
+
+FLOAT = 4
+
+
+@pytest.fixture
+def analysis(mlp, samples):
+    return analyze(as_model(mlp()), {"x": samples(3)})
+
+
+READ = (6 + 12 + 10) * FLOAT  # bytes that the products of the perceptron read of a sample
+
+
+@pytest.mark.parametrize(("room", "batch"), [(1, 1), (7 * READ, 7), (8 * READ - 1, 7), (31 * READ, 31), (99 * READ, 32)])
+def test_a_batch_is_as_large_as_the_memory_allows(analysis, room, batch):
+    given = PruneOptions(memory=room * run_memory.OF_BATCHES)
+    assert with_fitting_batches(given, analysis, 3).batch_size == batch
+
+
+def test_without_a_limit_the_batch_depends_on_the_model_alone(analysis, monkeypatch):
+    monkeypatch.setattr(run_memory, "free_memory", lambda: pytest.fail("asked the machine"))
+    monkeypatch.setattr(run_memory, "BATCH_BYTES", 5 * READ)
+    assert with_fitting_batches(PruneOptions(), analysis, 3).batch_size == 5
+
+
+def test_a_run_has_the_batches_that_fit(mlp, samples):
+    session = start_session(as_model(mlp()), {"x": samples(83)}, PruneOptions(memory=11 * READ * run_memory.OF_BATCHES))
+    assert session.options.batch_size == 11
+    assert session.repair_samples.options.batch_size == 11
+
+
+def test_half_of_what_is_free_is_taken_where_nothing_is_said(monkeypatch):
+    monkeypatch.setattr(run_memory, "free_memory", lambda: 4242)
+    assert memory_of(PruneOptions()) == 2121
+    assert memory_of(PruneOptions(memory="1kB")) == 1000
+    monkeypatch.setattr(run_memory, "free_memory", lambda: None)
+    assert memory_of(PruneOptions()) is None
+
+
+def test_free_memory_is_what_the_system_says(tmp_path: Path):
+    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemFree: 1 kB\nMemAvailable:  17 kB\n")
+    assert free_memory(tmp_path) == 17 * 1024
+    assert free_memory(tmp_path / "none") is None
+
+
+def test_a_result_says_what_the_process_held(mlp, samples):
+    result = onnxmi.prune(mlp(), {"x": samples(83)}, keep=0.5, threads=1, force=True)
+    assert result.peak_memory is not None
+    assert result.peak_memory > 2**24
+    assert "peak memory of this run" in str(result)
+
+
+def test_smaller_batches_give_the_same_model_but_for_rounding(mlp, samples):
+    data = {"x": samples(211)}
+    few = onnxmi.prune(mlp(), data, keep=0.5, threads=1, force=True, memory=7 * READ * run_memory.OF_BATCHES)
+    many = onnxmi.prune(mlp(), data, keep=0.5, threads=1, force=True)
+    for one, other in zip(few.plan.choices, many.plan.choices, strict=True):
+        np.testing.assert_array_equal(one.kept, other.kept)
+    assert few.damage.total == pytest.approx(many.damage.total, rel=1e-3)
