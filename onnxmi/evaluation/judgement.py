@@ -75,6 +75,8 @@ class Judgement:
         whatever cost where the original decides them by a hair. The damage is known much better, but what it foretells
         is a rule of thumb. So both are averaged, the damage with the weight of `FORETELLING` samples: of many samples
         the count decides. A metric that counts no answers, such as a correlation, is known as well as the damage.
+        Without any slack: with half of a standard error, a classifier of file types was let through on 106 samples
+        and lost 2.4 points on 1,024 others.
 
         Parameters
         ----------
@@ -87,14 +89,6 @@ class Judgement:
             return self.drop
         foretold = excess(self.damage, drop) * drop
         return (FORETELLING * foretold + samples * self.drop) / (FORETELLING + samples)
-
-    def contradicts(self, drop: float, samples: int) -> bool:
-        """Whether the samples speak against a loss of at most `drop`; see `expected_loss`.
-
-        Without any slack: with half of a standard error, a classifier of file types was let through on 106 samples and
-        lost 2.4 points on 1,024 others.
-        """
-        return self.expected_loss(drop, samples) > drop
 
 
 @dataclass(frozen=True)

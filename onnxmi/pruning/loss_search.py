@@ -1,7 +1,7 @@
 """Searching for a loss: the cheapest model whose damage and whose loss of the metric are within what is allowed.
 
-The damage decides, since it falls smoothly with the cost and some dozen samples tell it; the metric, which counts,
-has a veto where the samples speak against the promise.
+The damage decides, since it falls smoothly with the cost and some dozen samples tell it; and the metric, which counts,
+as far as the samples speak against the promise.
 """
 
 from __future__ import annotations
@@ -30,15 +30,13 @@ QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a 
 FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
 USUAL_WORK = 8  # trials on few samples that the search takes as long as
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
-USED = 0.8  # share of the allowed damage from which on a model is near enough to the limit
-NEAR = (0.75, 1.2)  # shares of the allowed damage between which a trial on few samples tells enough
+QUICK_APART, FULL_APART = 1.1, 1.05  # factors of cost within which the next trial is not worth its time
 AIMED = 0.92  # of the allowed damage, at the next trial
 APART = 1.03  # factor between costs of models that are as good as the same
 STEPS = (0.5, 2.0)  # a trial's cost over the last one's, at least and at most
 TOGETHER = 1.0  # times the sum of the layers' damage is left of a model that is cut to all their sizes, about
 ON_ALL = 0.9  # times the damage of a repair on few samples is left by one on all, about
-LEAST_EXCESS = 1e-6  # an excess of nothing has no logarithm
-VETO = 1.3  # excess of a model whose damage is within, but not its metric
+LEAST_EXCESS, MOST_EXCESS = 1e-6, 1e3  # that a forecast takes in: neither nothing nor infinity has a logarithm
 SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
 
@@ -105,7 +103,7 @@ class _TrialModel:
     judgement : Judgement
         What it is worth.
     excess : float
-        Its damage over what is allowed, with the veto of the metric.
+        Its damage over what is allowed; the loss that is expected over what is allowed, if that is more.
     """
 
     share: float
@@ -125,13 +123,13 @@ class _Repair:
         As a trial calls it.
     samples : RepairSamples or None
         On what; None for all samples.
-    near : tuple of two float
-        Excesses between which a model is near enough to the limit.
+    apart : float
+        Factor of cost to the next trial within which that is not worth its time.
     """
 
     name: str
     samples: RepairSamples | None
-    near: tuple[float, float]
+    apart: float
 
 
 class _Search:
@@ -169,10 +167,9 @@ class _Search:
         return _TrialModel(1.0, {}, candidate, judgement, 0.0 if candidate.quantized is None else self._over(judgement))
 
     def _over(self, judgement: Judgement) -> float:
-        """Return how many times what is allowed is lost: of the damage, with the veto of the metric."""
-        over = excess(judgement.damage, self._drop)
+        """Return how many times what is allowed is lost: of the damage or, if that is more, of what is expected."""
         samples = len(self._session.search_set.samples)
-        return max(over, VETO) if judgement.contradicts(self._drop, samples) else over
+        return max(excess(judgement.damage, self._drop), judgement.expected_loss(self._drop, samples) / self._drop)
 
     def run(self) -> None:
         """Try models that are repaired on few samples first, then models that are repaired on all."""
@@ -180,9 +177,9 @@ class _Search:
         foretold = foretold_damage(self._problem, self._kind)
         forecast = Forecast(foretold, log(TOGETHER / self._allowed))
         if session.options.repair and session.trial_samples is not session.repair_samples:
-            self._approach(_Repair(QUICK, session.trial_samples, NEAR), N_QUICK_TRIALS, forecast)
+            self._approach(_Repair(QUICK, session.trial_samples, QUICK_APART), N_QUICK_TRIALS, forecast)
             forecast = Forecast(forecast, log(ON_ALL))
-        self._approach(_Repair(FULL, None, (USED, 1.0)), N_FULL_TRIALS, forecast)
+        self._approach(_Repair(FULL, None, FULL_APART), N_FULL_TRIALS, forecast)
 
     @property
     def _allowed(self) -> float:
@@ -196,15 +193,18 @@ class _Search:
         for _ in range(most):
             trial = self._try(share, repair)
             if trial is not None:
-                forecast.measured(log(share), log(max(trial.excess, LEAST_EXCESS)))
+                forecast.measured(log(share), log(min(max(trial.excess, LEAST_EXCESS), MOST_EXCESS)))
             if trial is not None and trial.excess <= 1:
                 within = min(within, share)
             else:
                 beyond = max(beyond, share)
-            near = trial is not None and repair.near[0] <= trial.excess <= repair.near[1]
-            if near or within <= beyond * APART or beyond >= self._largest_share or within <= self._least:
+            if within <= beyond * APART or beyond >= self._largest_share or within <= self._least:
                 return
-            share = self._next(forecast, share, within, beyond)
+            aimed = self._next(forecast, share, within, beyond)
+            usable = trial is not None and (trial.excess <= 1 or repair.name == QUICK)
+            if usable and max(aimed / share, share / aimed) < repair.apart:
+                return
+            share = aimed
 
     def _next(self, forecast: Forecast, share: float, within: float, beyond: float) -> float:
         """Return the share at which the loss should be what is aimed at, inside of what is known."""

@@ -30,10 +30,10 @@ def test_count_and_damage_are_averaged(samples: int) -> None:
 
 def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
     two = 2 / 123
-    assert judgement(LIMIT, two).contradicts(POINT, 123)
-    assert not judgement(0.3 * LIMIT, two).contradicts(POINT, 123)
-    assert judgement(0.3 * LIMIT, two).contradicts(POINT, 10_000)
-    assert judgement(0.3 * LIMIT, 10 / 123).contradicts(POINT, 123)
+    assert judgement(LIMIT, two).expected_loss(POINT, 123) > POINT
+    assert judgement(0.3 * LIMIT, two).expected_loss(POINT, 123) <= POINT
+    assert judgement(0.3 * LIMIT, two).expected_loss(POINT, 10_000) > POINT
+    assert judgement(0.3 * LIMIT, 10 / 123).expected_loss(POINT, 123) > POINT
 
 
 def test_a_metric_that_counts_nothing_decides_alone() -> None:
@@ -42,5 +42,5 @@ def test_a_metric_that_counts_nothing_decides_alone() -> None:
 
 
 def test_what_is_no_number_speaks_against_it() -> None:
-    assert judgement(0.0, math.nan).contradicts(POINT, 3)
-    assert judgement(math.inf, 0.0).contradicts(POINT, 10_000)
+    assert judgement(0.0, math.nan).expected_loss(POINT, 3) > POINT
+    assert judgement(math.inf, 0.0).expected_loss(POINT, 10_000) > POINT

@@ -26,7 +26,9 @@ def analysis(mlp, samples):
 READ = (6 + 12 + 10) * FLOAT  # bytes that the products of the perceptron read of a sample
 
 
-@pytest.mark.parametrize(("room", "batch"), [(1, 1), (7 * READ, 7), (8 * READ - 1, 7), (31 * READ, 31), (99 * READ, 32)])
+@pytest.mark.parametrize(
+    ("room", "batch"), [(1, 1), (7 * READ, 7), (8 * READ - 1, 7), (31 * READ, 31), (99 * READ, 32)]
+)
 def test_a_batch_is_as_large_as_the_memory_allows(analysis, room, batch):
     given = PruneOptions(memory=room * run_memory.OF_BATCHES)
     assert with_fitting_batches(given, analysis, 3).batch_size == batch
