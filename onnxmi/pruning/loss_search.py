@@ -122,7 +122,7 @@ class _Repair:
     name : str
         As a trial calls it.
     samples : RepairSamples or None
-        On what; None for all samples.
+        On what; None where nothing is repaired.
     apart : float
         Factor of cost to the next trial within which that is not worth its time.
     """
@@ -174,12 +174,13 @@ class _Search:
     def run(self) -> None:
         """Try models that are repaired on few samples first, then models that are repaired on all."""
         session = self._session
+        all_samples = session.shared_samples if session.options.repair else None
         foretold = foretold_damage(self._problem, self._kind)
         forecast = Forecast(foretold, log(TOGETHER / self._allowed))
         if session.options.repair and session.trial_samples is not session.repair_samples:
-            self._approach(_Repair(QUICK, session.trial_samples, QUICK_APART), N_QUICK_TRIALS, forecast)
+            self._approach(_Repair(QUICK, session.trial_samples.shared(), QUICK_APART), N_QUICK_TRIALS, forecast)
             forecast = Forecast(forecast, log(ON_ALL))
-        self._approach(_Repair(FULL, None, FULL_APART), N_FULL_TRIALS, forecast)
+        self._approach(_Repair(FULL, all_samples, FULL_APART), N_FULL_TRIALS, forecast)
 
     @property
     def _allowed(self) -> float:

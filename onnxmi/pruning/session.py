@@ -139,6 +139,11 @@ class PruningSession:
         return samples.within(self.model.proto).weighted(self.analysis, self.outputs.yardstick)
 
     @cached_property
+    def shared_samples(self) -> RepairSamples:
+        """The same, where several cuts are repaired: the original is run for the first of them alone."""
+        return self.repair_samples.shared()
+
+    @cached_property
     def trial_samples(self) -> RepairSamples:
         """Those of them that models are tried on in a search."""
         return self.repair_samples.for_trials()

@@ -175,7 +175,8 @@ def _most(session: PruningSession, problem: SizingProblem, by: Kind, scale: floa
 
 def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint:
     """Make a model with so many units, and judge it; its time is measured apart."""
-    candidate = execute_plan(session, make_plan(session, counts))
+    samples = session.shared_samples if session.options.repair else None
+    candidate = execute_plan(session, make_plan(session, counts), samples=samples)
     require_passed(check_result(session.source, candidate.result, session.some_feeds(session.split.test)))
     judgement = judge(session.test_set, session.metric, candidate.result)
     return JudgedPoint(

@@ -11,9 +11,10 @@ from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
 from onnxmi.repair.behind_activation import ActivatedRows
 from onnxmi.repair.epilogue import Epilogue
 from onnxmi.repair.operator_cut import OperatorCut, inverse
+from onnxmi.repair.recorded import OriginalRows
 from onnxmi.repair.regression import Regression
 from onnxmi.repair.samples import VALIDATION
-from onnxmi.typing import Array, Floats, Samples
+from onnxmi.typing import Array, Floats
 
 WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
 
@@ -33,28 +34,27 @@ class Measured:
         )
         self._trouble: NotFiniteError | None = None
 
-    def add(
-        self, part: int, original: Array, cut: Array, row_indices: Samples, stream: tuple[Array, Array] | None
-    ) -> None:
-        """Take in one batch of a part of the samples.
+    def add(self, original: OriginalRows, cut: Array, added_to: Array | None) -> None:
+        """Take in one batch.
 
         Parameters
         ----------
-        part : int
-            See `onnxmi.repair.samples.parts_of`.
-        original, cut : array
-            The operator's activation in both models.
-        places : (rows,) int64
-            See `onnxmi.graph.linear.feature_rows`.
-        stream : two (groups, rows, M) arrays, or None
-            What the result is added to, in both models.
+        original : OriginalRows
+            What the operator gives in the original.
+        cut : array
+            The operator's activation in the cut model.
+        added_to : array or None
+            What its result is added to there.
         """
-        kind = original.dtype if original.dtype.kind not in "iu" else np.dtype(np.float32)  # quantized
+        part, places, kind = original.part, original.places, original.results.dtype
+        stream = None
+        if original.stream is not None and added_to is not None:
+            stream = self._frame.stream(original.stream, added_to, places, original.shape)
         # The target is what the operator itself has to give, so the epilogue's scale is divided out.
         undo = inverse(self._scale).astype(kind)
         # What earlier repairs left wrong in the stream, this operator can make up for, as both are added.
         stream_error = None if stream is None else (stream[0] - stream[1]) * undo
-        inputs, targets = self._frame.targets(original, cut, row_indices, stream_error)
+        inputs, targets = self._frame.targets(original.results, cut, places, stream_error)
         # Wide operators take one sum for all folds: the validation samples are part -1 and stay apart.
         sums = self._sums.setdefault(min(part, 0) if self._whole else part, MomentAccumulator())
         try:

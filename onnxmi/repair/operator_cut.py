@@ -108,31 +108,30 @@ class OperatorCut:
         decoded = self.linear.weights.decoded(self.model, replacement.weights, self.staying)
         return [matrix.astype(np.float64) for matrix in weight_matrix(self.after, decoded)]
 
-    def targets(
-        self, original: Array, cut: Array, row_indices: Ints, stream_error: Array | None
-    ) -> tuple[Array, Array]:
+    def targets(self, results: Array, cut: Array, row_indices: Ints, stream_error: Array | None) -> tuple[Array, Array]:
         """Inputs of the cut model, and the results that are wanted of them.
 
         Parameters
         ----------
-        original, cut : array
-            The operator's activation in both models, for one batch.
-        places : (rows,) int64
+        results : (groups, rows, M) array
+            Of the original, all groups and outputs, without the bias: the cut model is to give them on its own.
+        cut : array
+            The operator's activation in the cut model, for one batch.
+        row_indices : (rows,) int64
             See `onnxmi.graph.linear.feature_rows`.
-        drift : (groups, rows, M) array or None
-            What to add to the original's results.
+        stream_error : (groups, rows, M) array or None
+            What to add to the results; of what stays.
 
         Returns
         -------
         (groups, rows, S) and (groups, rows, M) arrays; the results are without bias.
         """
-        before = feature_rows(self.linear, original, row_indices)
-        inputs = feature_rows(self.after, cut, row_indices)
-        # The original's results without its bias, on the original's inputs: the cut model is to give them on its own.
-        results = np.stack(
-            [before[g] @ self.original_weights(k).astype(before.dtype) for k, g in enumerate(self.groups)]
-        )
-        return inputs, results if stream_error is None else results + stream_error
+        inputs, wanted = feature_rows(self.after, cut, row_indices), self._staying(results)
+        return inputs, wanted if stream_error is None else wanted + stream_error
+
+    def _staying(self, results: Array) -> Array:
+        """Pick the groups and outputs that stay."""
+        return np.stack([results[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)])
 
     def joined(self, inputs: Array, targets: Array, priors: Sequence[Floats]) -> Array:
         """Inputs beside what weights (S, M) of each group miss of the wanted results, (groups, rows, S + M)."""
@@ -140,21 +139,22 @@ class OperatorCut:
         missing = [targets[k] - inputs[k] @ prior.astype(inputs.dtype) for k, prior in enumerate(priors)]
         return np.concatenate([inputs, np.stack(missing)], axis=-1)
 
-    def stream(self, original: Array, cut: Array, row_indices: Ints) -> tuple[Array, Array]:
+    def stream(self, original: Array, cut: Array, row_indices: Ints, shape: Sequence[int]) -> tuple[Array, Array]:
         """Return what the results are added to, in both models: (groups, rows, M) each.
 
         Parameters
         ----------
-        original : array
-            Of the results' shape, with the rows that stay and all outputs.
+        original : (groups, rows, M) array
+            Of all groups and outputs.
         cut : array
             Of the shape that the cut model has it in; it may broadcast to the results'.
+        shape : sequence of int
+            Of the original's results, with the rows that stay and all outputs.
         """
-        before = output_rows(self.linear, original, row_indices, self.linear.groups)
-        shape = list(original.shape)
-        shape[self.linear.layout.channel_axis] = sum(map(len, self.outputs))
-        after = output_rows(self.linear, np.broadcast_to(cut, shape), row_indices, len(self.groups))
-        return np.stack([before[g][:, out] for g, out in zip(self.groups, self.outputs, strict=True)]), after
+        whole = list(shape)
+        whole[self.linear.layout.channel_axis] = sum(map(len, self.outputs))
+        after = output_rows(self.linear, np.broadcast_to(cut, whole), row_indices, len(self.groups))
+        return self._staying(original), after
 
     def kept(self, of_outputs: Floats) -> Floats:
         """Pick the outputs that stay from one value an output, (groups, 1, M)."""

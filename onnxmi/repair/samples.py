@@ -11,6 +11,7 @@ import onnx
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.draws import chances
 from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.repair.recorded import RecordedRows
 from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
@@ -44,6 +45,8 @@ class RepairSamples:
         What each row of an operator's results counts in its regression.
     rows : float
         Share of the rows that an operator is otherwise refitted to.
+    recorded : RecordedRows or None
+        What the original gives on these rows, where several cuts are repaired on them.
     """
 
     calibration: Calibration
@@ -52,6 +55,11 @@ class RepairSamples:
     options: CaptureOptions
     weights: RowWeights = field(default_factory=RowWeights)
     rows: float = 1.0
+    recorded: RecordedRows | None = None
+
+    def shared(self) -> RepairSamples:
+        """Return the samples with a place where the first repair records what the others need of the original."""
+        return replace(self, recorded=RecordedRows())
 
     def weighted(self, analysis: Analysis, yardstick: Yardstick) -> RepairSamples:
         """Return the samples with weights of rows by how much the outputs mind errors there."""

@@ -17,7 +17,7 @@ import numpy as np
 from onnxmi.axes.keeping import Keeping
 from onnxmi.errors import stage
 from onnxmi.graph.dataflow import Flow
-from onnxmi.graph.linear import Linear, columns_of, kept_along_axes, new_bias, row_count
+from onnxmi.graph.linear import Linear, kept_along_axes, new_bias
 from onnxmi.graph.padding_mask import padding_masks
 from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
@@ -26,15 +26,14 @@ from onnxmi.repair.epilogue import Epilogue, find_epilogue
 from onnxmi.repair.measured import Measured
 from onnxmi.repair.normalization import NormalizationParameters, find_normalizations, refit_normalization
 from onnxmi.repair.operator_cut import OperatorCut, remaining_rows
+from onnxmi.repair.original import OriginalWalk
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.samples import VALIDATION, RepairSamples
 from onnxmi.runtime.stepper import Stepper
-from onnxmi.statistics.capture import rows_wanted
-from onnxmi.statistics.row_sampling import Batch
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, prune_channels, slice_array
-from onnxmi.typing import Array, Floats, Progress, Samples, silent
+from onnxmi.typing import Floats, Progress, silent
 
 WIDEST = 12_288  # inputs and outputs of an operator: their moments have the square of it, 1.2 GB, several times over
 
@@ -166,7 +165,7 @@ class _Walk:
         unrepaired = [_unrepaired(cut, linear) for linear in schedule.order]
         working = prune_channels(cut, [*unrepaired, *schedule.taken])
         inputs = [batch.feeds for batch, _ in samples.batches()]
-        self._original = Stepper(model.proto, inputs, options.threads)
+        self._original = OriginalWalk(cut, samples, inputs, self._masks)
         self._pruned = Stepper(working, inputs, options.threads)
 
     def refit_normalization(
@@ -176,7 +175,7 @@ class _Walk:
         measured: dict[bool, PairMoments] = {}
         name = normalization.result
         for (batch, part), original, cut in zip(
-            self._samples.batches(), self._original.to([name]), self._pruned.to([name]), strict=True
+            self._samples.batches(), self._original.to(name), self._pruned.to([name]), strict=True
         ):
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
@@ -221,33 +220,18 @@ class _Walk:
         if epilogue.stream in self._cut.branches.absent:
             return epilogue.bare()
         # The residual input has to be known before the operator is solved; a later operator may still change it.
-        before = self._original.pieces.nodes_to_run([epilogue.stream])
+        before = self._original.nodes_before(epilogue.stream)
         blocked = {*self._pending, linear.nodes[0].index} & set(before)
         return epilogue.bare() if blocked or not self._steps.feedback else epilogue
 
     def _measure(self, linear: Linear, operator_cut: OperatorCut, epilogue: Epilogue) -> Measured:
-        tap, n_rows = linear.taps[0], self._samples.rows * rows_wanted(linear)
-        read_by_both = [tap] if epilogue.stream is None else [tap, epilogue.stream]
-        # For its shape: the original is not changed.
-        beside = [linear.ends[0].outputs[0]] if epilogue.broadcasts else []
+        read = [linear.taps[0]] if epilogue.stream is None else [linear.taps[0], epilogue.stream]
         measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
-        # Batches are described anew at every step: what a sampler notes about each would add up.
-        batches = self._samples.batches()
         # Both models advance together, batch by batch: only what later nodes read is held.
-        pairs = zip(batches, self._original.to([*read_by_both, *beside]), self._pruned.to(read_by_both), strict=True)
-        columns, axes = columns_of(linear), self._graph.axes
-        for (batch, part), original, cut in pairs:
-            read = remaining_rows(original[tap], axes.get(tap), columns, self._keeping)
-            row_indices = self._sampler.sample(
-                linear, read, batch, self._masks.get(linear.key), n_rows, weights=self._weights(linear, read, batch)
-            )
-            measured.add(
-                part, read, cut[tap], row_indices, self._stream(operator_cut, epilogue, original, cut, row_indices)
-            )
+        for original, cut in zip(self._original.at(linear, epilogue), self._pruned.to(read), strict=True):
+            stream = None if epilogue.stream is None else cut[epilogue.stream]
+            measured.add(original, cut[linear.taps[0]], stream)
         return measured
-
-    def _weights(self, linear: Linear, activation: Array, batch: Batch) -> Floats | None:
-        return self._samples.weights.of(linear, batch, row_count(linear, activation))
 
     def _priors(self, operator_cut: OperatorCut) -> list[Floats]:
         """Weights that are right where the inputs are the original's: one-pass repaired, or the unrepaired cut's."""
@@ -257,24 +241,6 @@ class _Walk:
             if one_pass is None
             else operator_cut.matrices(one_pass)
         )
-
-    def _stream(
-        self,
-        operator_cut: OperatorCut,
-        epilogue: Epilogue,
-        original: Mapping[str, Array],
-        cut: Mapping[str, Array],
-        row_indices: Samples,
-    ) -> tuple[Array, Array] | None:
-        """What the results are added to in both models, of the results' shape."""
-        if epilogue.stream is None:
-            return None
-        shaped, added_to = epilogue.stream, original[epilogue.stream]
-        if epilogue.broadcasts:
-            shaped = operator_cut.linear.ends[0].outputs[0]
-            added_to = np.broadcast_to(added_to, original[shaped].shape)
-        staying = remaining_rows(added_to, self._graph.axes.get(shaped), columns_of(operator_cut.linear), self._keeping)
-        return operator_cut.stream(staying, cut[epilogue.stream], row_indices)
 
     def _install(self, linear: Linear, replacement: Replacement) -> None:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))
