@@ -33,6 +33,7 @@ LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of file
 QUICK_APART, FULL_APART = 1.1, 1.05  # factors of cost within which the next trial is not worth its time
 AIMED = 0.92  # of the allowed damage, at the next trial
 APART = 1.03  # factor between costs of models that are as good as the same
+BRACKET = 1.1  # factor of cost between which the limit lies that is not worth another trial
 STEPS = (0.5, 2.0)  # a trial's cost over the last one's, at least and at most
 TOGETHER = 1.0  # times the sum of the layers' damage is left of a model that is cut to all their sizes, about
 ON_ALL = 0.9  # times the damage of a repair on few samples is left by one on all, about
@@ -199,7 +200,7 @@ class _Search:
                 within = min(within, share)
             else:
                 beyond = max(beyond, share)
-            if within <= beyond * APART or beyond >= self._largest_share or within <= self._least:
+            if within <= beyond * BRACKET or beyond >= self._largest_share or within <= self._least:
                 return
             aimed = self._next(forecast, share, within, beyond)
             usable = trial is not None and (trial.excess <= 1 or repair.name == QUICK)

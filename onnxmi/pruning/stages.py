@@ -46,7 +46,7 @@ _STAGES: Mapping[str, Stage] = {
         Stage("time", "timing cuts", 3.0),
         Stage("select", "choosing units", 0.8),
         Stage("repair", "refitting weights", 7.0),
-        Stage("search", "trying models", 15.0),
+        Stage("search", "trying models", 18.0),
         Stage("quantize", "choosing what is quantized", 10.0),
         Stage("sweep", "making models", 60.0),
         Stage("verify", "verifying the result", 2.0),

@@ -37,8 +37,8 @@ def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
 
 
 def test_a_metric_that_counts_nothing_decides_alone() -> None:
-    assert judgement(0.1 * LIMIT, 1.1 * POINT, flips=None).contradicts(POINT, 3)
-    assert not judgement(3 * LIMIT, 0.9 * POINT, flips=None).contradicts(POINT, 3)
+    assert judgement(0.1 * LIMIT, 1.1 * POINT, flips=None).expected_loss(POINT, 3) > POINT
+    assert judgement(3 * LIMIT, 0.9 * POINT, flips=None).expected_loss(POINT, 3) <= POINT
 
 
 def test_what_is_no_number_speaks_against_it() -> None:
