@@ -194,7 +194,7 @@ class Trial:
     error : float or None
         Standard error of the drop.
     repair : str
-        "one pass" or "step by step"
+        "few samples", where it is made on some of them, or "step by step" on all.
     fits : bool
         Whether that is no more than may be lost.
     damage : float
