@@ -15,9 +15,10 @@ from onnxmi.transforms.cut import Cut
 def require_work(session: PruningSession, given: Plan | None) -> None:
     """Refuse before the long work what would come to nothing."""
     options, keep = session.options, session.options.keep
-    if options.quantize != "none" or (given is not None and given.quantization is not None):
+    recipe = None if given is None else given.quantization
+    if options.quantize != "none" or recipe is not None:
         require_small(session.source.proto)
-    if options.quantize == "weights":
+    if options.quantize == "weights" or (recipe is not None and recipe.four_bit):
         require_4_bits()
     require_costs(session, {option(name): COSTS[name] for name in options.budget.costs})
     if given is not None:

@@ -124,7 +124,14 @@ def test_a_4_bit_result_is_written_and_read(tmp_path) -> None:
 def test_without_its_package_it_is_refused_and_tables_take_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     proto = text_net()
     prepared = prepare(proto)
+    plan = onnxmi.prune(proto, words(), keep=0.7, quantize="weights", latency=False, threads=1, force=True).plan
     monkeypatch.setattr(ort_quantizer, "find_spec", lambda name: None)
+    for call in (
+        lambda: onnxmi.apply(proto, plan),
+        lambda: onnxmi.prune(proto, words(), plan=plan, latency=False, threads=1),
+    ):
+        with pytest.raises(UsageError, match="four-bit"):
+            call()
     with pytest.raises(UsageError, match=r"pip install 'onnxmi\[four-bit\]'"):
         onnxmi.prune(proto, words(), keep=0.7, quantize="weights", latency=False, threads=1)
     with pytest.raises(UsageError, match="four-bit"):
