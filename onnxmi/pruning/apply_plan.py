@@ -89,5 +89,5 @@ def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) 
         latency=None,
         repairs=(),
         checks=tuple(checks),
-        notes=(_UNREPAIRED, *analysis.unused_positions.notes),
+        notes=(_UNREPAIRED, *analysis.notes),
     )

@@ -95,7 +95,7 @@ def _latency(
 def _notes(session: PruningSession, result: SearchResult, judgement: Judgement, *, selected: bool) -> Iterator[str]:
     """Say what the user should know of the samples, the search and the result."""
     yield from session.data.notes
-    yield from session.analysis.unused_positions.notes
+    yield from session.analysis.notes
     yield from measured_notes(session.measured, session.data, session.split)
     if selected:
         yield from _scored_notes(session)

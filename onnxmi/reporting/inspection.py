@@ -64,7 +64,7 @@ def _show_layers(console: Console, rows: Sequence[LayerRow]) -> None:
 
 
 def _notes(analysis: Analysis, called: LayerNames) -> Iterator[str]:
-    yield from analysis.unused_positions.notes
+    yield from analysis.notes
     if analysis.graph.layers:
         others = ", ".join(kind for kind in KINDS if kind not in DEFAULT_KINDS)
         yield f"cut by default: {', '.join(DEFAULT_KINDS)}; only if --cut names them: {others}"

@@ -54,6 +54,13 @@ class Analysis:
     linears: tuple[Linear, ...]
     unused_positions: UnusedPositions = field(default_factory=UnusedPositions)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the model before anything is cut."""
+        before, after = (sum(node.op == "If" for node in one.graph.nodes) for one in (self.source, self.model))
+        always = f"{before - after} conditions are always the same: branches that are never taken were left out"
+        return (*([always] if after < before else []), *self.unused_positions.notes)
+
 
 def analyze(
     model: ModelLike,
