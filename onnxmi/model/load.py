@@ -14,7 +14,6 @@ import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from onnxmi.errors import DataError, ModelError, UsageError, stage
-from onnxmi.model.bodies import normalized
 from onnxmi.model.external_data import (
     byte_size,
     bytes_or_path,
@@ -27,6 +26,7 @@ from onnxmi.model.external_data import (
 )
 from onnxmi.model.external_location import find_locations
 from onnxmi.model.graph import Graph
+from onnxmi.model.loop_invariants import simplified
 from onnxmi.model.mapped import SpillFile, can_be_mapped, is_worth_mapping, map_in_place
 from onnxmi.model.validate import is_text, validate_model
 
@@ -83,7 +83,7 @@ class Model:
         """Wrap a proto that has no file. Raises ModelError; see `validate_model`."""
         scratch, whole = SpillFile(), inline_functions(proto)
         validate_model(whole)
-        mapped = scratch.memory_mapped(normalized(whole))
+        mapped = scratch.memory_mapped(simplified(whole))
         return Model(mapped, proto_digest(proto), byte_size(proto), spill_file=scratch)
 
 
@@ -183,7 +183,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ModelError(f"{path}: {error}") from error
     files, scratch = [path, *externals], SpillFile()
     size = sum(file.stat().st_size for file in files)
-    return Model(scratch.memory_mapped(normalized(proto)), _digest(files), size, path, tuple(externals), scratch)
+    return Model(scratch.memory_mapped(simplified(proto)), _digest(files), size, path, tuple(externals), scratch)
 
 
 def _load_external_data(proto: onnx.ModelProto, folder: Path) -> list[Path]:
