@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LIBRARIES = ("onnx", "onnxruntime", "onnx-graphsurgeon", "numpy")
 

@@ -47,7 +47,7 @@ class OnnxmiPruning(Pass):  # type: ignore[misc]  # olive has no types
             for name, text in _TEXTS.items()
         }
         return {
-            "data_config": PassConfigParam(type_=dict | str, default_value=None, description="Calibration samples."),
+            "data_config": PassConfigParam(type_=DataConfig | dict, description="Calibration samples."),
             "calibration": PassConfigParam(
                 type_=str, default_value=None, description="A file of samples, as onnxmi takes it; or data_config."
             ),

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,7 @@ from onnxmi.gate.limits import Verdict
 from onnxmi.reporting.tables import printable
 
 _SIGNS = {"pass": "✅", "warn": "⚠️", "FAIL": "❌"}
+NARROW = 60  # columns below which each check has lines of its own instead of a row
 _STYLES = {"pass": "green", "warn": "yellow", "FAIL": "bold red"}
 
 
@@ -32,6 +33,17 @@ def show_check(console: Console, report: Report) -> None:
     """Print every check: what was asked, what was measured, and the verdict."""
     against = "" if report.baseline is None else f" against {report.baseline}"
     console.print(_plain(f"Checks of {report.model}{against}", "bold"))
+    console.print(_table(report) if console.width >= NARROW else _lines(report))
+    for verdict in report.verdicts:
+        if verdict.detail:
+            console.print(Padding(_plain(f"{verdict.name}: {verdict.detail}"), (0, 0, 0, 1)))
+    for line in output_lines(report):
+        console.print(Padding(_plain(line), (0, 0, 0, 1)))
+    for note in report.notes:
+        console.print(Padding(_plain(f"note: {note}", "dim"), (0, 0, 0, 1)))
+
+
+def _table(report: Report) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
@@ -40,14 +52,18 @@ def show_check(console: Console, report: Report) -> None:
     for verdict in report.verdicts:
         word = mark(verdict)
         table.add_row(Text(word, _STYLES[word]), verdict.name, verdict.asked, verdict.measured)
-    console.print(table)
+    return table
+
+
+def _lines(report: Report) -> RenderableType:
+    """Return a line for each check, with what was asked and measured below it: columns would break words."""
+    rows: list[RenderableType] = []
     for verdict in report.verdicts:
-        if verdict.detail:
-            console.print(Padding(_plain(f"{verdict.name}: {verdict.detail}"), (0, 0, 0, 1)))
-    for line in output_lines(report):
-        console.print(Padding(_plain(line), (0, 0, 0, 1)))
-    for note in report.notes:
-        console.print(Padding(_plain(f"note: {note}", "dim"), (0, 0, 0, 1)))
+        word = mark(verdict)
+        rows.append(Text.assemble((word, _STYLES[word]), f" {verdict.name}"))
+        for label, text in (("asked", verdict.asked), ("measured", verdict.measured)):
+            rows += [Padding(_plain(f"{label} {text}"), (0, 0, 0, 5))] if text else []
+    return Group(*rows, Text())
 
 
 def output_lines(report: Report) -> Iterator[str]:

@@ -40,6 +40,17 @@ def test_the_table_fits_80_columns_and_a_failure_is_named(place):
     assert "timed in 9 runs" in result.stdout
 
 
+def test_words_stay_whole_on_a_narrow_terminal(place, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    result = place.run("new.onnx", "--baseline", "old.onnx", "--max-size", "100B")
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert max(map(len, lines)) <= 40
+    start = lines.index("FAIL max-size")
+    assert lines[start + 1] == "     asked at most 0.1 kB"
+    assert lines[start + 2].startswith("     measured ")
+    assert "pass interface" in lines
+
+
 def test_json_is_alone_on_standard_output_when_checks_fail(place):
     result = place.run("new.onnx", "--max-size", "100B", "--json")
     assert json.loads(result.stdout)["passed"] is False
