@@ -33,11 +33,18 @@ def read_version() -> str:
     return match.group(1)
 
 
+def read_description() -> str:
+    # Files of the repository are not beside what an index shows: pictures are left out, and links are their text.
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n+", "", text, flags=re.MULTILINE)
+    return re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
 setup(
     name="onnxmi",
     version=read_version(),
     description="Prune ONNX models by mutual information",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=read_description(),
     long_description_content_type="text/markdown",
     keywords=["onnx", "pruning", "model compression", "structured pruning", "mutual information", "onnxruntime"],
     classifiers=[

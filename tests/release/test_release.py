@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,15 @@ def test_what_does_not_belong_into_a_package_is_told():
         "the wheel has onnxmi/x.pyc",
         "the wheel has tests/test_x.py",
     ]
+
+
+def test_the_description_for_an_index_has_no_broken_link():
+    text = (release.ROOT / "setup.py").read_text(encoding="utf-8")
+    function = text[text.index("def read_description") : text.index("\n\nsetup(")]
+    place: dict[str, Any] = {"re": re, "ROOT": release.ROOT}
+    exec(function, place)
+    assert re.findall(r"\]\((?!https?:)", place["read_description"]()) == []
+    assert "docs/quantize.md" in place["read_description"]()
 
 
 def test_readme_has_commands_to_try():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import shutil
 from typing import Any
 
@@ -67,3 +69,21 @@ def test_a_page_fits_loads_nothing_and_has_no_barrier(browser, page_file, width,
     found = axe.Axe().run(page).response["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
     page.close()
+
+
+def test_a_page_as_it_opens_prints_on_one_sheet(browser, tmp_path, example):
+    """With twelve changed answers and three outputs, as a run has that its owner wants to show."""
+    run = copy.deepcopy(example[0])
+    pixel = "data:image/png;base64," + (
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    )
+    changed = {"before": 1, "after": 2, "label": 1, "image": pixel}
+    run["changed_answers"] = [{"sample": number, **changed} for number in range(12)]
+    run["outputs"] = (run.get("outputs") or [])[:1] * 3
+    path = tmp_path / "run.html"
+    path.write_bytes(render(run, "run.json"))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
+    page.close()
+    assert len(sheets) == 1

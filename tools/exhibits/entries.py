@@ -65,7 +65,7 @@ _LIST = (
         "examples/tiny_decoder.py:decoder.onnx:ids.npz:ids-eval.npz",
         "made by `python examples/tiny_decoder.py FOLDER`",
         "256 texts of 24 letters; judged on 400 others against the original",
-        (("--macs", "80%", "--metric", "certain-agreement"),),
+        (("--macs", "80%"),),
         "It is a toy. Decoders of real sizes take hours and gigabytes: see [Decoders](../howto/decoders.md) and "
         "[scale](../scale.md).",
     ),
