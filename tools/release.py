@@ -126,13 +126,15 @@ def lay_out(place: Path) -> None:
     models = ROOT / "models"
     for name, source in (("MODEL.onnx", ".onnx"), ("CALIB.npz", ".calib.npz"), ("EVAL.npz", ".eval.npz")):
         shutil.copy(models / f"{BUNDLED}{source}", place / name)
+    (place / "FOLDER").mkdir()
+    shutil.copy(models / f"{BUNDLED}.eval.npz", place / "FOLDER" / "shard.npz")
 
 
 def readme_commands(text: str) -> list[str]:
     """Return README's indented commands of onnxmi, without the first one and what stands beside them."""
     lines = re.findall(r"^    (onnxmi .+)$", text, re.MULTILINE)
     commands = [re.sub(r" {3,}\S.*$", "", line).strip() for line in lines]
-    return [command for command in commands if not any(word in command for word in ("COMMAND", "PHOTOS", "RUN.json"))]
+    return [command for command in commands if "COMMAND" not in command]
 
 
 def run(command: str, place: Path, programs: Path) -> int:
