@@ -8,6 +8,7 @@ from onnxmi.budget.units import FACTOR, size_text, time_text
 from onnxmi.pruning.contributions import Contribution
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting.tables import NumberTable
+from onnxmi.reporting.text import damage_text
 
 
 def show_contributions(console: Console, result: Outcome) -> None:
@@ -17,7 +18,7 @@ def show_contributions(console: Console, result: Outcome) -> None:
     table = NumberTable("What each step did", "", "file size", "one run", "speed-up", "damage *", f"{result.metric} *")
     for step in result.contributions:
         time, speed = _timed(step)
-        table.add_row(step.name, size_text(step.size), time, speed, f"{step.damage:.2%}", f"{step.value:.4f}")
+        table.add_row(step.name, size_text(step.size), time, speed, damage_text(step.damage), f"{step.value:.4f}")
     console.print(table)
 
 

@@ -18,7 +18,7 @@ from onnxmi.pruning.outcome import Outcome
 from onnxmi.reporting.blocks import LayerSize, fold
 from onnxmi.reporting.contributions import show_contributions
 from onnxmi.reporting.tables import NumberTable, Pairs, plain
-from onnxmi.reporting.text import SHOWN, reasons, units_text
+from onnxmi.reporting.text import SHOWN, damage_text, reasons, units_text
 
 METRICS_SHOWN = 3  # of an output, in full
 
@@ -177,8 +177,8 @@ def _show_outputs(console: Console, result: Outcome, metrics: int) -> None:
 
 
 def _damage(part: Part) -> str:
-    worst = "" if part.column is None else f", worst column ({part.column}) {part.worst:.2%}"
-    return f"damage {part.error:.2%}{worst}"
+    worst = "" if part.column is None else f", worst column ({part.column}) {damage_text(part.worst)}"
+    return f"damage {damage_text(part.error)}{worst}"
 
 
 def _reading(reading: MetricValue) -> str:
@@ -189,7 +189,7 @@ def _trials(result: Outcome) -> RenderableType:
     table = NumberTable("Trials", "repair", "cost aimed at", "points lost *", "of the worst output", "")
     for trial in result.trials:
         error = "" if trial.error is None else f" ± {trial.error:.4f}"
-        worst = f"{trial.damage:.2%}"
+        worst = damage_text(trial.damage)
         row = trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", worst, "fits" if trial.fits else ""
         table.add_row(*row)
     return Group(table, Text("* on search samples, which the result is not reported on\n"))

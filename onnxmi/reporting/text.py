@@ -12,12 +12,18 @@ from onnxmi.budget.units import FACTOR, POINTS, size_text, time_text
 from onnxmi.pruning.sweep import TradeOff
 from onnxmi.reporting.tables import NumberTable, plain, printable
 
+MOST_DAMAGE = 10.0  # that is printed
 SHOWN = 12  # entries of a long list that the terminal shows; --json has all
 
 
 def units_text(size: int, parts: int) -> str:
     """Return the units of a layer, of each part where there are several."""
     return f"{parts} x {size}" if parts > 1 else str(size)
+
+
+def damage_text(damage: float) -> str:
+    """Return a damage in hundredths; 1 is as bad as a constant, so how far beyond that it is says nothing."""
+    return f"{damage:.2%}" if damage <= MOST_DAMAGE else f"over {MOST_DAMAGE:.0%}"
 
 
 def reasons(title: str, entries: Sequence[tuple[str, int, str]]) -> RenderableType:
