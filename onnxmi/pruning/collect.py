@@ -24,7 +24,6 @@ from onnxmi.model import Model
 from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.pruning.run_memory import memory_of
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.session import version as onnxruntime_version
 from onnxmi.selection.targets import consumes
@@ -124,7 +123,7 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
         options.seed,
         measure=options.scorer.measure,
         mask=options.mask,
-        memory=memory_of(options),
+        memory=options.memory,
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from math import prod
 
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.runtime.environment import free_memory
 from onnxmi.transforms.analysis import Analysis
 
 BATCH_BYTES = 2**28  # of the tensors that a batch is measured at, where nothing is said of memory
@@ -34,11 +33,3 @@ def with_fitting_batches(options: PruneOptions, analysis: Analysis, samples: int
     most = BATCH_BYTES if options.memory is None else min(BATCH_BYTES, options.memory // OF_BATCHES)
     fitting = max(1, int(most / max(each, 1)))
     return options if fitting >= options.batch_size else replace(options, batch_size=fitting)
-
-
-def memory_of(options: PruneOptions) -> int | None:
-    """Return the bytes that a run may take: what is asked for, else half of what is free; None where nobody knows."""
-    if options.memory is not None:
-        return options.memory
-    free = free_memory()
-    return None if free is None else free // 2

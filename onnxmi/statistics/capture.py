@@ -21,6 +21,7 @@ from onnxmi.graph.linear import Linear
 from onnxmi.graph.padding_mask import mask_inputs, padding_masks
 from onnxmi.model import Model
 from onnxmi.model.mapped import is_memory_mapped
+from onnxmi.runtime.environment import free_memory
 from onnxmi.runtime.session import open_session
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.accumulators import Accumulator, InputAccumulator, ScoreAccumulator
@@ -58,7 +59,7 @@ class CaptureOptions:
     mask : str or None
         The input that is zero at padding; without it, those with "mask" in their name.
     memory : int or None
-        Bytes that the sums of one pass may take; None for as much as they need (memory-mapped models: `LEAN_MEMORY`).
+        Bytes that the sums of one pass may take; None for half of what is free (memory-mapped models: `LEAN_MEMORY`).
     """
 
     batch_size: int = 32
@@ -100,7 +101,7 @@ def capture(
     parts = _parts(calibration, sets, -(-n_patches // PATCHES_PER_IMAGE) / calibration.shards, options.seed)
     accumulators = _accumulators(analysis, calibration, parts, images, options)
     lean = is_memory_mapped(model.proto)
-    memory = LEAN_MEMORY if options.memory is None and lean else options.memory
+    memory = options.memory if options.memory is not None else _default_memory(lean=lean)
     passes = [
         [accumulators[i] for i in indices]
         for indices in plan_passes([accumulator.bytes for accumulator in accumulators], memory)
@@ -111,6 +112,12 @@ def capture(
     if not batches or not _in_stages(model, accumulators, batches, memory or 0, options.threads, progress):
         _in_passes(model, passes, calibration, parts, options, progress)
     return tuple(_statistics(accumulators, number, len(samples)) for number, samples in enumerate(sets))
+
+
+def _default_memory(*, lean: bool) -> int | None:
+    """Bytes for the sums of a pass where nothing is said; None where nobody knows what is free."""
+    free = free_memory()
+    return LEAN_MEMORY if lean else None if free is None else free // 2
 
 
 def _in_passes(

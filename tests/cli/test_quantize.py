@@ -66,6 +66,6 @@ def test_a_plan_that_quantizes_takes_no_other_way(mlp):
 
 
 def test_a_wrong_mode_is_a_usage_error(mlp):
-    assert "'int8' is not one of 'none', 'dynamic', 'static', 'auto'" in mlp.fails(
+    assert "'int8' is not one of 'none', 'dynamic', 'static', 'weights', 'auto'" in mlp.fails(
         2, "prune", *MODEL, "--quantize", "int8"
     )

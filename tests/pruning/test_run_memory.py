@@ -10,9 +10,11 @@ import pytest
 import onnxmi
 from onnxmi.pruning import run_memory
 from onnxmi.pruning.options import PruneOptions
-from onnxmi.pruning.run_memory import memory_of, with_fitting_batches
+from onnxmi.pruning.run_memory import with_fitting_batches
 from onnxmi.pruning.session import start_session
+from onnxmi.runtime import environment
 from onnxmi.runtime.environment import free_memory
+from onnxmi.statistics import capture
 from onnxmi.transforms.analysis import analyze, as_model
 
 FLOAT = 4
@@ -35,7 +37,7 @@ def test_a_batch_is_as_large_as_the_memory_allows(analysis, room, batch):
 
 
 def test_without_a_limit_the_batch_depends_on_the_model_alone(analysis, monkeypatch):
-    monkeypatch.setattr(run_memory, "free_memory", lambda: pytest.fail("asked the machine"))
+    monkeypatch.setattr(environment, "free_memory", lambda: pytest.fail("asked the machine"))
     monkeypatch.setattr(run_memory, "BATCH_BYTES", 5 * READ)
     assert with_fitting_batches(PruneOptions(), analysis, 3).batch_size == 5
 
@@ -47,11 +49,11 @@ def test_a_run_has_the_batches_that_fit(mlp, samples):
 
 
 def test_half_of_what_is_free_is_taken_where_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(run_memory, "free_memory", lambda: 4242)
-    assert memory_of(PruneOptions()) == 2121
-    assert memory_of(PruneOptions(memory="1kB")) == 1000
-    monkeypatch.setattr(run_memory, "free_memory", lambda: None)
-    assert memory_of(PruneOptions()) is None
+    monkeypatch.setattr(capture, "free_memory", lambda: 4242)
+    assert capture._default_memory(lean=False) == 2121
+    assert capture._default_memory(lean=True) == capture.LEAN_MEMORY
+    monkeypatch.setattr(capture, "free_memory", lambda: None)
+    assert capture._default_memory(lean=False) is None
 
 
 def test_free_memory_is_what_the_system_says(tmp_path: Path):

@@ -142,7 +142,7 @@ def test_colours_stand_out_in_light_in_dark_and_in_print(made):
         "The file is valid: all 1 checks passed.", "on 127 samples",
         "onnxmi prune model.onnx calib.npz -o small.onnx", "ab" * 32, "cd" * 32, "9.8.7", "joint",
         "asked macs: 0.4 reached macs: 0.35",
-        "an output of the model", "embedding", "stem", "kept whole",
+        "an output of the model", "embedding", "stem", "channels kept whole",
         "the plain cut was better", "measured on 900 samples", "finite outputs",
     ],
 )  # fmt: skip

@@ -84,6 +84,10 @@ def test_the_audit_sees_what_it_looks_for(place):
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "shelve", "marshal", "socket", "urllib", "http", "requests", "ctypes"}
 LOADERS = {"register_custom_ops_library"}
+ALLOWED = {
+    "onnxmi/execution/dask_cluster.py": {"socket"},  # the name of a worker's machine, for its error
+    "onnxmi/execution/processes.py": {"pickle"},  # whether an error of this package's own can go back to its parent
+}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -98,7 +102,8 @@ def test_no_source_can_run_code_or_reach_out(source):
             assert node.value.value is False
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not {name.partition(".")[0] for name in names} & FORBIDDEN_MODULES
+        allowed = ALLOWED.get(source.relative_to(ROOT).as_posix(), set())
+        assert not {name.partition(".")[0] for name in names} & (FORBIDDEN_MODULES - allowed)
 
 
 def test_numpy_is_told_not_to_unpickle():

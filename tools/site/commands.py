@@ -28,7 +28,9 @@ def page() -> str:
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=f"onnxmi {name}")
+    # Settings are the group's: click remembers a command's help option as it is first asked for it.
+    group = click.Context(main, info_name="onnxmi", **main.context_settings)
+    context = click.Context(command, info_name=name, parent=group)
     yield from (f"## onnxmi {name}", "")
     yield from (*_paragraphs(command.help or ""), "")
     usage = " ".join(command.collect_usage_pieces(context))

@@ -194,7 +194,9 @@ def _left_alone(fields: Fields) -> tuple[LeftAlone, ...]:
     chosen = [LeftAlone(name, None, why) for name in fields.texts("left_out")]
     for entry in fields.entries("kept_whole"):
         units = entry.number("units")
-        chosen.append(LeftAlone(entry.text("name"), None if units is None else int(units), "kept whole"))
+        chosen.append(
+            LeftAlone(entry.text("name"), None if units is None else int(units), f"{entry.text('kind')} kept whole")
+        )
     for entry in fields.entries("frozen"):
         size = entry.number("size")
         chosen.append(LeftAlone(entry.text("name"), None if size is None else int(size), entry.text("reason")))
