@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent
 IMAGES = ["pillow>=10"]
 TEXT = ["tokenizers>=0.15"]
 PARQUET = ["pyarrow>=15"]
-# The first release that was tested; fsspec and the rest come with it.
+# The oldest release that is asked for; tested with 2026.8.0. fsspec and the rest come with it.
 DASK = ["distributed>=2024.8"]
 FOUR_BIT = ["onnx-ir>=0.1.12"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]

@@ -91,9 +91,15 @@ class _Handle:
     tries: int = 0
 
     def result(self) -> Any:
+        failed = self.future.status == "error"
         try:
             return self.future.result()
         except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
+            raise WorkerError(GONE) from error
+        except OSError as error:
+            if failed:  # the task's own
+                raise
+            # It ended well, and what it returned cannot be fetched any more.
             raise WorkerError(GONE) from error
 
 

@@ -153,9 +153,25 @@ def test_nobody_left_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["onnxmi", "onnxruntime"])
 def test_another_version_is_refused_by_name(client: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_cluster, "own_versions", lambda: {"onnxmi": "0.1.0", "onnxruntime": "1.0.0"} | {name: "7"})
+    versions = dask_cluster.own_versions() | {name: "7"}
+    monkeypatch.setattr(dask_cluster, "own_versions", lambda: versions)
     with pytest.raises(WorkerError, match=f"has {name} .*; this is {name} 7: results would differ"):
         dask_cluster.DaskExecutor(client)
+
+
+def test_a_result_that_cannot_be_fetched_is_not_an_error_of_its_task() -> None:
+    class Future:
+        status = "finished"
+
+        def result(self) -> None:
+            raise OSError("Stream is closed")
+
+    handle = dask_cluster._Handle(Task("add", abs, (1,)), "add", Future())
+    with pytest.raises(WorkerError, match="is gone"):
+        handle.result()
+    handle.future.status = "error"
+    with pytest.raises(OSError, match="Stream is closed"):
+        handle.result()
 
 
 def test_what_is_not_installed_is_named() -> None:
