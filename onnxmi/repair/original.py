@@ -25,7 +25,7 @@ from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import rows_wanted
 from onnxmi.statistics.row_sampling import Batch
 from onnxmi.transforms.cut import Cut
-from onnxmi.typing import Array, Floats, Samples
+from onnxmi.typing import Array, Samples
 
 
 class OriginalWalk:
@@ -104,8 +104,9 @@ class OriginalWalk:
 
     def _drawn(self, linear: Linear, activation: Array, batch: Batch) -> Samples:
         count = self._samples.rows * rows_wanted(linear)
-        weights: Floats | None = self._samples.weights.of(linear, batch, row_count(linear, activation))
-        return self._sampler.sample(linear, activation, batch, self._masks.get(linear.key), count, weights=weights)
+        rows = row_count(linear, activation)
+        weights = self._samples.weights.of(linear, batch, rows)
+        return self._sampler.sample(rows, batch, self._masks.get(linear.key), count, weights=weights)
 
     def _stream(self, linear: Linear, epilogue: Epilogue, tensors: Mapping[str, Array]) -> Array | None:
         """What the results are added to, of their shape."""

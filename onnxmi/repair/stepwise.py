@@ -180,7 +180,7 @@ class _Walk:
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             # All rows without padding: one scale and shift per channel are cheap to fit.
-            row_indices = self._sampler.sample_rows(len(before), batch, self._any_mask, np.inf)
+            row_indices = self._sampler.sample(len(before), batch, self._any_mask, np.inf)
             batch_moments = PairMoments.of(after[row_indices], before[row_indices][:, normalization.kept])
             of_validation = part == VALIDATION
             measured[of_validation] = (

@@ -63,14 +63,13 @@ class InputAccumulator:
         # One activation may be listed twice, by two nodes that share a weight; its rows count once.
         for tap in filter(values.__contains__, dict.fromkeys(self.taps)):  # a branch may not be taken
             activation = values[tap]
-            row_indices = self._sampler.sample(
-                linear, activation, batch, self.source.mask, self._n_rows, len(set(self.taps))
-            )
+            count = row_count(linear, activation)
+            row_indices = self._sampler.sample(count, batch, self.source.mask, self._n_rows, len(set(self.taps)))
             rows = feature_rows(linear, activation, row_indices)
             with _finite(linear.nodes[0].label):
                 self._sums[number].update(rows)
             # Rows of a sample follow each other, so a quotient says which sample a row is of.
-            samples = row_indices // max(row_count(linear, activation) // batch.fed, 1)
+            samples = row_indices // max(count // batch.fed, 1)
             self.observers.update(number, rows, samples, batch)
 
     def finalize(self, *, spill: bool) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from onnxmi.data.calibration import BatchFeeds, Calibration
 from onnxmi.data.draws import GOLDEN, chances, scramble
-from onnxmi.graph.linear import Linear, row_count
 from onnxmi.graph.padding_mask import Mask
 from onnxmi.typing import Array, Floats, Ints, Samples
 
@@ -78,8 +77,7 @@ class RowSampler:
 
     def sample(
         self,
-        linear: Linear,
-        activation: Array,
+        rows: int,
         batch: Batch,
         mask: Mask | None,
         n_rows: float,
@@ -90,9 +88,11 @@ class RowSampler:
 
         Parameters
         ----------
+        rows : int
+            Of the tensor that they are drawn from: see `onnxmi.graph.linear.row_count`.
         mask : Mask or None
-            The padding of the operator's positions.
-        n_rows : int
+            The padding of the rows' positions.
+        n_rows : float
             Rows wanted of all samples together, in expectation; all are taken where there are no more. A shard draws
             its share of them.
         nodes : int
@@ -105,18 +105,6 @@ class RowSampler:
         (rows,) int64
             Sorted places for `onnxmi.graph.linear.feature_rows`.
         """
-        return self.sample_rows(row_count(linear, activation), batch, mask, n_rows, nodes, weights)
-
-    def sample_rows(
-        self,
-        rows: int,
-        batch: Batch,
-        mask: Mask | None,
-        n_rows: float,
-        nodes: int = 1,
-        weights: Floats | None = None,
-    ) -> RowIndices:
-        """Draw as `sample` does from a tensor with so many rows in the batch."""
         # An operator that mixes samples into one axis has rows that belong to no sample.
         by_sample = rows % batch.fed == 0
         # Samples that only fill the batch up come last, and are left out.

@@ -118,11 +118,11 @@ def test_rows_are_drawn_by_content(scene: Scene, monkeypatch: pytest.MonkeyPatch
 def test_about_as_many_rows_are_drawn_as_are_wanted(images: Scene) -> None:
     linear = images.analysis.linears[1]
     sampler = RowSampler(images.data, np.arange(24), seed=0)
-    value = np.zeros((24, 8, 9, 7), np.float32)
+    rows = row_count(linear, np.zeros((24, 8, 9, 7), np.float32))
     from_all = next(iter(batches(images)))
     for wanted in (50, 500):
-        assert abs(len(sampler.sample(linear, value, from_all, None, wanted)) - wanted) < 4 * np.sqrt(wanted)
-    assert len(sampler.sample(linear, value, from_all, None, 10_000)) == 24 * 63
+        assert abs(len(sampler.sample(rows, from_all, None, wanted)) - wanted) < 4 * np.sqrt(wanted)
+    assert len(sampler.sample(rows, from_all, None, 10_000)) == 24 * 63
 
 
 def test_a_batch_may_give_no_row(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,12 +106,12 @@ def test_rows_are_drawn_as_often_as_their_weights_say() -> None:
     batch = Batch.of(data, np.arange(N), feeds)
     weights = np.tile([0.2, 0.4, 0.4, 3.0, 1.0], N)
     for wanted, most in ((N * 5 // 2, 0.5), (10**6, 4.0)):
-        rows = sampler.sample_rows(N * 5, batch, None, wanted, weights=weights)
+        rows = sampler.sample(N * 5, batch, None, wanted, weights=weights)
         times = np.bincount(rows, minlength=N * 5).reshape(N, 5).mean(0)
         assert (np.diff(rows) >= 0).all()
         np.testing.assert_allclose(times, most * weights[:5], atol=4 * np.sqrt(0.25 / N))
-    alike = sampler.sample_rows(N * 5, batch, None, N * 2, weights=np.ones(N * 5))
-    np.testing.assert_array_equal(alike, sampler.sample_rows(N * 5, batch, None, N * 2))
+    alike = sampler.sample(N * 5, batch, None, N * 2, weights=np.ones(N * 5))
+    np.testing.assert_array_equal(alike, sampler.sample(N * 5, batch, None, N * 2))
 
 
 def test_a_repair_is_right_where_the_outputs_feel_it() -> None:
