@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 )
 
 from onnxmi.errors import ModelError, UsageError
+from onnxmi.model.bodies import nested_nodes
 from onnxmi.model.external_data import serialized
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.quantization.recipe import Ranges
@@ -240,22 +241,13 @@ def to_4_bits(proto: onnx.ModelProto, nodes: Mapping[str, str]) -> onnx.ModelPro
                 config = module.DefaultWeightOnlyQuantConfig(
                     bits=4, quant_format=QuantFormat.QOperator, op_types_to_quantize=(kind,), **how
                 )
-                others = {node.name for node in all_nodes(made.graph) if node.name not in nodes}
+                others = {node.name for node in nested_nodes(made.graph) if node.name not in nodes}
                 quantizer = module.MatMulNBitsQuantizer(made, algo_config=config, nodes_to_exclude=others)
                 quantizer.process()
                 made = quantizer.model.model
         for entry in made.opset_import:  # it raises the version without converting what another version has otherwise
             entry.version = versions.get(entry.domain, entry.version)
         return made
-
-
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of a graph, and of the branches and bodies in it."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from all_nodes(inner)
 
 
 def _rewritten(proto: onnx.ModelProto, rewrite: Callable[[str, str], object]) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ import onnx
 
 from onnxmi.errors import ModelError, PlanError, stage
 from onnxmi.model import Graph
+from onnxmi.model.bodies import nested_nodes
 from onnxmi.model.external_data import serialized
 from onnxmi.model.graph import OPTIONAL_DEFAULTS
 from onnxmi.model.mapped import with_values_inside
@@ -256,4 +257,4 @@ def _with_interface_of(made: onnx.ModelProto, source: onnx.ModelProto) -> onnx.M
 def _domains(proto: onnx.ModelProto) -> Iterator[str]:
     """Yield the domains whose operator sets a model needs."""
     yield from ("", "ai.onnx")
-    yield from (node.domain for node in ort_quantizer.all_nodes(proto.graph))
+    yield from (node.domain for node in nested_nodes(proto.graph))
