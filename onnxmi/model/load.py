@@ -68,10 +68,7 @@ class Model:
     @cached_property
     def nodes_digest(self) -> str:
         """SHA-256 of the nodes: `digest` is of the model as it came, before it is rewritten."""
-        digest = hashlib.sha256()
-        for node in self.proto.graph.node:
-            digest.update(node.SerializeToString(deterministic=True))
-        return digest.hexdigest()
+        return nodes_hash(self.proto).hexdigest()
 
     @cached_property
     def checker_error(self) -> str | None:
@@ -85,6 +82,14 @@ class Model:
         validate_model(whole)
         mapped = scratch.memory_mapped(simplified(whole))
         return Model(mapped, proto_digest(proto), byte_size(proto), spill_file=scratch)
+
+
+def nodes_hash(proto: onnx.ModelProto) -> hashlib._Hash:
+    """Return the SHA-256 of a model's nodes, to which more can be added."""
+    digest = hashlib.sha256()
+    for node in proto.graph.node:
+        digest.update(node.SerializeToString(deterministic=True))
+    return digest
 
 
 def proto_digest(proto: onnx.ModelProto) -> str:

@@ -18,6 +18,7 @@ import onnx
 from onnxmi.errors import UsageError
 from onnxmi.graph.plan import Plan, Times, load_plan
 from onnxmi.model import Model
+from onnxmi.model.load import nodes_hash
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import Latency
 
@@ -119,9 +120,7 @@ def _fits(times: Times, counts: Sequence[int | None]) -> bool:
 
 def structure(proto: onnx.ModelProto) -> str:
     """Return a digest of what a model computes, without the values of its weights."""
-    digest = hashlib.sha256()
-    for node in proto.graph.node:
-        digest.update(node.SerializeToString(deterministic=True))
+    digest = nodes_hash(proto)
     for held in proto.graph.initializer:
         digest.update(repr((held.name, held.data_type, list(held.dims))).encode())
     return digest.hexdigest()[:32]
