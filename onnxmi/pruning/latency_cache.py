@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.cache_folder import cache_folder
+from onnxmi.runtime.environment import processor_identity
 from onnxmi.runtime.session import version
 from onnxmi.typing import Ints, Progress, silent
 
@@ -71,18 +71,8 @@ def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
 
 def _path(threads: int) -> Path:
     """Return the file of this machine, whether it is there or not."""
-    machine = json.dumps([_processor(), os.cpu_count(), version(), threads])
+    machine = json.dumps([processor_identity(), os.cpu_count(), version(), threads])
     return cache_folder() / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
-
-
-def _processor() -> str:
-    """Name the processor as the operating system does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    return "\n".join(named) or platform.machine()
 
 
 def _read(path: Path) -> dict[str, Times]:

@@ -1,4 +1,4 @@
-"""What the machine and the process are like, as far as times and results depend on it: for `onnxmi doctor`."""
+"""What the machine and the process are like, as far as times and results depend on it."""
 
 from __future__ import annotations
 
@@ -101,6 +101,13 @@ def read_environment(proc: Path = PROC) -> Environment:
 def free_memory(proc: Path = PROC) -> int | None:
     """Return the bytes that processes can still take without swapping; None where the system does not tell."""
     return _kilobytes(_read(proc / "meminfo"), "MemAvailable")
+
+
+def processor_identity(proc: Path = PROC) -> str:
+    """Return what tells processors apart, as the operating system writes it: their names and instructions."""
+    lines = _read(proc / "cpuinfo").splitlines()
+    named = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    return "\n".join(named) or platform.processor() or platform.machine()
 
 
 def without_home(path: str | Path) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from onnxmi.runtime.environment import read_environment, without_home
+from onnxmi.runtime.environment import processor_identity, read_environment, without_home
 from onnxmi.runtime.session import providers
 
 CPUINFO = "processor\t: 0\nmodel name\t: Test CPU 7\nflags\t\t: fpu avx2 fma avx512_vnni amx_int8\n"
@@ -25,6 +25,15 @@ def test_the_processor_and_the_memory_are_read(proc):
     assert (found.processor, found.features) == ("Test CPU 7", ("fma", "avx2", "avx512_vnni", "amx_int8"))
     assert (found.memory, found.free_memory) == (16384 * 1024, 4096 * 1024)
     assert found.providers == providers()
+
+
+def test_processors_are_told_apart_by_names_and_instructions(proc):
+    one = processor_identity(proc)
+    assert one == "flags\t\t: fpu avx2 fma avx512_vnni amx_int8\nmodel name\t: Test CPU 7"
+    (proc / "cpuinfo").write_text(2 * CPUINFO)
+    assert processor_identity(proc) == one
+    (proc / "cpuinfo").unlink()
+    assert processor_identity(proc)
 
 
 def test_arm_spells_its_features_otherwise(proc):
