@@ -72,10 +72,12 @@ def repair(
     best = _Best(cut, outputs, stepwise)
     for other in (one_pass, unrepaired):
         least = best.least(other)
-        if least < best.damage:
-            best.offer(other if outputs.offsets is None else _centered(cut, other, outputs.offsets))
-    if least < best.damage:
-        best.offer(unrepaired)
+        if outputs.offsets is not None and least < best.damage:
+            best.offer(_centered(cut, other, outputs.offsets))
+        # Offsets may make few samples' means worse: the unrepaired cut stands as it is, too.
+        as_it_is = other is unrepaired or outputs.offsets is None
+        if as_it_is and least < best.damage:
+            best.offer(other)
     return best.repaired
 
 
