@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from onnxmi.api.pruning import prune as prune_model
 from onnxmi.api.results import Result
 from onnxmi.api.targets import check_external
 from onnxmi.budget.goals import COSTS, option
@@ -43,7 +44,6 @@ from onnxmi.cli.workers import Choice, shard_options
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
-from onnxmi.pruning import pipeline
 from onnxmi.pruning.dry_run import DryRun, rehearse
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.stages import stages_of_prune
@@ -157,8 +157,8 @@ def prune(
         return
     stages = stages_of_prune(options, given_plan=plan is not None, given_statistics=stats is not None)
     try:
-        with progress_bars(stages) as progress, choice.opened() as workers:
-            outcome = pipeline.prune(
+        with progress_bars(stages) as progress:
+            result = prune_model(
                 source,
                 samples,
                 options,
@@ -166,9 +166,10 @@ def prune(
                 statistics=stats,
                 evaluation=evaluated,
                 progress=progress,
-                workers=workers,
+                workers=choice.who,
+                shards=choice.shards,
+                shared=choice.shared,
             )
-            result = Result(**vars(outcome))
     except NothingToPruneError as error:
         if not allow_unchanged:
             raise

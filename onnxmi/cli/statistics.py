@@ -73,10 +73,10 @@ def capture(model: Path, calib: Path, output: Path, shard: Shard | None, *, as_j
     """
     check_target(output, model, calib)
     samples, choice = opened(calib, settings), Choice.taken(settings)
-    if shard is not None and choice.chosen:
+    if shard is not None and choice.who is not None:
         raise UsageError("--shard measures one part here; with --jobs or --dask all are: give their number, --shards N")
     options = PruneOptions(**settings)
-    stages = stages_of_shards() if choice.chosen else []
+    stages = stages_of_shards() if choice.who is not None else []
     with progress_bars(stages) as progress, choice.opened() as workers:
         if workers is not None:
             capture_in_shards(workers, load(model), samples, options, output, progress)

@@ -57,14 +57,14 @@ class Choice:
         return choice
 
     @property
-    def chosen(self) -> bool:
-        """Whether anybody beside this process is to work."""
-        return self.jobs is not None or self.dask is not None
+    def who(self) -> int | str | None:
+        """So many processes, or the address of a cluster; None for this process alone."""
+        return self.jobs if self.dask is None else self.dask
 
     @contextmanager
     def opened(self) -> Iterator[Workers | None]:
         """Yield the workers; None for this process alone."""
-        with opened_workers(self.jobs if self.dask is None else self.dask, self.shards, self.shared) as workers:
+        with opened_workers(self.who, self.shards, self.shared) as workers:
             yield workers
 
 
