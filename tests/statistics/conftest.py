@@ -82,6 +82,13 @@ def image_arrays(count: int = 24, space: tuple[int, int] = (9, 7)) -> dict[str, 
     return {"x": rng.normal(size=(count, 3, *space)).astype(np.float32), "labels": rng.integers(0, 4, size=count)}
 
 
+def small_case(kind: str, count: int) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """A model on tokens or on images so small that every row of some samples is measured, and these samples."""
+    if kind == "tokens":
+        return token_model(), token_arrays(count)
+    return image_model((3, 4)), image_arrays(count, (3, 4))
+
+
 @pytest.fixture(scope="session")
 def tokens() -> Scene:
     return scene_of(token_model(), token_arrays())

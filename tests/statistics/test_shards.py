@@ -21,7 +21,7 @@ from onnxmi.pruning.shards import capture_shard
 from onnxmi.statistics import merging
 from onnxmi.statistics.merging import merge_files, merge_to
 from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, save_statistics
-from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
+from tests.statistics.conftest import image_arrays, image_model, small_case, token_arrays, token_model
 from tests.statistics.test_capture import assert_alike
 
 QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
@@ -32,11 +32,7 @@ COUNT, SHARDS = 239, 7  # so few that every row is measured
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, its samples in one file, and the files of all shards."""
     place = tmp_path_factory.mktemp(request.param)
-    proto, arrays = (
-        (token_model(), token_arrays(COUNT))
-        if request.param == "tokens"
-        else (image_model((3, 4)), image_arrays(COUNT, (3, 4)))
-    )
+    proto, arrays = small_case(request.param, COUNT)
     onnx.save(proto, place / "model.onnx")
     np.savez(place / "all.npz", **arrays)
     for index in range(SHARDS):

@@ -17,7 +17,7 @@ from onnxmi.data.splits import split_samples
 from onnxmi.errors import StatisticsError, UsageError
 from onnxmi.statistics.merging import merge_files
 from onnxmi.statistics.statistics_file import StatisticsFile, load_statistics, save_statistics
-from tests.statistics.conftest import image_arrays, image_model, token_arrays, token_model
+from tests.statistics.conftest import image_arrays, image_model, small_case
 from tests.statistics.test_capture import assert_alike
 
 QUICK = PruneOptions(keep=0.5, threads=1, latency=False)
@@ -43,11 +43,7 @@ def part(arrays: dict, chosen: slice) -> dict:
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with calibration samples, whole and in two parts, and what is measured on each."""
     place = tmp_path_factory.mktemp(request.param)
-    proto, arrays = (
-        (token_model(), token_arrays(COUNT))
-        if request.param == "tokens"
-        else (image_model((3, 4)), image_arrays(COUNT, (3, 4)))
-    )
+    proto, arrays = small_case(request.param, COUNT)
     onnx.save(proto, place / "model.onnx")
     for name, chosen in (("all", slice(None)), ("a", slice(0, 110)), ("b", slice(110, None))):
         np.savez(place / f"{name}.npz", **part(arrays, chosen))
