@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import numpy as np
 import onnxmi
 from onnxmi.data.calibration import load_calibration
 from onnxmi.pruning.stages import stage_named
+from onnxmi.runtime.memory import forget_peak, process_peak
 from onnxmi.runtime.session import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ class Stages:
     def __init__(self) -> None:
         self.taken: dict[str, list[float]] = {}
         self._last = time.process_time()
-        _forget_peak()
+        forget_peak()
 
     def __call__(self, stage: str, _done: int, _total: int) -> None:
         self.end(stage)
@@ -78,9 +78,9 @@ class Stages:
         """Count what was taken since the last call as a stage's."""
         now = time.process_time()
         seconds, peak = self.taken.get(stage, [0.0, 0.0])
-        self.taken[stage] = [seconds + now - self._last, max(peak, float(_peak()))]
+        self.taken[stage] = [seconds + now - self._last, max(peak, float(process_peak()))]
         self._last = now
-        _forget_peak()
+        forget_peak()
 
 
 def run_one(model: str, calib: str, mode: str) -> None:
@@ -118,17 +118,6 @@ def forward_pass(model: str, calib: str) -> tuple[int, float]:
             session.run(feeds)
         times.append(time.process_time() - begin)
     return data.count, min(times)
-
-
-def _peak() -> int:
-    with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-    return 0
-
-
-def _forget_peak() -> None:
-    with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
-        stream.write("5")
 
 
 if __name__ == "__main__":

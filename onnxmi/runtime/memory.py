@@ -64,7 +64,7 @@ def process_peak() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the peak begin anew at what is held now, where the system can do that."""
     with suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
         stream.write("5")
@@ -74,7 +74,7 @@ def main(model: str, inputs: str, threads: str, *names: str) -> None:
     """Measure, and print the result."""
     with np.load(inputs, allow_pickle=False) as archive:
         feeds = dict(zip(names, (archive[key] for key in archive.files), strict=True))
-    _forget_peak()
+    forget_peak()
     before = process_peak()
     session = open_file(os.fspath(model), threads=int(threads))
     for _ in range(RUNS):
