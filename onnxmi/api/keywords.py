@@ -63,6 +63,7 @@ class PruneFields(TypedDict, total=False):
     outputs: Names
     ignore_outputs: Names
     fix: Names
+    allow_interface: bool
     few_samples: bool
     fresh: bool
     timings: AnyPath | None

@@ -59,6 +59,11 @@ FIXED_INPUTS = click.option(
     metavar="NAME=VALUE",
     help="An input that always has this value: leave out branches that are never taken then; repeatable.",
 )
+ALLOW_INTERFACE = click.option(
+    "--allow-interface",
+    is_flag=True,
+    help="Cut units of states, too: inputs and outputs that are fed back become narrower.",
+)
 CALIBRATION = click.argument("calib", type=click.Path(path_type=Path))
 SEED = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."

@@ -15,6 +15,7 @@ from onnxmi.api.results import Result
 from onnxmi.api.targets import check_external
 from onnxmi.budget.goals import COSTS, option
 from onnxmi.cli.arguments import (
+    ALLOW_INTERFACE,
     BATCH_SIZE,
     CALIBRATION,
     FIXED_INPUTS,
@@ -79,6 +80,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @QUANTIZATION
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
+@ALLOW_INTERFACE
 @scoring
 @layer_choice
 @click.option("--plan", type=click.Path(path_type=Path), help="Cut by this plan file instead of selecting.")

@@ -16,6 +16,7 @@ from onnxmi.budget.goals import Kind
 from onnxmi.budget.units import SHARE, read_quantity
 from onnxmi.cli.arguments import (
     ALIGN,
+    ALLOW_INTERFACE,
     BATCH,
     BATCH_SIZE,
     CALIBRATION,
@@ -90,6 +91,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @OUTPUTS
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
+@ALLOW_INTERFACE
 @ALIGN
 @BATCH
 @scoring

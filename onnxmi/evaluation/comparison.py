@@ -28,6 +28,7 @@ from onnxmi.evaluation.yardstick import Damage, Yardstick
 from onnxmi.graph.infer import infer
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.model import Model
+from onnxmi.model.narrow_states import narrower
 from onnxmi.outputs.counterpart import Counterpart, counterpart
 from onnxmi.outputs.describe import describe
 from onnxmi.outputs.infer import infer_meaning
@@ -136,6 +137,7 @@ def compare_models(
         If a model does not run.
     """
     samples = np.arange(data.count)
+    ignore = (*ignore, *_narrower(old, new))
     meaning, masks, ranks = _meaning(old, data, overrides, ignore, threads)
     pair = counterpart(meaning, _meaning_of_other(new, data, ignore, threads), ranks)
     how = data, samples, batch_size, threads
@@ -163,6 +165,12 @@ def compare_models(
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------
+
+
+def _narrower(old: Model, new: Model) -> list[str]:
+    """Outputs that are narrower states: there is nothing to compare cut units with."""
+    narrow = narrower(old.proto, new.proto)
+    return [info.name for info in new.graph.outputs if info.name in narrow]
 
 
 def _meaning(

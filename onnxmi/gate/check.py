@@ -40,6 +40,7 @@ from onnxmi.gate.drop import drop
 from onnxmi.gate.interface import interface_changes
 from onnxmi.gate.limits import LIMITS, Measured, Verdict, judge
 from onnxmi.model import Model
+from onnxmi.model.narrow_states import narrower_text
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
@@ -284,7 +285,9 @@ def _standing(subject: _Subject) -> Iterator[Verdict]:
     """Check what is asked of every model: that it runs, and that it takes and gives what the baseline does."""
     if subject.old is not None:
         changes = interface_changes(subject.old, subject.model)
-        yield Verdict("interface", not changes, "unchanged", "changed" if changes else "unchanged", "; ".join(changes))
+        narrow = narrower_text(subject.old.proto, subject.model.proto)
+        detail = "; ".join([*changes, *([f"narrower states: {narrow}"] if narrow else [])])
+        yield Verdict("interface", not changes, "unchanged", "changed" if changes else "unchanged", detail)
     feeds = subject.feeds
     if subject.old is not None:
         open_session(subject.old.proto).run(feeds)  # a baseline that does not run is an error, not a verdict

@@ -19,6 +19,7 @@ from onnxmi.evaluation.comparison import Comparison, compare_models
 from onnxmi.gate.interface import interface_changes
 from onnxmi.graph.cost import Cost, parameters
 from onnxmi.model import Model
+from onnxmi.model.narrow_states import narrower_notes
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.runtime.synthetic import GivenSizes, read_sizes
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model
@@ -176,7 +177,7 @@ def difference(first: ModelLike, second: ModelLike, options: DiffOptions) -> Dif
         tensors=_tensors(old, new),
         distances=distances,
         compared=None if data is None or changes else _compared(old, new, data, options),
-        notes=(*notes, *(data.notes if data is not None else ())),
+        notes=(*notes, *narrower_notes(old.proto, new.proto), *(data.notes if data is not None else ())),
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from onnxmi.model import Model, TensorInfo
+from onnxmi.model.narrow_states import with_whole_states
 
 
 def interface_changes(old: Model, new: Model) -> list[str]:
     """Say how the inputs and outputs of a model differ from another's; nothing where a caller sees no difference.
 
     Inputs are matched by name, outputs also by place. Sizes that are not fixed are the same whatever they are called.
+    States of which the model says that some units were cut are the same, too.
     """
+    proto = with_whole_states(old.proto, new.proto)
+    new = new if proto is new.proto else replace(new, proto=proto)
     return [*_inputs(old, new), *_outputs(old, new)]
 
 

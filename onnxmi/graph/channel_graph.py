@@ -105,6 +105,8 @@ class ChannelGraph:
         Where a mean or a variance is taken over channels.
     shape_readers : tuple of int
         Nodes whose output states the shape of their input.
+    states : tuple of (str, str)
+        Inputs of the model and the outputs that are fed back as them, whose units may be cut in both.
     """
 
     axes: Mapping[str, Axes]
@@ -117,6 +119,7 @@ class ChannelGraph:
     frozen: tuple[Frozen, ...]
     pinned: tuple[PinnedAttribute, ...] = ()
     normalizations: tuple[Normalization, ...] = ()
+    states: tuple[tuple[str, str], ...] = ()
 
     def read(self, node: int, operand: int, name: str) -> Axes | None:
         """Terms of a tensor as one node reads it; None where its shape is unknown."""

@@ -14,6 +14,7 @@ from onnxmi.graph.channel_graph import ChannelGraph
 from onnxmi.graph.macs import node_macs
 from onnxmi.model import Graph
 from onnxmi.model.external_data import byte_size
+from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.operators.macs import Shapes
 from onnxmi.runtime.probe import work_shapes
 from onnxmi.runtime.session import Feeds
@@ -53,7 +54,8 @@ def all_shapes(graph: Graph, proto: onnx.ModelProto, inputs: Feeds) -> dict[str,
     Iterations of a body are counted on the first axis.
     """
     stored = {name: graph.constant_shape(name) for name in graph.constants}
-    return dict(work_shapes(proto, inputs)) | stored | {name: np.shape(value) for name, value in inputs.items()}
+    fed = narrowed_feeds(proto, inputs)
+    return dict(work_shapes(proto, fed)) | stored | {name: np.shape(value) for name, value in fed.items()}
 
 
 def parameters(graph: Graph) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onnxmi.axes.unify import Solver
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph, Use
 from onnxmi.graph.layers import LayerReader
-from onnxmi.model import Graph, Model, Node
+from onnxmi.model import Graph, Model, Node, TensorInfo
 from onnxmi.operators.context import AxisRule, RuleContext, Terms
 from onnxmi.operators.declarations import Declarations
 from onnxmi.operators.registry import operator_of
@@ -14,9 +16,15 @@ from onnxmi.runtime.probe import Probe
 
 
 @stage("axes")
-def infer(model: Model, probe: Probe) -> ChannelGraph:
-    """Find out which axes can only be cut together, which cannot be cut, and where each is consumed."""
-    inference = _Inference(model.graph, probe)
+def infer(model: Model, probe: Probe, states: Mapping[str, str] | None = None) -> ChannelGraph:
+    """Find out which axes can only be cut together, which cannot be cut, and where each is consumed.
+
+    Parameters
+    ----------
+    states : mapping of str to str, optional
+        Inputs -> the outputs that are fed back as them, whose units may be cut in both.
+    """
+    inference = _Inference(model.graph, probe, states or {})
     inference.run_rules()
     inference.freeze_interface()
     inference.solver.settle_marks()
@@ -26,8 +34,9 @@ def infer(model: Model, probe: Probe) -> ChannelGraph:
 class _Inference:
     """The state while rules run: the solver and a term for every axis of every tensor."""
 
-    def __init__(self, graph: Graph, probe: Probe) -> None:
+    def __init__(self, graph: Graph, probe: Probe, states: Mapping[str, str]) -> None:
         self.graph, self.probe = graph, probe
+        self.states = {name: output for name, output in states.items() if self._can_be_narrow(name, output)}
         self.solver = Solver()
         self.declarations = Declarations()
         self.tensors: dict[str, Terms] = {}
@@ -89,15 +98,37 @@ class _Inference:
 
     def freeze_interface(self) -> None:
         """The model's interface, and what subgraphs read, cannot change."""
-        for info in self.graph.inputs:
-            self._freeze(info.name, f"it is an axis of the graph input {info.name}")
-        for info in self.graph.outputs:
-            self._freeze(info.name, f"it is an axis of the graph output {info.name}")
+        inputs, outputs = ({info.name: info for info in infos} for infos in (self.graph.inputs, self.graph.outputs))
+        narrow = {name for pair in self.states.items() for name in pair}
+        for name in inputs.keys() - narrow:
+            self._freeze(name, f"it is an axis of the graph input {name}")
+        for name in outputs.keys() - narrow:
+            self._freeze(name, f"it is an axis of the graph output {name}")
+        for name, output in self.states.items():
+            self._tie_state(inputs[name], outputs[output])
         for name in self.graph.overridable:
             self._freeze(name, f"a caller may replace {name}, which is both initializer and graph input")
         for node in self.graph.nodes:
             for name in () if node.bodies else node.captures:
                 self._freeze(name, f"{name} is used inside the body of {node.op} {node.label}")
+
+    def _can_be_narrow(self, name: str, output: str) -> bool:
+        """Whether a state is one float tensor on both sides, which the model computes."""
+        kinds = [self.probe.dtypes.get(tensor) for tensor in (name, output)]
+        ranks = [len(self.probe.shapes.get(tensor, ())) for tensor in (name, output)]
+        floats = all(kind is not None and kind.kind == "f" for kind in kinds)
+        return floats and ranks[0] == ranks[1] and output in self.graph.producers
+
+    def _tie_state(self, before: TensorInfo, after: TensorInfo) -> None:
+        """What comes out of a step goes into the next one: sizes that the model declares may be cut in both."""
+        pairs = zip(self._tensor(before.name) or (), self._tensor(after.name) or (), strict=True)
+        for axis, (given, made) in enumerate(pairs):
+            declared = [isinstance(dim, int) for info in (before, after) for dim in (info.dims or ())[axis : axis + 1]]
+            if any(declared) and self.solver.size(given) == self.solver.size(made):
+                self.solver.unify(given, made)
+                continue
+            for term in (given, made):
+                self.solver.freeze(term, f"it is an axis of the state {before.name} whose size is free")
 
     def _freeze(self, name: str, reason: str) -> None:
         for term in self.tensors.get(name, ()):
@@ -129,4 +160,5 @@ def _read_off(inference: _Inference) -> ChannelGraph:
         frozen=frozen,
         normalizations=tuple(one.resolved(solver.resolve) for one in declared.normalizations),
         pinned=tuple(one.resolved(solver.resolve) for one in declared.pinned),
+        states=tuple(inference.states.items()),
     )

@@ -71,6 +71,9 @@ class Plan:
         How the cut model is quantized; None where it stays float.
     timings : mapping
         What was timed, as a digest -> its times: all that the choices rest on.
+    states : mapping or None
+        Inputs -> the outputs that are fed back as them, which the choices make narrower; None where the interface
+        stays as it is.
     """
 
     digest: str
@@ -78,6 +81,7 @@ class Plan:
     options: Mapping[str, Any]
     quantization: Recipe | None = None
     timings: Mapping[str, Times] = field(default_factory=dict)
+    states: Mapping[str, str] | None = None
 
     def keeping(self, graph: ChannelGraph) -> Keeping:
         """Translate names into atoms.
@@ -109,6 +113,8 @@ class Plan:
         }
         if self.quantization is not None:
             document["quantization"] = self.quantization.to_dict()
+        if self.states is not None:
+            document["states"] = dict(self.states)
         if self.timings:
             document["timings"] = {timed: [list(own) for own in times] for timed, times in self.timings.items()}
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -198,7 +204,9 @@ def _parse(document: Any) -> Plan:
     entry = document.get("quantization")
     recipe = None if entry is None else Recipe.from_dict(entry)
     timings = {str(timed): _parse_times(times) for timed, times in document.get("timings", {}).items()}
-    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})), recipe, timings)
+    states = document.get("states")
+    states = None if states is None else {str(name): str(output) for name, output in states.items()}
+    return Plan(str(document["model"]["sha256"]), choices, dict(document.get("options", {})), recipe, timings, states)
 
 
 def _parse_times(value: Any) -> Times:

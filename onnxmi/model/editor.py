@@ -33,7 +33,7 @@ class Editor:
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._constants = {node.output[0]: node for node in self._nodes if node.op_type == "Constant"}
         self._infos = {value.name: value for value in graph.value_info}
-        self._infos |= {value.name: value for value in graph.input if value.name in self._initializers}
+        self._infos |= {value.name: value for value in (*graph.input, *graph.output)}
         for body in self._bodies:
             self._infos |= {value.name: value for value in (*body.value_info, *body.input, *body.output)}
         self._replaced: set[str] = set()

@@ -14,6 +14,7 @@ from onnxmi.model import Model
 from onnxmi.model.external_data import byte_size
 from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.mapped import with_values_inside
+from onnxmi.model.narrow_states import narrower_notes
 from onnxmi.pruning.outcome import Outcome
 from onnxmi.quantization.quantize import replay
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
@@ -56,7 +57,7 @@ def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) 
         If the plan is for another model or does not fit.
     """
     loaded = plan if isinstance(plan, Plan) else load_plan(as_path(plan, "plan"))
-    analysis = analyze(model, sizes=sizes, fix=loaded.options.get("fix", ()))
+    analysis = analyze(model, sizes=sizes, fix=loaded.options.get("fix", ()), states=loaded.states)
     chosen = given_plan(loaded, analysis.model, cuts=analysis.model is analysis.source)
     keeping = chosen.keeping(analysis.graph)
     cut = prune_channels(Cut(analysis, keeping))
@@ -89,5 +90,5 @@ def apply(model: ModelLike, plan: Plan | AnyPath, sizes: GivenSizes = NO_SIZES) 
         latency=None,
         repairs=(),
         checks=tuple(checks),
-        notes=(_UNREPAIRED, *analysis.notes),
+        notes=(_UNREPAIRED, *analysis.notes, *narrower_notes(analysis.source.proto, result)),
     )

@@ -75,7 +75,8 @@ def collect_from(
     record = None if data.shard is None else shard_record(data, options, limits)
     data = batched(source, data, options.threads)
     require_fixed(source, data, options.fix)
-    analysis = analyze(source, data.one_run(np.arange(data.count), 3), fix=options.fix)
+    states = data.states if options.allow_interface else None
+    analysis = analyze(source, data.one_run(np.arange(data.count), 3), fix=options.fix, states=states)
     data = packed(source, analysis.graph, data, options.mask, options.threads)
     with limited(options.threads):
         split = split_samples(data, options.seed) if record is None else split_shard(data, options.seed, limits)
@@ -86,7 +87,7 @@ def collect_from(
 def shard_record(data: Calibration, options: PruneOptions, limits: LotLimits) -> ShardRecord:
     """Say what a shard's sums depend on besides what statistics depend on in any case."""
     assert data.shard is not None
-    names = ("batch_size", "threads", "outputs", "ignore_outputs", "fix", "sensitivity", "score")
+    names = ("batch_size", "threads", "outputs", "ignore_outputs", "fix", "allow_interface", "sensitivity", "score")
     chosen = {name: list(value) if isinstance(value := getattr(options, name), tuple) else value for name in names}
     versions = {"onnxmi": __version__, "onnxruntime": onnxruntime_version()}
     return ShardRecord(data.shard, samples_digest(data), {**versions, **chosen, "split": list(astuple(limits))})

@@ -63,7 +63,8 @@ def make_plan(session: PruningSession, counts: UnitCounts, progress: Progress = 
     """
     analysis, options = session.analysis, session.options
     choices = select_channels(analysis, session.measured.fit, counts, select_options(options), progress)
-    return Plan(analysis.model.digest, choices, options.shown)
+    states = dict(analysis.graph.states) if options.allow_interface else None
+    return Plan(analysis.model.digest, choices, options.shown, states=states)
 
 
 def execute_plan(

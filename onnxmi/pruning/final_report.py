@@ -14,6 +14,7 @@ from onnxmi.evaluation.quality import quality_of
 from onnxmi.graph.cost import Cost
 from onnxmi.model.load import proto_digest
 from onnxmi.model.mapped import with_values_inside
+from onnxmi.model.narrow_states import narrower_notes
 from onnxmi.pruning.changed_answers import changed_answers
 from onnxmi.pruning.collect import asked_about, measured_notes
 from onnxmi.pruning.contributions import Contribution, contributions
@@ -100,6 +101,7 @@ def _notes(session: PruningSession, result: SearchResult, judgement: Judgement, 
     if selected:
         yield from _scored_notes(session)
     yield from filter(None, [session.cache.note, session.timings.note])
+    yield from narrower_notes(session.source.proto, result.candidate.result)
     yield from result.notes
     yield from cautions(session.test_set, judgement, session.options.budget.drop)
     if session.data.count == 1:

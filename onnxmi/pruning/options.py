@@ -86,6 +86,8 @@ class PruneOptions:
     fix : str or iterable of str
         Inputs that always have one value, such as "sr=16000": branches that are never taken then are left out of the
         result, which does not read these inputs any more.
+    allow_interface : bool
+        Cut units of states, too: inputs and outputs that are fed back become narrower, which the result says.
 
     score : str
         What a unit is worth: "joint", or to compare "pairwise", "magnitude", "wanda", "variance" or "random".
@@ -168,6 +170,7 @@ class PruneOptions:
     outputs: Names = names()
     ignore_outputs: Names = names()
     fix: Names = names()
+    allow_interface: Flag = flag(default=False)
     few_samples: Flag = flag(default=False)
     force: Flag = flag(default=False)
     fresh: Flag = flag(default=False)

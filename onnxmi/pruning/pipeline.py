@@ -104,7 +104,7 @@ def _prune(
     stats = None if statistics is None else given_statistics(statistics, source, options)
     decides = given is None and stats is None and options.budget.drop is not None
     held_back = HELD_BACK_TO_SEARCH if decides else HELD_BACK
-    session = start_session(source, calibration, options, held_back, split_tables=_splits(options, given))
+    session = start_session(source, calibration, options, held_back, split_tables=_splits(options, given), given=given)
     require_work(session, given)
     if given is None:
         require_samples(session)

@@ -24,6 +24,7 @@ from onnxmi.graph.channel_graph import Layer
 from onnxmi.graph.cost import Cost, cost
 from onnxmi.graph.layer_filter import Filter, chosen_layers, layer_numbers
 from onnxmi.graph.padding_mask import packed
+from onnxmi.graph.plan import Plan
 from onnxmi.model import Model
 from onnxmi.pruning.collect import capture_options, measure_statistics, needed, nothing_measured
 from onnxmi.pruning.options import PruneOptions
@@ -255,6 +256,7 @@ def start_session(
     held_back: float = HELD_BACK,
     *,
     split_tables: bool = False,
+    given: Plan | None = None,
 ) -> PruningSession:
     """Look a model and its samples through; nothing is measured yet.
 
@@ -262,6 +264,8 @@ def start_session(
     ----------
     split_tables : bool
         Whether embedding tables are split, so that their width can be cut alone.
+    given : Plan, optional
+        What is going to be cut, if that is settled.
     """
     timings = open_timings(options.timings, model)
     data = batched(model, as_calibration(calibration, model), options.threads)
@@ -269,7 +273,8 @@ def start_session(
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes
         looked_at = factorize_embeddings(model, data, split_samples(data, options.seed, HELD_BACK_TO_SEARCH).fit)
     require_fixed(model, data, options.fix)
-    analysis = analyze(looked_at, data.one_run(np.arange(data.count), PROBED), model, fix=options.fix)
+    states = given.states if given is not None else data.states if options.allow_interface else None
+    analysis = analyze(looked_at, data.one_run(np.arange(data.count), PROBED), model, fix=options.fix, states=states)
     layer_filter = Filter(options.cut, options.skip, options.only)
     if looked_at is not model and (numbers := layer_numbers(layer_filter)):
         raise UsageError(

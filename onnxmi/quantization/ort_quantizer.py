@@ -30,6 +30,7 @@ from onnxruntime.quantization import (
 from onnxmi.errors import ModelError, UsageError
 from onnxmi.model.bodies import nested_nodes
 from onnxmi.model.external_data import serialized
+from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.quantization.recipe import Ranges
 from onnxmi.runtime.session import Feeds, one_line
@@ -106,7 +107,7 @@ def find_ranges(proto: onnx.ModelProto, feeds: Iterable[Feeds], method: str, ope
             extra_options=options,
         )
         for batch in feeds:  # one at a time: histograms are of all activations, which it holds until it is done
-            calibrator.collect_data(_Reader([batch]))
+            calibrator.collect_data(_Reader([dict(narrowed_feeds(proto, batch))]))
         found = calibrator.compute_data()
         return {name: _ends(found[name]) for name in sorted(found.keys())}
 

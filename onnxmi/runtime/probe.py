@@ -15,6 +15,7 @@ import onnx
 
 from onnxmi.errors import ModelError, stage
 from onnxmi.model import Graph, Model
+from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.model.taps import Seen
 from onnxmi.runtime.idle_branches import run_idle_branches
 from onnxmi.runtime.session import Feeds, open_session
@@ -68,6 +69,7 @@ def probe(model: Model, feeds: Feeds | None = None, sizes: GivenSizes = NO_SIZES
         If onnxruntime runs the model on no inputs that were tried; the message is that of the first attempt.
     """
     graph = model.graph
+    feeds = None if feeds is None else narrowed_feeds(model.proto, feeds)
     session = open_session(model.proto, taps=all_tensors(model.graph), optimise=False)
     first_error: ModelError | None = None
     for attempt in attempts(graph.inputs, feeds, sizes):
@@ -116,10 +118,14 @@ def run_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...
 def run_types(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the type and shape of every tensor that a node makes when the model runs on given inputs."""
     session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
-    return {name: (one.value.dtype, one.shape) for name, one in arrays(session.see(feeds)).items()}
+    return {
+        name: (one.value.dtype, one.shape) for name, one in arrays(session.see(narrowed_feeds(proto, feeds))).items()
+    }
 
 
 def work_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all tensors with all iterations together: what the work on them is proportional to."""
     session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
-    return {name: tuple(np.shape(one.by_sample)) for name, one in arrays(session.see(feeds)).items()}
+    return {
+        name: tuple(np.shape(one.by_sample)) for name, one in arrays(session.see(narrowed_feeds(proto, feeds))).items()
+    }

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from onnxmi.errors import ModelError
 from onnxmi.model.external_data import bytes_or_path, skeleton_bytes
 from onnxmi.model.mapped import ROOT, is_memory_mapped
+from onnxmi.model.narrow_states import NarrowedFeeds, NarrowState, narrow_states
 from onnxmi.model.taps import Seen, Tap, with_taps
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime.threads import available_threads
@@ -32,10 +33,14 @@ _ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\
 
 @dataclass(frozen=True)
 class Session:
-    """A loaded model that can be run; `taps` are the tensors it returns, in order."""
+    """A loaded model that can be run; `taps` are the tensors it returns, in order.
+
+    One with narrow states can also be run on the original's states: then it gives such states, too.
+    """
 
     session: onnxruntime.InferenceSession
     taps: tuple[Tap, ...]
+    narrow: Mapping[str, NarrowState] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -68,11 +73,16 @@ class Session:
         """
         if not self.taps:  # of what was asked for, nothing can be shown
             return {}
+        whole = any(self.narrow[name].is_whole(feeds[name]) for name in self.narrow.keys() & feeds.keys())
+        fed = NarrowedFeeds(feeds, self.narrow) if whole else feeds
         try:
             names = list(dict.fromkeys(name for tap in self.taps for name in (tap.output, tap.marker) if name))
-            results = dict(zip(names, self.session.run(names, dict(feeds)), strict=True))
+            results = dict(zip(names, self.session.run(names, dict(fed)), strict=True))
         except Exception as error:  # onnxruntime raises many unrelated types
             raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
+        if whole:
+            made = self.narrow.keys() & results.keys()
+            results |= {name: self.narrow[name].widened(results[name]) for name in made}
         return {tap.name: Seen(results[tap.output], tap.loops) for tap in self.taps if tap.computed(results)}
 
 
@@ -171,7 +181,7 @@ def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, taps: tup
     with nullcontext(skeleton_bytes(proto)) if lean else bytes_or_path(proto) as source:
         if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
             options.add_session_config_entry("session.disable_prepacking", "1")
-        return Session(_session(source, options), taps)
+        return Session(_session(source, options), taps, narrow_states(proto))
 
 
 def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 
+from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.model.subgraph import PartialModel
 from onnxmi.runtime.live_tensors import MEMORY, LiveTensors
 from onnxmi.runtime.session import Feeds, open_session
@@ -24,7 +25,7 @@ class Stepper:
         self, proto: onnx.ModelProto, batches: Sequence[Feeds], threads: int = 0, memory: int = MEMORY
     ) -> None:
         self._pieces = PartialModel(proto)
-        self._states = LiveTensors(batches, memory)
+        self._states = LiveTensors([narrowed_feeds(proto, feeds) for feeds in batches], memory)
         self._threads = threads
 
     @property

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from onnxmi.errors import UsageError
+from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.runtime.session import Feeds, Session, open_session
 from onnxmi.typing import Floats
 
@@ -187,7 +188,10 @@ def measure_latency(
     fed = [feeds] * len(protos) if isinstance(feeds, Mapping) else list(feeds)
 
     def load() -> list[tuple[Session, Feeds]]:
-        pairs = [(open_session(p, threads=threads, spin=True), inputs) for p, inputs in zip(protos, fed, strict=True)]
+        pairs: list[tuple[Session, Feeds]] = [
+            (open_session(p, threads=threads, spin=True), dict(narrowed_feeds(p, inputs)))
+            for p, inputs in zip(protos, fed, strict=True)
+        ]
         for session, inputs in pairs:
             _warm_up(session, inputs, seconds / len(pairs) / 10)
         return pairs

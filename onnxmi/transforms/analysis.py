@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 
@@ -20,6 +20,7 @@ from onnxmi.outputs.sample_axis import Runs
 from onnxmi.outputs.view import Meaning
 from onnxmi.runtime.probe import Probe, probe
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.states import find_states
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes
 from onnxmi.transforms.fix_inputs import fix_inputs
 from onnxmi.transforms.hoist_gather import UnusedPositions, hoist_position_gather
@@ -68,6 +69,7 @@ def analyze(
     source: Model | None = None,
     sizes: GivenSizes = NO_SIZES,
     fix: Sequence[str] = (),
+    states: Mapping[str, str] | None = None,
 ) -> Analysis:
     """Load a model and find out what can be cut.
 
@@ -83,13 +85,16 @@ def analyze(
         What the user says of the sizes of synthetic inputs.
     fix : sequence of str
         Inputs that are fixed to a value, such as ``sr=16000``.
+    states : mapping of str to str, optional
+        Inputs -> the outputs that are fed back as them, whose units may be cut; those that names tell where it is
+        empty. None to cut no state.
 
     Raises
     ------
     ModelError
         If the file cannot be read or onnxruntime cannot run the model.
     UsageError
-        If an input that is fixed does not exist, or its value does not fit.
+        If an input that is fixed does not exist, or its value does not fit; or if there are no such states.
     """
     given = as_model(model)
     whole, fixed = fix_inputs(given, fix)
@@ -98,8 +103,20 @@ def analyze(
     read, unread = hoist_position_gather(whole, seen)
     if read is not whole:
         seen = probe(read, seen.feeds, sizes)
-    graph = infer(read, seen)
+    graph = infer(read, seen, None if states is None else _given_states(read, seen, states))
     return Analysis(source or given, read, seen, graph, find_linears(read.graph, graph), unread)
+
+
+def _given_states(model: Model, seen: Probe, states: Mapping[str, str]) -> dict[str, str]:
+    """Return the states that may be cut, inputs -> outputs."""
+    known = dict(states) or {name: output for output, name in find_states(model.graph, seen).items() if name}
+    names = {info.name for info in (*model.graph.inputs, *model.graph.outputs)}
+    missing = [name for pair in known.items() for name in pair if name not in names]
+    if missing:
+        raise UsageError(f"--allow-interface: the model has no input or output {missing[0]!r}")
+    if not known:
+        raise UsageError("--allow-interface: no output is recognized as a state; --sequence with --state says which")
+    return known
 
 
 analyse = analyze  # the name that it had before; it goes on working

@@ -23,6 +23,7 @@ from onnxmi.graph.linear import Linear, new_bias
 from onnxmi.graph.parameters import Bias, computing
 from onnxmi.model import Model
 from onnxmi.model.editor import Editor
+from onnxmi.model.narrow_states import NarrowState, say_narrow
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.empty_branches import Branches, constant_value
 from onnxmi.typing import Array, Floats
@@ -92,7 +93,24 @@ def prune_channels(cut: Cut, replacements: Sequence[Replacement | VectorReplacem
             editor.set_input(replacement.node, replacement.operand, added)
         elif branches.remain(replacement.linear):
             _install(cut, replacement, editor)
-    return editor.finish()
+    made = editor.finish()
+    states = narrowed_states(graph, keeping)
+    if states:
+        say_narrow(made, states)
+    return made
+
+
+def narrowed_states(graph: ChannelGraph, keeping: Keeping) -> tuple[NarrowState, ...]:
+    """Return the states in the model's interface that a cut makes narrower, and the units that stay of them."""
+    narrow = []
+    for name in (name for pair in graph.states for name in pair):
+        axes = graph.axes.get(name, ())
+        if keeping.cuts_any(axes):
+            index = kept_index(axes, keeping)
+            cut = [keeping.cuts(term) for term in axes]
+            sizes = tuple(term.size if here else None for term, here in zip(axes, cut, strict=True))
+            narrow.append(NarrowState(name, sizes, tuple(i if c else None for i, c in zip(index, cut, strict=True))))
+    return tuple(narrow)
 
 
 def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
@@ -101,6 +119,11 @@ def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
     A ragged atom whose outer atom lies on another axis of the array (a grouped convolution's weight) keeps a different
     set of positions in every row of that axis.
     """
+    return np.ascontiguousarray(array[kept_index(axes, keeping)]) if axes else array
+
+
+def kept_index(axes: Axes, keeping: Keeping) -> tuple[Indices, ...]:
+    """Return which positions of a tensor stay, axis by axis, in the form that numpy indexes by."""
     outer = _outer_axes(axes, keeping)
     index: list[Indices] = []
     for axis, term in enumerate(axes):
@@ -109,7 +132,7 @@ def slice_array(array: Array, axes: Axes, keeping: Keeping) -> Array:
             continue
         kept = keeping.positions(term)
         index.append(kept.reshape(tuple(-1 if i == axis else 1 for i in range(len(axes)))))
-    return np.ascontiguousarray(array[tuple(index)]) if axes else array
+    return tuple(index)
 
 
 def sliced_shape(graph: ChannelGraph, name: str, keeping: Keeping) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from onnxmi.graph.channel_graph import ChannelGraph, Normalization
 from onnxmi.graph.dataflow import Flow
 from onnxmi.model import Graph, Model, Node
 from onnxmi.model.load import checker_error
+from onnxmi.model.narrow_states import narrower_text, with_whole_states
 from onnxmi.outputs.uninitialized import comparable, find_uninitialized
 from onnxmi.runtime.probe import Probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
@@ -24,7 +25,7 @@ from onnxmi.typing import Bools
 from onnxmi.verification.agreement import Difference, ModelPair
 from onnxmi.verification.discontinuities import find_discontinuities
 from onnxmi.verification.masked_normalization import KNOWN, MaskedNormalization
-from onnxmi.verification.masked_reference import Mask, with_masked_inputs
+from onnxmi.verification.masked_reference import Mask, OutputMask, with_masked_inputs
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,18 @@ class Check:
 def masked_original(model: Model, graph: ChannelGraph, probe: Probe, keeping: Keeping) -> onnx.ModelProto:
     """Return the original with the cut channels zeroed at the entrance of each consumer: the oracle of a rewrite.
 
-    Normalizations over cut channels are spelled out so that they leave these out.
+    Normalizations over cut channels are spelled out so that they leave these out. Cut units of states are zero.
     """
     masks = list(_masks(model, graph, probe, keeping))
-    return with_masked_inputs(model.proto, masks, _masked_normalizations(model, graph, probe, keeping))
+    outputs = _masked_states(graph, probe, keeping)
+    return with_masked_inputs(model.proto, masks, _masked_normalizations(model, graph, probe, keeping), outputs)
+
+
+def _masked_states(graph: ChannelGraph, probe: Probe, keeping: Keeping) -> Iterable[OutputMask]:
+    """What a cut takes from a state that is given is not fed back."""
+    for _, output in graph.states:
+        if keeping.cuts_any(graph.axes[output]):
+            yield OutputMask(output, axes_mask(graph.axes[output], keeping), probe.dtypes[output])
 
 
 def _normalizations_over_cut(graph: ChannelGraph, keeping: Keeping) -> list[Normalization]:
@@ -218,8 +227,11 @@ def _check_structure(source: Model, result: onnx.ModelProto) -> Check:
 
 
 def _check_interface(source: Model, result: onnx.ModelProto) -> Check:
-    same = [list(map(_value_type, a)) == list(map(_value_type, b)) for a, b in _interfaces(source.proto, result)]
-    return Check("inputs and outputs are unchanged", all(same), "names, types and shapes")
+    whole = with_whole_states(source.proto, result)
+    same = [list(map(_value_type, a)) == list(map(_value_type, b)) for a, b in _interfaces(source.proto, whole)]
+    narrow = narrower_text(source.proto, result)
+    but = f", but for narrower states: {narrow}" if narrow else ""
+    return Check("inputs and outputs are unchanged", all(same), f"names, types and shapes{but}")
 
 
 def _interfaces(a: onnx.ModelProto, b: onnx.ModelProto) -> list[tuple[Any, Any]]:

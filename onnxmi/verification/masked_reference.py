@@ -20,6 +20,15 @@ from onnxmi.verification.masked_normalization import MaskedNormalization, decomp
 
 
 @dataclass(frozen=True, eq=False)
+class OutputMask:
+    """What to multiply an output of the model with: `factors` broadcasts onto it."""
+
+    output: str
+    factors: Bools
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
 class Mask:
     """What to multiply an input of a node with: `factors` broadcasts onto it.
 
@@ -35,15 +44,24 @@ class Mask:
 
 
 def with_masked_inputs(
-    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[MaskedNormalization] = ()
+    proto: onnx.ModelProto,
+    masks: Iterable[Mask],
+    renormalised: Iterable[MaskedNormalization] = (),
+    outputs: Iterable[OutputMask] = (),
 ) -> onnx.ModelProto:
-    """Return a copy of the model whose nodes read masked inputs, and whose normalizations leave the masked out."""
+    """Return a copy of the model whose nodes read masked inputs, and whose normalizations leave the masked out.
+
+    Of `outputs`, what is masked is zero.
+    """
     with G_LOGGER.suppress():  # it warns on standard output, which may be data
-        return _masked(proto, masks, renormalised)
+        return _masked(proto, masks, renormalised, outputs)
 
 
 def _masked(
-    proto: onnx.ModelProto, masks: Iterable[Mask], renormalised: Iterable[MaskedNormalization]
+    proto: onnx.ModelProto,
+    masks: Iterable[Mask],
+    renormalised: Iterable[MaskedNormalization],
+    outputs: Iterable[OutputMask],
 ) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(proto)  # graphsurgeon's export writes names into the tensors that its import was given
@@ -57,16 +75,29 @@ def _masked(
         before.setdefault(id(node), []).extend(made)
         node.inputs[mask.operand] = made[-1].outputs[0]
     changed = decompose_normalizations(nodes, graph.opset, renormalised)
+    after = [_output_mask(mask, graph) for mask in outputs]
     for one in graphs:
         one.nodes[:] = [
             new for node in one.nodes for new in (*before.get(id(node), ()), *changed.get(id(node), [node]))
         ]
+    graph.nodes.extend(after)
     result: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     result.ir_version = proto.ir_version
     for value, original in zip(result.graph.output, proto.graph.output, strict=True):
         if not original.type.HasField("tensor_type"):  # graphsurgeon knows tensors alone: no maps, no sequences
             value.CopyFrom(original)
     return result
+
+
+def _output_mask(mask: OutputMask, graph: gs.Graph) -> gs.Node:
+    """What the model gives is masked; what its nodes read is not."""
+    place = next(place for place, tensor in enumerate(graph.outputs) if tensor.name == mask.output)
+    given = graph.outputs[place]
+    masked = gs.Variable(mask.output, dtype=given.dtype, shape=given.shape)
+    given.name = f"{mask.output}/onnxmi.unmasked"
+    graph.outputs[place] = masked
+    factors = gs.Constant(f"{mask.output}/onnxmi.mask", mask.factors.astype(mask.dtype))
+    return gs.Node("Mul", inputs=[given, factors], outputs=[masked])
 
 
 def _mask(mask: Mask, number: int, node: gs.Node) -> list[gs.Node]:
