@@ -33,13 +33,14 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A model with its channel graph."""
+    """A model with its channel graph, and with the states in its interface that may be cut (inputs -> outputs)."""
 
     model: Model
+    states: Mapping[str, str] | None = None
 
     @staticmethod
-    def of(proto: onnx.ModelProto) -> Case:
-        return Case(Model.of(proto))
+    def of(proto: onnx.ModelProto, states: Mapping[str, str] | None = None) -> Case:
+        return Case(Model.of(proto), states)
 
     def read(self) -> Case:
         """The case without positions that nothing reads; fails where leaving them out would change an output."""
@@ -54,7 +55,7 @@ class Case:
 
     @cached_property
     def graph(self) -> ChannelGraph:
-        return infer(self.model, self.probe)
+        return infer(self.model, self.probe, self.states)
 
     @cached_property
     def analysis(self) -> Analysis:

@@ -100,6 +100,7 @@ from tests.support.random_models.images import (
 from tests.support.random_models.maker import GROUPED, Flow, Maker, Step, Steps
 from tests.support.random_models.network import Network, fill_types
 from tests.support.random_models.rounded import rounded_conv, rounded_linear
+from tests.support.random_models.states import stateful_model
 
 
 def _shuffle_or_norm(m: Maker, x: Flow) -> Flow:
@@ -205,6 +206,14 @@ def random_model(rng: random.Random, *, smooth: bool = False, longest: int = 8) 
     proto = m.b.proto(*outputs, value_info=m.flag())
     fill_types(proto, m)
     return proto
+
+
+def random_stateful(rng: random.Random) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Make a model whose states are fed back; also return inputs -> the outputs that are fed back as them."""
+    m = Maker(rng, STEPS)
+    proto, states = stateful_model(m)
+    fill_types(proto, m)
+    return proto, states
 
 
 def random_network(rng: random.Random, *, longest: int = 6) -> Network:
