@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from onnxmi.axes.keeping import Keeping, Kept
 from tests.support.oracle import TOLERANCE, Case, assert_exact, gap, random_plan, run
-from tests.support.random_models import random_model
+from tests.support.random_models import random_model, random_stateful
 from tests.support.settings import EXAMPLES
 
 randoms = st.randoms(use_true_random=False)
@@ -31,6 +31,13 @@ def test_a_random_cut_of_a_random_model_is_exact(rng: random.Random) -> None:
         onnx.checker.check_model(cut, full_check=True)
     assert cut.graph.input == proto.graph.input
     assert cut.graph.output == proto.graph.output
+
+
+@settings(max_examples=EXAMPLES // 2)
+@given(rng=randoms)
+def test_a_random_cut_with_narrower_states_is_exact(rng: random.Random) -> None:
+    case = Case.of(*random_stateful(rng))
+    assert_exact(case, random_plan(case.graph, rng))
 
 
 @settings(max_examples=EXAMPLES // 2)
