@@ -9,11 +9,13 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score, roc_auc_score
 
 from onnxmi.evaluation.output_metrics import (
+    classes,
     measure_metric,
     metrics_for,
+    output_metric,
 )
 from onnxmi.evaluation.output_metrics.sequences import decode, edit_distance
-from onnxmi.outputs.view import Answers
+from onnxmi.outputs.view import Answers, View, column_rows
 from tests.support.answers import (
     CASES,
     LABELS,
@@ -273,3 +275,27 @@ def test_characters_read_alike():
 def test_an_empty_line_that_is_read_as_text_is_lost():
     subject, original = of("sequence", _lines([0, 0, 0], [0, 5, 0]), "softmax", (2,))
     assert read("characters", subject, original, answers(_lines([0, 6, 0], [0, 5, 0]))).now == 0.5
+
+
+# -- thousands of small answers ---------------------------------------------------------------------------------------
+
+
+def test_answers_are_arranged_alike_in_blocks_and_one_by_one(monkeypatch):
+    """Blocks end where shapes change or are full; columns on an inner axis are moved there."""
+    monkeypatch.setattr(output_metric, "BLOCK_BYTES", 8 * 3 * 5 * 2)
+    shapes = [(3, 5)] * 7 + [(3, 11)] * 2 + [(3, 5)]
+    arrays = tuple(np.random.default_rng(7).normal(size=shape).astype(np.float32) for shape in shapes)
+    view = View("y", "y", "y", "map", "softmax", (1,), 0)
+    found = list(output_metric.rows_of(view, Answers(len(arrays), {"y": arrays})))
+    assert len(found) == len(arrays)
+    for rows, array in zip(found, arrays, strict=True):
+        np.testing.assert_array_equal(rows, column_rows(array.astype(np.float64), (0,)))
+
+
+def test_the_originals_columns_are_read_once_for_all_labels(monkeypatch):
+    subject, original = CASES["classes"]
+    read_once = []
+    reader_of = classes.reader_of
+    monkeypatch.setattr(classes, "reader_of", lambda *args: read_once.append(1) or reader_of(*args))
+    assert classes.fitted_labels(LABELS, subject, original) is not None
+    assert len(read_once) == 1

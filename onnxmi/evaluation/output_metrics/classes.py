@@ -134,10 +134,12 @@ def fitted_labels(labels: Array | None, subject: ComparedOutput, original: Answe
     """
     if labels is None or labels.dtype.kind not in "iub" or len(labels) != original.count:
         return None
-    original_rows = list(rows_of(subject.view, original))
+    one_of_many = reader_of(subject, original).one_of_many
     told = [np.asarray(label, dtype=np.int64).reshape(-1) for label in labels]
-    each = (len(rows) if reader_of(subject, original).one_of_many else rows.size for rows in original_rows)
-    fits = all(len(label) in (len(rows), count) for label, rows, count in zip(told, original_rows, each, strict=True))
+    fits = all(
+        len(label) in (len(rows), len(rows) if one_of_many else rows.size)
+        for label, rows in zip(told, rows_of(subject.view, original), strict=True)
+    )
     return told if fits else None
 
 

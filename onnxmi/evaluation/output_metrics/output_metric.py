@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Literal
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy as np
 from onnxmi.evaluation.loss import Loss, Unit
 from onnxmi.information import intervals
 from onnxmi.information.intervals import Combine, Span
-from onnxmi.outputs.view import Answers, Kind, View, column_rows
+from onnxmi.outputs.view import Answers, Kind, View
 from onnxmi.typing import Array, Floats
 
 Rule = Literal["share", "mean", "resampled"]
+BLOCK_BYTES = 2**24  # of answers that are arranged at once
 
 
 @dataclass(frozen=True)
@@ -229,9 +231,7 @@ def sample_axes(view: View) -> tuple[int, ...]:
 
 def rows_of(view: View, answers: Answers) -> Iterator[Floats]:
     """Yield each sample's answer as (rows, columns)."""
-    axes = sample_axes(view)
-    for array in answers.values[view.tensor]:
-        yield column_rows(np.asarray(array, dtype=np.float64), axes)
+    return _arranged(answers.values[view.tensor], sample_axes(view))
 
 
 def row_pairs(view: View, original: Answers, cut: Answers) -> Iterator[tuple[Floats, Floats]]:
@@ -239,11 +239,24 @@ def row_pairs(view: View, original: Answers, cut: Answers) -> Iterator[tuple[Flo
 
     Where the cut model answers with another shape, nothing of it can be compared: NaN stands for it.
     """
-    axes = sample_axes(view)
-    for first, second in zip(original.values[view.tensor], cut.values[view.tensor], strict=True):
-        wanted = column_rows(np.asarray(first, dtype=np.float64), axes)
-        if first.shape == second.shape:
-            yield wanted, column_rows(np.asarray(second, dtype=np.float64), axes)
-        else:
-            # An answer of another size is wrong at every position.
-            yield wanted, np.full_like(wanted, np.nan)
+    axes, before, after = sample_axes(view), original.values[view.tensor], cut.values[view.tensor]
+    # An answer of another size is wrong at every position.
+    comparable = (
+        second if first.shape == second.shape else np.full(first.shape, np.nan)
+        for first, second in zip(before, after, strict=True)
+    )
+    return zip(_arranged(before, axes), _arranged(comparable, axes), strict=True)
+
+
+def _arranged(arrays: Iterable[Array], axes: tuple[int, ...]) -> Iterator[Floats]:
+    """Yield arrays as (rows, columns): the columns are the given axes, flattened in their order.
+
+    Arrays of one shape that follow each other are arranged at once: for small answers of thousands of samples, moving
+    the axes of each takes longer than what is then measured.
+    """
+    for shape, alike in groupby(arrays, key=lambda array: array.shape):
+        size = max(8 * math.prod(shape), 1)  # bytes in float64
+        while block := list(islice(alike, max(BLOCK_BYTES // size, 1))):
+            stacked = np.stack(block).astype(np.float64, copy=False)
+            moved = np.moveaxis(stacked, [axis + 1 for axis in axes], range(1 + len(shape) - len(axes), 1 + len(shape)))
+            yield from moved.reshape(len(block), -1, math.prod(shape[axis] for axis in axes))
