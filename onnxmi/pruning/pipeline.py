@@ -170,7 +170,8 @@ def _follow_plan(session: PruningSession, plan: Plan, progress: Progress) -> Sea
     """Cut as a plan says, and quantize as it says, or as the options ask for where it says nothing of that."""
     candidate = execute_plan(session, plan, progress=progress)
     if plan.quantization is not None:
-        return SearchResult(replace(candidate, quantized=replay(plan.quantization, candidate.proto)), ())
+        quantized = replay(plan.quantization, candidate.proto, session.rounding)
+        return SearchResult(replace(candidate, quantized=quantized), ())
     if session.options.quantize == "none":
         return SearchResult(candidate, ())
     choice = choose_precision(session, candidate.proto, progress)

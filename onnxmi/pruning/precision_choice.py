@@ -27,7 +27,7 @@ from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.quantization.operators import in_groups
 from onnxmi.quantization.ort_quantizer import has_4_bits
 from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
-from onnxmi.quantization.recipe import MODES, RANGE_METHODS, Ranges, Recipe
+from onnxmi.quantization.recipe import MODES, MOMENTS, NEAREST, RANGE_METHODS, Ranges, Recipe
 from onnxmi.typing import Progress, silent
 
 TIME: tuple[Kind, ...] = ("time",)
@@ -37,6 +37,7 @@ EXPECTED = {"time": 1.5, "size": 4.0}  # by how much 8 bits make a file faster a
 LEAST_SHARE = 0.05  # of what may be lost by default: damage is not weighed against less
 MOST_GROUPS = 8  # of operators that are tried as float together
 MOST_TRIALS = 12  # of them and of their halves
+LEAST_ROUNDING_GAIN = 0.01  # of what may be lost, for which weights are rounded by moments
 LEAST_GAIN = 0.1  # of the price, for which an operator stays float: times are not measured better
 MOST_NOISE = 1.0  # that a ratio of times is taken to have, where its interval is wide or unknown
 TRIAL_SECONDS = 1.5  # of one comparison of times
@@ -145,7 +146,7 @@ def choose_precision(
     best = min(found, key=lambda trial: trial.price, default=None)
     if best is None or (requested == "auto" and best.price > TIME_POWER - LEAST_GAIN):
         return PrecisionChoice(None, (f"not quantized: float is best here ({_tried(found)})",))
-    best = trials.with_float_operators(trials.with_4_bit_tables(best))
+    best = trials.with_simplest_rounding(trials.with_float_operators(trials.with_4_bit_tables(best)))
     if requested == "auto" and best.price > TIME_POWER - LEAST_GAIN:
         return PrecisionChoice(None, (f"not quantized: float is best here ({_tried([best])})",))
     return PrecisionChoice(trials.precision(best), (_said(best),))
@@ -162,8 +163,11 @@ def _said(trial: _Trial) -> str:
     ranges = f", ranges by {recipe.calibration}" if recipe.calibration else ""
     bits = ", weights of 7 bits since this processor's 8-bit products saturate" if recipe.reduced_range else ""
     small = f", {len(recipe.four_bit)} of them in 4 bits" if recipe.four_bit else ""
+    moved = ", weights rounded by the moments of what they multiply" if recipe.rounding == MOMENTS else ""
     count = len(recipe.quantized)
-    return f"quantized: {recipe.mode}, {count} of {count + len(recipe.left_float)} operators{small}{ranges}{bits}"
+    return (
+        f"quantized: {recipe.mode}, {count} of {count + len(recipe.left_float)} operators{small}{ranges}{moved}{bits}"
+    )
 
 
 class _Trials:
@@ -174,6 +178,7 @@ class _Trials:
     ) -> None:
         self._session, self._proto, self._progress = session, proto, progress
         self._prepared: PreparedModel = prepare(proto, session.kept_tensors)
+        self._rounder = session.weight_rounder(self._prepared)
         self._drop = session.options.budget.drop or DEFAULT_DROP
         self._base = self._excess(proto)
         self._scale = 1.0 if session.options.budget.searches else max(self._base, LEAST_SHARE)
@@ -189,6 +194,7 @@ class _Trials:
             if required:
                 raise CheckError(f"--quantize {mode}: the model has no operator that onnxruntime quantizes so")
             return None
+        recipe = replace(recipe, rounding=MOMENTS if self._session.options.repair else NEAREST)
         methods = RANGE_METHODS if mode == "static" else ("",)
         usable = list(self._usable(replace(recipe, calibration=method) for method in methods))
         if not usable:
@@ -206,6 +212,15 @@ class _Trials:
             return best
         trial = self._instead(best, best.recipe.with_4_bits(tables))
         return trial if trial is not None and trial.price < best.price else best
+
+    def with_simplest_rounding(self, best: _Trial) -> _Trial:
+        """Round each weight to its nearest step where that does hardly more damage: it takes no samples."""
+        if best.recipe.rounding == NEAREST:
+            return best
+        usable = next(self._usable(iter([replace(best.recipe, rounding=NEAREST)])), None)
+        if usable is None or usable[2] > best.damage + LEAST_ROUNDING_GAIN:
+            return best
+        return replace(best, recipe=usable[0], proto=usable[1], damage=usable[2])
 
     def _usable(self, recipes: Iterator[Recipe]) -> Iterator[tuple[Recipe, onnx.ModelProto, float]]:
         """Yield those that can be carried out, with their damage."""
@@ -263,7 +278,8 @@ class _Trials:
     def _make(self, recipe: Recipe) -> onnx.ModelProto:
         self._done += 1
         self._progress("quantize", self._done, MOST_TRIALS)
-        return quantize(self._prepared, replace(recipe, ranges=self._ranges_by(recipe.calibration)))
+        prepared = self._prepared if recipe.rounding == NEAREST else self._rounder.rounded(recipe)
+        return quantize(prepared, replace(recipe, ranges=self._ranges_by(recipe.calibration)))
 
     def _ranges_by(self, method: str) -> Ranges:
         """Return the ranges that a method finds, of all activations: they are the same whatever stays float."""

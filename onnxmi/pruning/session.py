@@ -34,8 +34,10 @@ from onnxmi.pruning.run_cache import RunCache, open_run_cache
 from onnxmi.pruning.run_memory import with_fitting_batches
 from onnxmi.pruning.taken_branches import TakenBranches, find_taken_branches, layers_in_idle_branches
 from onnxmi.pruning.timings import Timings, open_timings
-from onnxmi.quantization.quantize import QuantizedModel, follow
+from onnxmi.quantization.quantize import PreparedModel, QuantizedModel, follow
+from onnxmi.quantization.recipe import Recipe
 from onnxmi.repair import RepairSamples
+from onnxmi.repair.weight_rounding import WeightRounder
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import SECONDS, Latency, measure_latency
 from onnxmi.statistics.statistics_file import StatisticsFile
@@ -231,7 +233,15 @@ class PruningSession:
     def quantized(self, proto: onnx.ModelProto) -> QuantizedModel:
         """Return the 8-bit version of a cut."""
         assert self.precision is not None
-        return follow(self.precision.recipe, proto, self.range_feeds())
+        return follow(self.precision.recipe, proto, self.range_feeds(), self.rounding)
+
+    def rounding(self, prepared: PreparedModel, recipe: Recipe) -> PreparedModel:
+        """Round weights by the moments of what operators read, where a recipe says so."""
+        return self.weight_rounder(prepared).rounded(recipe)
+
+    def weight_rounder(self, prepared: PreparedModel) -> WeightRounder:
+        """Return what rounds the weights of a float model, on the samples that ranges are found on."""
+        return WeightRounder(prepared, self.range_feeds, self.options.threads)
 
     def as_written(self, proto: onnx.ModelProto) -> onnx.ModelProto:
         """Return a cut as its file would be, to be weighed and timed: with ranges of one batch, if it has any."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx
+from onnx import numpy_helper
 
 from onnxmi.errors import ModelError, PlanError, stage
 from onnxmi.model import Graph
@@ -19,8 +20,9 @@ from onnxmi.model.taps import with_taps
 from onnxmi.quantization import ort_quantizer
 from onnxmi.quantization.operators import Quantizable, glue_between, quantizable
 from onnxmi.quantization.processor import saturates
-from onnxmi.quantization.recipe import Recipe
+from onnxmi.quantization.recipe import NEAREST, Recipe
 from onnxmi.runtime.session import Feeds
+from onnxmi.typing import Array
 
 FOUR_BIT_IR = 10  # version of the file format that has 4-bit tensors
 _FOUR_BIT_TYPES = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
@@ -51,6 +53,15 @@ class PreparedModel:
         """The prepared model, to be read."""
         return Graph(self.proto)
 
+    def with_weights(self, values: Mapping[str, Array]) -> PreparedModel:
+        """Return the same with other values of some stored tensors."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        for tensor in proto.graph.initializer:
+            if tensor.name in values:
+                tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+        return PreparedModel(self.source, proto, self.kept)
+
     def quantizable(self, mode: str) -> tuple[Quantizable, ...]:
         """Return the operators that can be quantized in a mode."""
         return quantizable(self.graph, mode)
@@ -69,6 +80,10 @@ class PreparedModel:
             calibration=calibration if mode == "static" else "",
             kept=self.kept,
         )
+
+
+Rounding = Callable[[PreparedModel, Recipe], PreparedModel]
+"""Moves the weights that a recipe quantizes to where they should be rounded to."""
 
 
 def require_small(proto: onnx.ModelProto) -> None:
@@ -174,11 +189,18 @@ class QuantizedModel:
     recipe: Recipe
 
 
-def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> QuantizedModel:
+def follow(
+    recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds], rounding: Rounding | None = None
+) -> QuantizedModel:
     """Quantize a model by a recipe that was made for another cut of the same original.
 
     Operators that this cut does not have are left out. Those that the other did not have are quantized, unless the
     recipe leaves them float. Ranges are found where the recipe has none.
+
+    Parameters
+    ----------
+    rounding : callable, optional
+        How weights are rounded where the recipe does not round each to the nearest; all are, where it is not given.
 
     Raises
     ------
@@ -191,12 +213,17 @@ def follow(recipe: Recipe, proto: onnx.ModelProto, feeds: Iterable[Feeds]) -> Qu
     small = [name for name in recipe.four_bit if name in whole.int8 and known[name].in_blocks]
     chosen = whole.with_4_bits(small).with_float([name for name in recipe.left_float if name in known])
     own = replace(recipe, int8=chosen.int8, four_bit=chosen.four_bit, left_float=chosen.left_float)
-    ready = own if own.ranges else with_ranges(prepared, own, feeds)
-    return QuantizedModel(quantize(prepared, ready), ready)
+    rounded = _rounded(prepared, own, rounding)
+    ready = own if own.ranges else with_ranges(rounded, own, feeds)
+    return QuantizedModel(quantize(rounded, ready), ready)
 
 
-def replay(recipe: Recipe, proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Quantize a model exactly as a plan says.
+def _rounded(prepared: PreparedModel, recipe: Recipe, rounding: Rounding | None) -> PreparedModel:
+    return prepared if rounding is None or recipe.rounding == NEAREST else rounding(prepared, recipe)
+
+
+def replay(recipe: Recipe, proto: onnx.ModelProto, rounding: Rounding | None = None) -> onnx.ModelProto:
+    """Quantize a model exactly as a plan says; `rounding` is as for `follow`.
 
     Raises
     ------
@@ -207,7 +234,7 @@ def replay(recipe: Recipe, proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     prepared = prepare(proto, recipe.kept)
     require_operators(prepared, recipe)
-    return quantize(prepared, recipe)
+    return quantize(_rounded(prepared, recipe, rounding), recipe)
 
 
 def require_operators(prepared: PreparedModel, recipe: Recipe) -> None:

@@ -12,6 +12,10 @@ MODES = ("dynamic", "static", "weights")
 RANGE_METHODS = ("minmax", "percentile", "entropy")
 """Of onnxruntime's calibrators: how the ranges of activations are found on samples."""
 
+NEAREST, MOMENTS = "nearest", "moments"
+ROUNDINGS = (NEAREST, MOMENTS)
+"""How weights are rounded: each to its nearest step, or together, as the inputs' moments want it."""
+
 Ranges = Mapping[str, tuple[float, float]]
 """Tensor -> the least and the greatest value that its integers stand for."""
 
@@ -41,6 +45,8 @@ class Recipe:
         Inner tensors that the quantized model still has under their names, because they are compared.
     four_bit : tuple of str
         Operators whose weights or tables are 4-bit, by name.
+    rounding : str
+        One of `ROUNDINGS`.
     """
 
     mode: str
@@ -52,6 +58,7 @@ class Recipe:
     ranges: Ranges = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     four_bit: tuple[str, ...] = ()
+    rounding: str = NEAREST
 
     @property
     def quantized(self) -> tuple[str, ...]:
@@ -76,6 +83,7 @@ class Recipe:
         """Return plain data for JSON."""
         ranges = {name: [float(low), float(high)] for name, (low, high) in sorted(self.ranges.items())}
         four_bit = {"four_bit": list(self.four_bit)} if self.four_bit else {}
+        rounding = {} if self.rounding == NEAREST else {"rounding": self.rounding}
         return {
             "mode": self.mode,
             "int8": list(self.int8),
@@ -86,6 +94,7 @@ class Recipe:
             "ranges": ranges,
             "kept": list(self.kept),
             **four_bit,
+            **rounding,
         }
 
     @staticmethod
@@ -100,12 +109,15 @@ class Recipe:
         if not isinstance(entry, Mapping):
             raise PlanError("`quantization` is not an object")
         mode, calibration = entry.get("mode"), entry.get("calibration", "")
+        rounding = entry.get("rounding", NEAREST)
         if mode not in MODES:
             raise PlanError(f"`quantization` has the mode {mode!r}; there are: {', '.join(MODES)}")
         if calibration not in ("", *RANGE_METHODS):
             raise PlanError(
                 f"`quantization` has the calibration {calibration!r}; there are: {', '.join(RANGE_METHODS)}"
             )
+        if rounding not in ROUNDINGS:
+            raise PlanError(f"`quantization` has the rounding {rounding!r}; there are: {', '.join(ROUNDINGS)}")
         return Recipe(
             mode,
             _names(entry, "int8"),
@@ -116,6 +128,7 @@ class Recipe:
             _ranges(entry.get("ranges", {})),
             _names(entry, "kept"),
             _names(entry, "four_bit"),
+            rounding,
         )
 
 
