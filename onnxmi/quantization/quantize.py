@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx
-from onnx import numpy_helper
 
 from onnxmi.errors import ModelError, PlanError, stage
 from onnxmi.model import Graph
@@ -54,12 +53,15 @@ class PreparedModel:
         return Graph(self.proto)
 
     def with_weights(self, values: Mapping[str, Array]) -> PreparedModel:
-        """Return the same with other values of some stored tensors."""
+        """Return the same with other values of some stored tensors, of the same types and shapes."""
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         for tensor in proto.graph.initializer:
             if tensor.name in values:
-                tensor.CopyFrom(numpy_helper.from_array(values[tensor.name], tensor.name))
+                value = values[tensor.name]
+                kind, sizes = tensor.data_type, tensor.dims
+                new = onnx.TensorProto(name=tensor.name, data_type=kind, dims=sizes, raw_data=value.tobytes())
+                tensor.CopyFrom(new)
         return PreparedModel(self.source, proto, self.kept)
 
     def quantizable(self, mode: str) -> tuple[Quantizable, ...]:
