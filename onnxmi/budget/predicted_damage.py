@@ -117,14 +117,16 @@ def predict_damage(
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
     layers = [layer for layer in _candidates(analysis.linears, rankings, sizes, statistics) if layer.sizes.size]
     # Asked once for all layers: which consumers the backward pass reaches does not depend on the parts.
-    reached = OutputGradients.of(model, _consumers(layers), yardstick, masks).results
+    reached = OutputGradients.of(analysis, _consumers(layers), yardstick, masks).results
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     damage: dict[LayerId, dict[int, float]] = {}
     for part in _parts(layers) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
-            squares.measure(OutputGradients.of(model, _consumers(part), yardstick, masks), calibration, drawn, options)
+            squares.measure(
+                OutputGradients.of(analysis, _consumers(part), yardstick, masks), calibration, drawn, options
+            )
         except NoGradientError:  # an operator turned out to do what its rule does not know
             continue
         damage |= squares.damage(len(drawn))

@@ -1,7 +1,8 @@
 """Taps on inner tensors: a model that gives them as outputs, also from inside the bodies of If, Loop and Scan.
 
 onnxruntime shows no tensor inside a body, but a body can be given more outputs: the iterations of a Loop or Scan are
-stacked on a first axis, and a branch of an If that is not taken gives nothing, which a marker beside it says.
+stacked on a first axis, and a branch of an If that is not taken gives nothing, which a marker beside it says. A branch
+inside a loop is computed in every iteration (see `onnxmi.model.hoisted_branches`); its conditions are tapped, too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxmi.model.bodies import bodies_of, is_normal
-from onnxmi.typing import Array
+from onnxmi.model.hoisted_branches import hoist_branches
+from onnxmi.typing import Array, Bools
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,32 @@ class Tap:
         How many leading axes of it are iterations.
     marker : str or None
         The output that is not zero where the tensor was computed; None where it always is.
+    conditions : tuple of (str, bool)
+        Outputs with the conditions of branches inside loops, iterations first, and their values where they are taken.
     """
 
     name: str
     output: str
     loops: int = 0
     marker: str | None = None
+    conditions: tuple[tuple[str, bool], ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The model's outputs that are needed to show it."""
+        return tuple(filter(None, (self.output, self.marker, *(name for name, _ in self.conditions))))
+
+    def seen(self, results: Mapping[str, Any]) -> Seen:
+        """Return what the model's outputs show."""
+        value = results[self.output]
+        if not self.conditions:
+            return Seen(value, self.loops)
+        taken = np.ones(value.shape[: self.loops], dtype=bool)
+        for name, expected in self.conditions:
+            held = np.asarray(results[name], dtype=bool)
+            held = held.reshape(*held.shape[: self.loops], *(1,) * (self.loops - held.ndim))
+            taken &= held == expected
+        return Seen(value, self.loops, taken)
 
     def computed(self, results: Mapping[str, Any]) -> bool:
         """Whether the tensor was computed, by what the model gave."""
@@ -55,10 +77,18 @@ class Seen:
         The tensor, iterations first.
     loops : int
         How many leading axes of it are iterations.
+    taken : array of bool, or None
+        Which iterations took the branch that it is in; None where it is in none.
     """
 
     value: Any
     loops: int = 0
+    taken: Bools | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether any iteration took the branch that it is in."""
+        return self.taken is None or bool(self.taken.any())
 
     @property
     def is_array(self) -> bool:
@@ -74,11 +104,14 @@ class Seen:
     def by_sample(self) -> Any:
         """The tensor with iterations on its first axis, which mostly is that of the samples.
 
-        Those of each index of that axis lie side by side: rows stay sample by sample.
+        Those of each index of that axis lie side by side: rows stay sample by sample. Iterations that took another
+        branch are left out.
         """
         if not self.loops:
             return self.value
         flat = self._iterations
+        if self.taken is not None:
+            flat = flat[self.taken.reshape(-1)]
         return flat if flat.ndim == 1 else np.swapaxes(flat, 0, 1).reshape(flat.shape[1] * len(flat), *flat.shape[2:])
 
     @property
@@ -97,16 +130,15 @@ class Seen:
 def with_taps(proto: onnx.ModelProto, names: Sequence[str]) -> tuple[onnx.ModelProto, tuple[Tap, ...]]:
     """Return a copy of a model that gives the named tensors alone, and where each is to be found.
 
-    Tensors that cannot be shown are absent: those of a branch or a Scan whose type or rank is not known, and those of a
-    branch inside a loop, which may be computed in some iterations alone.
+    Tensors that cannot be shown are absent: those of a branch or a Scan whose type or rank is not known.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     known = {value.name: value for value in proto.graph.output}
     del copy.graph.output[:]
-    places = _Places(copy.graph) if is_normal(proto) else None
+    places = _Places(copy.graph, names) if is_normal(proto) else None
     taps = tuple(tap for name in names if (tap := places.tap(name) if places else Tap(name, name)) is not None)
-    shown = dict.fromkeys(output for tap in taps for output in (tap.output, tap.marker) if output is not None)
+    shown = dict.fromkeys(output for tap in taps for output in tap.outputs)
     copy.graph.output.extend(known.get(name) or onnx.ValueInfoProto(name=name) for name in shown)
     return copy, taps
 
@@ -123,11 +155,13 @@ class _Step:
 class _Places:
     """Where tensors are defined, and how they are led out."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, wanted: Sequence[str]) -> None:
+        self._conditions = hoist_branches(graph, wanted)
         self._paths: dict[str, tuple[_Step, ...]] = {}
         self._types: dict[str, onnx.ValueInfoProto] = {}
         self._markers: dict[int, str] = {}
         self._made: set[str] = set()
+        self._held: dict[str, str] = {}
         self._count = 0
         self._walk(graph, ())
 
@@ -147,15 +181,22 @@ class _Places:
         kinds = [step.node.op_type for step in path]
         loops = sum(kind != "If" for kind in kinds)
         branches = len(kinds) - loops
-        if "If" in kinds[branches:]:
-            return None
         kind = self._types.get(name, onnx.ValueInfoProto()).type.tensor_type
         ranked = bool(kind.elem_type) and kind.HasField("shape")
         if (branches and not kind.elem_type) or ("Scan" in kinds and not ranked):
             return None
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT)
         empty = np.zeros((0,) * (len(kind.shape.dim) + loops), dtype)
-        return Tap(name, self._lead_out(name, path, empty), loops, self._marker(path[:branches]))
+        held = ((self._condition(one.tensor), one.value) for one in self._conditions.get(name, ()))
+        return Tap(name, self._lead_out(name, path, empty), loops, self._marker(path[:branches]), tuple(held))
+
+    def _condition(self, tensor: str) -> str:
+        """The output that shows the condition of a branch inside a loop; one from outside of it is the same always."""
+        if tensor not in self._held:
+            path = self._paths.get(tensor, ())
+            loops = sum(step.node.op_type != "If" for step in path)
+            self._held[tensor] = self._lead_out(tensor, path, np.zeros((0,) * loops, np.bool_))
+        return self._held[tensor]
 
     def _marker(self, path: tuple[_Step, ...]) -> str | None:
         """The output that says whether a branch was taken, and all those around it."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxmi.axes.terms import Term, atoms
 from onnxmi.data.calibration import Calibration
+from onnxmi.errors import ModelError
 from onnxmi.graph.channel_graph import ChannelGraph, Layer
 from onnxmi.model import Body, Graph, Model
-from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.probe import sessions_showing
+from onnxmi.runtime.session import Feeds
 from onnxmi.transforms.analysis import Analysis
 
 _BATCH = 32
@@ -40,18 +43,28 @@ def find_taken_branches(model: Model, data: Calibration, threads: int) -> TakenB
     if not bodies:
         return TakenBranches()
     results = [next(graph.nodes[index].result for index in body.nodes) for body in bodies]
-    session = open_session(model.proto, taps=results, threads=threads)
-    ran, telling = set[str](), list[Feeds]()
-    for _, feeds in data.packed(np.arange(data.count), _BATCH):
-        here = {name for name, seen in session.see(feeds).items() if seen.is_array or not seen.loops}
-        if here - ran:
-            telling.append(feeds)
-            ran |= here
-        if len(ran) == len(session.taps):
-            break
-    never = set(session.outputs) - ran
+    never, telling = _never_run(model, data, results, threads)
     idle = [body for body, name in zip(bodies, results, strict=True) if name in never]
     return TakenBranches(frozenset(index for body in idle for index in _within(graph, body)), tuple(telling))
+
+
+def _never_run(
+    model: Model, data: Calibration, results: Sequence[str], threads: int
+) -> tuple[frozenset[str], list[Feeds]]:
+    """Return which of some tensors no sample computes, and inputs that compute all others."""
+    for session in sessions_showing(model.proto, results, threads):
+        ran, telling = set[str](), list[Feeds]()
+        with suppress(ModelError):  # a branch that runs only where it is taken is not shown by the next session
+            for _, feeds in data.packed(np.arange(data.count), _BATCH):
+                shown = session.see(feeds).items()
+                here = {name for name, seen in shown if seen.counts and (seen.is_array or not seen.loops)}
+                if here - ran:
+                    telling.append(feeds)
+                    ran |= here
+                if len(ran) == len(session.taps):
+                    break
+            return frozenset(session.outputs) - ran, telling
+    raise ModelError("the model does not run on the samples")
 
 
 def layers_in_idle_branches(analysis: Analysis, idle: Collection[int], layers: Sequence[Layer]) -> tuple[Layer, ...]:

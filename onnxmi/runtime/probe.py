@@ -6,7 +6,7 @@ distinct sizes on its dynamic axes: a dynamic axis then cannot be mistaken for a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ import onnx
 
 from onnxmi.errors import ModelError, stage
 from onnxmi.model import Graph, Model
+from onnxmi.model.hoisted_branches import in_branches_of_loops
 from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.model.taps import Seen
 from onnxmi.runtime.idle_branches import run_idle_branches
-from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.session import Feeds, Session, open_session
 from onnxmi.runtime.synthetic import NO_SIZES, GivenSizes, attempts
 from onnxmi.typing import Array
 
@@ -70,14 +71,33 @@ def probe(model: Model, feeds: Feeds | None = None, sizes: GivenSizes = NO_SIZES
     """
     graph = model.graph
     feeds = None if feeds is None else narrowed_feeds(model.proto, feeds)
-    session = open_session(model.proto, taps=all_tensors(model.graph), optimise=False)
     first_error: ModelError | None = None
-    for attempt in attempts(graph.inputs, feeds, sizes):
+    for session in sessions_showing(model.proto, all_tensors(graph)):
+        for attempt in attempts(graph.inputs, feeds, sizes):
+            try:
+                return _report(model, attempt, arrays(session.see(attempt)))
+            except ModelError as error:
+                first_error = first_error or error
+    raise first_error or ModelError("the model has no inputs to try")
+
+
+def sessions_showing(proto: onnx.ModelProto, names: Sequence[str], threads: int = 0) -> Iterator[Session]:
+    """Yield a session that shows tensors, and one without those of branches in loops, where these do not run always."""
+    yield open_session(proto, taps=names, threads=threads, optimise=False)
+    hidden = in_branches_of_loops(proto.graph).intersection(names)
+    if hidden:
+        yield open_session(proto, taps=[one for one in names if one not in hidden], threads=threads, optimise=False)
+
+
+def _see_all(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, Seen]:
+    first_error: ModelError | None = None
+    for session in sessions_showing(proto, all_tensors(Graph(proto))):
         try:
-            return _report(model, attempt, arrays(session.see(attempt)))
+            return session.see(feeds)
         except ModelError as error:
             first_error = first_error or error
-    raise first_error or ModelError("the model has no inputs to try")
+    assert first_error is not None
+    raise first_error
 
 
 def all_tensors(graph: Graph) -> list[str]:
@@ -117,15 +137,11 @@ def run_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...
 
 def run_types(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the type and shape of every tensor that a node makes when the model runs on given inputs."""
-    session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
-    return {
-        name: (one.value.dtype, one.shape) for name, one in arrays(session.see(narrowed_feeds(proto, feeds))).items()
-    }
+    seen = arrays(_see_all(proto, narrowed_feeds(proto, feeds)))
+    return {name: (one.value.dtype, one.shape) for name, one in seen.items()}
 
 
 def work_shapes(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all tensors with all iterations together: what the work on them is proportional to."""
-    session = open_session(proto, taps=all_tensors(Graph(proto)), optimise=False)
-    return {
-        name: tuple(np.shape(one.by_sample)) for name, one in arrays(session.see(narrowed_feeds(proto, feeds))).items()
-    }
+    seen = arrays(_see_all(proto, narrowed_feeds(proto, feeds)))
+    return {name: tuple(np.shape(one.by_sample)) for name, one in seen.items()}

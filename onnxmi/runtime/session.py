@@ -61,7 +61,7 @@ class Session:
         ModelError
             If onnxruntime fails on these inputs; the message is its own, in one line.
         """
-        return {name: seen.by_sample for name, seen in self.see(feeds).items()}
+        return {name: seen.by_sample for name, seen in self.see(feeds).items() if seen.counts}
 
     def see(self, feeds: Feeds) -> dict[str, Seen]:
         """Run the model as `run` does, with iterations on leading axes of their own.
@@ -76,14 +76,14 @@ class Session:
         whole = any(self.narrow[name].is_whole(feeds[name]) for name in self.narrow.keys() & feeds.keys())
         fed = NarrowedFeeds(feeds, self.narrow) if whole else feeds
         try:
-            names = list(dict.fromkeys(name for tap in self.taps for name in (tap.output, tap.marker) if name))
+            names = list(dict.fromkeys(name for tap in self.taps for name in tap.outputs))
             results = dict(zip(names, self.session.run(names, dict(fed)), strict=True))
         except Exception as error:  # onnxruntime raises many unrelated types
             raise ModelError(f"onnxruntime cannot run the model: {one_line(error)}") from error
         if whole:
             made = self.narrow.keys() & results.keys()
             results |= {name: self.narrow[name].widened(results[name]) for name in made}
-        return {tap.name: Seen(results[tap.output], tap.loops) for tap in self.taps if tap.computed(results)}
+        return {tap.name: tap.seen(results) for tap in self.taps if tap.computed(results)}
 
 
 def open_session(

@@ -35,11 +35,14 @@ class Backward:
         Tensors whose gradients are asked for.
     targets : tuple of str
         Tensors to go back from; the graph's outputs where none are named.
+    unseen : frozenset of str
+        Tensors that no session can show: there is no way back through what makes them.
     """
 
     graph: Graph
     wanted: frozenset[str]
     targets: tuple[str, ...] = ()
+    unseen: frozenset[str] = frozenset()
 
     @cached_property
     def reached(self) -> frozenset[str]:
@@ -52,7 +55,8 @@ class Backward:
         path = [self.graph.nodes[index] for index in sorted(self._path)]
         given = (name for node in path for body in node.bodies for name in (*body.inputs, *body.outputs))
         names = (*(name for node in path for name in (*node.inputs, *node.outputs)), *given)
-        return tuple(dict.fromkeys(name for name in names if name and not self.graph.is_constant(name)))
+        shown = (name for name in names if name and name not in self.unseen)
+        return tuple(dict.fromkeys(name for name in shown if not self.graph.is_constant(name)))
 
     @cached_property
     def _active(self) -> frozenset[str]:
@@ -100,10 +104,15 @@ class Backward:
         read = self._active.intersection(node.outputs if node.bodies else node.reads)
         return bool(self._useful.intersection(_smooth(node)) and read)
 
+    def _is_seen(self, node: Node) -> bool:
+        """Whether all that bodies compute can be shown."""
+        inside = [self.graph.nodes[index] for body in node.bodies for index in body.nodes]
+        return all(self.unseen.isdisjoint(one.outputs) and self._is_seen(one) for one in inside)
+
     def _objects(self, node: Node) -> bool:
         """Whether the backward pass through a node is unknown."""
         if node.bodies:
-            return node.op in _LOOPS and not _can_unroll(self.graph, node)
+            return node.op in _LOOPS and not (_can_unroll(self.graph, node) and self._is_seen(node))
         vjp = vjp_of(node)
         if vjp is None or node.captures:
             return True
@@ -113,7 +122,7 @@ class Backward:
         return not operands <= vjp.operands or bool(self._useful.intersection(asides))
 
     def __call__(
-        self, values: Mapping[str, Array], upper: Mapping[str, Array], iterations: Mapping[str, Array] | None = None
+        self, values: Mapping[str, Array], upper: Mapping[str, Array], iterations: Mapping[str, Seen] | None = None
     ) -> dict[str, Array]:
         """Go back once.
 
@@ -124,7 +133,7 @@ class Backward:
         upper : mapping
             Gradients of the targets.
         iterations : mapping
-            What those inside loops held, with the iterations on a first axis of their own.
+            What those inside loops held, in all iterations.
 
         Returns
         -------
@@ -190,7 +199,11 @@ class Backward:
         for outer, after in loop.states_in:
             _add(by_tensor, outer, state.get(after))
         stacked = {name: values.stacked(name, parts) for name, parts in inside.items()}
-        by_tensor.update((name, Seen(one, 1).by_sample) for name, one in stacked.items() if name in self.wanted)
+        by_tensor.update(
+            (name, replace(values.iterations[name], value=one).by_sample)
+            for name, one in stacked.items()
+            if name in self.wanted
+        )
         for outer, inner, axis in loop.read_in_slices:
             _add(by_tensor, outer, np.moveaxis(stacked[inner], 0, axis) if inner in stacked else None)
 
@@ -215,13 +228,14 @@ class _Values:
     """What tensors held: all of it, or in one iteration of a loop."""
 
     whole: Mapping[str, Array]
-    iterations: Mapping[str, Array]
+    iterations: Mapping[str, Seen]
     number: int | None = None
 
     def at(self, name: str) -> Array:
         """Return the value of a tensor."""
         inside = self.number is not None and name in self.iterations
-        return self.iterations[name][self.number] if inside else self.whole[name]
+        value: Array = self.iterations[name].value[self.number] if inside else self.whole[name]
+        return value
 
     def iteration(self, number: int) -> _Values:
         """Return the values in one iteration."""
@@ -229,7 +243,7 @@ class _Values:
 
     def stacked(self, name: str, gradients: Mapping[int, Array]) -> Array:
         """Stack the gradients of all iterations of a tensor; those that are absent are zero."""
-        each = self.iterations[name]
+        each = self.iterations[name].value
         zero = np.zeros(each.shape[1:], np.float32)
         return np.stack([gradients.get(number, zero) for number in range(len(each))])
 
@@ -269,7 +283,9 @@ class _Loop:
         given = [one for one in body.links if one.inner in body.inputs and one.outer not in body.inputs]
         carried = {one.outer: one.inner for one in body.links if one.outer in body.inputs}
         left = [one for one in body.links if one.inner in body.outputs and one.outer not in body.inputs]
-        seen = [len(values.iterations[name]) for name in (*body.inputs, *body.outputs) if name in values.iterations]
+        seen = [
+            len(values.iterations[name].value) for name in (*body.inputs, *body.outputs) if name in values.iterations
+        ]
         return _Loop(
             body=body,
             count=min(seen, default=0),
@@ -304,9 +320,14 @@ def _closed(names: set[str], go: Callable[[set[str]], None]) -> frozenset[str]:
 
 
 def _can_unroll(graph: Graph, node: Node) -> bool:
-    """Whether the iterations of a loop can be gone back through: it holds no other body, and reads in order."""
+    """Whether the iterations of a loop can be gone back through: it holds no other loop, and reads in order."""
     backwards = any(map(any, (node.attributes.get(f"scan_{way}_directions", ()) for way in ("input", "output"))))
-    return not backwards and not any(graph.nodes[index].bodies for body in node.bodies for index in body.nodes)
+    return not backwards and not any(_holds_a_loop(graph, body) for body in node.bodies)
+
+
+def _holds_a_loop(graph: Graph, body: Body) -> bool:
+    nodes = [graph.nodes[index] for index in body.nodes]
+    return any(node.op in _LOOPS or any(_holds_a_loop(graph, inner) for inner in node.bodies) for node in nodes)
 
 
 def _add(by_tensor: dict[str, Array], name: str, gradient: Array | None) -> None:

@@ -25,7 +25,8 @@ from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.information import Sensitivity
-from onnxmi.model import Graph, Model, Node
+from onnxmi.model import Graph, Node
+from onnxmi.model.hoisted_branches import in_branches_of_loops
 from onnxmi.operators.ort_fused import before_activation
 from onnxmi.operators.registry import operator_of
 from onnxmi.operators.vjp import NoGradientError
@@ -66,12 +67,16 @@ class OutputGradients:
     masks: tuple[str, ...]
 
     @staticmethod
-    def of(model: Model, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]) -> OutputGradients:
+    def of(
+        analysis: Analysis, linears: Iterable[Linear], yardstick: Yardstick, masks: Sequence[str]
+    ) -> OutputGradients:
         """Look for the results whose gradients are complete."""
         results = {linear.key: _results(linear) for linear in linears}
         # Only paths to outputs that are compared count: others may end in operators without a gradient.
         targets = tuple(view.tensor for view in yardstick.views)
-        backward = Backward(model.graph, frozenset(name for names in results.values() for name in names), targets)
+        wanted, model = frozenset(name for names in results.values() for name in names), analysis.model
+        unseen = in_branches_of_loops(model.proto.graph).difference(analysis.graph.axes)
+        backward = Backward(model.graph, wanted, targets, unseen)
         known = {key: names for key, names in results.items() if backward.reached.issuperset(names)}
         return OutputGradients(backward, known, yardstick, tuple(masks))
 
@@ -108,7 +113,7 @@ class OutputGradients:
         """
         seen = session.see(batch.feeds)
         values = {**batch.feeds, **{name: one.by_sample for name, one in seen.items()}}
-        iterations = {name: one.value for name, one in seen.items() if one.loops}
+        iterations = {name: one for name, one in seen.items() if one.loops}
         masks = [batch.feeds[name] for name in self.masks]
         rows = {
             view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
@@ -180,7 +185,7 @@ def measure_sensitivities(
     model, linears = analysis.model, analysis.linears
     masks = tuple(mask_inputs(model, analysis.graph, options.mask))
     measured = [one for one in _within(SUMS, linears) if requested is None or one.key in requested]
-    way = OutputGradients.of(model, measured, yardstick, masks)
+    way = OutputGradients.of(analysis, measured, yardstick, masks)
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     if not way.results or not len(drawn):
         return {}

@@ -101,7 +101,7 @@ def measure_row_weights(
     """
     linears = [one for one in analysis.linears if len(one.nodes) == 1 and one.obstacle is None and has_gradient(one)]
     way = OutputGradients.of(
-        analysis.model, linears, yardstick, tuple(mask_inputs(analysis.model, analysis.graph, options.mask))
+        analysis, linears, yardstick, tuple(mask_inputs(analysis.model, analysis.graph, options.mask))
     )
     linears = [linear for linear in linears if linear.key in way.results]
     if not linears or not len(samples):

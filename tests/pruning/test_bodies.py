@@ -9,14 +9,14 @@ import onnxmi
 from onnxmi.data.sources import as_calibration
 from onnxmi.pruning.taken_branches import find_taken_branches
 from tests.support import exported
-from tests.support.bodies import branch
+from tests.support.bodies import branch, loop
 from tests.support.build import Build
 from tests.support.oracle import Case
 
 SETTINGS = {"threads": 1, "latency": False}
 
 
-@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if", "merged_decoder", "crnn"])
+@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if", "merged_decoder", "crnn", "branches_in_a_loop"])
 def test_a_model_with_bodies_loses_two_fifths_of_its_parameters(name: str) -> None:
     proto, arrays = getattr(exported, name)()
     result = onnxmi.prune(proto, arrays, params=0.55, **SETTINGS)
@@ -27,7 +27,7 @@ def test_a_model_with_bodies_loses_two_fifths_of_its_parameters(name: str) -> No
     assert not [note for note in result.notes if "sensitivity" in note]
 
 
-@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if"])
+@pytest.mark.parametrize("name", ["keras_gru", "scan_rnn", "nested_if", "branches_in_a_loop"])
 def test_what_is_inside_a_body_is_refitted(name: str) -> None:
     proto, arrays = getattr(exported, name)()
     case = Case.of(proto)
@@ -69,3 +69,27 @@ def test_the_checks_are_run_on_samples_that_take_every_branch() -> None:
     taken = find_taken_branches(case.model, data, 1)
     assert not taken.idle
     assert 1 < len(taken.feeds) <= 4
+
+
+def test_a_branch_that_only_runs_where_it_is_taken_is_left_alone() -> None:
+    """Its rows are looked up beyond the end of the table in the iterations that take the other branch."""
+    b = Build(seed=4)
+    x = b.input("N", 7)
+    table, far = b.weight(3, 13), b.const(np.array(50))
+    inside = b.weight(13, 13), b.weight(13, 13)
+
+    def step(iteration: str, state: str) -> list[str]:
+        first = b.op("Equal", iteration, b.const(np.array(0)))
+
+        def looked_up() -> str:
+            row = b.op("Gather", table, b.op("Mul", iteration, far), axis=0)
+            return b.op("Add", b.op("MatMul", state, inside[0]), row)
+
+        return [b.op("Tanh", branch(b, first, looked_up, lambda: b.op("MatMul", state, inside[1])))]
+
+    state = loop(b, 3, step, b.op("Relu", b.gemm(b.op("Relu", b.gemm(x, 7, 23)), 23, 13)))
+    proto = b.proto(b.gemm(state, 13, 3), dims=[("N", 3)])
+    arrays = {"x": np.random.default_rng(1).normal(size=(101, 7)).astype(np.float32)}
+    result = onnxmi.prune(proto, arrays, keep=0.5, force=True, **SETTINGS)
+    assert [choice.size for choice in result.plan.choices] == [23]
+    assert all(check.passed for check in result.checks)

@@ -72,11 +72,39 @@ def a_scan() -> Made:
     ), made[0]
 
 
+def a_branch_in_a_loop(nested: bool = False) -> Made:
+    """Odd iterations take one branch, even ones the other; in a nested one, sums of what is read decide, too."""
+    b = Build(seed=1)
+    x = b.input(STEPS, BATCH, SIZE)
+    state = b.op("ReduceMean", b.op("MatMul", x, b.weight(SIZE, HIDDEN)), axes=[0], keepdims=0)
+    made: list[str] = []
+
+    def step(iteration: str, state: str) -> list[str]:
+        read = b.op("Gather", x, iteration, axis=0)
+        odd = b.op("Cast", b.op("Mod", iteration, b.const(np.array(2))), to=onnx.TensorProto.BOOL)
+        above = b.op("Greater", b.op("ReduceSum", read, keepdims=0), b.const(np.array(0.0)))
+
+        def one() -> str:
+            made.append(b.op("Add", b.dense(read, SIZE, HIDDEN), b.op("MatMul", state, b.weight(HIDDEN, HIDDEN))))
+            return b.op("Sigmoid", made[0])
+
+        def other() -> str:
+            return b.op("Tanh", b.dense(state, HIDDEN, HIDDEN))
+
+        after = branch(b, odd, (lambda: branch(b, above, one, other)) if nested else one, other)
+        return [after, b.op("Mul", after, b.op("ReduceSum", read, b.ints(1)))]
+
+    last, states = loop(b, STEPS, step, state)
+    return b.proto(b.op("Add", b.dense(last, HIDDEN, 3), b.dense(states, HIDDEN, 3))), made[0]
+
+
 CASES: dict[str, Callable[[], Made]] = {
     "then": lambda: branches(1),
     "else": lambda: branches(-1),
     "loop": a_loop,
     "scan": a_scan,
+    "branch in a loop": a_branch_in_a_loop,
+    "branches in a loop": lambda: a_branch_in_a_loop(nested=True),
 }
 
 
@@ -96,7 +124,7 @@ def test_gradients_of_inputs_and_of_what_is_inside_a_body(case: str) -> None:
     seen = session.see({"x": x})
     values = {"x": x, **{name: one.by_sample for name, one in seen.items()}}
     upper = rng.normal(size=values[output].shape).astype(np.float32)
-    iterations = {name: one.value for name, one in seen.items() if one.loops}
+    iterations = {name: one for name, one in seen.items() if one.loops}
     found = backward(values, {output: upper}, iterations)
 
     whole = open_session(normal, optimise=False)

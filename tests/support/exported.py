@@ -141,3 +141,27 @@ def crnn(op: str = "LSTM", hidden: int = 19) -> tuple[onnx.ModelProto, Arrays]:
         x, size = b.reshape(b.op("Transpose", made, perm=[0, 2, 1, 3]), 0, 0, 2 * hidden), 2 * hidden
     proto = b.proto(b.dense(x, size, 7), dims=[(23, "N", 7)])
     return proto, {"x": _correlated(np.random.default_rng(5), 200, 1, 12, 23)}
+
+
+def branches_in_a_loop(units: int = 31, size: int = 7, length: int = 11) -> tuple[onnx.ModelProto, Arrays]:
+    """A recurrence whose steps take one of two blocks in turn, one of which holds another If."""
+    b = Build(seed=15)
+    x = b.op("Transpose", b.input("N", length, size), perm=[1, 0, 2])
+    batch = b.op("Slice", b.op("Shape", x), b.ints(1), b.ints(2), b.ints(0))
+    start = b.op("ConstantOfShape", b.op("Concat", batch, b.ints(units), axis=0))
+
+    def step(iteration: str, state: str) -> list[str]:
+        read = b.op("Gather", x, iteration, axis=0)
+        odd = b.op("Cast", b.op("Mod", iteration, b.const(np.array(2))), to=onnx.TensorProto.BOOL)
+        late = b.op("Greater", iteration, b.const(np.array(length // 2)))
+        total = b.op("Add", b.dense(read, size, units), b.op("MatMul", state, b.weight(units, units)))
+
+        def deep(width: int) -> str:
+            return b.op("Tanh", b.dense(b.op("Relu", b.dense(total, units, width)), width, units))
+
+        made = branch(b, odd, lambda: branch(b, late, lambda: deep(37), lambda: deep(41)), lambda: deep(43))
+        return [made, b.op("Identity", made)]
+
+    last, states = loop(b, length, step, start)
+    y = b.op("Transpose", b.op("Add", b.dense(states, units, 5), b.gemm(last, units, 5)), perm=[1, 0, 2])
+    return b.proto(y, dims=[("N", length, 5)]), {"x": _correlated(np.random.default_rng(6), 200, length, size)}

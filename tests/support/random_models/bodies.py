@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from tests.support.bodies import branch, loop, scan
 from tests.support.random_models.anywhere import activation, add_constant, gelu
@@ -37,6 +38,17 @@ def conditional(m: Maker, x: Flow) -> Flow:
     return replace(x, name=branch(m.b, condition, one, one, inside=inside))
 
 
+def in_odd_iterations(m: Maker, x: Flow, iteration: str) -> Flow:
+    """An If inside a Loop: the iterations take one branch and the other in turn."""
+    odd = m.op("Cast", m.op("Mod", iteration, m.b.const(np.int64(2))), to=onnx.TensorProto.BOOL)
+
+    def one() -> str:
+        flow = m.pick(_INSIDE[x.kind])(m, x)
+        return m.op("Identity", flow.name) if flow is x else flow.name
+
+    return replace(x, name=branch(m.b, odd, one, one, inside=m.flag()))
+
+
 def looped(m: Maker, x: Flow) -> Flow:
     """A Loop whose state keeps its shape: a block that is run several times."""
 
@@ -44,6 +56,8 @@ def looped(m: Maker, x: Flow) -> Flow:
         flow = replace(x, name=state)
         for _ in range(m.rng.randint(1, 3)):
             flow = m.pick(_INSIDE[x.kind])(m, flow)
+        if m.flag(0.25):
+            flow = in_odd_iterations(m, flow, iteration)
         return m.op("Tanh", m.op("Add", state, flow.name))
 
     return replace(x, name=loop(m.b, m.pick([1, 2, 3]), step, x.name, inside=m.flag()))
