@@ -117,7 +117,7 @@ def test_iterations_that_agree() -> None:
     assert not Seen(np.zeros((0, 2)), 1).is_array
 
 
-def test_nothing_is_run_where_nothing_can_be_shown() -> None:
+def test_a_tap_in_a_branch_inside_a_loop_shows_the_iterations_that_take_it() -> None:
     b = Build()
     x = b.input(BATCH, SIZE)
     inner: list[str] = []
@@ -132,5 +132,22 @@ def test_nothing_is_run_where_nothing_can_be_shown() -> None:
         return b.op("Tanh", branch(b, even, lambda: one("Neg"), lambda: one("Sin")))
 
     proto = Model.of(b.proto(loop(b, STEPS, step, x), dims=[(BATCH, SIZE)])).proto
+    given = np.random.default_rng(2).normal(size=(BATCH, SIZE)).astype(np.float32)
     session = open_session(proto, taps=inner, optimise=False)
-    assert session.run({"x": np.ones((BATCH, SIZE), np.float32)}) == {}
+    expected: dict[str, list[np.ndarray]] = {name: [] for name in inner}
+    state = given
+    for number in range(STEPS):
+        taken = -state if number % 2 == 0 else np.sin(state)
+        expected[inner[number % 2]].append(taken)
+        state = np.tanh(taken)
+    for name, shown in session.run({"x": given}).items():
+        by_sample = np.stack(expected[name], axis=1).reshape(-1, SIZE)
+        assert np.allclose(shown, by_sample, atol=1e-6)
+    last = open_session(proto, optimise=False).run({"x": given})
+    assert np.allclose(next(iter(last.values())), state, atol=1e-6)
+
+
+def test_nothing_is_run_where_nothing_is_asked_for() -> None:
+    b = Build()
+    proto = Model.of(b.proto(b.op("Relu", b.input(BATCH, SIZE)))).proto
+    assert open_session(proto, taps=[], optimise=False).run({}) == {}
