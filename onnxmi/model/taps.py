@@ -58,7 +58,8 @@ class Tap:
         taken = np.ones(value.shape[: self.loops], dtype=bool)
         for name, expected in self.conditions:
             held = np.asarray(results[name], dtype=bool)
-            held = held.reshape(*held.shape[: self.loops], *(1,) * (self.loops - held.ndim))
+            inner = (1,) * (self.loops - held.ndim)  # iterations of loops inside the branch
+            held = held.reshape(held.shape[: self.loops] + inner)
             taken &= held == expected
         return Seen(value, self.loops, taken)
 
