@@ -20,21 +20,32 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+
+import onnxmi
+from onnxmi.data.shards import Shard
+from onnxmi.execution.choose import Workers
+from onnxmi.execution.dask_cluster import DaskExecutor
+from onnxmi.execution.executor import Executor, Task, run_all
+from onnxmi.execution.processes import ProcessExecutor
+from onnxmi.pruning.collect import BY_DEFAULT
+from onnxmi.pruning.parallel_capture import capture_in_shards, measure_shard, shared_inputs
+from onnxmi.typing import silent
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits-resnet.calib.npz"
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+QUIET = {"dashboard_address": None, "silence_logs": "CRITICAL"}  # of a cluster whose workers are killed on purpose
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-def onnxmi(*arguments: object) -> list[str]:
+def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "onnxmi", *map(str, arguments), "--threads", "1", "-q"]
 
 
@@ -87,7 +98,7 @@ def scaling(folder: Path, rounds: int, count: int) -> None:
         out = folder / "s.npz"
 
         def capture(*who: object) -> Callable[[], float]:
-            return lambda: seconds(onnxmi("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
+            return lambda: seconds(command("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
 
         compared(
             f"capture of digits-resnet, {count:,} samples in 16 shards",
@@ -102,10 +113,10 @@ def scaling(folder: Path, rounds: int, count: int) -> None:
 
     def sweep(*who: object) -> Callable[[], float]:
         points = ["--by", "macs", "--at", "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2", "--fresh", "--statistics", stats]
-        return lambda: seconds(onnxmi("sweep", MODEL, CALIB, *points, *who))
+        return lambda: seconds(command("sweep", MODEL, CALIB, *points, *who))
 
     stats = folder / "stats.npz"
-    seconds(onnxmi("capture", MODEL, CALIB, "-o", stats))
+    seconds(command("capture", MODEL, CALIB, "-o", stats))
     compared(
         "sweep of digits-resnet, 8 points, statistics given",
         {
@@ -121,17 +132,8 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
     """Tasks of one warm worker: through Dask, and through a pipe."""
     import distributed
 
-    import onnxmi as package
-    from onnxmi.data.shards import Shard
-    from onnxmi.execution.dask_cluster import DaskExecutor
-    from onnxmi.execution.executor import Executor, Task, run_all
-    from onnxmi.execution.processes import ProcessExecutor
-    from onnxmi.pruning.collect import BY_DEFAULT
-    from onnxmi.pruning.parallel_capture import measure_shard, shared_inputs
-    from onnxmi.typing import silent
-
     with samples_of(CALIB, count, 16, folder) as samples:
-        inputs = shared_inputs(package.load(MODEL), samples, package.PruneOptions(threads=1))
+        inputs = shared_inputs(onnxmi.load(MODEL), samples, onnxmi.PruneOptions(threads=1))
         marker = folder / "marker"
         marker.touch()
 
@@ -149,9 +151,8 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
             timed()  # warm: imports, and the first session
             return timed
 
-        quiet = {"dashboard_address": None, "silence_logs": "CRITICAL"}
         with (
-            distributed.LocalCluster(n_workers=1, threads_per_worker=1, **quiet) as cluster,
+            distributed.LocalCluster(n_workers=1, threads_per_worker=1, **QUIET) as cluster,
             distributed.Client(cluster) as client,
             ProcessExecutor(1) as processes,
         ):
@@ -165,35 +166,70 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
 # -- kills -------------------------------------------------------------------------------------------------------------
 
 
-def kills(folder: Path, times: int, shards: int) -> None:
-    """Kill worker processes at random moments, so many times, and compare the sum bit for bit."""
-    import onnxmi as package
-    from onnxmi.execution.choose import Workers
-    from onnxmi.execution.processes import ProcessExecutor
-    from onnxmi.pruning.parallel_capture import capture_in_shards
-    from onnxmi.typing import silent
+def kills(folder: Path, times: int) -> None:
+    """Kill workers at random moments, so many times, and compare every sum bit for bit with an undisturbed one."""
+    shards = 20
+    with samples_of(SMALL_CALIB, shards * 2000, shards, folder) as samples:
+        start = time.perf_counter()
+        expected = disturbed(folder, samples, shards, ProcessExecutor(2), lambda: [], 0, 1.0)[1]
+        lasts = time.perf_counter() - start
+        for name, opened in (("processes", killed_processes), ("Dask", killed_dask)):
+            done = rounds = equal = 0
+            while done < times:
+                with opened(times) as (executor, pids):
+                    killed, total = disturbed(folder, samples, shards, executor, pids, times - done, lasts)
+                done, rounds, equal = done + killed, rounds + 1, equal + (total == expected)
+                print(f"  {name}: {done} kills, {equal} of {rounds} sums are equal", flush=True)
+            print(f"| {name} | {done} | {rounds} | {equal} |", flush=True)
 
-    rng, done, killed = random.Random(0), threading.Event(), list[int]()
-    with samples_of(SMALL_CALIB, shards * 1000, shards, folder) as samples:
-        model, options, sums = package.load(SMALL), package.PruneOptions(threads=1), list[bytes]()
 
-        def kill() -> None:
-            while len(killed) < times and not done.wait(rng.uniform(0.2, 2.0)):
-                if executor.pids:
-                    killed.append(rng.choice(executor.pids))
-                    os.kill(killed[-1], signal.SIGKILL)
+def disturbed(
+    folder: Path, samples: Path, shards: int, executor: Executor, pids: Callable[[], list[int]], most: int, lasts: float
+) -> tuple[int, bytes]:
+    """Measure and add up while workers die, four of them in the time of an undisturbed run; return how many did."""
+    rng, done, killed = random.Random(), threading.Event(), list[int]()
 
-        for disturbed in (True, False):
-            with ProcessExecutor(2, tries=times) as executor:
-                thread = threading.Thread(target=kill, daemon=True)
-                if disturbed:
-                    thread.start()
-                workers = Workers(executor, shards, local=True)
-                capture_in_shards(workers, model, samples, options, folder / "kills.npz", silent)
-                done.set()
-            sums.append((folder / "kills.npz").read_bytes())
-    verdict = "equal" if sums[0] == sums[1] else "DIFFERENT"
-    print(f"{len(killed)} kills in {shards:,} shards: sums are {verdict}", flush=True)
+    def kill() -> None:
+        while len(killed) < most and not done.wait(rng.uniform(0, lasts / 2)):
+            alive = pids()
+            if alive:
+                killed.append(rng.choice(alive))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        target = folder / "kills.npz"
+        with executor if isinstance(executor, ProcessExecutor) else nullcontext():
+            workers, options = Workers(executor, shards, local=True), onnxmi.PruneOptions(threads=1)
+            capture_in_shards(workers, onnxmi.load(SMALL), samples, options, target, silent)
+    finally:
+        done.set()
+        thread.join()
+    return len(killed), target.read_bytes()
+
+
+@contextmanager
+def killed_processes(tries: int) -> Iterator[tuple[Executor, Callable[[], list[int]]]]:
+    executor = ProcessExecutor(2, tries=tries)
+    yield executor, lambda: executor.pids
+
+
+@contextmanager
+def killed_dask(tries: int) -> Iterator[tuple[Executor, Callable[[], list[int]]]]:
+    import distributed
+
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+
+        def pids() -> list[int]:
+            """Return workers that a guardian starts again: one that is just coming up it would give up."""
+            there = client.run(os.getpid, on_error="return")
+            return [pid for pid in there.values() if isinstance(pid, int)] if len(there) == 2 else []
+
+        yield DaskExecutor(client, tries=tries), pids
 
 
 # -- a million samples -------------------------------------------------------------------------------------------------
@@ -227,12 +263,12 @@ def million(folder: Path, shards: int, each: int) -> None:
     """Kill the whole run with SIGKILL in the middle, start it again, and look at memory all the time."""
     with samples_of(SMALL_CALIB, shards * each, shards, folder) as samples:
         target = folder / "million.npz"
-        command = onnxmi("capture", SMALL, samples, "--shards", shards, "--jobs", 2, "-o", target)
+        capture = command("capture", SMALL, samples, "--shards", shards, "--jobs", 2, "-o", target)
         parts = folder / "million.npz.shards"
         print(f"{shards * each:,} samples in {shards:,} shards, digits-mlp, 2 processes")
-        watched(command, lambda: len(list(parts.glob("0*.npz"))) >= shards // 2, parts)
+        watched(capture, lambda: len(list(parts.glob("0*.npz"))) >= shards // 2, parts)
         print(f"killed with {len(list(parts.glob('0*.npz'))):,} shards finished", flush=True)
-        watched(command, lambda: False, parts)
+        watched(capture, lambda: False, parts)
         print(f"sum of {target.stat().st_size:,} bytes")
 
 
@@ -313,7 +349,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "scaling": lambda: scaling(folder, given.rounds, given.samples),
             "overhead": lambda: overhead(folder, given.rounds, given.samples),
-            "kills": lambda: kills(folder, 50, given.shards // 10),
+            "kills": lambda: kills(folder, 50),
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
         }

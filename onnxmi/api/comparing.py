@@ -139,6 +139,7 @@ def check(
     progress: Progress = silent,
     workers: object = None,
     shared: AnyPath | None = None,
+    latency_worker: str | None = None,
     **fields: Unpack[CheckFields],
 ) -> Report:
     """Hold a model against limits, and against the one that it is to replace.
@@ -155,9 +156,11 @@ def check(
     progress : callable(stage, done, total), optional
         Called during the work.
     workers : int, str, distributed.Client or Executor, optional
-        Who runs the models on the samples, as for `onnxmi.prune`; sizes and times are those of this machine.
+        Who runs the models on the samples, as for `onnxmi.prune`; sizes are those of this machine.
     shared : path, optional
         A folder that all workers see; by default that of the baseline.
+    latency_worker : str, optional
+        Name or address of the worker of Dask that times the models; by default this process does.
     **fields
         Limits and fields of `CheckOptions`, which win over those of `options`: `max_size="9MB"`, `max_latency="5ms"`,
         `min_speedup="1.5x"`, `max_drop="1%"`, `baseline="old.onnx"`, `data="eval.npz"`, `threads=1`.
@@ -185,9 +188,9 @@ def check(
     names = {name.replace("-", "_"): name for name in LIMITS}
     given = {names[name]: bound for name, bound in fields.items() if name in names and bound is not None}
     rest = {name: value for name, value in fields.items() if name not in names}
-    chosen = merged(options, CheckOptions, rest, "check", "progress", "workers", "shared", *names)
+    chosen = merged(options, CheckOptions, rest, "check", "progress", "workers", "shared", "latency_worker", *names)
     chosen = merged(chosen, CheckOptions, {"limits": {**chosen.bounds, **given}}, "check")
-    with opened_workers(workers, shared=shared) as who:
+    with opened_workers(workers, shared=shared, latency_worker=latency_worker) as who:
         return Report(**vars(check_by(who, model, chosen, progress)))
 
 

@@ -28,6 +28,8 @@ from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, analyze, as_model, find_meaning
 from onnxmi.typing import AnyPath, Progress, silent
 
+PARALLEL = ("workers", "shards", "shared", "latency_worker")  # arguments that say who does the work
+
 
 def prune(
     model: ModelLike,
@@ -42,6 +44,7 @@ def prune(
     workers: object = None,
     shards: int = SHARDS,
     shared: AnyPath | None = None,
+    latency_worker: str | None = None,
     **fields: Unpack[PruneFields],
 ) -> Result:
     """Make a model smaller and faster: score units, cut, repair and verify.
@@ -71,12 +74,14 @@ def prune(
     progress : callable(stage, done, total), optional
         Called during long work.
     workers : int, str, distributed.Client or Executor, optional
-        Who measures the statistics: so many processes of this machine; a Dask scheduler's address, or `local[:N]`; a
-        client of one. Model and samples have to be files then.
+        Who measures the statistics and what cuts damage, and makes the models of a search: so many processes of this
+        machine; a Dask scheduler's address, or `local[:N]`; a client of one. Model and samples have to be files then.
     shards : int
         With workers: parts that samples are measured in. The result depends on it, and not on the workers.
     shared : path, optional
         A folder that all workers see; by default that of the model.
+    latency_worker : str, optional
+        Name or address of the worker of Dask that times models; by default this process does.
     **fields
         Fields of `PruneOptions`, which win over those of `options`: `speedup=2`, `max_size="10MB"`, `skip="*/head/*"`.
 
@@ -119,13 +124,13 @@ def prune(
     >>> onnxmi.prune("digits-mlp.onnx", feeds, keep=0.5, threads=1, latency=False)
     <onnxmi.Result: 2 layers cut, 85,002 -> 26,122 parameters, 340.8 kB -> 105.3 kB>
     """
-    also = ("output", "plan", "statistics", "evaluation", "progress", "workers", "shards", "shared")
+    also = ("output", "plan", "statistics", "evaluation", "progress", *PARALLEL)
     chosen = merged(options, PruneOptions, fields, "prune", *also)
     chosen.check()
     source = as_model(model)
     if output is not None:
         check_result_target(source, as_path(output, "output"), calibration, statistics, evaluation, plan=plan)
-    with opened_workers(workers, shards, shared) as who:
+    with opened_workers(workers, shards, shared, latency_worker) as who:
         outcome = pipeline.prune(
             source,
             calibration,
@@ -202,6 +207,7 @@ def sweep(
     workers: object = None,
     shards: int = SHARDS,
     shared: AnyPath | None = None,
+    latency_worker: str | None = None,
     **fields: Unpack[PruneFields],
 ) -> TradeOff:
     """Show what sizes and speeds cost: models at several shares of one cost, from one measurement.
@@ -211,8 +217,8 @@ def sweep(
 
     Parameters
     ----------
-    model, calibration, options, statistics, progress, workers, shards, shared, **fields
-        As for `prune`; no budget may be among the options. Workers make and judge the models; times are measured here.
+    model, calibration, options, statistics, progress, workers, shards, shared, latency_worker, **fields
+        As for `prune`; no budget may be among the options. Workers make and judge the models.
     by : {"time", "size", "params", "macs"}
         The cost that is divided: ms a run, bytes, parameters, or multiply-accumulates.
     shares : iterable of float or str, optional
@@ -236,11 +242,11 @@ def sweep(
     >>> [point.share for point in curve.points]
     [0.6, 0.3]
     """
-    also = ("by", "shares", "statistics", "progress", "workers", "shards", "shared")
+    also = ("by", "shares", "statistics", "progress", *PARALLEL)
     chosen = merged(options, PruneOptions, fields, "sweep", *also)
     chosen.check()
     asked = None if shares is None else _shares(shares)
-    with opened_workers(workers, shards, shared) as who:
+    with opened_workers(workers, shards, shared, latency_worker) as who:
         curve = pipeline.sweep(
             model, calibration, chosen, by=by, shares=asked, statistics=statistics, progress=progress, workers=who
         )

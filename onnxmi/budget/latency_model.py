@@ -24,6 +24,7 @@ from onnxmi.graph.macs import node_macs
 from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.stopwatch import Stopwatch
 from onnxmi.runtime.timing import measure_latency
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.transforms.cut import Cut
@@ -104,6 +105,7 @@ def time_cuts(
     threads: int,
     progress: Progress = silent,
     written: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
+    stopwatch: Stopwatch | None = None,
 ) -> tuple[float, Floats]:
     """Time the original, ms, and cuts relative to it (n,).
 
@@ -111,7 +113,10 @@ def time_cuts(
     ----------
     written : callable(proto)
         Turns each of these models into the file that is deployed, such as its 8-bit version.
+    stopwatch : Stopwatch, optional
+        Who times them, if not this process.
     """
+    measure = measure_latency if stopwatch is None else stopwatch.measure
     original = written(analysis.model.proto)
     shares: list[float] = []
     whole: list[float] = []
@@ -119,7 +124,7 @@ def time_cuts(
         cut = written(prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw))))
         # One thread's own processor time does not see other processes.
         clock = "cpu" if threads == 1 else "wall"
-        was, now = measure_latency((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
+        was, now = measure((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
         shares.append(1.0 / now.speedup_over(was))
         whole.append(was.median)
         progress("time", done + 1, len(draws))

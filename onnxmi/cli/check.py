@@ -19,7 +19,7 @@ from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
 from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
-from onnxmi.cli.workers import Choice, worker_options
+from onnxmi.cli.workers import Choice, timing_worker_option, worker_options
 from onnxmi.errors import CheckError, UsageError
 from onnxmi.gate.check import CheckOptions, Report
 from onnxmi.gate.check_by import check_by
@@ -90,6 +90,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--markdown", type=click.Path(path_type=Path), help="Also write them as Markdown.")
 @PAGE
 @worker_options
+@timing_worker_option
 @config_option("check")
 @JSON
 def check(

@@ -19,7 +19,7 @@ from onnxmi.reporting.tables import printable
 
 TRACEBACK = "ONNXMI_TRACEBACK"  # set in the environment, it shows where an internal error comes from
 
-PLACES = ("--dask", "--shared")  # options that say where other machines are
+PLACES = ("--dask", "--shared", "--latency-worker")  # options that say where other machines are
 _TYPED = "onnxmi.typed"  # where the context keeps the arguments
 DEBUG = "onnxmi.debug"  # and where --debug writes its bundle
 DATA_PRINTED = "onnxmi.data_printed"  # and whether data went to standard output

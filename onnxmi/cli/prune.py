@@ -41,7 +41,7 @@ from onnxmi.cli.places import OVERWRITE, Places, refuse_to_replace
 from onnxmi.cli.samples import opened, opened_if_given, sample_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
-from onnxmi.cli.workers import Choice, shard_options
+from onnxmi.cli.workers import Choice, shard_options, timing_worker_option
 from onnxmi.errors import NothingToPruneError, UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, data_path, write_together
@@ -93,6 +93,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @TIMINGS
 @STATISTICS
 @shard_options
+@timing_worker_option
 @click.option(
     "--allow-unchanged", is_flag=True, help="If there is nothing to prune, write MODEL as it is and exit with 0."
 )
@@ -171,6 +172,7 @@ def prune(
                 workers=choice.who,
                 shards=choice.shards,
                 shared=choice.shared,
+                latency_worker=choice.latency_worker,
             )
     except NothingToPruneError as error:
         if not allow_unchanged:

@@ -39,7 +39,7 @@ from onnxmi.cli.arguments import (
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.samples import opened, sample_options
 from onnxmi.cli.verbosity import print_data
-from onnxmi.cli.workers import Choice, shard_options
+from onnxmi.cli.workers import Choice, shard_options, timing_worker_option
 from onnxmi.errors import UsageError
 from onnxmi.model import load
 from onnxmi.model.save import Content, write_together
@@ -104,6 +104,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @FRESH
 @STATISTICS
 @shard_options
+@timing_worker_option
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Also write the curve as CSV.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page with plots.")
 @JSON

@@ -37,6 +37,12 @@ _WHO = (
     ),
 )
 
+_LATENCY_WORKER = click.option(
+    "--latency-worker",
+    metavar="NAME|ADDRESS",
+    help="With --dask: the worker that times models, on the machine that they are for [default: this machine].",
+)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -46,11 +52,12 @@ class Choice:
     dask: str | None
     shared: Path | None
     shards: int = SHARDS
+    latency_worker: str | None = None
 
     @staticmethod
     def taken(settings: dict[str, Any]) -> Choice:
         """Take the options out of a command's settings."""
-        names = [name for name in ("jobs", "dask", "shared", "shards") if name in settings]
+        names = [name for name in ("jobs", "dask", "shared", "shards", "latency_worker") if name in settings]
         choice = Choice(**{name: settings.pop(name) for name in names})
         if choice.jobs is not None and choice.dask is not None:
             raise UsageError("--jobs and --dask contradict each other")
@@ -64,7 +71,7 @@ class Choice:
     @contextmanager
     def opened(self) -> Iterator[Workers | None]:
         """Yield the workers; None for this process alone."""
-        with opened_workers(self.who, self.shards, self.shared) as workers:
+        with opened_workers(self.who, self.shards, self.shared, self.latency_worker) as workers:
             yield workers
 
 
@@ -73,6 +80,11 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_WHO):
         command = option(command)
     return command
+
+
+def timing_worker_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option for a command that times models."""
+    return _LATENCY_WORKER(command)
 
 
 def shard_options(command: Callable[..., Any]) -> Callable[..., Any]:

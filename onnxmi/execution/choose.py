@@ -32,12 +32,15 @@ class Workers:
         A folder that all workers see, for what they leave each other; None for one beside what is read or written.
     local : bool
         Whether all of them are on this machine.
+    latency_worker : str
+        Name or address of the worker that times models; "" where this process does.
     """
 
     executor: Executor
     shards: int = SHARDS
     shared: Path | None = None
     local: bool = False
+    latency_worker: str = ""
 
     @contextmanager
     def scratch(self, beside: Path) -> Iterator[Path]:
@@ -65,7 +68,9 @@ class Workers:
 
 
 @contextmanager
-def opened_workers(workers: object, shards: int = SHARDS, shared: AnyPath | None = None) -> Iterator[Workers | None]:
+def opened_workers(
+    workers: object, shards: int = SHARDS, shared: AnyPath | None = None, latency_worker: str | None = None
+) -> Iterator[Workers | None]:
     """Yield who does the work.
 
     Parameters
@@ -73,6 +78,8 @@ def opened_workers(workers: object, shards: int = SHARDS, shared: AnyPath | None
     workers : int, str, distributed.Client, Executor or None
         So many processes of this machine; the address of a Dask scheduler, or `local[:N]`; a client of one; or whatever
         runs tasks as `onnxmi.execution.executor.Executor` says. None for this process alone.
+    latency_worker : str, optional
+        Name or address of a worker of Dask that times models.
 
     Raises
     ------
@@ -85,19 +92,36 @@ def opened_workers(workers: object, shards: int = SHARDS, shared: AnyPath | None
     if where is not None and not where.is_dir():
         raise UsageError(f"{where}: is not a folder that workers could share")
     if workers is None:
+        if latency_worker:
+            raise UsageError(_ONLY_DASK)
         yield None
-    elif isinstance(workers, int) and not isinstance(workers, bool):
+        return
+    with _executor(workers) as (executor, local):
+        if latency_worker:
+            if not isinstance(executor, DaskExecutor):
+                raise UsageError(_ONLY_DASK)
+            executor.require_worker(latency_worker)
+        yield Workers(executor, shards, where, local, latency_worker or "")
+
+
+_ONLY_DASK = "--latency-worker names a worker of Dask: expected --dask"
+
+
+@contextmanager
+def _executor(workers: object) -> Iterator[tuple[Executor, bool]]:
+    """Yield who runs tasks, and whether that is this machine."""
+    if isinstance(workers, int) and not isinstance(workers, bool):
         if workers < 1:
             raise UsageError(f"workers: {workers} is out of range: expected 1 or more")
-        with ProcessExecutor(workers) as executor:
-            yield Workers(executor, shards, where, local=True)
+        with ProcessExecutor(workers) as processes:
+            yield processes, True
     elif isinstance(workers, str):
         with connected(workers) as cluster:
-            yield Workers(cluster, shards, where, local=workers.startswith(LOCAL))
+            yield cluster, workers.startswith(LOCAL)
     elif is_client(workers):
-        yield Workers(DaskExecutor(workers), shards, where)
+        yield DaskExecutor(workers), False
     elif hasattr(workers, "submit") and hasattr(workers, "as_completed"):
-        yield Workers(cast(Executor, workers), shards, where)
+        yield cast(Executor, workers), False
     else:
         raise UsageError(
             f"workers: expected a number, an address or a distributed.Client, not {type(workers).__name__}"

@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -137,6 +137,19 @@ class DaskExecutor:
                 raise WorkerError(f"a worker cannot run what this version sends: {seen}") from seen
             require_same(own_versions(), *seen)
 
+    def require_worker(self, asked: str) -> None:
+        """Look for one certain worker.
+
+        Raises
+        ------
+        WorkerError
+            If there is none of that name or address, naming those that there are.
+        """
+        there = workers_of(self.client)
+        if asked not in {*there, *map(str, there.values())}:
+            names = ", ".join(sorted(map(str, there.values())))
+            raise WorkerError(f"--latency-worker {asked}: no worker has this name or address; there are {names}")
+
     def submit(self, task: Task) -> Handle:
         """Hand in a task. Its key begins with its name, by which a dashboard groups tasks, and is used once."""
         self._count += 1
@@ -147,16 +160,18 @@ class DaskExecutor:
     def _start(self, handle: _Handle) -> None:
         handle.tries += 1
         function, arguments = handle.task.function, handle.task.arguments
-        key = f"{handle.key}-{handle.tries}"
+        how: dict[str, Any] = {"key": f"{handle.key}-{handle.tries}", "pure": False}
         try:
-            handle.future = self.client.submit(_call, own_versions(), function, arguments, key=key, pure=False)
+            if handle.task.worker:
+                how["workers"] = _addresses(workers_of(self.client), handle.task.worker) or [handle.task.worker]
+            handle.future = self.client.submit(_call, own_versions(), function, arguments, **how)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise WorkerError(GONE) from error
 
     def as_completed(self, handles: Sequence[Handle]) -> Iterator[Handle]:
         """Yield handles as their tasks end; cancel the others where that is not waited for."""
         own = [handle for handle in handles if isinstance(handle, _Handle)]
-        watch = _Watch(self.client)
+        watch = _Watch(self.client, {handle.task.worker for handle in own} - {""})
         try:
             while own:
                 # The status of a future is kept on this side: to look at it costs no message. What is lost with a
@@ -198,8 +213,8 @@ class DaskExecutor:
 class _Watch:
     """Notices that nobody is left to wait for."""
 
-    def __init__(self, client: Any) -> None:
-        self._client, self._looked = client, monotonic()
+    def __init__(self, client: Any, needed: Collection[str] = ()) -> None:
+        self._client, self._looked, self._needed = client, monotonic(), needed
         self._deserted: float | None = None  # since when
 
     def look(self) -> None:
@@ -208,20 +223,40 @@ class _Watch:
         Raises
         ------
         WorkerError
-            If it is gone, or has had no worker for `SECONDS_WITHOUT_WORKERS`.
+            If it is gone, or has had no worker, or not the one that is needed, for `SECONDS_WITHOUT_WORKERS`.
         """
         if monotonic() < self._looked + SECONDS_BETWEEN_QUESTIONS:
             return
         try:
             if self._client.status != "running":
                 raise OSError("the connection is lost")
-            deserted = not self._client.nthreads()
+            deserted = not (self._all_there() if self._needed else self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise WorkerError(GONE) from error
         self._looked = monotonic()
         self._deserted = (self._deserted or self._looked) if deserted else None
         if self._deserted is not None and self._looked > self._deserted + SECONDS_WITHOUT_WORKERS:
-            raise WorkerError("the Dask scheduler has no workers any more; what is finished is kept")
+            lost = "worker of --latency-worker" if self._needed else "workers"
+            raise WorkerError(f"the Dask scheduler has no {lost} any more; what is finished is kept")
+
+    def _all_there(self) -> bool:
+        there = workers_of(self._client)
+        return all(_addresses(there, worker) for worker in self._needed)
+
+
+def workers_of(client: Any) -> dict[str, object]:
+    """Return address -> name of the workers."""
+    there = client.run(_name, on_error="return")
+    return {address: name for address, name in there.items() if not isinstance(name, Exception)}
+
+
+def _name(dask_worker: Any) -> object:
+    return dask_worker.name
+
+
+def _addresses(there: Mapping[str, object], worker: str) -> list[str]:
+    """Return the addresses at which a worker of a name, or of an address, is: a guardian starts it at another one."""
+    return [address for address, name in there.items() if worker in (address, str(name))]
 
 
 def _seen() -> tuple[dict[str, str], str]:

@@ -28,11 +28,14 @@ class Task:
         Of a module, so that a worker can import it: no code travels.
     arguments : tuple
         Small: files are named, not sent. The task may be run twice, and has to leave the same then.
+    worker : str
+        Name or address of the only worker that may run it; "" for any of them.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    worker: str = ""
 
 
 class Handle(Protocol):
@@ -73,12 +76,23 @@ def run_all(executor: Executor, tasks: Sequence[Task], progress: Progress) -> li
     Exception
         Whatever a task raises first.
     """
+    results = dict(as_they_end(executor, tasks, progress))
+    return [results[place] for place in range(len(tasks))]
+
+
+def as_they_end(executor: Executor, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[int, Any]]:
+    """Run tasks and yield the place of each among them with its result, in any order.
+
+    Raises
+    ------
+    Exception
+        Whatever a task raises first.
+    """
     handles = [executor.submit(task) for task in tasks]
     places = {id(handle): place for place, handle in enumerate(handles)}
-    results: dict[int, Any] = {}
     for name in dict.fromkeys(task.name for task in tasks):
         progress(name, 0, len(tasks))
-    for handle in executor.as_completed(handles):
-        results[places[id(handle)]] = handle.result()
-        progress(handle.task.name, len(results), len(tasks))
-    return [results[place] for place in range(len(tasks))]
+    for done, handle in enumerate(executor.as_completed(handles), start=1):
+        result = handle.result()
+        progress(handle.task.name, done, len(tasks))
+        yield places[id(handle)], result

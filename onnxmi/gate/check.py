@@ -44,6 +44,7 @@ from onnxmi.model.narrow_states import narrower_text
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.stopwatch import Stopwatch, note_on
 from onnxmi.runtime.synthetic import GivenSizes, read_sizes, shapes_text
 from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure_latency
 from onnxmi.transforms.analysis import ModelLike, as_model
@@ -172,7 +173,11 @@ class Report:
 
 @stage("gate")
 def check(
-    model: ModelLike, options: CheckOptions, advance: Progress = silent, collect: Collect = collect_answers
+    model: ModelLike,
+    options: CheckOptions,
+    advance: Progress = silent,
+    collect: Collect = collect_answers,
+    stopwatch: Stopwatch | None = None,
 ) -> Report:
     """Check a model.
 
@@ -180,6 +185,8 @@ def check(
     ----------
     collect : callable
         Runs a model for its answers; see `onnxmi.gate.parallel_answers`.
+    stopwatch : Stopwatch, optional
+        Who times the models, if not this process.
 
     Returns
     -------
@@ -200,7 +207,7 @@ def check(
     if options.metric is not None:
         has_labels = data is not None and data.labels is not None
         RequestedMetric.of(options.metric, has_labels=has_labels)  # what is wrong with it is said before the long work
-    subject = _Subject(new, old, data, options, collect)
+    subject = _Subject(new, old, data, options, collect, stopwatch)
     verdicts = list(_standing(subject))
     usable = all(verdict.passed for verdict in verdicts)
     for number, (name, bound) in enumerate(options.bounds.items()):
@@ -232,6 +239,7 @@ class _Subject:
     data: Calibration | None
     options: CheckOptions
     collect: Collect
+    stopwatch: Stopwatch | None
 
     @cached_property
     def samples(self) -> Calibration | None:
@@ -249,8 +257,8 @@ class _Subject:
     @cached_property
     def timed(self) -> tuple[Latency, ...]:
         """Of the baseline, if there is one, and of the model."""
-        options = self.options
-        return measure_latency(
+        options, measure = self.options, measure_latency if self.stopwatch is None else self.stopwatch.measure
+        return measure(
             [model.proto for model in (self.old, self.model) if model is not None],
             self.feeds,
             threads=options.threads,
@@ -378,6 +386,8 @@ def _notes(subject: _Subject) -> Iterator[str]:
         batch = next((value.shape[0] for value in subject.feeds.values() if value.ndim), 1)
         runs = len(subject.timed[-1].times)
         yield f"timed in {runs:,} runs, {threads}, batch {batch}, {options.clock} clock"
+        if (elsewhere := note_on(subject.stopwatch)) is not None:
+            yield elsewhere
     if subject.data is None:
         of = f" ({shapes_text(subject.feeds)})" if "feeds" in vars(subject) else ""
         yield f"the inputs are synthetic{of}; give your own samples with --data"

@@ -1,21 +1,43 @@
-"""A gate whose models are run by many workers; sizes and times are those of this machine."""
+"""A gate whose models are run by many workers; sizes are those of this machine, and times if no worker takes them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from onnxmi.errors import UsageError
 from onnxmi.execution.choose import Workers
+from onnxmi.execution.marker import running
 from onnxmi.gate.check import CheckOptions, Report, check
 from onnxmi.gate.parallel_answers import ParallelAnswers
+from onnxmi.model import Model
+from onnxmi.pruning.latency_worker import WorkerStopwatch
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
 
 
 def check_by(workers: Workers | None, model: ModelLike, options: CheckOptions, progress: Progress = silent) -> Report:
-    """Check a model; with workers, these answer the samples of `--max-drop`."""
-    if workers is None or options.data is None or options.baseline is None:
+    """Check a model; workers answer the samples of `--max-drop`, and one of them times the models if it is named."""
+    if workers is None:
         return check(model, options, progress)
     options.require()
-    new, old = as_model(model), as_model(options.baseline)
-    answers = ParallelAnswers(workers, (old, new), options.data, progress)
-    return check(new, replace(options, baseline=old), progress, answers)
+    new = as_model(model)
+    if options.baseline is not None:
+        options = replace(options, baseline=as_model(options.baseline))
+    with _stopwatch(workers, new) as stopwatch:
+        if options.data is None or not isinstance(options.baseline, Model):
+            return check(new, options, progress, stopwatch=stopwatch)
+        answers = ParallelAnswers(workers, (options.baseline, new), options.data, progress)
+        return check(new, options, progress, answers, stopwatch)
+
+
+@contextmanager
+def _stopwatch(workers: Workers, model: Model) -> Iterator[WorkerStopwatch | None]:
+    if not workers.latency_worker:
+        yield None
+        return
+    if model.path is None:
+        raise UsageError("the worker of --latency-worker reads models from files: save the model, and give its path")
+    with workers.scratch(model.path) as folder, running(folder) as marker:
+        yield WorkerStopwatch(workers.executor, workers.latency_worker, marker)

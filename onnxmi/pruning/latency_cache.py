@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,25 +28,24 @@ from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.cache_folder import cache_folder
-from onnxmi.runtime.environment import processor_identity
-from onnxmi.runtime.session import version
+from onnxmi.runtime.stopwatch import Machine, Stopwatch
 from onnxmi.typing import Ints, Progress, silent
 
 Times = tuple[float, list[float]]
 
 
 def latency_model(session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress = silent) -> LatencyModel:
-    """Fit a latency model to times on this machine, measured now or kept from before; of 8-bit files, if so written."""
+    """Fit a latency model to times of cuts, measured now or kept from before; of 8-bit files, if so written."""
     analysis, feeds, threads = session.analysis, session.timed_feeds, session.options.threads
     layers = [layer.id for layer in session.layers]
     probes = PROBES if session.precision is None else QUANTIZED_PROBES
     draws = sample_sizes(sizes, probes, session.options.seed)
-    path, key = _path(threads), _key(session, draws)
+    path, key = _path(threads, session.stopwatch), _key(session, draws)
 
     def timed() -> list[list[float]]:
         kept = _read(path).get(key)
         if kept is None or len(kept[1]) != len(draws):
-            dense, shares = time_cuts(analysis, draws, feeds, threads, progress, session.as_written)
+            dense, shares = time_cuts(analysis, draws, feeds, threads, progress, session.as_written, session.stopwatch)
             kept = dense, shares.tolist()
             _write(path, key, kept)
         return [[kept[0]], kept[1]]
@@ -69,9 +67,10 @@ def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _path(threads: int) -> Path:
-    """Return the file of this machine, whether it is there or not."""
-    machine = json.dumps([processor_identity(), os.cpu_count(), version(), threads])
+def _path(threads: int, stopwatch: Stopwatch | None = None) -> Path:
+    """Return the file of the machine that models are timed on, whether it is there or not."""
+    on = Machine.here() if stopwatch is None else stopwatch.machine
+    machine = json.dumps([on.processor, on.count, on.onnxruntime, threads])
     return cache_folder() / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
 
 

@@ -6,7 +6,7 @@ as far as the samples speak against the promise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import exp, inf, log, sqrt
 
@@ -15,13 +15,12 @@ from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import allowed_damage, excess
 from onnxmi.evaluation.judgement import Judgement, judge
-from onnxmi.graph.channel_graph import LayerId
+from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.pruning.cost_search import SearchResult
 from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
 from onnxmi.pruning.forecast import Forecast, foretold_damage
 from onnxmi.pruning.session import SPELLED, PruningSession
 from onnxmi.pruning.sizing import SizingProblem
-from onnxmi.repair import RepairSamples
 from onnxmi.typing import Progress, silent
 
 N_QUICK_TRIALS = 4  # trials that are repaired on few samples
@@ -42,9 +41,24 @@ SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
 
 
+JudgeTrial = Callable[[PruningSession, UnitCounts, str], tuple[Candidate, Judgement]]
+"""Makes and judges a model of so many units, repaired as `QUICK` or `FULL` says."""
+
+
+def judged_trial(session: PruningSession, counts: UnitCounts, repair: str) -> tuple[Candidate, Judgement]:
+    """Make a model with so many units, repaired on few samples or on all, and judge it for a search."""
+    samples = session.shared_trial_samples if repair == QUICK else session.shared_samples
+    candidate = execute_plan(session, make_plan(session, counts), samples=samples if session.options.repair else None)
+    return candidate, judge(session.search_set, session.metric, candidate.result)
+
+
 @stage("search")
 def search_quality_budget(
-    session: PruningSession, problem: SizingProblem, drop: float, progress: Progress = silent
+    session: PruningSession,
+    problem: SizingProblem,
+    drop: float,
+    progress: Progress = silent,
+    judge_trial: JudgeTrial = judged_trial,
 ) -> SearchResult:
     """Find the fastest model that loses no more than allowed, on samples that neither it nor the report is fitted to.
 
@@ -56,6 +70,8 @@ def search_quality_budget(
     ----------
     drop : float
         Points of the metric that may be lost; limits of the damage go with it.
+    judge_trial : callable, optional
+        Makes and judges the models, if that is not done here.
 
     Raises
     ------
@@ -63,7 +79,7 @@ def search_quality_budget(
         If the mildest cut loses more, and the nearest was not asked for.
     """
     kind, least = _worth_cutting(problem)
-    search = _Search(session, problem, kind, least, drop, progress)
+    search = _Search(session, problem, kind, least, drop, progress, judge_trial)
     search.run()
     chosen = search.best
     if chosen is None and (session.precision is not None or session.model is not session.source):
@@ -122,14 +138,11 @@ class _Repair:
     ----------
     name : str
         As a trial calls it.
-    samples : RepairSamples or None
-        On what; None where nothing is repaired.
     apart : float
         Factor of cost to the next trial within which that is not worth its time.
     """
 
     name: str
-    samples: RepairSamples | None
     apart: float
 
 
@@ -137,10 +150,17 @@ class _Search:
     """The trials of one search, and the best model among them."""
 
     def __init__(
-        self, session: PruningSession, problem: SizingProblem, kind: Kind, least: float, drop: float, progress: Progress
+        self,
+        session: PruningSession,
+        problem: SizingProblem,
+        kind: Kind,
+        least: float,
+        drop: float,
+        progress: Progress,
+        judge_trial: JudgeTrial,
     ) -> None:
         self._session, self._problem, self._drop, self._progress = session, problem, drop, progress
-        self._kind = kind
+        self._kind, self._judge_trial = kind, judge_trial
         self._cost, self._whole, self._least = problem.costs[kind], problem.source[kind], max(least, 1e-3)
         self._largest_share = LARGEST_SHARE * self._cost.total({}) / self._whole
         self._made: dict[str, list[_TrialModel]] = {}
@@ -175,13 +195,12 @@ class _Search:
     def run(self) -> None:
         """Try models that are repaired on few samples first, then models that are repaired on all."""
         session = self._session
-        all_samples = session.shared_samples if session.options.repair else None
         foretold = foretold_damage(self._problem, self._kind)
         forecast = Forecast(foretold, log(TOGETHER / self._allowed))
         if session.options.repair and session.trial_samples is not session.repair_samples:
-            self._approach(_Repair(QUICK, session.trial_samples.shared(), QUICK_APART), N_QUICK_TRIALS, forecast)
+            self._approach(_Repair(QUICK, QUICK_APART), N_QUICK_TRIALS, forecast)
             forecast = Forecast(forecast, log(ON_ALL))
-        self._approach(_Repair(FULL, all_samples, FULL_APART), N_FULL_TRIALS, forecast)
+        self._approach(_Repair(FULL, FULL_APART), N_FULL_TRIALS, forecast)
 
     @property
     def _allowed(self) -> float:
@@ -227,8 +246,7 @@ class _Search:
         if known is not None:  # sizes are coarse: another cost may allow the same ones
             return replace(known, share=share)
         try:
-            candidate = execute_plan(session, make_plan(session, counts), samples=repair.samples)
-            judgement = judge(session.search_set, session.metric, candidate.result)
+            candidate, judgement = self._judge_trial(session, counts, repair.name)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from onnxmi.budget.goals import COSTS, Kind
 from onnxmi.budget.size_grid import uniform
@@ -20,18 +22,21 @@ from onnxmi.pruning.evaluation import evaluate, read_evaluation, samples_name
 from onnxmi.pruning.execute import execute_plan, in_8_bits, make_plan
 from onnxmi.pruning.final_report import final_report
 from onnxmi.pruning.floor import require_samples
-from onnxmi.pruning.loss_search import SEARCHED, search_quality_budget
+from onnxmi.pruning.loss_search import SEARCHED, judged_trial, search_quality_budget
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.outcome import Outcome
-from onnxmi.pruning.parallel_trials import ParallelTrials
+from onnxmi.pruning.parallel_curves import CurvesByWorkers
+from onnxmi.pruning.parallel_trials import judge_points, tried
 from onnxmi.pruning.precision_choice import choose_for_search, choose_precision
 from onnxmi.pruning.refuse_early import require_work
 from onnxmi.pruning.run_cache import RunCache
 from onnxmi.pruning.session import PruningSession, require_costs, session_statistics, start_session
-from onnxmi.pruning.sizing import SizingProblem, sizing_problem, with_times
-from onnxmi.pruning.sweep import TradeOff, trade_off
+from onnxmi.pruning.shared_session import ParallelRun
+from onnxmi.pruning.sizing import HERE, SizingProblem, sizing_problem, with_times
+from onnxmi.pruning.sweep import TradeOff, judge_here, trade_off
 from onnxmi.quantization.quantize import replay
 from onnxmi.runtime.session import limited
+from onnxmi.runtime.stopwatch import note_on
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import AnyPath, Progress, silent
@@ -108,25 +113,38 @@ def _prune(
     require_work(session, given)
     if given is None:
         require_samples(session)
-    trials = None if workers is None else ParallelTrials(workers, calibration, held_back, _splits(options, given))
-    session = _measured(session, stats, progress, trials, selects=given is None)
-    result = _search(session, given, progress)
-    progress("verify", 0, 1)
-    return final_report(session, result, selected=given is None)
+    with _parallel_run(workers, calibration, held_back, split_tables=_splits(options, given)) as run:
+        session = _measured(session, stats, progress, run, selects=given is None)
+        result = _search(session, given, progress, run)
+        progress("verify", 0, 1)
+        return final_report(session, result, selected=given is None)
+
+
+@contextmanager
+def _parallel_run(
+    workers: Workers | None, calibration: CalibrationLike, held_back: float, *, split_tables: bool
+) -> Iterator[ParallelRun | None]:
+    """Yield what a run shares with workers; None where there are none."""
+    if workers is None:
+        yield None
+        return
+    with ParallelRun(workers, calibration, held_back, split_tables=split_tables) as run:
+        yield run
 
 
 def _measured(
     session: PruningSession,
     given: StatisticsFile | None,
     progress: Progress,
-    trials: ParallelTrials | None,
+    run: ParallelRun | None,
     *,
     selects: bool,
 ) -> PruningSession:
     """Add statistics; given ones are not what the cache knows a run by, so nothing is kept then."""
     cache = session.cache if given is None else RunCache(None)
-    if given is None and trials is not None:
-        given = trials.measured(session, progress, selects=selects)
+    session = session if run is None else run.timed(session)
+    if given is None and run is not None:
+        given = run.measured(session, progress, selects=selects)
     return replace(session, measured=session_statistics(session, given, progress, selects=selects), cache=cache)
 
 
@@ -135,7 +153,7 @@ def _splits(options: PruneOptions, given: Plan | None) -> bool:
     return "embedding" in (options.cut if given is None else given.options.get("cut") or ())
 
 
-def _search(session: PruningSession, given: Plan | None, progress: Progress) -> SearchResult:
+def _search(session: PruningSession, given: Plan | None, progress: Progress, run: ParallelRun | None) -> SearchResult:
     """Cut as a plan says, every layer alike, or what a budget asks for."""
     budget = session.options.budget
     if given is not None:
@@ -143,22 +161,24 @@ def _search(session: PruningSession, given: Plan | None, progress: Progress) -> 
     if budget.keep is not None:
         return _follow_plan(session, make_plan(session, uniform(session.layers, budget.keep), progress), progress)
     kinds = set(SEARCHED) if budget.searches else {COSTS[name] for name in budget.costs}
-    session, problem, notes = _priced(session, kinds, progress)
+    session, problem, notes = _priced(session, kinds, progress, run)
     if budget.searches:
         assert budget.drop is not None
-        result = search_quality_budget(session, problem, budget.drop, progress)
+        judge_trial = judged_trial if run is None else partial(tried, run)
+        result = search_quality_budget(session, problem, budget.drop, progress, judge_trial)
     else:
         result = satisfy_cost_budgets(session, problem, progress)
     return replace(result, notes=(*notes, *result.notes))
 
 
 def _priced(
-    session: PruningSession, kinds: set[Kind], progress: Progress
+    session: PruningSession, kinds: set[Kind], progress: Progress, run: ParallelRun | None
 ) -> tuple[PruningSession, SizingProblem, tuple[str, ...]]:
     """Price the sizes of layers, and choose how every cut is quantized; return notes on that, too."""
+    maker = HERE if run is None else CurvesByWorkers(run)
     if session.options.quantize == "none":
-        return session, sizing_problem(session, kinds, progress), ()
-    problem = sizing_problem(session, {"macs", *kinds} - {"time"}, progress)
+        return session, sizing_problem(session, kinds, progress, maker), ()
+    problem = sizing_problem(session, {"macs", *kinds} - {"time"}, progress, maker)
     choice = choose_for_search(session, problem, kinds, progress)
     session = replace(session, precision=choice.precision)
     if "time" in kinds:  # of files of the precision that was chosen
@@ -219,9 +239,11 @@ def sweep(
     session = start_session(source, calibration, options, held_back, split_tables=_splits(options, None))
     require_costs(session, {f"--by {by}": by})
     require_work(session, None)
-    with limited(options.threads):
-        trials = None if workers is None else ParallelTrials(workers, calibration, held_back, _splits(options, None))
-        session = _measured(session, stats, progress, trials, selects=True)
-        session, problem, notes = _priced(session, {by}, progress)
-        curve = trade_off(session, problem, by, shares, progress, None if trials is None else trials.judge_all)
-        return replace(curve, notes=(*curve.notes, *notes))
+    splits = _splits(options, None)
+    with limited(options.threads), _parallel_run(workers, calibration, held_back, split_tables=splits) as run:
+        session = _measured(session, stats, progress, run, selects=True)
+        session, problem, notes = _priced(session, {by}, progress, run)
+        judge_all = judge_here if run is None else partial(judge_points, run)
+        curve = trade_off(session, problem, by, shares, progress, judge_all)
+        timed = filter(None, [note_on(session.stopwatch)])
+        return replace(curve, notes=(*curve.notes, *notes, *timed))

@@ -39,6 +39,7 @@ from onnxmi.quantization.recipe import Recipe
 from onnxmi.repair import RepairSamples
 from onnxmi.repair.weight_rounding import WeightRounder
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.stopwatch import Stopwatch
 from onnxmi.runtime.timing import SECONDS, Latency, measure_latency
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
@@ -83,6 +84,8 @@ class PruningSession:
         What the choices are timed by.
     precision : Precision or None
         How every cut is quantized; None where the result stays float.
+    stopwatch : Stopwatch or None
+        Who times models; None where this process does.
     """
 
     analysis: Analysis
@@ -99,6 +102,7 @@ class PruningSession:
     cache: RunCache
     timings: Timings
     precision: Precision | None = None
+    stopwatch: Stopwatch | None = None
 
     @property
     def source(self) -> Model:
@@ -150,6 +154,11 @@ class PruningSession:
     def trial_samples(self) -> RepairSamples:
         """Those of them that models are tried on in a search."""
         return self.repair_samples.for_trials()
+
+    @cached_property
+    def shared_trial_samples(self) -> RepairSamples:
+        """The same, where several cuts are repaired."""
+        return self.trial_samples.shared()
 
     def offsets(self, proto: onnx.ModelProto) -> dict[str, Floats]:
         """Return what to add to the columns of a model's outputs so that their means are the original's."""
@@ -211,7 +220,8 @@ class PruningSession:
     ) -> tuple[Latency, Latency]:
         threads = self.options.threads
         clock = "cpu" if threads == 1 else "wall"  # other processes move a thread's own time less
-        was, now = measure_latency((before, after), self.timed_feeds, threads=threads, clock=clock, seconds=seconds)
+        measure = measure_latency if self.stopwatch is None else self.stopwatch.measure
+        was, now = measure((before, after), self.timed_feeds, threads=threads, clock=clock, seconds=seconds)
         return was, now
 
     def cost(self, proto: onnx.ModelProto) -> Cost:

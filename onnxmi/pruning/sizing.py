@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from time import monotonic
+from typing import Protocol
 
 from onnxmi.budget.allocate import SizeOptions, smallest
 from onnxmi.budget.damage_curves import DamageCurve, measure_damage_curves, priced_sizes
@@ -15,7 +16,7 @@ from onnxmi.budget.predicted_damage import predict_damage
 from onnxmi.budget.size_grid import candidate_sizes, parse_alignment
 from onnxmi.errors import stage
 from onnxmi.evaluation.damage_reference import DamageReference
-from onnxmi.graph.channel_graph import LayerId
+from onnxmi.graph.channel_graph import Layer, LayerId
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
 from onnxmi.pruning.collect import capture_options
@@ -56,17 +57,49 @@ class SizingProblem:
         return self.costs[kind].total(smallest(self.size_options)) / whole if whole else 1.0
 
 
+Rankings = Mapping[LayerId, Ranking]
+"""Layer id -> its units in the order of their worth."""
+
+Predicted = Mapping[LayerId, Mapping[int, float]]
+"""Layer id -> size -> damage, where that need not be measured."""
+
+
+class CurveMaker(Protocol):
+    """Ranks units and measures damage curves: this process, or workers."""
+
+    def rank(self, session: PruningSession, layers: Sequence[Layer], progress: Progress) -> Rankings:
+        """Rank the units of each layer."""
+
+    def measure(
+        self, session: PruningSession, rankings: Rankings, predicted: Predicted, progress: Progress
+    ) -> Iterator[tuple[LayerId, DamageCurve]]:
+        """Yield the damage curve of each of these layers, in any order."""
+
+
+class Here:
+    """Does it in this process."""
+
+    def rank(self, session: PruningSession, layers: Sequence[Layer], progress: Progress) -> Rankings:
+        """Rank the units of each layer."""
+        return ranked(session, layers, progress)
+
+    def measure(
+        self, session: PruningSession, rankings: Rankings, predicted: Predicted, progress: Progress
+    ) -> Iterator[tuple[LayerId, DamageCurve]]:
+        """Yield the damage curve of each layer, in the order of the graph."""
+        return measured_curves(session, rankings, predicted, progress, damage_reference(session))
+
+
+HERE = Here()
+
+
 @stage("price")
-def sizing_problem(session: PruningSession, kinds: Iterable[Kind], progress: Progress = silent) -> SizingProblem:
+def sizing_problem(
+    session: PruningSession, kinds: Iterable[Kind], progress: Progress = silent, maker: CurveMaker = HERE
+) -> SizingProblem:
     """Measure what every layer's sizes do to the outputs, and model what they cost."""
-    analysis, options = session.analysis, session.options
-    alignment = parse_alignment(options.align)
-    sizes = {layer.id: candidate_sizes(analysis, layer, alignment) for layer in session.layers}
-    if not Cut(
-        analysis, keep_first_units(session.layers, {layer: int(offered[0]) for layer, offered in sizes.items()})
-    ).is_possible:
-        sizes = {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
-    curves = _damage_curves(session, sizes, progress)
+    sizes = offered_sizes(session)
+    curves = _damage_curves(session, sizes, progress, maker)
     size_options = {layer: SizeOptions(offered, curves[layer].at(offered)) for layer, offered in sizes.items()}
     limited = set(kinds)
     costs = {kind: _counted(session, kind) for kind in limited - {"time"}}
@@ -84,24 +117,28 @@ def with_times(session: PruningSession, problem: SizingProblem, progress: Progre
     return replace(problem, costs={**problem.costs, "time": cost}, source={**problem.source, "time": whole})
 
 
+def offered_sizes(session: PruningSession) -> dict[LayerId, Ints]:
+    """Return the sizes that each layer may be cut to, ascending, the last its own."""
+    analysis, alignment = session.analysis, parse_alignment(session.options.align)
+    sizes = {layer.id: candidate_sizes(analysis, layer, alignment) for layer in session.layers}
+    least = {layer: int(offered[0]) for layer, offered in sizes.items()}
+    if Cut(analysis, keep_first_units(session.layers, least)).is_possible:
+        return sizes
+    return {layer: offered[offered > 0] for layer, offered in sizes.items()}  # each could go, but not all of them
+
+
 def _damage_curves(
-    session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress
+    session: PruningSession, sizes: Mapping[LayerId, Ints], progress: Progress, maker: CurveMaker
 ) -> dict[LayerId, DamageCurve]:
     """Measure or predict the damage curves that no earlier run has, and keep each for the next run."""
-    analysis, options, outputs = session.analysis, session.options, session.outputs
     curves = session.cache.curves({layer: priced_sizes(own) for layer, own in sizes.items()})
     missing = [layer for layer in session.layers if layer.id not in curves]
     if not missing:
         return curves
-    rankings = rank_channels(analysis, session.measured.fit, missing, select_options(options), progress)
-    batches = session.data.packed(_priced(session), options.batch_size)
-    ruler = DamageReference.of(analysis.model, outputs.yardstick, batches, outputs.masks, options.threads)
-    statistics = session.measured if options.repair else None
+    rankings = maker.rank(session, missing, progress)
     predicted = _predicted(session, rankings, sizes, progress)
     kept_at = monotonic()
-    for layer, curve in measure_damage_curves(
-        analysis, rankings, sizes, statistics, ruler, options.threads, progress, predicted
-    ):
+    for layer, curve in maker.measure(session, rankings, predicted, progress):
         curves[layer] = curve
         if monotonic() > kept_at + SECONDS_BETWEEN_WRITES:
             session.cache.keep_curves(curves)
@@ -110,8 +147,31 @@ def _damage_curves(
     return curves
 
 
+def ranked(session: PruningSession, layers: Sequence[Layer], progress: Progress) -> dict[LayerId, Ranking]:
+    """Rank the units of each layer in this process."""
+    options = select_options(session.options)
+    return rank_channels(session.analysis, session.measured.fit, layers, options, progress)
+
+
+def damage_reference(session: PruningSession) -> DamageReference:
+    """Run the original on the samples that damage is measured on."""
+    options, outputs = session.options, session.outputs
+    batches = session.data.packed(_priced(session), options.batch_size)
+    return DamageReference.of(session.model, outputs.yardstick, batches, outputs.masks, options.threads)
+
+
+def measured_curves(
+    session: PruningSession, rankings: Rankings, predicted: Predicted, progress: Progress, ruler: DamageReference
+) -> Iterator[tuple[LayerId, DamageCurve]]:
+    """Yield damage curves in the order of the graph, measured in this process where they are not predicted."""
+    sizes, statistics = offered_sizes(session), session.measured if session.options.repair else None
+    return measure_damage_curves(
+        session.analysis, rankings, sizes, statistics, ruler, session.options.threads, progress, predicted
+    )
+
+
 def _predicted(
-    session: PruningSession, rankings: Mapping[LayerId, Ranking], sizes: Mapping[LayerId, Ints], progress: Progress
+    session: PruningSession, rankings: Rankings, sizes: Mapping[LayerId, Ints], progress: Progress
 ) -> dict[LayerId, dict[int, float]]:
     """Predict the damage of sizes, where consumers are refitted: only that keeps the change of weights small."""
     if not session.options.repair:

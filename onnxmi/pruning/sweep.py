@@ -123,56 +123,6 @@ class TradeOff:
     notes: tuple[str, ...] = ()
 
 
-@stage("search")
-def trade_off(
-    session: PruningSession,
-    problem: SizingProblem,
-    by: Kind,
-    shares: Sequence[float] | None = None,
-    progress: Progress = silent,
-    judge_all: JudgeAll | None = None,
-) -> TradeOff:
-    """Make a model for each share, from the same measurements, and judge it on the samples held back.
-
-    Parameters
-    ----------
-    judge_all : callable, optional
-        Makes and judges the models, if that is not done here; times are measured here in any case.
-    shares : sequence of float, optional
-        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's. Where every
-        cut is quantized, between the least and the 8-bit version of the original, which is a model of the curve, too.
-    """
-    wanted: list[tuple[float, UnitCounts]] = []
-    skipped: list[float] = []
-    whole, scale = problem.source[by], saved(session, by)
-    if shares is None:
-        least = problem.least(by) * scale
-        shares = [least + level * (_most(session, problem, by, scale) - least) for level in _levels(session)]
-    for share in sorted(shares, reverse=True):
-        counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole / scale)])
-        if counts is None:
-            skipped.append(share)
-        else:
-            wanted.append((share, counts))
-    points = [_timed(session, point) for point in (judge_all or judge_here)(session, wanted, progress)]
-    dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
-    cost, samples = session.dense_cost, len(session.split.test)
-    model, notes = session.model.digest, session.data.notes
-    return TradeOff(model, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped), notes)
-
-
-def _levels(session: PruningSession) -> tuple[float, ...]:
-    """Return the default levels; of 8-bit models the first is not pruned, so that each step can be told apart."""
-    return LEVELS if session.precision is None else (1.0, *LEVELS)
-
-
-def _most(session: PruningSession, problem: SizingProblem, by: Kind, scale: float) -> float:
-    """Return the share of a cost from which the levels go down: the original's, or that of its 8-bit version."""
-    if session.precision is None:
-        return 1.0
-    return scale * problem.costs[by].total({}) / problem.source[by] * (1 + ROUNDING)
-
-
 def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint:
     """Make a model with so many units, and judge it; its time is measured apart."""
     samples = session.shared_samples if session.options.repair else None
@@ -197,6 +147,56 @@ def judge_here(
     for done, (share, counts) in enumerate(wanted):
         yield judged_point(session, share, counts)
         progress("sweep", done + 1, len(wanted))
+
+
+@stage("search")
+def trade_off(
+    session: PruningSession,
+    problem: SizingProblem,
+    by: Kind,
+    shares: Sequence[float] | None = None,
+    progress: Progress = silent,
+    judge_all: JudgeAll = judge_here,
+) -> TradeOff:
+    """Make a model for each share, from the same measurements, and judge it on the samples held back.
+
+    Parameters
+    ----------
+    judge_all : callable, optional
+        Makes and judges the models, if that is not done here; times are measured here in any case.
+    shares : sequence of float, optional
+        Of the original's cost; without them, `LEVELS` between the least that can be had and the original's. Where every
+        cut is quantized, between the least and the 8-bit version of the original, which is a model of the curve, too.
+    """
+    wanted: list[tuple[float, UnitCounts]] = []
+    skipped: list[float] = []
+    whole, scale = problem.source[by], saved(session, by)
+    if shares is None:
+        least = problem.least(by) * scale
+        shares = [least + level * (_most(session, problem, by, scale) - least) for level in _levels(session)]
+    for share in sorted(shares, reverse=True):
+        counts = allocate(problem.size_options, [Limit(problem.costs[by], share * whole / scale)])
+        if counts is None:
+            skipped.append(share)
+        else:
+            wanted.append((share, counts))
+    points = [_timed(session, point) for point in judge_all(session, wanted, progress)]
+    dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
+    cost, samples = session.dense_cost, len(session.split.test)
+    model, notes = session.model.digest, session.data.notes
+    return TradeOff(model, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped), notes)
+
+
+def _levels(session: PruningSession) -> tuple[float, ...]:
+    """Return the default levels; of 8-bit models the first is not pruned, so that each step can be told apart."""
+    return LEVELS if session.precision is None else (1.0, *LEVELS)
+
+
+def _most(session: PruningSession, problem: SizingProblem, by: Kind, scale: float) -> float:
+    """Return the share of a cost from which the levels go down: the original's, or that of its 8-bit version."""
+    if session.precision is None:
+        return 1.0
+    return scale * problem.costs[by].total({}) / problem.source[by] * (1 + ROUNDING)
 
 
 def _timed(session: PruningSession, point: JudgedPoint) -> TradeOffPoint:

@@ -14,6 +14,10 @@ def square(number: int) -> int:
     return number * number
 
 
+def process_id(_number: int) -> int:
+    return os.getpid()
+
+
 def slow_first(number: int) -> int:
     time.sleep(0.5 if number == 0 else 0.0)
     return number

@@ -179,6 +179,54 @@ def test_what_is_not_installed_is_named() -> None:
         require_same({"onnxmi": "3"}, {"onnxmi": None}, "on node")
 
 
+# -- times at one worker ----------------------------------------------------------------------------------------------
+
+
+def test_a_task_may_be_for_one_worker(client: Any) -> None:
+    """By its name or its address."""
+    executor = dask_cluster.DaskExecutor(client)
+    there, pids = dask_cluster.workers_of(client), client.run(os.getpid)
+    for address, name in there.items():
+        for worker in (address, str(name)):
+            executor.require_worker(worker)
+            calls = [Task("test", tasks.process_id, (number,), worker) for number in range(5)]
+            assert set(run_all(executor, calls, silent)) == {pids[address]}
+
+
+def test_a_worker_that_is_not_there_is_refused(place: Place, client: Any) -> None:
+    with pytest.raises(WorkerError, match="--latency-worker phone: no worker has this name or address; there are 0, 1"):
+        onnxmi.prune(place.model, place.samples, keep=0.6, workers=client, latency_worker="phone")
+    for workers in (None, 1):
+        with pytest.raises(onnxmi.UsageError, match="names a worker of Dask"):
+            onnxmi.prune(place.model, place.samples, keep=0.6, workers=workers, latency_worker="1")
+
+
+def test_a_lost_worker_for_times_is_noticed(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "SECONDS_BETWEEN_QUESTIONS", 0.0)
+    monkeypatch.setattr(dask_cluster, "SECONDS_WITHOUT_WORKERS", 0.0)
+    with pytest.raises(WorkerError, match="no worker of --latency-worker any more"):
+        run_all(dask_cluster.DaskExecutor(client), [Task("time", tasks.process_id, (1,), "tcp://127.0.0.1:1")], silent)
+
+
+def test_times_are_measured_at_the_worker(place: Place, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of prune, sweep and check, and none of them at home; the report says so without an address."""
+    for module in ("pruning.session", "budget.latency_model", "gate.check"):
+        monkeypatch.setattr(f"onnxmi.{module}.measure_latency", None)
+    how = {"threads": 1, "fresh": True, "force": True, "workers": client, "latency_worker": "1", "shards": SHARDS}
+    monkeypatch.setattr("onnxmi.pruning.latency_cache._read", lambda _path: {})
+    monkeypatch.setattr("onnxmi.pruning.latency_cache._write", lambda *_: None)
+    result = onnxmi.prune(place.model, place.samples, speedup=1.01, best_effort=True, **how)
+    assert result.latency is not None
+    curve = onnxmi.sweep(place.model, place.samples, by="macs", shares=[0.5], **{**how, "force": False})
+    report = onnxmi.check(
+        place.model, max_latency="1s", baseline=place.model, threads=1, seconds=0.2, workers=client, latency_worker="1"
+    )
+    assert report.passed
+    for notes in (result.notes, curve.notes, report.notes):
+        (note,) = [note for note in notes if "another machine" in note]
+        assert "127.0.0.1" not in note
+
+
 # -- processes started by command line, with TLS -----------------------------------------------------------------------
 
 

@@ -207,3 +207,28 @@ def test_samples_in_memory_are_refused(place) -> None:
         onnxmi.collect(place.model, arrays, threads=1, workers=1)
     with pytest.raises(onnxmi.UsageError, match="expected a number, an address"):
         onnxmi.collect(place.model, place.samples, threads=1, workers=1.5)
+
+
+@pytest.mark.parametrize("quantize", ["none", "dynamic"])
+def test_a_search_has_the_same_trials_and_bytes(
+    place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantize: str
+) -> None:
+    """Curves and whole plans come from workers; times, which differ from run to run, from the first run's plan."""
+    how = {
+        "max_drop": 0.2,
+        "threads": 1,
+        "fresh": True,
+        "statistics": place.folder / "expected.npz",
+        "few_samples": True,
+        "quantize": quantize,
+    }
+    first = onnxmi.prune(place.model, place.samples, output=tmp_path / "first.onnx", **how)
+    how["timings"] = tmp_path / "first.plan.json"
+    here = onnxmi.prune(place.model, place.samples, **how)
+    for name in ("onnxmi.pruning.sizing.measured_curves", "onnxmi.pruning.loss_search.execute_plan"):
+        monkeypatch.setattr(name, None)  # nothing of that is done at home
+    there = onnxmi.prune(place.model, place.samples, **how, workers=2)
+    assert first.trials
+    assert there.trials == here.trials
+    assert there.model.SerializeToString() == here.model.SerializeToString()
+    assert there.plan.to_json() == here.plan.to_json()

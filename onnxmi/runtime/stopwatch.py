@@ -1,0 +1,73 @@
+"""Whoever times models in place of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict, Unpack
+
+import onnx
+
+from onnxmi.runtime.environment import processor_identity
+from onnxmi.runtime.session import Feeds, version
+from onnxmi.runtime.timing import Latency
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What times depend on.
+
+    Attributes
+    ----------
+    processor : str
+        What tells it apart, see `onnxmi.runtime.environment.processor_identity`.
+    count : int or None
+        How many there are.
+    onnxruntime : str
+        Its version.
+    """
+
+    processor: str
+    count: int | None
+    onnxruntime: str
+
+    @staticmethod
+    def here() -> Machine:
+        """Return the one that this process runs on."""
+        return Machine(processor_identity(), os.cpu_count(), version())
+
+    @property
+    def name(self) -> str:
+        """The processor's name, for people."""
+        first = self.processor.partition("\n")[0]
+        return first.partition(":")[2].strip() or "unknown processor"
+
+
+class TimingOptions(TypedDict, total=False):
+    """The options of `onnxmi.runtime.timing.measure_latency`."""
+
+    threads: int
+    runs: int
+    seconds: float
+    clock: str
+    precision: float | None
+    reload: int | None
+
+
+class Stopwatch(Protocol):
+    """Times models on some other machine."""
+
+    @property
+    def machine(self) -> Machine:
+        """That machine."""
+
+    def measure(
+        self, protos: Sequence[onnx.ModelProto], feeds: Feeds, **options: Unpack[TimingOptions]
+    ) -> tuple[Latency, ...]:
+        """Time models there as `onnxmi.runtime.timing.measure_latency` does here."""
+
+
+def note_on(stopwatch: Stopwatch | None) -> str | None:
+    """Say where times were measured, if not here."""
+    return None if stopwatch is None else f"times are those of another machine ({stopwatch.machine.name})"
