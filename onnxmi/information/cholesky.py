@@ -114,11 +114,13 @@ def _backward(lower: Floats, solved: Floats) -> None:
 
 
 _PENDING = 64
-"""Factor rows collected before they are subtracted from the whole matrix in one product.
+"""Times the features of a unit: factor rows collected before they are subtracted from the whole matrix in one product.
 
 Below it each step costs O(K * pending) and touches no K x K matrix. Above it a step would reread ever more rows; one
-product of 64 rows costs less than that (measured: the full order of 1,536 units takes a third of the time).
+product of 64 rows costs less than that (measured: the full order of 1,536 units takes a third of the time). A step of a
+unit with many features is a product itself, for which rereading rows costs little.
 """
+_PENDING_ENTRIES = 2**23  # of these rows, at most, where 64 rows are fewer
 
 
 class Sweep:
@@ -133,7 +135,9 @@ class Sweep:
         self.matrix = matrix
         self._size = size
         self._floor = floor
-        self._rows: Floats = np.empty((max(_PENDING, size), matrix.shape[0]))
+        features = matrix.shape[0]
+        most = max(_PENDING, size, min(_PENDING * size, _PENDING_ENTRIES // max(features, 1)))
+        self._rows: Floats = np.empty((min(most, max(features, size)), features))
         self._filled = 0
         units = matrix.shape[0] // size
         each = np.arange(units)

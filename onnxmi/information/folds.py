@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from onnxmi.information.residual import Missing
-from onnxmi.information.ridge import RIDGES, Repair, regress_cross
+from onnxmi.information.ridge import RIDGES, Repair, lowest, regression_of
 from onnxmi.typing import Floats
 
 STANDARD_ERRORS = 2.0  # what an excess has to be of its own standard error to count
@@ -48,33 +48,35 @@ def fit_in_folds(
     # Parts are of unequal size, and a row counts as much in a small part.
     shares = np.array([judge.count for _, judge in trials]) / sum(judge.count for _, judge in trials)
     error_plain = float(shares @ [judge.error(*undone) for _, judge in trials])
-    errors = {
-        ridge: shares * [judge.error(*_regress(train, ridge)) for train, judge in trials]
-        # Largest first, so that of equal ridges `_sparing` meets the largest one first.
-        for ridge in sorted(ridges, reverse=True)
-    }
-    ridge = _sparing(errors)
+    regressions = [regression_of(train) for train, _ in trials]
+    errors: dict[float, Floats] = {}
+
+    def errors_of(ridge: float) -> Floats:
+        if ridge not in errors:
+            judged = zip(regressions, trials, strict=True)
+            errors[ridge] = shares * [judge.error(*regress(ridge)) for regress, (_, judge) in judged]
+        return errors[ridge]
+
+    ridge = _sparing(sorted(ridges, reverse=True), errors_of)
     error = float(errors[ridge].sum())
     if error >= error_plain:
         return Repair(plain, bias, ridge, error_plain, error, used=False)
     # A ridge is relative to the mean variance, so the one chosen on parts holds for all rows.
-    change, shift = _regress(whole, ridge)
+    change, shift = regression_of(whole)(ridge)
     return Repair(start + change, bias + shift, ridge, error_plain, error, used=True)
 
 
-def _sparing(errors: Mapping[float, Floats]) -> float:
+def _sparing(ridges: Sequence[float], errors_of: Callable[[float], Floats]) -> float:
     """Return the largest ridge that is not clearly worse than the best, from the errors of each on every part (P,).
 
     Where one part or one sample in it decides, its excess is no more than its own standard error.
     """
+    if not ridges:
+        raise ValueError("no ridges to try")
     # Sums, as the parts' shares are in the errors already.
-    best = min(errors.values(), key=np.sum)
-    for ridge, found in errors.items():
-        excess = found - best
+    best = lowest(ridges, lambda ridge: float(errors_of(ridge).sum()))
+    for ridge in ridges[: ridges.index(best)]:  # the largest first
+        excess = errors_of(ridge) - errors_of(best)
         if excess.mean() <= STANDARD_ERRORS * excess.std(ddof=1) / np.sqrt(excess.size):
             return ridge
-    raise ValueError("no ridges to try")
-
-
-def _regress(missing: Missing, ridge: float) -> tuple[Floats, Floats]:
-    return regress_cross(missing.gram, missing.cross, missing.mean_x, missing.mean_y, None, ridge)
+    return best

@@ -16,6 +16,8 @@ from onnxmi.typing import Floats
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, np.inf)
 """Relative ridges tried by `fit_missing`; infinity is the unrepaired cut with its mean put right."""
 
+NARROW = 64  # features up to which one eigendecomposition for all ridges takes less time than a factor for each
+
 
 @dataclass(frozen=True, eq=False)
 class Repair:
@@ -71,8 +73,7 @@ def regress_cross(
         )
     if not ridge >= 0.0:
         raise ValueError(f"ridge is {ridge}, expected 0 or more")
-    if not (np.isfinite(gram).all() and np.isfinite(cross).all()):
-        raise NotFiniteError("products of rows are too large for their type")
+    _require_finite(gram, cross)
     weights = np.zeros_like(cross) if prior is None else prior
     if features and np.isfinite(ridge):
         # Relative to the mean variance: one grid of ridges then fits all layers.
@@ -113,7 +114,8 @@ def fit_missing(
 
     Notes
     -----
-    A ridge costs one Cholesky factor and three products of (S, S) with (S, M).
+    A ridge costs one Cholesky factor and three products of (S, S) with (S, M). Three to five of eight ridges are tried:
+    see `lowest`. Narrow regressions, as those of depthwise convolutions, take one eigendecomposition for all ridges.
     """
     if not ridges:
         raise ValueError("no ridges to try")
@@ -122,18 +124,62 @@ def fit_missing(
     inflation = dict.fromkeys(ridges, 1.0) if held_out is not None else _inflation(fit, ridges)
     start = plain if prior is None else prior
     error_plain = judge.error(plain - start, np.zeros_like(bias))
-    best: tuple[float, float, Floats, Floats] | None = None
-    # From the largest on, and `<` below: of equal errors the larger ridge wins.
-    for ridge in sorted(ridges, reverse=True):
-        change, shift = regress_cross(fit.gram, fit.cross, fit.mean_x, fit.mean_y, None, ridge)
-        error = _inflated(judge.error(change, shift), inflation[ridge])
-        if best is None or error < best[0]:
-            best = (error, ridge, change, shift)
-    assert best is not None
-    error, ridge, change, shift = best
+    regress = regression_of(fit)
+    tried: dict[float, tuple[float, Floats, Floats]] = {}
+
+    def error_of(ridge: float) -> float:
+        if ridge not in tried:
+            change, shift = regress(ridge)
+            tried[ridge] = _inflated(judge.error(change, shift), inflation[ridge]), change, shift
+        return tried[ridge][0]
+
+    ridge = lowest(sorted(ridges, reverse=True), error_of)
+    error = error_of(ridge)
+    _, change, shift = tried[ridge]
     used = error < error_plain
     new = (start + change, bias + shift) if used else (plain, bias)
     return Repair(*new, ridge, error_plain, error, used)
+
+
+def lowest(ridges: Sequence[float], error_of: Callable[[float], float]) -> float:
+    """Return the ridge of a grid with the lowest error, by a walk from the middle to where it rises to both sides.
+
+    A ridge trades what it leaves out for what it is sure of, so the error falls to one ridge and rises from there.
+
+    Parameters
+    ----------
+    ridges : the grid, in falling order; of equal errors the larger ridge wins.
+    error_of : asked about as few of them as can be.
+    """
+    place = (len(ridges) - 1) // 2
+    while place and error_of(ridges[place - 1]) <= error_of(ridges[place]):
+        place -= 1
+    while place + 1 < len(ridges) and error_of(ridges[place + 1]) < error_of(ridges[place]):
+        place += 1
+    return ridges[place]
+
+
+def regression_of(missing: Missing) -> Callable[[float], tuple[Floats, Floats]]:
+    """Return a function that gives the change (S, M) and the shift (M,) for any ridge; see `regress_cross`.
+
+    Raises
+    ------
+    NotFiniteError : products that overflowed.
+    """
+    gram, cross, mean_x, mean_y = missing.gram, missing.cross, missing.mean_x, missing.mean_y
+    if not 0 < len(gram) <= NARROW:
+        return lambda ridge: regress_cross(gram, cross, mean_x, mean_y, None, ridge)
+    _require_finite(gram, cross)
+    path = _Eigenvalues(gram)
+    rotated, scale = path.vectors.T @ cross, float(np.diagonal(gram).mean())
+
+    def regress(ridge: float) -> tuple[Floats, Floats]:
+        if not np.isfinite(ridge):
+            return np.zeros_like(cross), mean_y.copy()
+        change = path.vectors @ (path.inverse(ridge * scale)[:, None] * rotated)
+        return change, np.asarray(mean_y - mean_x @ change)
+
+    return regress
 
 
 def ridge_solver(gram: Floats, ridge: float) -> Callable[[Floats], Floats]:
@@ -148,8 +194,7 @@ def ridge_solver(gram: Floats, ridge: float) -> Callable[[Floats], Floats]:
     ------
     NotFiniteError : products that overflowed.
     """
-    if not np.isfinite(gram).all():
-        raise NotFiniteError("products of rows are too large for their type")
+    _require_finite(gram)
     return _solver(gram, ridge * float(np.diagonal(gram).mean()) if gram.size else 0.0)
 
 
@@ -170,11 +215,27 @@ def _solver(gram: Floats, shift: float) -> Callable[[Floats], Floats]:
 
 
 def _solve_by_eigenvalues(gram: Floats, shift: float, right: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(gram)
-    # The most negative eigenvalue shows how large the errors of the others are.
-    known = values > max(_negligible(gram), -2.0 * float(values[0]))
-    inverse = np.divide(1.0, values + shift, out=np.zeros_like(values), where=known)
-    return np.asarray(vectors @ (inverse[:, None] * (vectors.T @ right)))
+    path = _Eigenvalues(gram)
+    return np.asarray(path.vectors @ (path.inverse(shift)[:, None] * (path.vectors.T @ right)))
+
+
+class _Eigenvalues:
+    """One decomposition of a Gram matrix (S, S) for all ridges."""
+
+    def __init__(self, gram: Floats) -> None:
+        self._values, self.vectors = np.linalg.eigh(gram)
+        # The most negative eigenvalue shows how large the errors of the others are.
+        self._rounding = max(_negligible(gram), -2.0 * float(self._values[0]))
+
+    def inverse(self, shift: float) -> Floats:
+        """Invert the shifted eigenvalues (S,); 0 for those that are nothing but rounding errors, shifted or not."""
+        known = self._values + shift > self._rounding
+        return np.asarray(np.divide(1.0, self._values + shift, out=np.zeros_like(self._values), where=known))
+
+
+def _require_finite(*products: Floats) -> None:
+    if not all(np.isfinite(product).all() for product in products):
+        raise NotFiniteError("products of rows are too large for their type")
 
 
 def _negligible(gram: Floats) -> float:

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxmi.information import Moments, NotFiniteError, regress_cross, ridge_solver
+from onnxmi.information import RIDGES, Missing, Moments, NotFiniteError, regress_cross, ridge_solver
+from onnxmi.information.ridge import NARROW, lowest, regression_of
 from tests.support.information import fit, output_error, regress
 
 seeds = st.integers(0, 2**32 - 1)
@@ -210,3 +213,47 @@ def test_one_factor_solves_for_any_right_side() -> None:
 def test_a_factor_of_what_overflowed_is_refused() -> None:
     with pytest.raises(NotFiniteError, match="too large"):
         ridge_solver(np.full((2, 2), np.inf), 0.1)
+
+
+@pytest.mark.parametrize("features", [5, NARROW + 3])  # by one decomposition, and by a factor for each ridge
+@pytest.mark.parametrize("rank", [None, 4])
+def test_one_regression_serves_all_ridges(features: int, rank: int | None) -> None:
+    x, weights, _ = layer(19, rows=211, features=features, rank=rank)
+    noise = np.random.default_rng(19).normal(size=(len(x), 5))
+    joint = Missing.of_joint(Moments.of(np.concatenate([x, x @ weights + noise], axis=1)), features)
+    regress_by = regression_of(joint)
+    for ridge in RIDGES:
+        expected = regress_cross(joint.gram, joint.cross, joint.mean_x, joint.mean_y, None, ridge)
+        change, shift = regress_by(ridge)
+        # By their results: where features depend on each other, other weights give the same ones.
+        np.testing.assert_allclose(x @ change + shift, x @ expected[0] + expected[1], atol=1e-6)
+
+
+def test_narrow_products_that_overflowed_are_refused() -> None:
+    joint = Missing.of_joint(Moments.of(np.random.default_rng(3).normal(size=(11, 7))), 5)
+    with pytest.raises(NotFiniteError):
+        regression_of(replace(joint, cross=joint.cross * np.inf))
+
+
+@pytest.mark.parametrize("best", range(8))
+def test_the_best_ridge_is_found_by_few(best: int) -> None:
+    asked: set[float] = set()
+
+    def error_of(ridge: float) -> float:
+        asked.add(ridge)
+        return abs(ridges.index(ridge) - best)
+
+    ridges = sorted(RIDGES, reverse=True)
+    assert lowest(ridges, error_of) == ridges[best]
+    assert len(asked) <= 6
+
+
+def test_one_ridge_may_be_given() -> None:
+    x, weights, bias = layer(20)
+    made = fit(Moments.of(x), None, KEPT, weights, bias, (0.1,))
+    np.testing.assert_allclose(made.weights, regress(Moments.of(x), KEPT, weights, bias, ridge=0.1)[0])
+
+
+def test_of_equal_ridges_the_largest_is_taken() -> None:
+    assert lowest([3.0, 2.0, 1.0], lambda ridge: 0.0) == 3.0
+    assert lowest([3.0], lambda ridge: 0.0) == 3.0
