@@ -140,7 +140,9 @@ def conv_vjp(ctx: VjpContext) -> Gradients:
     gradient = windows.empty(ctx.x.shape[:2], ctx.g.dtype)
     matrices = weight.reshape(groups, -1, *weight.shape[1:])  # (groups, M, C, *kernel)
     for place, cut in windows:
-        share = np.matmul(swap_last_axes(matrices[place]), upper)
+        # One output channel a group, as in a depthwise convolution: a product of numbers, not of many tiny matrices.
+        own = swap_last_axes(matrices[place])
+        share = own * upper if upper.shape[2] == 1 else np.matmul(own, upper)
         gradient[cut] += share.reshape((*ctx.x.shape[:2], *ctx.g.shape[2:]))
     return ctx.first_only(windows.cropped(gradient))
 

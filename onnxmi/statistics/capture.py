@@ -35,6 +35,7 @@ from onnxmi.typing import Progress, Samples, silent
 
 # Rows that moments are drawn from: at least so many, and so many a feature where features are many.
 ROWS, ROWS_PER_FEATURE = 16_384, 12
+ROWS_IN_GROUPS = 4_096  # at least, of an operator in groups: each of hundreds has its own few features to fit to them
 LEAN_MEMORY = 2**32  # bytes for the sums of a pass over a memory-mapped model, where nothing else is said
 PATCHES, PATCHES_PER_FEATURE = 3_072, 3  # of convolutions: cheap to run, dear to unfold, and neighbors are alike
 PATCHES_PER_IMAGE = 16  # so that of many images only some are looked into; all run, where other operators want rows
@@ -215,7 +216,7 @@ def plan_passes(sizes: Sequence[int], memory: int | None) -> list[list[int]]:
 
 def rows_wanted(linear: Linear) -> int:
     """Return how many rows the repair of a linear operator is solved on."""
-    return max(ROWS, ROWS_PER_FEATURE * linear.features)
+    return max(ROWS if linear.groups == 1 else ROWS_IN_GROUPS, ROWS_PER_FEATURE * linear.features)
 
 
 def rows_measured(linear: Linear) -> int:
