@@ -101,6 +101,9 @@ class Moments:
         return self.count
 
 
+CHUNK_BYTES = 2**24  # of the rows that wait to be multiplied
+
+
 class MomentAccumulator:
     """Adds rows to running moments in place: memory is one (..., K, K) sum, one temporary and one chunk of rows.
 
@@ -114,10 +117,10 @@ class MomentAccumulator:
     """
 
     def __init__(self, chunk: int = 2048) -> None:
-        """``chunk`` is the number of rows multiplied at once: longer is faster and sums more in float32."""
+        """``chunk`` is the most rows multiplied at once: longer is faster and sums more in float32."""
         if chunk < 1:
             raise ValueError(f"chunk is {chunk}, expected 1 or more")
-        self._chunk = chunk
+        self._longest = self._chunk = chunk
         self._waiting: Array | None = None
         self._filled = 0
         self._count = 0
@@ -136,6 +139,7 @@ class MomentAccumulator:
         # Rows of another type start a new chunk: a cast to the narrower one would round them.
         if waiting is None or waiting.dtype != rows.dtype:
             self._flush(mean, scatter)
+            self._chunk = chunk_rows(self._longest, rows.itemsize * mean.size)
             waiting = np.empty((*rows.shape[:-2], self._chunk, rows.shape[-1]), dtype=rows.dtype)
             self._waiting = waiting
         while rows.shape[-2]:
@@ -184,6 +188,11 @@ class MomentAccumulator:
         scatter += (ties * np.array([[1.0], [-1.0]])).swapaxes(-1, -2) @ ties
         mean += delta * (fresh / total)
         self._count = total
+
+
+def chunk_rows(longest: int, row_bytes: int) -> int:
+    """How many rows of all groups together are collected: fewer where they are long, as of hundreds of groups."""
+    return max(1, min(longest, CHUNK_BYTES // max(row_bytes, 1)))
 
 
 def _as_float(rows: Array) -> Array:

@@ -24,6 +24,7 @@ from onnxmi.model import Model
 from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
+from onnxmi.pruning.run_memory import with_fitting_batches
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.session import version as onnxruntime_version
 from onnxmi.selection.targets import consumes
@@ -78,6 +79,7 @@ def collect_from(
     states = data.states if options.allow_interface else None
     analysis = analyze(source, data.one_run(np.arange(data.count), 3), fix=options.fix, states=states)
     data = packed(source, analysis.graph, data, options.mask, options.threads)
+    options = with_fitting_batches(options, analysis, data)
     with limited(options.threads):
         split = split_samples(data, options.seed) if record is None else split_shard(data, options.seed, limits)
         measured = measure_statistics(OutputMeasure(analysis, data, split.fit, options), split, progress)

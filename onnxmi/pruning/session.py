@@ -304,7 +304,7 @@ def start_session(
     layers, left_out = chosen_layers(analysis.model, analysis.graph, layer_filter)
     data = packed(model, analysis.graph, data, options.mask, options.threads)
     split = split_samples(data, options.seed, held_back)
-    options = with_fitting_batches(options, analysis, data.step or PROBED)
+    options = with_fitting_batches(options, analysis, data)
     outputs = OutputMeasure(analysis, data, split.fit, options)
     seen_by_outputs = outputs.told(layers)
     unseen = tuple(layer for layer in layers if layer not in seen_by_outputs)

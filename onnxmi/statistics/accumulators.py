@@ -11,6 +11,7 @@ import numpy as np
 from onnxmi.errors import ModelError
 from onnxmi.graph.linear import feature_rows, row_count
 from onnxmi.information import MomentAccumulator, Moments, NotFiniteError
+from onnxmi.information.moments import chunk_rows
 from onnxmi.statistics.attention_scores import ScoreProduct
 from onnxmi.statistics.row_observers import Observers
 from onnxmi.statistics.row_sampling import Batch, RowSampler
@@ -55,7 +56,8 @@ class InputAccumulator:
         self._sums = [MomentAccumulator(CHUNK) for _ in range(sets)]
         linear = source.linear
         # One sum and one chunk of rows for each set, and two of each in passing while a chunk is taken in.
-        self.bytes = linear.groups * linear.features * (8 * linear.features * (sets + 2) + 4 * CHUNK * (sets + 2))
+        wide = linear.groups * linear.features
+        self.bytes = wide * (8 * linear.features + 4 * chunk_rows(CHUNK, 4 * wide)) * (sets + 2)
 
     def update(self, number: int, values: Mapping[str, Array], batch: Batch) -> None:
         """Take in one batch of the set of that number."""

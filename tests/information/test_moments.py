@@ -166,3 +166,16 @@ def test_misuse():
         Moments(1, np.zeros(2), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="group axes"):
         moments.group(0)
+
+
+def test_few_rows_wait_where_they_are_long(monkeypatch):
+    """Of hundreds of groups 2,048 rows would take more than the model; and what comes first must not matter."""
+    monkeypatch.setattr("onnxmi.information.moments.CHUNK_BYTES", 13 * 7 * 5 * 4)
+    rows = np.random.default_rng(29).normal(size=(7, 101, 5)).astype(np.float32)
+    accumulator = MomentAccumulator()
+    accumulator.update(rows[:, :0])
+    accumulator.update(rows)
+    assert accumulator._waiting.shape == (7, 13, 5)
+    np.testing.assert_allclose(
+        accumulator.moments().scatter, Moments.of(rows.astype(np.float64)).scatter, rtol=1e-4, atol=1e-3
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import onnxmi
+from onnxmi.data.sources import as_calibration
 from onnxmi.pruning import run_memory
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.run_memory import with_fitting_batches
@@ -16,6 +17,7 @@ from onnxmi.runtime import environment
 from onnxmi.runtime.environment import free_memory
 from onnxmi.statistics import capture
 from onnxmi.transforms.analysis import analyze, as_model
+from tests.support.build import Build
 
 FLOAT = 4
 
@@ -25,21 +27,37 @@ def analysis(mlp, samples):
     return analyze(as_model(mlp()), {"x": samples(3)})
 
 
+@pytest.fixture
+def data(mlp, samples):
+    return as_calibration({"x": samples(83)}, as_model(mlp()))
+
+
 READ = (6 + 12 + 10) * FLOAT  # bytes that the products of the perceptron read of a sample
 
 
 @pytest.mark.parametrize(
     ("room", "batch"), [(1, 1), (7 * READ, 7), (8 * READ - 1, 7), (31 * READ, 31), (99 * READ, 32)]
 )
-def test_a_batch_is_as_large_as_the_memory_allows(analysis, room, batch):
+def test_a_batch_is_as_large_as_the_memory_allows(analysis, data, room, batch):
     given = PruneOptions(memory=room * run_memory.OF_BATCHES)
-    assert with_fitting_batches(given, analysis, 3).batch_size == batch
+    assert with_fitting_batches(given, analysis, data).batch_size == batch
 
 
-def test_without_a_limit_the_batch_depends_on_the_model_alone(analysis, monkeypatch):
+def test_without_a_limit_the_batch_depends_on_the_model_alone(analysis, data, monkeypatch):
     monkeypatch.setattr(environment, "free_memory", lambda: pytest.fail("asked the machine"))
     monkeypatch.setattr(run_memory, "BATCH_BYTES", 5 * READ)
-    assert with_fitting_batches(PruneOptions(), analysis, 3).batch_size == 5
+    assert with_fitting_batches(PruneOptions(), analysis, data).batch_size == 5
+
+
+def test_batches_of_large_images_are_small():
+    """The analysis runs the model on images of its own choice, which are smaller."""
+    b = Build(17)
+    y = b.op("GlobalAveragePool", b.conv(b.op("Relu", b.conv(b.input("N", 3, "H", "W"), 3, 5)), 5, 7))
+    model = as_model(b.proto(b.op("Flatten", y)))
+    images = {"x": np.random.default_rng(17).normal(size=(11, 3, 131, 97)).astype(np.float32)}
+    data, analysis = as_calibration(images, model), analyze(model, {"x": images["x"][:1]})
+    options = PruneOptions(memory=run_memory.OF_BATCHES * 4 * (3 + 5) * 131 * 97 * FLOAT)
+    assert with_fitting_batches(options, analysis, data).batch_size == 4
 
 
 def test_a_run_has_the_batches_that_fit(mlp, samples):
