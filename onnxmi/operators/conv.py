@@ -19,7 +19,7 @@ from onnxmi.operators.matmul import swap_last_axes
 from onnxmi.operators.operator import STANDARD, Key, Operator
 from onnxmi.operators.patches import Window, count, gather, window
 from onnxmi.operators.signature_rule import SignatureRule
-from onnxmi.operators.vjp import Gradients, Vjp, VjpContext, with_settings
+from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 from onnxmi.typing import Array, Ints, Shape
 
 # -- how axes are tied -------------------------------------------------------------------------------------------------
@@ -101,9 +101,7 @@ class ConvRows(MatrixLayout):
 class ConvTransposeRows(ConvRows):
     """Weights (K of all groups, M of a group, *kernel)."""
 
-    def accepts(self, node: Node, rank: int) -> bool:
-        """See `MatrixLayout.accepts`: with automatic padding the window is not worked out."""
-        return _has_plain_padding(node)
+    attributes: ClassVar[Mapping[str, Any]] = {**ConvRows.attributes, "output_shape": None}
 
     def why_not_requantized(self, node: Node) -> str | None:
         """See `MatrixLayout.why_not_requantized`: the outputs of a group lie on an axis that all groups share."""
@@ -149,17 +147,14 @@ def conv_vjp(ctx: VjpContext) -> Gradients:
 
 def _conv_transpose_vjp(ctx: VjpContext) -> Gradients:
     weight, groups = ctx.values(ctx.node.inputs[1]), ctx.get("group", 1)
-    windows = KernelWindows.of(ctx, ctx.g.shape, weight.shape[2:], ctx.x.shape[2:])
+    seen = window(ctx.node.attributes, weight.shape[2:], ctx.x.shape[2:], transposed=True)
+    windows = KernelWindows(seen.places, seen.kernel, seen.size, seen.strides, seen.dilations, seen.before)
     padded = windows.padded(ctx.g)
     matrices = weight.reshape(groups, -1, *weight.shape[1:])  # (groups, C, M, *kernel)
     gradient = np.zeros(_grouped(ctx.x, groups).shape, ctx.g.dtype)
     for place, cut in windows:
         gradient += np.matmul(matrices[place], _grouped(padded[cut], groups))
     return ctx.first_only(gradient.reshape(ctx.x.shape))
-
-
-def _has_plain_padding(node: Node) -> bool:
-    return with_settings(auto_pad="NOTSET")(node) and "output_shape" not in node.attributes
 
 
 # -- multiply-accumulates ----------------------------------------------------------------------------------------------
@@ -188,7 +183,7 @@ CONV = Operator(
 CONV_TRANSPOSE = Operator(
     axes=_CONV_TRANSPOSE,
     layouts=(ConvTransposeRows(),),
-    vjp=Vjp(_conv_transpose_vjp, supports=_has_plain_padding),
+    vjp=Vjp(_conv_transpose_vjp),
     macs=conv_transpose_macs,
     cost_class="convolution",
     convolves=True,

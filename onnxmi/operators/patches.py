@@ -63,7 +63,10 @@ def window(
     strides, dilations = (tuple(attributes.get(name, (1,) * axes)) for name in ("strides", "dilations"))
     pads, extra = tuple(attributes.get("pads", (0,) * 2 * axes)), tuple(attributes.get("output_padding", (0,) * axes))
     auto = attributes.get("auto_pad", "NOTSET")
-    return _window(kernel, size, strides, dilations, pads, auto, extra, transposed=transposed)
+    if transposed:
+        stated = tuple(attributes.get("output_shape", ()))
+        return _transposed_window(kernel, size, strides, dilations, pads, auto, extra, stated)
+    return _window(kernel, size, strides, dilations, pads, auto)
 
 
 @lru_cache(maxsize=256)  # every batch asks for the same few, and for their tables
@@ -74,18 +77,41 @@ def _window(
     dilations: tuple[int, ...],
     pads: tuple[int, ...],
     auto: str,
-    extra: tuple[int, ...],
-    *,
-    transposed: bool,
 ) -> Window:
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     before, after = _padding(pads, auto, size, strides, reach)
     spans = zip(size, before, after, reach, strides, strict=True)
-    if transposed:
-        places = tuple((n - 1) * s + r - b - a + e for (n, b, a, r, s), e in zip(spans, extra, strict=True))
-    else:
-        places = tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans)
-    return Window(size, kernel, strides, dilations, before, places, transposed)
+    places = tuple((n + b + a - r) // s + 1 for n, b, a, r, s in spans)
+    return Window(size, kernel, strides, dilations, before, places)
+
+
+@lru_cache(maxsize=256)
+def _transposed_window(
+    kernel: tuple[int, ...],
+    size: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+    auto: str,
+    extra: tuple[int, ...],
+    stated: tuple[int, ...],
+) -> Window:
+    """Padding takes from the result.
+
+    Where it is automatic, the result is as stated, or as many strides as inputs; never longer than without padding.
+    """
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    whole = [(n - 1) * s + r + e for n, s, r, e in zip(size, strides, reach, extra, strict=True)]
+    axes, same = len(size), auto in ("SAME_UPPER", "SAME_LOWER")
+    if not stated and not same:
+        before, after = (pads[:axes], pads[axes:]) if auto != "VALID" else ((0,) * axes, (0,) * axes)
+        places = tuple(w - b - a for w, b, a in zip(whole, before, after, strict=True))
+        return Window(size, kernel, strides, dilations, before, places, transposed=True)
+    asked = stated[-axes:] or tuple(n * s for n, s in zip(size, strides, strict=True))
+    total = [max(w - n, 0) for w, n in zip(whole, asked, strict=True)]
+    places = tuple(w - t for w, t in zip(whole, total, strict=True))
+    before = tuple(t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total)
+    return Window(size, kernel, strides, dilations, before, places, transposed=True)
 
 
 def _padding(

@@ -32,7 +32,8 @@ RECURRENT = {
     "RNN",
     "RNN, both ways",
 }
-RUN = {"Attention, all", "LRN", "Pad, cropped", "ConvTranspose, groups"} | RECURRENT
+RUN = {"Attention, all", "LRN", "Pad, cropped"} | RECURRENT
+RUN |= {"ConvTranspose, groups", "ConvTranspose, stated", "ConvTranspose, same, short"}
 COARSE = {"Erf", "Gelu"} | RUN
 
 # What is written behind "y = "; x has the shape in front, w the second one where there is one. y counts.
@@ -59,6 +60,11 @@ CASES: dict[str, tuple[str, str]] = {
     "Conv, groups": ("2,4,7;6,2,3", "y = Conv<group=2, strides=[2]>(x, w)"),
     "Conv, same": ("1,2,7;3,2,4", 'y = Conv<auto_pad="SAME_LOWER", strides=[2]>(x, w)'),
     "ConvTranspose": ("2,3,5;3,5,3", "y = ConvTranspose<strides=[2], pads=[1,0], output_padding=[1]>(x, w)"),
+    "ConvTranspose, same upper": ("2,3,5;3,5,4", 'y = ConvTranspose<auto_pad="SAME_UPPER", strides=[3]>(x, w)'),
+    "ConvTranspose, same lower": ("2,3,5;3,5,4", 'y = ConvTranspose<auto_pad="SAME_LOWER", strides=[3]>(x, w)'),
+    "ConvTranspose, same, short": ("2,3,5;3,5,2", 'y = ConvTranspose<auto_pad="SAME_UPPER", strides=[3]>(x, w)'),
+    "ConvTranspose, valid": ("2,3,5;3,5,4", 'y = ConvTranspose<auto_pad="VALID", strides=[2]>(x, w)'),
+    "ConvTranspose, stated": ("2,3,5;3,5,4", "y = ConvTranspose<output_shape=[11], strides=[2]>(x, w)"),
     "ConvTranspose, groups": ("2,4,3;4,2,2", "y = ConvTranspose<group=2, dilations=[2]>(x, w)"),
     "Cos": ("2,3", "y = Cos(x)"),
     "CumSum": ("2,5", "y = CumSum<exclusive=1>(x, int64 {1})"),
@@ -278,7 +284,6 @@ def test_a_rule_gives_what_differences_give(case: str) -> None:
         'Einsum<equation="aa->a">(x)',
         'Einsum<equation="a...->..."> (x)',
         "AveragePool<kernel_shape=[3], ceil_mode=1, count_include_pad=1>(x)",
-        "ConvTranspose<output_shape=[7]>(x, p)",
         "LpNormalization<p=1>(x)",
         "BatchNormalization<training_mode=1>(x, p, p, p, p)",
         'Resize<mode="cubic">(x, , , p)',

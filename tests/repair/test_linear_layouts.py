@@ -35,6 +35,26 @@ SPATIAL: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]]
     "same upper": ("Conv", (7, 11), (5, 12, 2, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 1]}),
     "same lower": ("Conv", (7, 11), (5, 12, 2, 4), {"auto_pad": "SAME_LOWER"}),
     "transposed": ("ConvTranspose", (5, 7), (12, 5, 3, 2), {"strides": [2, 3], "pads": [1, 0, 0, 1]}),
+    "transposed, same upper": (
+        "ConvTranspose",
+        (5, 7),
+        (12, 5, 4, 2),
+        {"strides": [3, 2], "auto_pad": "SAME_UPPER"},
+    ),
+    "transposed, same lower": (
+        "ConvTranspose",
+        (5, 7),
+        (12, 5, 4, 4),
+        {"strides": [3, 3], "auto_pad": "SAME_LOWER"},
+    ),
+    "transposed, shorter than a stride": (
+        "ConvTranspose",
+        (5, 7),
+        (12, 5, 2, 1),
+        {"strides": [3, 2], "auto_pad": "SAME_UPPER"},
+    ),
+    "transposed, valid": ("ConvTranspose", (5, 7), (12, 5, 3, 2), {"strides": [2, 3], "auto_pad": "VALID"}),
+    "transposed, stated": ("ConvTranspose", (5, 7), (12, 5, 3, 4), {"strides": [2, 3], "output_shape": [10, 21]}),
     "transposed, grouped, dilated": (
         "ConvTranspose",
         (5, 7),
