@@ -39,7 +39,7 @@ def cells(operator: Operator) -> tuple[str, ...]:
 
 def _repaired(operator: Operator) -> str:
     node = Node(0, "", "", "", (), (), {"equation": "ab,bc->ac"})  # an Einsum's layout asks for an equation
-    refitted = any(layout.why_no_bias(node) is None for layout in operator.layouts)
+    refitted = any(layout.why_not_refitted(node) is None for layout in operator.layouts)
     return YES if refitted or operator.norm_parameters is not None else NO
 
 
@@ -69,6 +69,36 @@ MEANING = {
     "moved up": "a Gather of one position moves up through it, so that no other position is computed.",
     "constants pass": "a branch that lost all its channels may end in it: a constant takes the place of its operand.",
 }
+
+
+EXCEPTIONS = {
+    "GRU with `linear_before_reset=0`: the recurrence": (
+        "scored, not refitted",
+        "its reset gate scales the state before the product, so the rows of the product are no tensor of the model",
+    ),
+    "a weight made from one that other operators read, too (Split, Slice)": (
+        "scored, not refitted",
+        "a repaired copy would be stored beside it, and the file would grow",
+    ),
+    "a sum over heads, a normalization, a product of two activations": (
+        "not scored, not refitted",
+        "it has no weight: units are chosen by the norms of their own weights where nothing else reads them",
+    ),
+    "a weight for each head, and others whose bias would have several axes": (
+        "refitted without a bias",
+        "the regression goes through the origin, in one pass",
+    ),
+    "operators inside bodies, and recurrences": (
+        "refitted in one pass",
+        "a body and a recurrent layer run as a whole: there is nothing to stop at between their operators",
+    ),
+    "integers whose scale is not stored, not found in a Cast and a Mul behind them, or differs by direction": (
+        "not refitted",
+        "the integers that come nearest to new weights are not known",
+    ),
+    "DynamicQuantizeLSTM": ("no gradient", "what comes before it has no output sensitivity: all neurons count alike"),
+}
+"""What of the table above does not hold everywhere: where -> what is done, and why."""
 
 
 # -- what an axis rule says --------------------------------------------------------------------------------------------
@@ -162,6 +192,14 @@ def render() -> str:
             f"| operators | {' | '.join(COLUMNS)} |",
             f"| --- |{' --- |' * len(COLUMNS)}",
             *(line for family in FAMILIES for line in _matrix(family)),
+            "",
+            "## Exceptions",
+            "",
+            "`inspect` and the report give the reason of each layer.",
+            "",
+            "| where | what is done | why |",
+            "| --- | --- | --- |",
+            *(f"| {where} | {done} | {why} |" for where, (done, why) in EXCEPTIONS.items()),
             "",
             "## How axes are tied",
             "",

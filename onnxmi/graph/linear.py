@@ -79,6 +79,11 @@ class Linear:
     beta: float = 1.0
 
     @property
+    def holds_bias(self) -> bool:
+        """Whether a bias vector can be written back."""
+        return self.layout.holds_bias(self.nodes[0])
+
+    @property
     def key(self) -> str:
         """A name that is unique in the model: that of the first node's result, and of the part of it."""
         made = self.nodes[0].result

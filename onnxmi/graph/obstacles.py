@@ -40,7 +40,7 @@ def obstacle_of_biases(
     width: int,
 ) -> str | None:
     """Why a repaired bias could not be written back."""
-    reason = layout.why_no_bias(nodes[0])
+    reason = layout.why_not_refitted(nodes[0])
     if reason is not None:
         return reason
     if layout.quantized is not None and layout.has_epilogue and None in biases:

@@ -48,7 +48,7 @@ class AffineQuantization:
     Attributes
     ----------
     scales : tuple of str
-        Tensors of one entry, or of one an index along an axis.
+        Tensors of one entry, or of one an index along an axis; (1, gates) of the gates of a recurrent layer.
     zero : str
         Another such tensor; "" is 0.
     axis : int
@@ -78,7 +78,10 @@ class AffineQuantization:
         """Scale and zero point as arrays that broadcast over the values."""
 
         def number(name: str) -> Array:
-            value = read(name).astype(np.float64).reshape(-1)
+            value = read(name).astype(np.float64)
+            if value.ndim == 2 and rank == 3 and value.size > 1:  # of the gates of a recurrent layer's one direction
+                return np.asarray(value[:, None, kept_along(2)])
+            value = value.reshape(-1)
             value = value[kept_along(self.axis % rank)] if value.size > 1 else value
             return value.reshape([value.size if axis == self.axis % rank else 1 for axis in range(rank)])
 
@@ -163,11 +166,18 @@ def read_quantized(graph: Graph, node: Node, quantized: QuantizedOperands, axis:
         whole = node.attributes.get("bits", 4) == 4 and not node.operand(quantized.zero) and not node.operand(4)
         blocks = graph.constant_shape(node.inputs[1])[1] if graph.is_constant(node.inputs[1]) else 0
         return QuantizedReading(Int4BlockQuantization((scale_name,), blocks), None, node) if whole and blocks else None
+    if _differ_by_direction(graph.constant_shape(scale_name)):
+        return None
     scheme = AffineQuantization((scale_name,), zero, axis)
     if quantized.activation is None:
         return QuantizedReading(scheme, None, node)
     scale_read, zero_read = (_number(graph, node.operand(operand)) for operand in quantized.activation)
     return None if scale_read is None or zero_read is None else QuantizedReading(scheme, (scale_read, zero_read), node)
+
+
+def _differ_by_direction(shape: tuple[int, ...]) -> bool:
+    """Whether there are scales for the gates of each of two directions, which keep units of their own."""
+    return len(shape) == 2 and min(shape) > 1
 
 
 def _number(graph: Graph, name: str) -> float | None:

@@ -79,6 +79,17 @@ class Missing:
             float(np.diagonal(scatter)[features:].sum()) / moments.count,
         )
 
+    def through_origin(self) -> Missing:
+        """Return the same about zero instead of about the means: a regression on it has no offset."""
+        return Missing(
+            self.count,
+            np.zeros_like(self.mean_x),
+            np.zeros_like(self.mean_y),
+            self.gram + self.mean_x[:, None] * self.mean_x,
+            self.cross + self.mean_x[:, None] * self.mean_y,
+            self.variance + float(self.mean_y @ self.mean_y),
+        )
+
     @classmethod
     def merged(cls, parts: Sequence[Missing]) -> Missing:
         """What is missing on the rows of all parts, at least one. Parts of equal shapes only."""

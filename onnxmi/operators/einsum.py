@@ -225,9 +225,9 @@ class EinsumRows(MatrixLayout):
         """See `MatrixLayout.feature_order`."""
         return self._letters(node).order
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """See `MatrixLayout.why_no_bias`."""
-        return None if self._letters(node).vector else "its bias would have several axes"
+    def holds_bias(self, node: Node) -> bool:
+        """See `MatrixLayout.holds_bias`: not where it would have several axes."""
+        return self._letters(node).vector
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`."""

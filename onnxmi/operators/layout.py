@@ -161,9 +161,13 @@ class MatrixLayout(ABC):
         """Name the order in which features lie on the activation; empty where they are its last axis."""
         return ""
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """Why no bias vector of the results could be written back, if so."""
+    def why_not_refitted(self, node: Node) -> str | None:
+        """Why a regression on the rows says nothing of the weights, if so."""
         return None
+
+    def holds_bias(self, node: Node) -> bool:
+        """Whether a vector could be added to the product; without one the regression goes through the origin."""
+        return True
 
     def bias_shape(self, node: Node, outputs: int) -> Shape:
         """Shape that a stored bias of so many results has."""

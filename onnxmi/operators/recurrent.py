@@ -15,7 +15,7 @@ import numpy as np
 from onnxmi.axes.terms import Axes, Product
 from onnxmi.model import Node
 from onnxmi.operators.context import AxisRule, RuleContext
-from onnxmi.operators.layout import MatrixTerms, OperatorShape
+from onnxmi.operators.layout import MatrixTerms, OperatorShape, QuantizedOperands
 from onnxmi.operators.macs import MacContext, Work
 from onnxmi.operators.matmul import MatrixRows
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator
@@ -137,8 +137,8 @@ class RecurrentHiddenRows(RecurrentInputRows):
     reads_own_result = True
     half = 1
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """See `MatrixLayout.why_no_bias`: what is multiplied is not the state alone."""
+    def why_not_refitted(self, node: Node) -> str | None:
+        """See `MatrixLayout.why_not_refitted`: what is multiplied is not the state alone."""
         resets_state = node.op == "GRU" and not node.attributes.get("linear_before_reset", 0)
         return "its reset gate scales the state before the product" if resets_state else None
 
@@ -184,6 +184,45 @@ class RecurrentHiddenRows(RecurrentInputRows):
 # -- multiply-accumulates ----------------------------------------------------------------------------------------------
 
 
+class QuantizedInputRows(RecurrentInputRows):
+    """The same with integers (directions, K, gates * hidden)."""
+
+    output_axis = 0
+
+    def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
+        """See `MatrixLayout.terms`."""
+        directions, inputs, gates = weight
+        return MatrixTerms(1, inputs, Product((directions, gates)))
+
+    def to_matrix(self, shape: OperatorShape, weights: Array) -> Array:
+        """See `MatrixLayout.to_matrix`."""
+        return super().to_matrix(shape, weights.swapaxes(1, 2))
+
+    def to_weights(self, shape: OperatorShape, matrix: Array, weight_shape: Shape) -> Array:
+        """See `MatrixLayout.to_weights`."""
+        directions, inputs, gates = weight_shape
+        return super().to_weights(shape, matrix, (directions, gates, inputs)).swapaxes(1, 2)
+
+
+class QuantizedHiddenRows(RecurrentHiddenRows):
+    """The same with integers (directions, hidden, gates * hidden)."""
+
+    output_axis = 0
+
+    def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
+        """See `MatrixLayout.terms`."""
+        directions, inputs, gates = weight
+        return MatrixTerms(directions.size, Product((directions, inputs)), Product((directions, gates)))
+
+    def to_matrix(self, shape: OperatorShape, weights: Array) -> Array:
+        """See `MatrixLayout.to_matrix`."""
+        return weights
+
+    def to_weights(self, shape: OperatorShape, matrix: Array, weight_shape: Shape) -> Array:
+        """See `MatrixLayout.to_weights`."""
+        return np.reshape(matrix, weight_shape)
+
+
 def _recurrent_macs(ctx: MacContext) -> Iterator[Work]:
     """Each step of each sample meets the weights of its input, then those of the state; padding counts as steps."""
     for weights in (1, 2):
@@ -205,5 +244,14 @@ OPERATORS: Mapping[Key, Operator] = {
     (STANDARD, "RNN"): _recurrent(_RecurrentAxes()),
     (STANDARD, "GRU"): _recurrent(_RecurrentAxes()),
     (STANDARD, "LSTM"): _recurrent(_RecurrentAxes(_LSTM), LSTM_VJP),
-    (MICROSOFT, "DynamicQuantizeLSTM"): Operator(axes=_quantized_axes, macs=_recurrent_macs),
+    (MICROSOFT, "DynamicQuantizeLSTM"): Operator(
+        axes=_quantized_axes,
+        layouts=(
+            QuantizedInputRows(bias=_BIAS, has_epilogue=True, quantized=QuantizedOperands(scale=8, zero=9)),
+            QuantizedHiddenRows(
+                weight=_RECURRENCE, bias=_BIAS, has_epilogue=True, quantized=QuantizedOperands(scale=10, zero=11)
+            ),
+        ),
+        macs=_recurrent_macs,
+    ),
 }

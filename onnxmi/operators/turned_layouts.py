@@ -85,9 +85,9 @@ class LeftWeightRows(_BatchedRows):
         """See `MatrixLayout.feature_order`."""
         return "columns"
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """See `MatrixLayout.why_no_bias`."""
-        return None
+    def holds_bias(self, node: Node) -> bool:
+        """See `MatrixLayout.holds_bias`."""
+        return True
 
     def with_bias_vector(self, node: Node, stored: Array | None, vector: Array) -> Array:
         """See `MatrixLayout.with_bias_vector`: one number a row of the result."""
@@ -118,6 +118,6 @@ class HeadRows(_BatchedRows):
         """See `MatrixLayout.feature_order`."""
         return "heads"
 
-    def why_no_bias(self, node: Node) -> str | None:
-        """See `MatrixLayout.why_no_bias`."""
-        return "its bias would have several axes"
+    def holds_bias(self, node: Node) -> bool:
+        """See `MatrixLayout.holds_bias`: it would be one for each head."""
+        return False

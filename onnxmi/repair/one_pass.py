@@ -71,7 +71,8 @@ def _regression(operator_cut: OperatorCut, group: int, statistics: StatisticsFil
     lost = (operator_cut.features[group], operator_cut.original_weights(group))
 
     def missing(statistics: Statistics) -> Missing:
-        return Missing.of_cut(statistics.moments[key].group(number), *lost)
+        about_means = Missing.of_cut(statistics.moments[key].group(number), *lost)
+        return about_means if operator_cut.linear.holds_bias else about_means.through_origin()
 
     other = None if validation is None or not validation.saw(key) else missing(validation)
     # The sliced weights are the prior: with an infinite ridge nothing changes.

@@ -103,9 +103,14 @@ def _place(stop: Linear | NormalizationParameters) -> int:
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
     if linear.obstacle is not None or len(linear.nodes) != 1 or _too_wide(linear):
         return False
-    if linear.layout.reads_own_result or linear.nodes[0].depth:  # it runs as a whole with what it is a part of
+    if not _runs_apart(linear) or not linear.holds_bias:
         return False
     return steps.everywhere or not linear.kept_features(keeping).all()
+
+
+def _runs_apart(linear: Linear) -> bool:
+    """Whether its rows are there before it runs; else it runs as a whole with what it is a part of."""
+    return not linear.layout.reads_own_result and not linear.nodes[0].depth
 
 
 def _too_wide(linear: Linear) -> bool:
@@ -142,8 +147,8 @@ class _Schedule:
             if len(replacement.linear.nodes) > 1
             or branches.constant(replacement.linear)
             or _too_wide(replacement.linear)
-            or replacement.linear.layout.reads_own_result
-            or replacement.linear.nodes[0].depth
+            or not _runs_apart(replacement.linear)
+            or not replacement.linear.holds_bias
             or varying.intersection(replacement.linear.taps)
         ]
         order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))

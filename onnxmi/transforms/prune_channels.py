@@ -148,6 +148,8 @@ def _install(cut: Cut, replacement: Replacement, editor: Editor) -> None:
         name = editor.add_initializer(linear.weight_name, replacement.weights)
         for slot in linear.slots:
             editor.set_input(*slot, name)
+    if not linear.holds_bias:
+        return
     outputs = np.flatnonzero(linear.kept_outputs(keeping).reshape(-1))
     for node, end, bias in zip(linear.nodes, linear.ends, linear.biases, strict=True):
         sliced = _several_biases(cut, linear, node.index, bias, editor) if linear.layout.shares_bias else None

@@ -9,7 +9,7 @@ import pytest
 from onnxmi.axes.keeping import Keeping
 from onnxmi.data.sources import as_calibration
 from onnxmi.graph.linear import feature_rows, find_linears, output_rows, row_count, weight_array, weights_of
-from onnxmi.repair import StepOptions
+from onnxmi.repair import StepOptions, repair_one_pass
 from onnxmi.runtime.session import open_session
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.output_sensitivity import measure_sensitivities
@@ -20,17 +20,17 @@ from tests.support.build import Build
 from tests.support.measure import yardstick_of
 from tests.support.oracle import Case
 
-# equation -> sizes of the weight, what the activation's last axes are made into, and the obstacle to a repair
-EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], str | None]] = {
-    "nsd,df->nsf": ((13, 3), (13,), None),
-    "nsd,fd->nsf": ((3, 13), (13,), None),
-    "df,nsd->nsf": ((13, 3), (13,), None),
-    "nsd,df->nfs": ((13, 3), (13,), "its bias would have several axes"),
-    "nsd,edf->nsef": ((2, 13, 3), (13,), "its bias would have several axes"),
-    "nsed,edf->nsef": ((2, 13, 3), (2, 13), "its bias would have several axes"),
-    "nsed,edf->nsf": ((2, 13, 3), (2, 13), None),
-    "nsd,edf->nesf": ((2, 13, 3), (13,), "its bias would have several axes"),
-    "nsed,edf->sfne": ((2, 13, 3), (2, 13), "its bias would have several axes"),
+# equation -> sizes of the weight, what the activation's last axes are made into, and whether a bias is a vector
+EQUATIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
+    "nsd,df->nsf": ((13, 3), (13,), True),
+    "nsd,fd->nsf": ((3, 13), (13,), True),
+    "df,nsd->nsf": ((13, 3), (13,), True),
+    "nsd,df->nfs": ((13, 3), (13,), False),
+    "nsd,edf->nsef": ((2, 13, 3), (13,), False),
+    "nsed,edf->nsef": ((2, 13, 3), (2, 13), False),
+    "nsed,edf->nsf": ((2, 13, 3), (2, 13), True),
+    "nsd,edf->nesf": ((2, 13, 3), (13,), False),
+    "nsed,edf->sfne": ((2, 13, 3), (2, 13), False),
 }
 
 
@@ -57,17 +57,20 @@ def test_rows_times_weights_are_the_result(equation: str) -> None:
     np.testing.assert_allclose(output_rows(linear, result, row_indices, linear.groups), made, rtol=1e-4, atol=1e-5)
     stored = case.model.graph.constant(linear.weight_name)
     np.testing.assert_allclose(weight_array(linear, matrix, stored.shape), stored, rtol=1e-6)
-    assert linear.obstacle == EQUATIONS[equation][2]
+    assert linear.obstacle is None
+    assert linear.holds_bias == EQUATIONS[equation][2]
     assert linear.kept_outputs(Keeping()).shape == (linear.groups, matrix.shape[2])
     assert linear.feature_units(-5).shape == matrix.shape[:2]
 
 
-@pytest.mark.parametrize("equation", [equation for equation, (_, _, obstacle) in EQUATIONS.items() if obstacle is None])
+@pytest.mark.parametrize("equation", EQUATIONS)
 def test_it_is_repaired(equation: str, bench: type[Bench]) -> None:
     scene = bench(model(equation))
     keeping = scene.keep()
-    made = scene.stepwise(keeping, StepOptions(everywhere=False))
+    one_pass = repair_one_pass(scene.cut(keeping), scene.statistics())
+    made = scene.stepwise(keeping, StepOptions(everywhere=False)) if EQUATIONS[equation][2] else one_pass
     assert [note.used for note in made.notes] == [True]
+    assert all(np.any(own.shift) == EQUATIONS[equation][2] for own in made.replacements)
     assert scene.error(keeping, made.replacements) < 0.8 * scene.error(keeping)
 
 
