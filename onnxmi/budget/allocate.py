@@ -2,14 +2,19 @@
 
 Minimizes the sum of the layers' damage plus a multiplier times the cost, layer by layer until nothing changes, and
 searches for the multiplier at which the budget is just met: a Lagrangian sweep. A knapsack's dynamic programme would
-need costs that add up over layers, and those of neighboring convolutions multiply. What the sweep leaves over, because
-it sees only the convex hull of the curves, is spent by single steps and exchanges.
+need costs that add up over layers, and those of neighboring convolutions multiply.
+
+The sweep sees only the convex hull of the curves: where one layer makes up most of the cost and its curve is concave,
+it leaves the whole layer or next to nothing of it. So the plan just above the limit is also cut, layer by layer, by
+what is the least damage for the cost that it still exceeds; and whatever either plan leaves over is spent by larger
+sizes and exchanges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +26,8 @@ ROUNDS = 20  # of one descent, at most; it ends earlier where nothing changes
 HALVINGS = 40  # of the multiplier's interval
 FRONTIER = np.logspace(-7, 2, 28)  # multipliers at which a whole curve is looked at
 WEIGHT_UPDATES = 12  # updates of the multipliers' shares where there are several limits
+POLISHED = 2  # plans of the least damage whose leavings are spent
+GAP = 0.9  # of a plan's cost below which the next one of a frontier has plans between them
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +71,17 @@ def allocate(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit
     if not _meets(limits, smallest(size_options)):
         return None
     shares = np.full(len(limits), 1.0 / len(limits))
-    best: UnitCounts | None = None
+    plans: list[UnitCounts] = []
     for _ in range(WEIGHT_UPDATES if len(limits) > 1 else 1):
-        counts = _sweep(size_options, limits, shares, whole)
-        # Several weightings of the limits meet them; the least damage decides.
-        if best is None or total_damage(size_options, counts) < total_damage(size_options, best):
-            best = counts
-        utilizations = np.array([limit.utilization(counts) for limit in limits])
+        within, beyond = _sweep(size_options, limits, shares, whole)
+        plans += [within, _cover(size_options, limits, beyond)]
+        utilizations = np.array([limit.utilization(within) for limit in limits])
         shares = shares * np.square(utilizations)  # a limit with room to spare matters less
         shares /= shares.sum()
-    assert best is not None
-    return _polish(size_options, limits, best)
+    # Several weightings of the limits meet them; the least damage decides.
+    plans.sort(key=lambda counts: total_damage(size_options, counts))
+    polished = [_polish(size_options, limits, counts) for counts in plans[:POLISHED]]
+    return min(polished, key=lambda counts: total_damage(size_options, counts))
 
 
 def frontier(size_options: Mapping[LayerId, SizeOptions], cost: CostModel, whole: float) -> list[tuple[float, float]]:
@@ -87,8 +94,9 @@ def frontier(size_options: Mapping[LayerId, SizeOptions], cost: CostModel, whole
     """
     start, limits = largest(size_options), [Limit(cost, whole)]
     counts = [_descend(size_options, limits, np.array([multiplier]), start) for multiplier in FRONTIER]
-    ends = [smallest(size_options), start]
-    return sorted({(cost.total(own), total_damage(size_options, own)) for own in [*counts, *ends]})
+    plans = sorted([*counts, smallest(size_options), start], key=lambda own: -cost.total(own))
+    between = [plan for pair in pairwise(plans) for plan in _between(size_options, cost, *pair)]
+    return sorted({(cost.total(own), total_damage(size_options, own)) for own in [*plans, *between]})
 
 
 def smallest(size_options: Mapping[LayerId, SizeOptions]) -> UnitCounts:
@@ -114,20 +122,64 @@ def total_damage(size_options: Mapping[LayerId, SizeOptions], counts: Mapping[La
 
 def _sweep(
     size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], shares: Floats, whole: UnitCounts
-) -> UnitCounts:
-    """Find the smallest multiplier that meets the limits, and the counts it gives."""
+) -> tuple[UnitCounts, UnitCounts]:
+    """Find the counts at the smallest multiplier that meets the limits, and at the largest that does not."""
     # Damage and utilization are near 1, so the multiplier is well within.
     low, high = 1e-9, 1e9
-    counts = smallest(size_options)
+    within, beyond = smallest(size_options), whole
     for _ in range(HALVINGS):
         # Halving in logarithms: the right multiplier may be of any order of magnitude.
         middle = float(np.sqrt(low * high))
         trial = _descend(size_options, limits, middle * shares, whole)
         if _meets(limits, trial):
-            high, counts = middle, trial
+            high, within = middle, trial
         else:
-            low = middle
+            low, beyond = middle, trial
+    return within, beyond
+
+
+def _cover(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], start: UnitCounts) -> UnitCounts:
+    """Cut a plan until it meets the limits, each time by the least damage for the cost that it still exceeds.
+
+    A cut that saves more than is still exceeded counts as what is exceeded: the greedy rule for covering knapsacks.
+    Smallest sizes have to meet the limits.
+    """
+    counts = dict(start)
+    while any(exceeded := [max(limit.utilization(counts) - 1.0, 0.0) for limit in limits]):
+        steps = (_cover_step(limits, exceeded, layer, options, counts) for layer, options in size_options.items())
+        _, layer, size = min((step for step in steps if step is not None), key=lambda step: step[0])
+        counts[layer] = size
     return counts
+
+
+def _cover_step(
+    limits: Sequence[Limit], exceeded: Sequence[float], layer: LayerId, options: SizeOptions, counts: UnitCounts
+) -> tuple[float, LayerId, int] | None:
+    """Return a layer's damage for the cost it saves, at the smaller size where that is least; None if nothing is."""
+    place = int(np.searchsorted(options.sizes, counts[layer]))
+    saved = np.zeros(place)
+    for limit, excess in zip(limits, exceeded, strict=True):
+        costs = limit.cost.of_layer(layer, options.sizes[: place + 1], counts) / limit.most
+        saved += np.clip(costs[-1] - costs[:-1], 0.0, excess)
+    if not saved.any():
+        return None
+    # Of equal rates the largest size: it is the least cut.
+    rates = np.divide(
+        options.damage[:place] - options.damage[place], saved, out=np.full(place, np.inf), where=saved > 0
+    )
+    best = place - 1 - int(np.argmin(rates[::-1]))
+    return float(rates[best]), layer, int(options.sizes[best])
+
+
+def _between(
+    size_options: Mapping[LayerId, SizeOptions], cost: CostModel, above: UnitCounts, below: UnitCounts
+) -> list[UnitCounts]:
+    """Return plans between two of a frontier that are far apart in cost, each cut further from the one before."""
+    least, plans, counts = cost.total(below), list[UnitCounts](), above
+    while (most := cost.total(counts) * GAP) > least:
+        counts = _cover(size_options, [Limit(cost, most)], counts)
+        plans.append(counts)
+    return plans
 
 
 def _descend(
@@ -160,7 +212,7 @@ def _utilization(
 
 
 def _polish(size_options: Mapping[LayerId, SizeOptions], limits: Sequence[Limit], counts: UnitCounts) -> UnitCounts:
-    """Spend what is left: enlarge layers one step, or one against another made smaller, while that helps and fits."""
+    """Spend what is left: enlarge layers, or one by a step against another made smaller, while that helps and fits."""
     while (step := _best_change(size_options, limits, counts)) is not None:
         counts = {**counts, **step}
     return counts
@@ -172,7 +224,12 @@ def _best_change(
     steps = {layer: _neighbours(options, counts[layer]) for layer, options in size_options.items()}
     ups = [(layer, up) for layer, (_, up) in steps.items() if up is not None]
     downs = [(layer, down) for layer, (down, _) in steps.items() if down is not None]
-    changes: list[UnitCounts] = [{layer: up} for layer, up in ups]
+    # Any larger size: one step alone may help nothing where a curve is flat.
+    changes: list[UnitCounts] = [
+        {layer: int(size)}
+        for layer, options in size_options.items()
+        for size in options.sizes[np.searchsorted(options.sizes, counts[layer]) + 1 :]
+    ]
     # Pairs, as a budget that is spent leaves no room for one layer to grow alone.
     changes += [{one: up, other: down} for one, up in ups for other, down in downs if one != other]
     gain = _gain_of(size_options, counts)

@@ -124,3 +124,16 @@ def test_the_frontier_is_what_single_allocations_find() -> None:
         counts = allocate(size_options, [Limit(model, total)])
         assert counts is not None
         assert damage_of(size_options, counts) <= damage + 1e-12
+
+
+def test_one_layer_that_makes_up_the_cost_is_cut_no_further_than_asked() -> None:
+    """Its curve is concave and flat at its start: the sweep leaves the smallest size, and one step helps nothing."""
+    size_options = {0: options(0.18, 0.18, 0.09, 0.0), 1: options(9.0, 8.0, 7.0, 0.0)}
+    limits = [Limit(cost((1100, (0,)), (11, (1,))), 0.9 * 1111)]
+    assert allocate(size_options, limits) == {0: 7, 1: 11}
+
+
+def test_the_frontier_has_plans_inside_of_a_concave_curve() -> None:
+    model = cost((1100, (0,)))
+    points = frontier({0: options(0.18, 0.18, 0.09, 0.0)}, model, model.total({}))
+    assert points == [(200.0, 0.18), (500.0, 0.18), (700.0, 0.09), (1100.0, 0.0)]
