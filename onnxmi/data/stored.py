@@ -21,7 +21,7 @@ import numpy as np
 from onnxmi.errors import CalibrationError
 from onnxmi.typing import Array, Samples, Shape
 
-LARGE = 1 << 26  # bytes; smaller arrays are read at once
+LARGE = 1 << 24  # bytes; smaller arrays are read at once
 BLOCK = 1 << 25  # bytes of a block, where all samples are gone through
 _READ = 1 << 30  # bytes of one read: systems refuse more than 2 GiB
 

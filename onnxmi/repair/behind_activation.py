@@ -82,13 +82,18 @@ class ActivatedRows:
         return float(np.square(off.astype(np.float64)).sum() / max(len(off), 1))
 
     def thinned(self) -> ActivatedRows:
-        """Return some of the rows, evenly spread, where there are many."""
-        most = max(ROWS, ROWS_PER_FEATURE * self.inputs.shape[1])
-        step = -(-len(self.inputs) // most)
-        if step <= 1:
+        """Return as many of the rows as a refinement takes, evenly spread."""
+        count, most = len(self.inputs), rows_refined(self.inputs.shape[1])
+        if count <= most:
             return self
-        level = self.level if len(self.level) == 1 else self.level[::step]
-        return ActivatedRows(self.inputs[::step], self.targets[::step], self.scale, level, self.activation)
+        chosen = np.arange(most) * count // most
+        level = self.level if len(self.level) == 1 else self.level[chosen]
+        return ActivatedRows(self.inputs[chosen], self.targets[chosen], self.scale, level, self.activation)
+
+
+def rows_refined(features: int) -> int:
+    """How many rows a refinement takes, at most."""
+    return max(ROWS, ROWS_PER_FEATURE * features)
 
 
 def refine(rows: ActivatedRows, weights: Floats, bias: Floats, ridge: float) -> tuple[Floats, Floats]:

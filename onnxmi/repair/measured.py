@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from onnxmi.information import Missing, MomentAccumulator, NotFiniteError
-from onnxmi.repair.behind_activation import ActivatedRows
+from onnxmi.repair.behind_activation import ActivatedRows, rows_refined
 from onnxmi.repair.epilogue import Epilogue
 from onnxmi.repair.operator_cut import OperatorCut, inverse
 from onnxmi.repair.recorded import OriginalRows
@@ -16,6 +16,7 @@ from onnxmi.repair.regression import Regression
 from onnxmi.repair.samples import VALIDATION
 from onnxmi.typing import Array, Floats
 
+HELD = 1.5  # times as many rows as a refinement takes are held
 WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
 
 
@@ -92,16 +93,27 @@ class Measured:
 
 
 class _Rows:
-    """Rows of all batches: inputs, targets and levels, (groups, rows, S or M) each."""
+    """Rows of all batches: inputs, targets and levels, (groups, rows, S or M) each.
+
+    Of many, every second one is dropped again and again, so that what is held does not grow with the samples.
+    """
 
     def __init__(self) -> None:
         self._batches: tuple[list[Array], ...] = ([], [], [])
+        self._every, self._seen = 1, 0
 
     def add(self, inputs: Array, targets: Array, level: Array) -> None:
         """Take in a batch."""
+        chosen = slice(-self._seen % self._every, None, self._every)
+        self._seen += inputs.shape[1]
         broadcast = np.broadcast_to(level, targets.shape)
         for own, array in zip(self._batches, (inputs, targets, broadcast), strict=True):
-            own.append(array)
+            # A copy of what is kept of a batch lets go of the rest.
+            own.append(array if self._every == 1 else array[:, chosen].copy())
+        while sum(part.shape[1] for part in self._batches[0]) > HELD * rows_refined(inputs.shape[-1]):
+            self._every *= 2
+            for own in self._batches:
+                own[:] = [np.concatenate(own, axis=1)[:, ::2].copy()]
 
     @cached_property
     def joined(self) -> tuple[Array, Array, Array] | None:

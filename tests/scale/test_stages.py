@@ -51,7 +51,7 @@ def assert_alike(got, wanted):
         assert one.samples == other.samples
         for key in one.sources:
             assert one.sources[key].count == other.sources[key].count
-            np.testing.assert_allclose(one.sources[key].scatter, other.sources[key].scatter, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one.sources[key].scatter, other.sources[key].scatter, rtol=1e-5, atol=1e-5)
 
 
 def test_each_layer_is_run_once(low, mlp, samples, runs):
@@ -81,4 +81,4 @@ def test_otherwise_the_whole_model_is_run(low, mlp, samples, runs, memory, monke
 def test_a_small_model_needs_no_stages(mlp, samples, runs):
     collected(mlp(SIZES), samples, memory=1)
     passes = [taps for _, taps in measuring(runs) if len(taps) == 1]  # sensitivities need all tensors at once
-    assert len(passes) == 3 * 5  # a pass for each of three layers
+    assert len(passes) == 3 * 37  # a pass for each of three layers, a sample at a time
