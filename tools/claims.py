@@ -8,12 +8,14 @@
     python tools/claims.py tables       Markdown and a plot of what was found
 
 DIR holds NAME.onnx, NAME.calib.npz and NAME.eval.npz. Results are rows of JSON in --results, one file a command: a run
-that was stopped goes on, and rows that are there are not made again.
+that was stopped goes on, and rows that are there are not made again. --jobs N or --dask ADDRESS makes them by workers;
+speed is measured at home. Workers on other machines need tools/ in PYTHONPATH.
 """
 
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -21,6 +23,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import click  # noqa: E402
 from trials.cases import Case  # noqa: E402
+from trials.parts import make_rows, split, worker_options  # noqa: E402
 from trials.records import Records  # noqa: E402
 
 SPARSITIES = (0.3, 0.5, 0.7, 0.8, 0.9)
@@ -48,6 +51,7 @@ def main(context: click.Context, results: Path) -> None:
 @seeds
 @samples
 @click.option("--method", multiple=True, metavar="NAME", help="Repeatable [default: all].")
+@worker_options
 @click.pass_obj
 def free(
     results: Path,
@@ -57,13 +61,16 @@ def free(
     seed: tuple[int, ...],
     samples: int | None,
     method: tuple[str, ...],
+    jobs: int | None,
+    dask: str | None,
 ) -> None:
     """Compare without any training."""
-    from trials.free import Free
+    from trials.free import make_free
 
-    records = Records(results / "free.jsonl")
-    for name in only:
-        Free(Case(folder, name, samples), records).run(sparsity, seed, method)
+    # One measurement a seed serves all sparsities.
+    apart = split(seed, by=jobs or dask)
+    parts = [(folder.resolve(), name, samples, sparsity, own, method) for name in only for own in apart]
+    make_rows(results / "free.jsonl", make_free, parts, jobs, dask)
 
 
 @main.command()
@@ -90,6 +97,7 @@ def speed(results: Path, folder: Path, only: tuple[str, ...], sparsity: tuple[fl
 @click.option("--method", multiple=True, metavar="NAME", help="Repeatable [default: all].")
 @click.option("--steps", type=int, help="Of 32 samples [default: 300].")
 @click.option("--rate", type=float, multiple=True, help="Try these and no others; repeatable [default: search].")
+@worker_options
 @click.pass_obj
 def tuned(
     results: Path,
@@ -102,13 +110,16 @@ def tuned(
     method: tuple[str, ...],
     steps: int | None,
     rate: tuple[float, ...],
+    jobs: int | None,
+    dask: str | None,
 ) -> None:
     """Compare with the same short fine-tuning for every method."""
-    from trials.tuned import METHODS, Tuned
+    from trials.tuned import METHODS, make_tuned
 
-    records = Records(results / "tuned.jsonl")
-    for name in only:
-        Tuned(Case(folder, name, samples), data, records, steps, rate).run(sparsity, seed, method or tuple(METHODS))
+    # The rate is searched for with the first seed, and taken with the others.
+    settings = product(only, split(sparsity, by=jobs or dask), split(method or tuple(METHODS), by=jobs or dask))
+    parts = [(folder.resolve(), name, samples, data.resolve(), steps, rate, seed, *own) for name, *own in settings]
+    make_rows(results / "tuned.jsonl", make_tuned, parts, jobs, dask)
 
 
 @main.command()
@@ -119,6 +130,7 @@ def tuned(
 @samples
 @click.option("--part", multiple=True, metavar="NAME", help="Repeatable [default: all but width and more samples].")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="For more samples.")
+@worker_options
 @click.pass_obj
 def ablations(
     results: Path,
@@ -129,13 +141,16 @@ def ablations(
     samples: int | None,
     part: tuple[str, ...],
     data: Path | None,
+    jobs: int | None,
+    dask: str | None,
 ) -> None:
     """Change one thing of the method at a time."""
-    from trials.ablations import QUICK, Ablations
+    from trials.ablations import QUICK, make_ablations
 
-    records = Records(results / "ablations.jsonl")
-    for name in only:
-        Ablations(Case(folder, name, samples), records, sparsity, data).run(seed, part or QUICK)
+    where = None if data is None else data.resolve()
+    apart = split(seed, by=jobs or dask)
+    parts = [(folder.resolve(), name, samples, sparsity, where, own, part or QUICK) for name in only for own in apart]
+    make_rows(results / "ablations.jsonl", make_ablations, parts, jobs, dask)
 
 
 @main.command()

@@ -11,48 +11,18 @@ from __future__ import annotations
 
 import json
 import random
-import resource
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import click
 from coverage_one import MODES, Record
 from coverage_page import document, render, summary
+from coverage_run import run_one
+from trials.parts import let_workers_import
 
-WAITING = 20  # times as long by the clock as in processor time, on a machine that others use, too
-
-
-def _run_one(name: str, mode: str, zoo: Path, unpacked: Path | None, seed: int, limits: tuple[int, int]) -> Record:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = unpacked or Path(scratch)
-        if not (folder / f"{name}.onnx").exists():
-            subprocess.run([sys.executable, zoo / "zoo.py", "unpack", name, "--to", folder], check=True)
-        command = [sys.executable, __file__, "--one", folder / f"{name}.onnx", "--seed", str(seed), "--mode", mode]
-        seconds, gigabytes = limits
-
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30, gigabytes << 30))
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-
-        started = time.perf_counter()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=WAITING * seconds, preexec_fn=limit)
-            record = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else _crash(done)
-        except subprocess.TimeoutExpired:
-            record = {"status": "crashed", "why": f"took longer than {WAITING * seconds} s"}
-        return {"model": name, **record, "total_s": round(time.perf_counter() - started, 1)}
-
-
-def _crash(done: subprocess.CompletedProcess[str]) -> Record:
-    ended = "was ended at the limit of processor time" if done.returncode == -signal.SIGXCPU else "ended"
-    lines = done.stderr.strip().splitlines() or [f"{ended}, exit code {done.returncode}"]
-    return {"status": "crashed", "why": lines[-1][:300]}
+from onnxmi.execution.choose import opened_workers
+from onnxmi.execution.executor import Task, as_they_end
+from onnxmi.typing import silent
 
 
 def _names(zoo: Path) -> list[str]:
@@ -70,6 +40,7 @@ def _names(zoo: Path) -> list[str]:
 @click.option("--seed", default=0, help="Of the sample and of what is cut.")
 @click.option("--resume", is_flag=True, help="Keep the records that are there.")
 @click.option("--jobs", default=2, help="Models at a time.")
+@click.option("--dask", metavar="ADDRESS|local[:N]", help="Instead: workers that see the zoo and import tools/.")
 @click.option("--seconds", default=300, help="Limit of processor time for a model.")
 @click.option("--gigabytes", default=12, help="Memory limit for a model.")
 @click.option("--one", type=click.Path(path_type=Path), hidden=True, help="Examine one file and print its record.")
@@ -102,17 +73,22 @@ def _survey(options: dict[str, Any]) -> list[Record]:
     lines = path.read_text().splitlines() if options["resume"] and path.exists() else []
     known = {record["model"]: record for record in map(json.loads, lines)}
     missing = [name for name in names if name not in known]
+    how = (options["mode"], _absolute(options["zoo"]), _absolute(options["unpacked"]), options["seed"])
     limits = (options["seconds"], options["gigabytes"])
-    with ThreadPoolExecutor(options["jobs"]) as pool, path.open("a" if options["resume"] else "w") as stream:
-        made = pool.map(
-            lambda name: _run_one(name, *(options[key] for key in ("mode", "zoo", "unpacked", "seed")), limits), missing
-        )
-        for record in made:
+    tasks = [Task("coverage", run_one, (name, *how, *limits)) for name in missing]
+    let_workers_import()
+    with opened_workers(options["dask"] or options["jobs"]) as workers, path.open("a" if lines else "w") as stream:
+        assert workers is not None
+        for _, record in as_they_end(workers.executor, tasks, silent):
             known[record["model"]] = record
             stream.write(json.dumps(record) + "\n")
             stream.flush()
             click.echo(_line(record), err=True)
     return [known[name] for name in names]
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.resolve()
 
 
 def _line(record: Record) -> str:

@@ -165,3 +165,17 @@ PARTS: Mapping[str, Mapping[str, Callable[..., tuple[onnx.ModelProto, PruningSes
     },
 }
 QUICK = ("order", "information", "sensitivity", "target", "noise", "samples", "repair")
+
+
+def make_ablations(
+    folder: Path,
+    name: str,
+    samples: int | None,
+    sparsity: float,
+    data: Path | None,
+    seeds: tuple[int, ...],
+    parts: tuple[str, ...],
+    records: Records,
+) -> None:
+    """Make the rows of one model and some seeds."""
+    Ablations(Case(folder, name, samples), records, sparsity, data).run(seeds, parts)

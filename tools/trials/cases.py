@@ -62,11 +62,11 @@ class Case:
         arrays = {name: stacked(values) for name, values in zip(names, given.inputs, strict=True)}
         return replace(found, arrays=arrays, labels=given.labels, count=len(given))
 
-    def study(self, seed: int, samples: Calibration | None = None, **more: Any) -> PruningSession:
+    def session(self, seed: int, samples: Calibration | None = None, **more: Any) -> PruningSession:
         """Measured once, for every uniform cut with this seed; on the calibration file, if nothing else is said."""
-        study = start_session(self.model, samples or self.calibration(None), self.options(seed, **more))
-        measured = measure_statistics(study.outputs, study.split, lambda *_: None)
-        return replace(study, measured=measured)
+        session = start_session(self.model, samples or self.calibration(None), self.options(seed, **more))
+        measured = measure_statistics(session.outputs, session.split, lambda *_: None)
+        return replace(session, measured=measured)
 
     @cached_property
     def judge(self) -> Judge:

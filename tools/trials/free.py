@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -114,3 +115,16 @@ def _methods(seed: int) -> Iterator[tuple[str, bool]]:
             yield method, False
     for method in (*ALLOCATED, *REPAIRED_ZEROS):
         yield method, True
+
+
+def make_free(
+    folder: Path,
+    name: str,
+    samples: int | None,
+    sparsities: Sequence[float],
+    seeds: Sequence[int],
+    only: Sequence[str],
+    records: Records,
+) -> None:
+    """Make the rows of one model and some seeds."""
+    Free(Case(folder, name, samples), records).run(sparsities, seeds, only)

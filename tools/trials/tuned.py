@@ -158,3 +158,19 @@ class Tuned:
         if seed not in self._studies:
             self._studies[seed] = self._case.session(seed)
         return self._studies[seed]
+
+
+def make_tuned(
+    folder: Path,
+    name: str,
+    samples: int | None,
+    data: Path,
+    steps: int | None,
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    sparsities: Sequence[float],
+    methods: Sequence[str],
+    records: Records,
+) -> None:
+    """Make the rows of one model, some sparsities and some methods."""
+    Tuned(Case(folder, name, samples), data, records, steps, tuple(rates)).run(sparsities, seeds, methods)
