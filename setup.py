@@ -12,11 +12,13 @@ TEXT = ["tokenizers>=0.15"]
 PARQUET = ["pyarrow>=15"]
 # The oldest release that is asked for; tested with 2026.8.0. fsspec and the rest come with it.
 DASK = ["distributed>=2024.8"]
+# Samples in object storage; the package of each protocol (s3fs, gcsfs, adlfs) is the user's choice.
+REMOTE = ["fsspec>=2024.6"]
 FOUR_BIT = ["onnx-ir>=0.1.12"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 CHECKED = ["hypothesis>=6.100", "jsonschema>=4.18", "scipy>=1.11", "scikit-learn>=1.4"]
 # cryptography makes the certificates of the tests with TLS; submitit runs the recipe for Slurm.
-CLUSTER = [*DASK, "cryptography>=42", "submitit>=1.5", "pyyaml>=6"]
+CLUSTER = [*DASK, *REMOTE, "cryptography>=42", "submitit>=1.5", "pyyaml>=6"]
 TEST = ["pytest>=8", "pytest-xdist>=3.5", *CHECKED, *REPORT, *CLUSTER]
 DOCS = ["sphinx>=8", "myst-nb>=1.1", "furo>=2024.8.6", "sphinx-copybutton>=0.5"]
 NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
@@ -86,6 +88,7 @@ setup(
         "images": IMAGES,
         "text": TEXT,
         "parquet": PARQUET,
+        "remote": REMOTE,
         "docs": [*DOCS, *NOTEBOOKS],
         "release": RELEASE,
         "olive": ["olive-ai>=0.9"],

@@ -27,9 +27,10 @@ import numpy as np
 
 import onnxmi
 from onnxmi.data.shards import Shard
+from onnxmi.execution import dask_cluster
 from onnxmi.execution.choose import Workers
 from onnxmi.execution.dask_cluster import DaskExecutor
-from onnxmi.execution.executor import Executor, Task, run_all
+from onnxmi.execution.executor import Executor, Task, WorkerError, run_all
 from onnxmi.execution.processes import ProcessExecutor
 from onnxmi.pruning.collect import BY_DEFAULT
 from onnxmi.pruning.parallel_capture import capture_in_shards, measure_shard, shared_inputs
@@ -39,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits-resnet.calib.npz"
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+SETTLED = 5.0  # seconds after which a worker of Dask has come up for good
 QUIET = {"dashboard_address": None, "silence_logs": "CRITICAL"}  # of a cluster whose workers are killed on purpose
 
 
@@ -166,17 +168,23 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
 # -- kills -------------------------------------------------------------------------------------------------------------
 
 
-def kills(folder: Path, times: int) -> None:
+def kills(folder: Path, times: int, only: str = "") -> None:
     """Kill workers at random moments, so many times, and compare every sum bit for bit with an undisturbed one."""
     shards = 20
+    dask_cluster.SECONDS_WITHOUT_WORKERS = 30.0
     with samples_of(SMALL_CALIB, shards * 2000, shards, folder) as samples:
         expected = disturbed(folder, samples, shards, ProcessExecutor(2), lambda: [], 0)[1]
         for name, opened in (("processes", killed_processes), ("Dask", killed_dask)):
+            if only not in name:
+                continue
             done = rounds = equal = 0
             while done < times:
                 with opened(times) as (executor, pids):
                     killed, total = disturbed(folder, samples, shards, executor, pids, times - done)
-                done, rounds, equal = done + killed, rounds + 1, equal + (total == expected)
+                done += killed
+                if not total:  # all workers were given up: the next round goes on from what is finished
+                    continue
+                rounds, equal = rounds + 1, equal + (total == expected)
                 print(f"  {name}: {done} kills, {equal} of {rounds} sums are equal", flush=True)
             print(f"| {name} | {done} | {rounds} | {equal} |", flush=True)
 
@@ -184,7 +192,10 @@ def kills(folder: Path, times: int) -> None:
 def disturbed(
     folder: Path, samples: Path, shards: int, executor: Executor, pids: Callable[[], list[int]], most: int
 ) -> tuple[int, bytes]:
-    """Measure and add up while workers die, one in four seconds on average; return how many did, and the sum."""
+    """Measure and add up while workers die, one in four seconds on average; return how many did, and the sum.
+
+    The sum is empty where nobody was left to measure.
+    """
     rng, done, killed = random.Random(), threading.Event(), list[int]()
 
     def kill() -> None:
@@ -201,6 +212,9 @@ def disturbed(
         with executor if isinstance(executor, ProcessExecutor) else nullcontext():
             workers, options = Workers(executor, shards, local=True), onnxmi.PruneOptions(threads=1)
             capture_in_shards(workers, onnxmi.load(SMALL), samples, options, target, silent)
+    except WorkerError as error:
+        print(f"  {error}", flush=True)
+        return len(killed), b""
     finally:
         done.set()
         thread.join()
@@ -221,11 +235,13 @@ def killed_dask(tries: int) -> Iterator[tuple[Executor, Callable[[], list[int]]]
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as cluster,
         distributed.Client(cluster) as client,
     ):
+        first_seen: dict[int, float] = {}
 
         def pids() -> list[int]:
-            """Return workers that a guardian starts again: one that is just coming up it would give up."""
-            there = client.run(os.getpid, on_error="return")
-            return [pid for pid in there.values() if isinstance(pid, int)] if len(there) == 2 else []
+            """Return workers that their guardians start again: one that is just coming up they would give up."""
+            there = [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]
+            now = time.monotonic()
+            return [pid for pid in there if now > first_seen.setdefault(pid, now) + SETTLED]
 
         yield DaskExecutor(client, tries=tries), pids
 
@@ -339,6 +355,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16_000)
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--each", type=int, default=1000, help="samples of a shard of the million")
+    parser.add_argument("--only", default="", help="kills: processes or Dask")
     parser.add_argument("--at", help="a folder with some GB")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
@@ -347,7 +364,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "scaling": lambda: scaling(folder, given.rounds, given.samples),
             "overhead": lambda: overhead(folder, given.rounds, given.samples),
-            "kills": lambda: kills(folder, 50),
+            "kills": lambda: kills(folder, 50, given.only),
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
         }

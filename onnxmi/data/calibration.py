@@ -67,6 +67,8 @@ class Calibration:
         Inputs that are states -> the outputs they come out of, where samples of one number follow each other.
     shard : Shard or None
         Which part of their source they are, where the other parts are measured apart.
+    held : object
+        What has to be kept as long as arrays are read, such as the folder that files were fetched into.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -83,6 +85,7 @@ class Calibration:
     sequences: Ints | None = None
     states: Mapping[str, str] = field(default_factory=dict)
     shard: Shard | None = None
+    held: object = None
 
     @property
     def shards(self) -> int:

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -60,11 +59,6 @@ def parse_shard(text: str) -> Shard:
     if shard is None or not 0 <= shard.index < shard.count <= MOST:
         raise UsageError(f"--shard {text}: expected a number from 0 on and how many there are, such as 0/8 to 7/8")
     return shard
-
-
-def file_pieces(source: Path, paths: Iterable[Path]) -> list[tuple[str, int]]:
-    """Name and bytes of each file of a source, wherever its folder is mounted."""
-    return [(path.relative_to(source).as_posix() if path != source else "", path.stat().st_size) for path in paths]
 
 
 def divided(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxmi.data.shards import MOST, Shard
-from onnxmi.data.sources import CalibrationLike, SampleSource, SourceOptions
+from onnxmi.data.sources import CalibrationLike, SampleSource, SourceOptions, address_of
 from onnxmi.data.splits import LotLimits
 from onnxmi.errors import DataError, UsageError
 from onnxmi.execution.choose import Workers
@@ -79,7 +79,7 @@ def shared_inputs(model: Model, samples: CalibrationLike, options: PruneOptions)
     origin = samples.samples if isinstance(samples, SampleSource) else samples
     if not isinstance(origin, str | Path):
         raise UsageError("workers read the samples from files: write them with `onnxmi calib`, and give the path")
-    absolute = str(Path(origin).resolve())
+    absolute = address_of(origin) or str(Path(origin).resolve())
     source = SampleSource(absolute, _absolute(samples.options)) if isinstance(samples, SampleSource) else absolute
     own = replace(options, threads=options.threads or 1)
     return SharedInputs(str(model.path.resolve()), model.digest, source, own)

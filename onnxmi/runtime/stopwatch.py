@@ -40,8 +40,8 @@ class Machine:
     @property
     def name(self) -> str:
         """The processor's name, for people."""
-        first = self.processor.partition("\n")[0]
-        return first.partition(":")[2].strip() or "unknown processor"
+        named = (line for line in self.processor.splitlines() if line.startswith("model name"))
+        return next(named, ":unknown processor").partition(":")[2].strip()
 
 
 class TimingOptions(TypedDict, total=False):

@@ -232,3 +232,12 @@ def test_a_search_has_the_same_trials_and_bytes(
     assert there.trials == here.trials
     assert there.model.SerializeToString() == here.model.SerializeToString()
     assert there.plan.to_json() == here.plan.to_json()
+
+
+def test_workers_read_an_address_by_themselves(place, tmp_path: Path) -> None:
+    """The sum is that of the same file at home."""
+    pytest.importorskip("fsspec", reason="fsspec is in the extra `remote`")
+    samples, target = f"file://{place.samples}", tmp_path / "s.npz"
+    with opened_workers(2, SHARDS) as workers:
+        capture_in_shards(workers, onnxmi.load(place.model), samples, OPTIONS, target, silent)
+    assert target.read_bytes() == place.expected

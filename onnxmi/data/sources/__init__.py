@@ -1,5 +1,6 @@
 """Samples as users have them: one module a format, one table of formats, one function that opens any of them."""
 
+from onnxmi.data.sources.files import address_of as address_of
 from onnxmi.data.sources.options import SourceFields as SourceFields
 from onnxmi.data.sources.options import SourceOptions as SourceOptions
 from onnxmi.data.sources.options import source_options as source_options

@@ -29,6 +29,8 @@ class ReadSamples:
         Which part of their source they are, or are to be.
     divided : bool
         Whether only that part was read.
+    held : object
+        What has to be kept as long as arrays are read.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -37,6 +39,7 @@ class ReadSamples:
     sample_axis: Mapping[str, int] = field(default_factory=dict)
     shard: Shard | None = None
     divided: bool = False
+    held: object = None
 
     def paired(self, graph: Graph) -> ReadSamples:
         """Give the only array the name of the only input, where they have different ones, and say so."""
@@ -51,4 +54,6 @@ class ReadSamples:
         """Check them against a model's inputs; see `check_calibration`."""
         to_take = None if self.divided else self.shard
         checked = check_calibration(self.arrays, graph, self.where, self.sample_axis, to_take)
-        return replace(checked, notes=(*self.notes, *checked.notes), origin=self.notes, shard=self.shard)
+        return replace(
+            checked, notes=(*self.notes, *checked.notes), origin=self.notes, shard=self.shard, held=self.held
+        )

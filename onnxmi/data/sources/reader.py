@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from onnxmi.data.calibration import Calibration, arrays_of
 from onnxmi.data.shards import Shard
 from onnxmi.data.sources.feeds import as_array, as_arrays, feeds_together
+from onnxmi.data.sources.files import address_of
 from onnxmi.data.sources.formats import read_path
 from onnxmi.data.sources.options import SourceFields, SourceOptions, source_options
 from onnxmi.data.sources.read import ReadSamples
@@ -67,7 +68,8 @@ def source(
     ----------
     samples : path, mapping of arrays, iterable of feeds or reader of feeds
         A file or a folder: `.npz` or `.npy` arrays, images, texts or tables (`.txt`, `.csv`, `.jsonl`, `.parquet`), or
-        sounds (`.wav`). Or what is in memory.
+        sounds (`.wav`); also at an address that fsspec opens, such as `s3://bucket/folder` (extra `remote`). Or what is
+        in memory.
     **fields
         Fields of `onnxmi.data.sources.SourceOptions`, as texts or values: `image="224x224"`, `mean=(0.5, 0.5, 0.5)`,
         `tokenizer="tokenizer.json"`, `sample_axis={"state": 1}`.
@@ -158,7 +160,8 @@ def _read(source: CalibrationLike, graph: Graph, options: SourceOptions, shard: 
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
         read, shard = read_path(path, graph, options, shard)
-        return ReadSamples(read.arrays, str(path), read.notes, options.sample_axis, shard, read.divided)
+        where = address_of(path) or str(path)
+        return ReadSamples(read.arrays, where, read.notes, options.sample_axis, shard, read.divided, read.held)
     if isinstance(source, Calibration):
         axes = {name: source.axis(name) for name in (*source.axes, *source.said_axes)}
         return ReadSamples(arrays_of(source), _WHERE, source.origin, axes, shard)

@@ -70,11 +70,14 @@ class SampleData:
         What the user should know of how they were read.
     divided : bool
         Whether they are the samples of the requested shard alone.
+    held : object
+        What has to be kept as long as arrays are read: the folder of fetched files.
     """
 
     arrays: Mapping[str, SampleArray]
     notes: tuple[str, ...] = ()
     divided: bool = False
+    held: object = None
 
 
 @dataclass(frozen=True)
