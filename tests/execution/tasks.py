@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from onnxmi.errors import CalibrationError
 
@@ -51,3 +52,11 @@ def dies(number: int) -> int:
 def sleeps(folder: str, seconds: float) -> None:
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(seconds)
+
+
+def make_squares(numbers: tuple[int, ...], records: Any) -> None:
+    """Make rows of a table as a tool does."""
+    for number in numbers:
+        if number == 13:
+            raise ValueError("13 is refused")
+        records.ensure({"number": number}, lambda square=number**2: {"square": square})
