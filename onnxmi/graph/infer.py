@@ -62,6 +62,8 @@ class _Inference:
         if rule is None:
             domain = f"{ctx.node.domain}." if ctx.node.domain else ""
             ctx.freeze_all(f"is an operator without a rule ({domain}{ctx.node.op})")
+        elif self.probe.impossible.issuperset(ctx.node.outputs) and None in ctx.outs:
+            return  # of a branch that does not run, where no size matters
         elif not ctx.node.bodies and any(
             terms is None and name
             for name, terms in zip([*ctx.node.inputs, *ctx.node.outputs], [*ctx.ins, *ctx.outs], strict=True)

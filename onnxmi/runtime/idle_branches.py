@@ -11,6 +11,8 @@ from onnxmi.model.subgraph import PartialModel
 from onnxmi.model.taps import Seen
 from onnxmi.runtime.session import open_session
 
+_INDIFFERENT = frozenset({"Identity", "Squeeze", "Transpose", "Unsqueeze"})
+
 
 @dataclass(frozen=True)
 class IdleBranches:
@@ -21,7 +23,9 @@ class IdleBranches:
     seen : mapping of tensor name to Seen
         What their tensors are; nothing is told of a branch that does not run, or that is inside a loop.
     impossible : frozenset of str
-        What those branches give that the nodes after them do not run on: they are never taken with such inputs.
+        What those branches give that the nodes after them do not run on: they are never taken with such inputs. And
+        what a branch computes that does not run itself, where no size matters to it: `squeeze` of an axis that may be
+        one is written as such a branch.
     """
 
     seen: Mapping[str, Seen] = field(default_factory=dict)
@@ -49,7 +53,15 @@ def run_idle_branches(model: Model, seen: Mapping[str, Seen]) -> IdleBranches:
             known |= alone
             if alone and not _goes_on(model, node, body, known):
                 impossible.update(body.outputs)
+            elif not alone and all(_is_indifferent(graph, index) for index in body.nodes):
+                impossible.update(inside)
     return IdleBranches(found, frozenset(impossible))
+
+
+def _is_indifferent(graph: Graph, index: int) -> bool:
+    """Whether a node gives the same entries in another shape, however many there are of them."""
+    node = graph.nodes[index]
+    return node.op in _INDIFFERENT and all(graph.is_constant(name) for name in node.inputs[1:])
 
 
 def _run(model: Model, node: Node, body: Body, known: Mapping[str, Seen]) -> dict[str, Seen]:

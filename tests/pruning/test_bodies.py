@@ -8,6 +8,7 @@ import pytest
 import onnxmi
 from onnxmi.data.sources import as_calibration
 from onnxmi.pruning.taken_branches import find_taken_branches
+from onnxmi.runtime.session import open_session
 from tests.support import exported
 from tests.support.bodies import branch, loop
 from tests.support.build import Build
@@ -93,3 +94,30 @@ def test_a_branch_that_only_runs_where_it_is_taken_is_left_alone() -> None:
     result = onnxmi.prune(proto, arrays, keep=0.5, force=True, **SETTINGS)
     assert [choice.size for choice in result.plan.choices] == [23]
     assert all(check.passed for check in result.checks)
+
+
+def test_a_squeeze_of_an_axis_that_may_be_one_freezes_nothing() -> None:
+    """Exporters write `squeeze` as an If on the size; its branch runs on one sample alone, and holds no weights."""
+    b = Build(seed=4)
+    x = b.input("N", 7)
+    hidden = b.op("Relu", b.gemm(x, 7, 23))
+    first = b.op("Equal", b.op("Gather", b.op("Shape", hidden), b.ints(0)), b.ints(1))
+    made = branch(b, first, lambda: b.op("Squeeze", hidden, b.ints(0)), lambda: b.op("Identity", hidden))
+    proto = b.proto(b.reshape(b.op("MatMul", made, b.weight(23, 3)), -1, 3), dims=[("N", 3)])
+    arrays = {"x": np.random.default_rng(1).normal(size=(101, 7)).astype(np.float32)}
+    result = onnxmi.prune(proto, arrays, keep=0.5, force=True, **SETTINGS)
+    assert [choice.size for choice in result.plan.choices] == [23]
+    one = {"x": arrays["x"][:1]}
+    assert open_session(result.proto).run(one)[proto.graph.output[0].name].shape == (1, 3)
+
+
+def test_a_merged_decoder_is_cut_on_the_caches_that_it_comes_to() -> None:
+    proto, arrays = exported.merged_decoder()
+    caches = [info.name for info in proto.graph.input if info.name.startswith("past")]
+    pairs = [f"{info.name}={cache}" for info, cache in zip(proto.graph.output[1:], caches, strict=True)]
+    given = {name: array for name, array in arrays.items() if name not in caches}
+    samples = onnxmi.source(given, sequences=True, states=pairs)
+    result = onnxmi.prune(proto, samples, params=0.55, **SETTINGS)
+    assert result.after.parameters <= 0.6 * result.before.parameters
+    assert all(check.passed for check in result.checks)
+    assert any(note.startswith("caches grow: each of 146 samples meets") for note in result.notes)
