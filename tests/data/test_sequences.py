@@ -9,6 +9,7 @@ import pytest
 import onnxmi
 from onnxmi.data.calibration import arrays_of
 from onnxmi.data.sources import as_calibration
+from onnxmi.data.sources.growing import DEPTH
 from onnxmi.data.sources.sequences import STRETCH
 from onnxmi.data.splits import split_samples
 from onnxmi.errors import CalibrationError, UsageError
@@ -114,15 +115,42 @@ def test_what_is_wrong_with_sequences_is_one_line():
         as_calibration(onnxmi.source({"x": sounds(), "ids": np.ones(N)}, sequences="ids"), model)
 
 
-def test_a_cache_that_grows_is_refused():
+def decoder(batch="batch", length="past"):
+    """Means over a cache and what is new, where a mask says so."""
     b = Build(seed=0)
-    x, past = b.input("batch", 1, F), b.input("batch", "past", F, name="past_key_values")
+    x, past = b.input(batch, 1, F), b.input(batch, length, F, name="past_key_values")
+    mask = b.input(batch, "past + new", name="attention_mask", dtype=np.int64)
     grown = b.op("Concat", past, x, axis=1)
-    y = b.op("MatMul", b.op("ReduceMean", grown, axes=[1], keepdims=0), b.weight(F, 3))
-    proto = b.proto(y, grown)
-    pairs = f"{proto.graph.output[1].name}=past_key_values"
-    with pytest.raises(CalibrationError, match="a cache that grows"):
-        as_calibration(onnxmi.source({"x": sounds()[:, None]}, sequences=True, states=pairs), Model.of(proto))
+    weights = b.op("Unsqueeze", b.op("Cast", mask, to=onnx.TensorProto.FLOAT), b.ints(2))
+    total = b.op("ReduceSum", b.op("Mul", grown, weights), b.ints(1), keepdims=0)
+    proto = b.proto(b.op("MatMul", b.op("Tanh", total), b.weight(F, 3)), grown)
+    return Model.of(proto), f"{proto.graph.output[1].name}=past_key_values"
+
+
+def test_a_sample_meets_the_cache_of_those_before_it():
+    model, pairs = decoder()
+    ids = np.array([3] * 9 + [5] * 3 + [7] * (N - 12))
+    mask = np.arange(N)[:, None] % 2
+    samples = {"x": sounds()[:, None], "attention_mask": mask, "ids": ids, "labels": np.arange(N)}
+    data = as_calibration(onnxmi.source(samples, sequences="ids", states=pairs), model)
+    kept = np.array([at for at in range(N) if at >= DEPTH and ids[at - DEPTH] == ids[at]])
+    assert data.count == len(kept)
+    assert np.array_equal(data.labels, kept)
+    for row, at in enumerate(kept):
+        window = np.arange(at - DEPTH, at + 1)
+        assert np.array_equal(np.asarray(data.arrays["x"])[row, 0], sounds()[at])
+        assert np.array_equal(np.asarray(data.arrays["past_key_values"])[row], sounds()[window[:-1]])
+        assert np.array_equal(np.asarray(data.arrays["attention_mask"])[row], mask[window, 0])
+    assert len(set(data.sequences[ids[kept] == 3]) & set(data.sequences[ids[kept] == 7])) == 0
+    assert any(note.startswith(f"caches grow: each of {len(kept)} samples") for note in data.notes)
+
+
+@pytest.mark.parametrize(("batch", "count"), [("batch", DEPTH), (1, N)])
+def test_a_cache_that_grows_needs_samples_before_and_a_free_batch(batch, count):
+    model, pairs = decoder(batch)
+    samples = {"x": sounds()[:count, None], "attention_mask": np.ones((count, 1), np.int64)}
+    with pytest.raises(CalibrationError, match="a cache that grows needs sequences of more than"):
+        as_calibration(onnxmi.source(samples, sequences=True, states=pairs), model)
 
 
 def test_stretches_of_sequences_are_split_together():

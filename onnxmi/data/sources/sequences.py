@@ -14,6 +14,7 @@ import numpy as np
 
 from onnxmi.data.calibration import SEQUENCES, Calibration, check_calibration
 from onnxmi.data.npz import open_array
+from onnxmi.data.sources.growing import DEPTH, Cache, growing_axis, with_caches
 from onnxmi.data.sources.read import ReadSamples
 from onnxmi.data.stored import SampleArray, take_samples
 from onnxmi.data.streams import STATES, stored_states
@@ -62,6 +63,9 @@ def with_states(read: ReadSamples, model: Model, sequences: str, given: Mapping[
     if ids.shape != (data.count,):
         raise CalibrationError(f"{read.where}: {len(ids)} numbers of sequences for {data.count} samples")
     members = [np.flatnonzero(ids == number) for number in dict.fromkeys(ids.tolist())]
+    caches = {name: cache for name, state in shapes.items() if (cache := state.cache) is not None}
+    if caches:
+        return _grown(replace(read, arrays=arrays), model, session, data, members, caches)
     states = _Carried(session, data, shapes).through(members)
     pairs = ", ".join(f"{state.output} -> {name}" for name, state in shapes.items())
     notes = (
@@ -71,6 +75,25 @@ def with_states(read: ReadSamples, model: Model, sequences: str, given: Mapping[
     outputs = {name: state.output for name, state in shapes.items()}
     together = {SEQUENCES: _stretches(members, data.count), STATES: stored_states(outputs)}
     return replace(read, arrays={**arrays, **states, **together}, notes=(*read.notes, *notes))
+
+
+def _grown(
+    read: ReadSamples,
+    model: Model,
+    session: Session,
+    data: Calibration,
+    members: Sequence[Samples],
+    caches: Mapping[str, Cache],
+) -> ReadSamples:
+    """Return the samples that have enough others before them, with the caches that these leave."""
+    grown, kept = with_caches(session, data, read.arrays, members, caches, model.graph.inputs)
+    places = [np.flatnonzero(np.isin(kept, own)) for own in members]
+    note = (
+        f"caches grow: each of {len(kept):,} samples meets the cache of the {DEPTH} before it, of"
+        f" {data.count:,} samples in {_sequences(len(members))}"
+    )
+    together = {SEQUENCES: _stretches([own for own in places if len(own)], len(kept))}
+    return replace(read, arrays={**grown, **together}, notes=(*read.notes, note))
 
 
 def _stretches(members: Sequence[Samples], count: int) -> Ints:
@@ -105,12 +128,21 @@ def _ids(arrays: Mapping[str, SampleArray], sequences: str, where: str) -> tuple
 
 @dataclass(frozen=True)
 class _State:
-    """A state: the output it comes out of, its axis of samples, and its shape for one sample."""
+    """A state: the output it comes out of, its axis of samples, its shape for one sample, and the axis that grows."""
 
     output: str
     axis: int
     shape: Shape
     dtype: np.dtype[np.generic]
+    grows: int | None = None
+
+    @property
+    def cache(self) -> Cache | None:
+        """The state as one that grows; None where it keeps its shape."""
+        if self.grows is None or self.grows == self.axis:
+            return None
+        empty = tuple(0 if axis == self.grows else size for axis, size in enumerate(self.shape))
+        return Cache(self.output, self.axis, self.grows, empty, self.dtype)
 
 
 def _state_shapes(model: Model, session: Session, given: Mapping[str, str]) -> dict[str, _State]:
@@ -147,7 +179,8 @@ def _state_of(output: str, info: TensorInfo, model: Model, seen: Probe) -> _Stat
     if axis is None:
         raise UsageError(f"--sequence: the state {info.name!r} has no axis of samples; --sample-axis says which it is")
     shape = seen.shapes[info.name]
-    return _State(output, axis, (*shape[:axis], 1, *shape[axis + 1 :]), seen.dtypes[info.name])
+    grows = growing_axis(shape, seen.shapes[output]) if len(seen.shapes[output]) == len(shape) else None
+    return _State(output, axis, (*shape[:axis], 1, *shape[axis + 1 :]), seen.dtypes[info.name], grows)
 
 
 def _starts(
