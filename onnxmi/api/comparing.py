@@ -34,6 +34,7 @@ class BenchFields(TypedDict, total=False):
     clock: str
     memory: bool
     operators: bool
+    steps: bool
 
 
 class CheckFields(TypedDict, total=False):
@@ -62,6 +63,7 @@ class CheckFields(TypedDict, total=False):
     precision: float | str
     clock: str
     strict: bool
+    between: Sequence[ModelLike]
 
 
 class DiffFields(TypedDict, total=False):

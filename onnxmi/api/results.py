@@ -12,12 +12,13 @@ from typing import Any
 import onnx
 from rich.console import Console
 
-from onnxmi.api.targets import check_result_target, plan_path
+from onnxmi.api.targets import check_result_target
 from onnxmi.benchmark import compare
 from onnxmi.budget.units import size_text
 from onnxmi.errors import CheckError
-from onnxmi.gate import check, difference
+from onnxmi.gate import difference, report
 from onnxmi.graph.channel_graph import Frozen, Layer
+from onnxmi.graph.plan import plan_path
 from onnxmi.model.load import as_path, proto_digest
 from onnxmi.model.save import Content, files_of, write_together
 from onnxmi.outputs.view import Meaning, View
@@ -249,7 +250,7 @@ class Bench(Printed, compare.Bench):
         return f"<onnxmi.Bench: {', '.join(subject.name for subject in self.subjects)}>"
 
 
-class Report(Printed, check.Report):
+class Report(Printed, report.Report):
     """The checks of a model, as `onnxmi check` prints them; `passed` is the verdict."""
 
     def _show(self, console: Console) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from onnxmi.errors import DataError, UsageError
+from onnxmi.graph.plan import plan_path
 from onnxmi.model import Model
 from onnxmi.model.save import data_path, refuse_links
 
@@ -13,11 +14,6 @@ from onnxmi.model.save import data_path, refuse_links
 def default_target(model: Path) -> Path:
     """Return the path beside the model that a result goes to unless another is asked for."""
     return model.parent / f"{model.stem}.pruned.onnx"
-
-
-def plan_path(target: Path) -> Path:
-    """Return the path of the plan beside a result."""
-    return target.with_suffix(".plan.json")
 
 
 def check_result_target(source: Model, target: Path, *inputs: object, plan: object = None) -> None:

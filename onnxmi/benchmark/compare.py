@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from onnxmi.benchmark.inputs import bench_inputs, fixed_batch
+from onnxmi.benchmark.steps import NamedModel, stored_types, with_float_steps
 from onnxmi.budget.fields import Count, Counts, Flag, Names, Quantity, Text, count, counts, flag, names, quantity, text
 from onnxmi.budget.units import SECONDS
 from onnxmi.data.calibration import Calibration
@@ -50,6 +51,9 @@ class BenchOptions:
         wall, or cpu with one thread.
     memory, operators : bool
         Measure the peak memory; profile the operators (in the first setting).
+    steps : bool
+        The models are steps from the first to the last: say what each did. Where only the first is before a quantized
+        model with its plan beside it, the float model in between is made by the plan and measured, too.
     """
 
     data: CalibrationLike | None = None
@@ -63,6 +67,7 @@ class BenchOptions:
     clock: Text = text("wall")
     memory: Flag = flag(default=True)
     operators: Flag = flag(default=True)
+    steps: Flag = flag(default=False)
 
     @property
     def sizes(self) -> GivenSizes:
@@ -91,11 +96,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model of a benchmark: its name, bytes on the disk, and parameters."""
+    """A model of a benchmark: its name, bytes on the disk, parameters, and the types of its stored numbers."""
 
     name: str
     size: int
     parameters: int
+    stored: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +118,8 @@ class Row:
         Of one run.
     speedup, speedup_interval : float, Interval
         Against the first model, turn by turn.
+    step, step_interval : float, Interval
+        The same against the model before it; of the first, against itself.
     macs : int
         Multiply-accumulates for one sample.
     memory : int or None
@@ -123,6 +131,8 @@ class Row:
     latency: Latency
     speedup: float
     speedup_interval: Interval
+    step: float
+    step_interval: Interval
     macs: int
     memory: int | None
 
@@ -145,6 +155,7 @@ class Bench:
     rows: tuple[Row, ...]
     operators: tuple[tuple[OperatorTime, ...], ...]
     notes: tuple[str, ...]
+    by_steps: bool = False
 
 
 @stage("bench")
@@ -169,14 +180,17 @@ def bench(models: Sequence[ModelLike], options: BenchOptions | None = None, adva
     """
     options = options or BenchOptions()
     options.check()
-    loaded = [as_model(model) for model in models]
+    given = [as_model(model) for model in models]
+    named = [NamedModel(*pair) for pair in zip(unique_names([model.path for model in given]), given, strict=True)]
+    if options.steps:
+        named = list(with_float_steps(named, options.sizes))
+    names, loaded = [one.name for one in named], [one.model for one in named]
     data = _samples(options.data, loaded)
     settings = list(_settings(options, loaded, data))
     feeds = [
         [bench_inputs(*pair, at.batch, at.length, options.sizes) for pair in zip(loaded, data, strict=True)]
         for at in settings
     ]
-    names = unique_names([model.path for model in loaded])
     rows: list[Row] = []
     for number, (at, inputs) in enumerate(zip(settings, feeds, strict=True)):
         advance("bench", number, len(settings))
@@ -185,8 +199,11 @@ def bench(models: Sequence[ModelLike], options: BenchOptions | None = None, adva
     if options.operators:
         pairs = zip(loaded, feeds[0], strict=True)
         operators = tuple(operator_times(model.proto, inputs, settings[0].threads) for model, inputs in pairs)
-    subjects = [Subject(name, m.size, parameters(m.graph)) for name, m in zip(names, loaded, strict=True)]
-    return Bench(tuple(subjects), tuple(rows), operators, tuple(_notes(options, data, feeds[0][0])))
+    subjects = [
+        Subject(name, m.size, parameters(m.graph), stored_types(m)) for name, m in zip(names, loaded, strict=True)
+    ]
+    notes = tuple(_notes(options, data, feeds[0][0]))
+    return Bench(tuple(subjects), tuple(rows), operators, notes, options.steps)
 
 
 def _samples(data: CalibrationLike | None, models: Sequence[Model]) -> list[Calibration | None]:
@@ -229,13 +246,16 @@ def _rows(
         precision=PRECISION,
         reload=RELOAD,
     )
-    for name, model, samples, inputs, latency in zip(names, models, data, feeds, timed, strict=True):
+    before = (timed[0], *timed)
+    for name, model, samples, inputs, latency, previous in zip(names, models, data, feeds, timed, before, strict=False):
         yield Row(
             model=name,
             setting=at,
             latency=latency,
             speedup=latency.speedup_over(timed[0]),
             speedup_interval=latency.speedup_interval(timed[0]),
+            step=latency.speedup_over(previous),
+            step_interval=latency.speedup_interval(previous),
             macs=sample_macs(model, samples, at.length, options.sizes),
             memory=peak_memory(model.path, inputs, at.threads) if options.memory and model.path else None,
         )

@@ -15,6 +15,7 @@ from onnxmi.graph.layer_filter import DEFAULT_KINDS
 from onnxmi.outputs.override import FORM
 from onnxmi.outputs.view import KINDS as OUTPUT_KINDS
 from onnxmi.pruning.options import QUANTIZE
+from onnxmi.quantization.recipe import HALF
 from onnxmi.runtime.timing import CLOCKS
 from onnxmi.selection.scores import ESTIMATORS, SCORES
 from onnxmi.selection.top_down import TARGETS
@@ -162,6 +163,7 @@ QUANTIZATION = click.option(
     show_default=True,
     help="Quantize to 8 bits, weights: to 4 without activations; auto: if and how it is fastest on this machine.",
 )
+HALF_STORAGE = click.option("--half", is_flag=True, help="Store numbers as float16: a smaller file, no faster on CPUs.")
 METRIC = click.option(
     "--metric",
     metavar="NAME",
@@ -245,3 +247,17 @@ def _with(command: Callable[..., Any], options: Sequence[Callable[..., Any]]) ->
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def take_half(settings: dict[str, Any]) -> None:
+    """Let `--half` say how the result is stored.
+
+    Raises
+    ------
+    UsageError
+        If `--quantize` says so, too.
+    """
+    if settings.pop("half"):
+        if settings["quantize"] not in ("none", HALF):
+            raise UsageError("--half and --quantize both say how the result is stored; choose one")
+        settings["quantize"] = HALF

@@ -48,6 +48,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
     epilog=epilog(
         "onnxmi bench model.onnx model.pruned.onnx --threads 1",
         "onnxmi bench model.onnx model.int8.onnx --data eval.npz --batch 1,8,32",
+        "onnxmi bench model.onnx model.pruned.onnx --steps   with its plan beside it",
         "onnxmi bench encoder.onnx --sequence 16,64,128 --csv > encoder.csv",
     )
 )
@@ -69,6 +70,9 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @CLOCK
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure the peak memory.")
 @click.option("--operators/--no-operators", default=True, show_default=True, help="Show where the time goes.")
+@click.option(
+    "--steps", is_flag=True, help="MODELs are steps, as pruned and quantized: say what each did to the one before."
+)
 @PAGE
 @JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on standard output, a row for each model and setting.")
@@ -81,6 +85,9 @@ def bench(models: tuple[Path, ...], page: Path | None, *, as_json: bool, as_csv:
 
     Peak memory is what loading and running a model adds to a process of its own. Where the time goes is measured in
     the first setting, by onnxruntime's profiler, which slows small operators down.
+
+    With --steps, a quantized MODEL whose plan is beside it brings along the float model that was quantized, unless that
+    is given: so pruning and 8 bits are told apart.
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv both want standard output; choose one")

@@ -21,9 +21,10 @@ from onnxmi.cli.sizes import size_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.cli.workers import Choice, timing_worker_option, worker_options
 from onnxmi.errors import CheckError, UsageError
-from onnxmi.gate.check import CheckOptions, Report
+from onnxmi.gate.check import CheckOptions
 from onnxmi.gate.check_by import check_by
 from onnxmi.gate.limits import LIMITS, RULE
+from onnxmi.gate.report import Report
 from onnxmi.model.save import write_atomically
 from onnxmi.reporting.gate import check_data, check_markdown, github_annotations, junit_xml, show_check
 from onnxmi.reporting.json_data import to_json
@@ -45,6 +46,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
         "onnxmi check model.onnx --max-size 12MB --max-latency 8ms --threads 1",
         "onnxmi check new.onnx --baseline old.onnx --min-speedup 1.5 --threads 1",
         "onnxmi check new.onnx --baseline old.onnx --data eval.npz --max-drop 0.01",
+        "onnxmi check int8.onnx --baseline old.onnx --between pruned.onnx --max-size 9MB",
         "onnxmi check --config onnxmi.toml --junit check.xml",
     ),
     help=f"""Compare MODEL with limits: a gate for a build, or before a release.
@@ -59,6 +61,12 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--baseline", type=click.Path(path_type=Path), help="The model that MODEL is to replace.")
+@click.option(
+    "--between",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A model on the way from the baseline, as the pruned one that was quantized: show what each step did.",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Samples as for prune, and labels if there are any.")
 @sample_options
 @size_options
@@ -110,9 +118,10 @@ def check(
     limits = {name: bound for name in LIMITS if (bound := settings.pop(name.replace("-", "_"))) is not None}
     options = CheckOptions(limits=limits, **settings)
     options.require()
+    read = [path for path in (model, settings["baseline"], data, *settings["between"]) if path is not None]
     for target in filter(None, (junit, markdown)):
-        check_target(target, model, *filter(None, (settings["baseline"], data)))
-    check_page_option(page, model, settings["baseline"], data)
+        check_target(target, *read)
+    check_page_option(page, *read)
     with progress_bars() as progress, choice.opened() as workers:
         report = check_by(workers, model, options, progress)
     _write(report, junit, markdown)

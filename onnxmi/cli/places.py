@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
-from onnxmi.api.targets import check_page, check_target, default_target, plan_path
+from onnxmi.api.results import Result
+from onnxmi.api.targets import check_page, check_target, default_target
 from onnxmi.errors import UsageError
-from onnxmi.model.save import data_path
+from onnxmi.graph.plan import plan_path
+from onnxmi.model.save import Content, data_path, files_of
 
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 
@@ -24,10 +26,13 @@ class Places:
         The smaller model.
     page : Path or None
         An HTML page of the run.
+    float_model : Path or None
+        The pruned model as it was before it was quantized.
     """
 
     model: Path
     page: Path | None = None
+    float_model: Path | None = None
 
     @property
     def plan(self) -> Path:
@@ -35,9 +40,9 @@ class Places:
         return plan_path(self.model)
 
     @staticmethod
-    def beside(model: Path, output: Path | None, page: Path | None = None) -> Places:
+    def beside(model: Path, output: Path | None, page: Path | None = None, float_model: Path | None = None) -> Places:
         """Return the places for a model's result: as asked for, or beside the model."""
-        return Places(output or default_target(model), page)
+        return Places(output or default_target(model), page, float_model)
 
     def check(self, *inputs: Path | None, plan: Path | None = None) -> None:
         """Refuse places that cannot be written, or that are an input.
@@ -55,6 +60,21 @@ class Places:
         check_target(self.plan, *read)
         if self.page is not None:
             check_page(self.page, *all_read, self.model, self.plan, data_path(self.model))
+        if self.float_model is not None:
+            others = [self.model, self.plan] if self.page is None else [self.model, self.plan, self.page]
+            check_target(self.float_model, *[*all_read, *others])
+
+    def refuse_to_replace(self) -> None:
+        """Refuse to replace models that exist; see the function of that name."""
+        for path in filter(None, (self.model, self.float_model)):
+            refuse_to_replace(path)
+
+    def files(self, result: Result) -> dict[Path, Content]:
+        """Return the models and the plan of a result, for `write_together`."""
+        files = result.files(self.model)
+        if self.float_model is not None:
+            files.update(files_of(result.unquantized or result.proto, self.float_model))
+        return files
 
 
 def refuse_to_replace(model: Path) -> None:

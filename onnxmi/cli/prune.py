@@ -20,6 +20,7 @@ from onnxmi.cli.arguments import (
     CALIBRATION,
     FIXED_INPUTS,
     FRESH,
+    HALF_STORAGE,
     IGNORED_OUTPUTS,
     JSON,
     MASK,
@@ -34,10 +35,11 @@ from onnxmi.cli.arguments import (
     budgets,
     layer_choice,
     scoring,
+    take_half,
 )
 from onnxmi.cli.config import config_option
 from onnxmi.cli.failures import command_line, epilog
-from onnxmi.cli.places import OVERWRITE, Places, refuse_to_replace
+from onnxmi.cli.places import OVERWRITE, Places
 from onnxmi.cli.samples import opened, opened_if_given, sample_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
@@ -78,6 +80,7 @@ COST_OPTIONS = ("keep", *COSTS)
 @TARGET_AND_OUTPUTS
 @budgets
 @QUANTIZATION
+@HALF_STORAGE
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
 @ALLOW_INTERFACE
@@ -106,6 +109,13 @@ COST_OPTIONS = ("keep", *COSTS)
     type=click.Path(path_type=Path),
     help="Also report the result on these samples of your own; nothing is chosen on them.",
 )
+@click.option(
+    "--float",
+    "float_output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write the pruned model as it was before it was quantized, for bench and check.",
+)
 @OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Say what would be cut and tried, and about how long; write nothing.")
 @config_option("prune")
@@ -119,6 +129,7 @@ def prune(
     stats: Path | None,
     page: Path | None,
     *,
+    float_output: Path | None,
     evaluation: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -140,12 +151,13 @@ def prune(
     PATTERN is a shell pattern (*, ?, [abc]) for the names that `onnxmi inspect` prints.
     """
     context = click.get_current_context()
+    take_half(settings)
     if plan is not None:
         _refuse_beside_a_plan(context)
-    places = Places.beside(model, output, page)
+    places = Places.beside(model, output, page, float_output)
     places.check(model, calib, stats, evaluation, plan=plan)
     if not (overwrite or dry_run or settings["force"]):
-        refuse_to_replace(places.model)
+        places.refuse_to_replace()
     if page is not None:
         html.require_extra()
     choice = Choice.taken(settings)
@@ -179,7 +191,7 @@ def prune(
             raise
         write_unchanged(source, places.model, places.plan, str(error), as_json=as_json)
         return
-    files = result.files(places.model)
+    files = places.files(result)
     if plan is not None and plan.resolve() == places.plan.resolve():  # it says so already, perhaps by hand
         del files[places.plan]
     data = _as_json(result, model, places, files) if as_json or page is not None else ""

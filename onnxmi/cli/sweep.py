@@ -22,6 +22,7 @@ from onnxmi.cli.arguments import (
     CALIBRATION,
     FIXED_INPUTS,
     FRESH,
+    HALF_STORAGE,
     IGNORED_OUTPUTS,
     JSON,
     MASK,
@@ -35,6 +36,7 @@ from onnxmi.cli.arguments import (
     THREADS,
     layer_choice,
     scoring,
+    take_half,
 )
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.samples import opened, sample_options
@@ -88,6 +90,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 )
 @METRIC
 @QUANTIZATION
+@HALF_STORAGE
 @OUTPUTS
 @IGNORED_OUTPUTS
 @FIXED_INPUTS
@@ -126,6 +129,7 @@ def sweep(
     choose one, and ask `onnxmi prune` for it. With --quantize every model is an 8-bit one, the first is not pruned, and
     size and time are those of the 8-bit file.
     """
+    take_half(settings)
     inputs = (model, calib, *filter(None, [stats]))
     if table is not None:
         check_target(table, *inputs)

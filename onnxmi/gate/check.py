@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -33,12 +33,13 @@ from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import CalibrationLike, as_calibration
 from onnxmi.errors import ModelError, UsageError, stage
 from onnxmi.evaluation.answers import Collect, collect_answers
-from onnxmi.evaluation.comparison import Comparison, OutputLoss, compare_models
+from onnxmi.evaluation.comparison import Comparison, compare_models
 from onnxmi.evaluation.judgement import RequestedMetric
 from onnxmi.evaluation.output_metrics import find_output_metric
 from onnxmi.gate.drop import drop
 from onnxmi.gate.interface import interface_changes
 from onnxmi.gate.limits import LIMITS, Measured, Verdict, judge
+from onnxmi.gate.report import Report
 from onnxmi.model import Model
 from onnxmi.model.narrow_states import narrower_text
 from onnxmi.outputs.override import parse_override
@@ -86,6 +87,8 @@ class CheckOptions:
         wall, or cpu with one thread.
     strict : bool
         Pass only where the whole interval is within the limit.
+    between : tuple of path, onnx.ModelProto or Model
+        Models on the way there, as the pruned one that was quantized: measured as well, and nothing is asked of them.
     """
 
     limits: Mapping[str, float | str] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class CheckOptions:
     precision: Quantity = quantity(SHARE, 0.01)
     clock: Text = text("wall")
     strict: Flag = flag(default=False)
+    between: Sequence[ModelLike] = ()
 
     @property
     def sizes(self) -> GivenSizes:
@@ -148,27 +152,6 @@ def _bound(name: str, bound: float | str) -> float:
         return read_quantity(bound, LIMITS[name].unit)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a gate found: every check on a model, what is lost of each output, and what else is to be known."""
-
-    model: str
-    baseline: str | None
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...]
-    outputs: tuple[OutputLoss, ...] = ()
-
-    @property
-    def failed(self) -> tuple[Verdict, ...]:
-        """The checks that failed."""
-        return tuple(verdict for verdict in self.verdicts if not verdict.passed)
-
-    @property
-    def passed(self) -> bool:
-        """Whether all passed."""
-        return not self.failed
 
 
 @stage("gate")

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from onnxmi.data.sources import as_calibration
 from onnxmi.errors import UsageError
 from onnxmi.execution.choose import Workers
 from onnxmi.execution.marker import running
-from onnxmi.gate.check import CheckOptions, Report, check
+from onnxmi.gate.check import CheckOptions, check
 from onnxmi.gate.parallel_answers import ParallelAnswers
+from onnxmi.gate.report import Report
 from onnxmi.model import Model
 from onnxmi.pruning.latency_worker import WorkerStopwatch
 from onnxmi.transforms.analysis import ModelLike, as_model
@@ -18,7 +20,23 @@ from onnxmi.typing import Progress, silent
 
 
 def check_by(workers: Workers | None, model: ModelLike, options: CheckOptions, progress: Progress = silent) -> Report:
-    """Check a model; workers answer the samples of `--max-drop`, and one of them times the models if it is named."""
+    """Check a model, and measure the same of those between it and the baseline.
+
+    Workers answer the samples of `--max-drop`, and one of them times the models if it is named.
+    """
+    if not options.between:
+        return _check_one(workers, model, options, progress)
+    if options.baseline is None:
+        raise UsageError("--between needs --baseline: it is where the steps begin")
+    old, alone = as_model(options.baseline), replace(options, between=())
+    if options.data is not None:  # they may be read once only
+        alone = replace(alone, data=as_calibration(options.data, old))
+    alone = replace(alone, baseline=old)
+    report = _check_one(workers, model, alone, progress)
+    return replace(report, steps=tuple(_check_one(workers, step, alone, progress) for step in options.between))
+
+
+def _check_one(workers: Workers | None, model: ModelLike, options: CheckOptions, progress: Progress) -> Report:
     if workers is None:
         return check(model, options, progress)
     options.require()

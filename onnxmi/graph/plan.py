@@ -25,6 +25,11 @@ Times = Sequence[Sequence[float]]
 _LARGEST = 2**31  # sizes in an ONNX file of at most 2 GiB are below it
 
 
+def plan_path(model: Path) -> Path:
+    """Return the path of the plan beside a result."""
+    return model.with_suffix(".plan.json")
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """What stays of one layer.

@@ -8,6 +8,7 @@ from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.model.external_data import byte_size
 from onnxmi.pruning.execute import Candidate
 from onnxmi.pruning.session import PruningSession
+from onnxmi.quantization.recipe import HALF
 from onnxmi.runtime.timing import Latency
 
 Times = tuple[Latency, Latency]
@@ -21,7 +22,7 @@ class Contribution:
     Attributes
     ----------
     name : str
-        "original", "pruned", and "pruned, 8-bit" or "pruned, 4-bit".
+        "original", "pruned", and "pruned, 8-bit", "pruned, 4-bit" or "pruned, float16".
     size : int
         Bytes of its file with external data.
     damage : float
@@ -74,6 +75,9 @@ def contributions(
     )
 
 
+_STORED = {"weights": "4-bit", HALF: "float16"}  # mode of a recipe -> what most numbers are
+
+
 def _quantized_name(candidate: Candidate) -> str:
     recipe = candidate.plan.quantization
-    return "pruned, 4-bit" if recipe is not None and recipe.mode == "weights" else "pruned, 8-bit"
+    return f"pruned, {'8-bit' if recipe is None else _STORED.get(recipe.mode, '8-bit')}"

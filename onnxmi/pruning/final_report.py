@@ -75,6 +75,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         decisive=judgement.decisive,
         changed=changed_answers(session.test_set, judgement),
         peak_memory=_peak_memory(),
+        unquantized=with_values_inside(result.candidate.proto) if steps else None,
         hints=uncut_weights(session, cut.size, after.size) if selected else (),
     )
 

@@ -28,13 +28,13 @@ from onnxmi.budget.size_grid import parse_alignment
 from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
-from onnxmi.quantization.recipe import MODES
+from onnxmi.quantization.recipe import HALF, MODES
 from onnxmi.selection.scorer import Scorer
 from onnxmi.selection.scores import SCORERS
 from onnxmi.selection.top_down import TARGETS
 
-QUANTIZE = ("none", *MODES, "auto")
-"""Whether the result is quantized to 8 bits, and how."""
+QUANTIZE = ("none", *MODES, "auto", HALF)
+"""Whether the result is quantized to 8 bits, and how; or stored as float16."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class PruneOptions:
 
     quantize : str
         "none"; "dynamic" or "static" for an 8-bit result, made by onnxruntime's quantizer; "weights" for 4-bit weights
-        and float activations; "auto" for the fastest of them, measured. Budgets of size and time, and the loss, are
-        then those of the quantized model.
+        and float activations; "auto" for the fastest of them, measured; "half" to store numbers as float16, which makes
+        the file smaller, and no faster on CPUs. Budgets of size and time, and the loss, are then those of that model.
 
     cut : str or iterable of str
         Kinds of layers to cut, such as "ffn,heads"; empty for `onnxmi.graph.layer_filter.DEFAULT_KINDS`.

@@ -73,6 +73,8 @@ class Outcome:
         What is lost on an evaluation file, where one was given.
     changed : tuple of ChangedAnswer
         Test samples on which another class is chosen.
+    unquantized : onnx.ModelProto or None
+        The pruned float model, where the result is quantized.
     peak_memory : int or None
         Most bytes that the process had held when the run ended; None where that is not known.
     """
@@ -102,6 +104,7 @@ class Outcome:
     evaluation: Evaluation | None = None
     changed: tuple[ChangedAnswer, ...] = ()
     peak_memory: int | None = None
+    unquantized: onnx.ModelProto | None = None
 
     @property
     def kept_whole(self) -> tuple[Layer, ...]:

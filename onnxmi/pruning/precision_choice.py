@@ -27,7 +27,7 @@ from onnxmi.pruning.sizing import SizingProblem
 from onnxmi.quantization.operators import in_groups
 from onnxmi.quantization.ort_quantizer import has_4_bits
 from onnxmi.quantization.quantize import PreparedModel, prepare, quantize, with_ranges
-from onnxmi.quantization.recipe import MODES, MOMENTS, NEAREST, RANGE_METHODS, Ranges, Recipe
+from onnxmi.quantization.recipe import HALF, MODES, MOMENTS, NEAREST, RANGE_METHODS, Ranges, Recipe
 from onnxmi.typing import Progress, silent
 
 TIME: tuple[Kind, ...] = ("time",)
@@ -140,6 +140,8 @@ def choose_precision(
         If onnxruntime cannot.
     """
     requested = session.options.quantize
+    if requested == HALF:
+        return _stored_as_float16(session, proto)
     trials = _Trials(session, proto, progress, counted)
     modes = MODES if requested == "auto" else (requested,)
     found = [trial for mode in modes if (trial := trials.of_mode(mode, required=requested != "auto")) is not None]
@@ -150,6 +152,15 @@ def choose_precision(
     if requested == "auto" and best.price > TIME_POWER - LEAST_GAIN:
         return PrecisionChoice(None, (f"not quantized: float is best here ({_tried([best])})",))
     return PrecisionChoice(trials.precision(best), (_said(best),))
+
+
+def _stored_as_float16(session: PruningSession, proto: onnx.ModelProto) -> PrecisionChoice:
+    """Return the recipe of float16 storage: there is nothing to choose."""
+    prepared = prepare(proto, session.kept_tensors)
+    recipe = prepared.everything(HALF)
+    size = byte_size(quantize(prepared, recipe)) / byte_size(proto)
+    note = "stored as float16: a smaller file; CPUs compute in float32, so it is no faster there"
+    return PrecisionChoice(Precision(recipe, size), (note,))
 
 
 def _tried(trials: list[_Trial]) -> str:

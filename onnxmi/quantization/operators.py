@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from onnxmi.model import Graph, Node
+from onnxmi.quantization.recipe import HALF
 
 # Mode -> operator -> the operand that is stored, for operators whose 8-bit kernels are fast on CPUs. A ConvInteger
 # takes about five times as long as the float convolution, so dynamic quantization leaves convolutions float.
@@ -17,6 +18,7 @@ _WEIGHT: Mapping[str, Mapping[str, int]] = {
     "dynamic": {"MatMul": 1, "Gemm": 1, "Gather": 0},
     "static": {"Conv": 1, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1, "Gather": 0},
     "weights": {"MatMul": 1, "Gather": 0},
+    HALF: {},
 }
 # Operators with 8-bit kernels that only pass on what 8-bit operators computed: between two of these they save a
 # conversion to float and back.

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import onnx
@@ -28,9 +29,10 @@ from onnxruntime.quantization import (
 )
 
 from onnxmi.errors import ModelError, UsageError
-from onnxmi.model.bodies import nested_nodes
+from onnxmi.model.bodies import bodies_of, nested_nodes
 from onnxmi.model.external_data import serialized
 from onnxmi.model.narrow_states import narrowed_feeds
+from onnxmi.model.order import in_order
 from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.quantization.recipe import Ranges
 from onnxmi.runtime.session import Feeds, one_line
@@ -249,6 +251,30 @@ def to_4_bits(proto: onnx.ModelProto, nodes: Mapping[str, str]) -> onnx.ModelPro
         for entry in made.opset_import:  # it raises the version without converting what another version has otherwise
             entry.version = versions.get(entry.domain, entry.version)
         return made
+
+
+def to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Store all numbers as float16; inputs and outputs keep their types.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        As `fuse` returns it.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot, or the model has bodies, in which it would not convert all that they read.
+    """
+    if any(True for node in proto.graph.node for _ in bodies_of(node)):
+        raise ModelError("--half: the model has bodies of If, Loop or Scan, which are not supported")
+    with _at_work():
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        convert = import_module("onnxruntime.transformers.float16").convert_float_to_float16  # slow to load
+        with catch_warnings():
+            simplefilter("ignore")  # it warns of each number that float16 rounds to zero: the damage is measured
+            return in_order(convert(copy, keep_io_types=True))
 
 
 def _rewritten(proto: onnx.ModelProto, rewrite: Callable[[str, str], object]) -> onnx.ModelProto:

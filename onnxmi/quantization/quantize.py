@@ -19,7 +19,7 @@ from onnxmi.model.taps import with_taps
 from onnxmi.quantization import ort_quantizer
 from onnxmi.quantization.operators import Quantizable, glue_between, quantizable
 from onnxmi.quantization.processor import saturates
-from onnxmi.quantization.recipe import NEAREST, Recipe
+from onnxmi.quantization.recipe import HALF, NEAREST, Recipe
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Array
 
@@ -72,6 +72,8 @@ class PreparedModel:
         """Return the recipe that quantizes all of them, as this processor needs it."""
         opset = next((entry.version for entry in self.proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
         names = tuple(operator.name for operator in self.quantizable(mode))
+        if mode == HALF:
+            return Recipe(mode, (), kept=self.kept)
         if mode == "weights":
             return Recipe(mode, (), kept=self.kept, four_bit=names)
         return Recipe(
@@ -141,6 +143,8 @@ def quantize(prepared: PreparedModel, recipe: Recipe) -> onnx.ModelProto:
     ModelError
         If onnxruntime cannot.
     """
+    if recipe.mode == HALF:
+        return _with_interface_of(ort_quantizer.to_half(prepared.proto), prepared.source)
     made = prepared.proto
     if recipe.four_bit:
         made = ort_quantizer.to_4_bits(made, _operators(prepared, recipe.four_bit))

@@ -9,6 +9,9 @@ from typing import Any
 from onnxmi.errors import PlanError
 
 MODES = ("dynamic", "static", "weights")
+HALF = "half"
+"""The mode that is no quantization: numbers are stored as float16."""
+
 RANGE_METHODS = ("minmax", "percentile", "entropy")
 """Of onnxruntime's calibrators: how the ranges of activations are found on samples."""
 
@@ -28,7 +31,8 @@ class Recipe:
     ----------
     mode : str
         "dynamic": weights are 8-bit, and activations are scaled while the model runs. "static": activations have fixed
-        ranges. "weights": weights alone are stored in fewer bits, 4.
+        ranges. "weights": weights alone are stored in fewer bits, 4. `HALF`: all
+        that is stored is float16, and nothing is quantized.
     int8 : tuple of str
         Operators whose products or tables are 8-bit, by name.
     left_float : tuple of str
@@ -110,8 +114,8 @@ class Recipe:
             raise PlanError("`quantization` is not an object")
         mode, calibration = entry.get("mode"), entry.get("calibration", "")
         rounding = entry.get("rounding", NEAREST)
-        if mode not in MODES:
-            raise PlanError(f"`quantization` has the mode {mode!r}; there are: {', '.join(MODES)}")
+        if mode not in (*MODES, HALF):
+            raise PlanError(f"`quantization` has the mode {mode!r}; there are: {', '.join((*MODES, HALF))}")
         if calibration not in ("", *RANGE_METHODS):
             raise PlanError(
                 f"`quantization` has the calibration {calibration!r}; there are: {', '.join(RANGE_METHODS)}"

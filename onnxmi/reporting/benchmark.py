@@ -11,11 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from onnxmi.benchmark.compare import Bench, Row, Setting
+from onnxmi.benchmark.compare import Bench, Row, Setting, Subject
 from onnxmi.budget.units import size_text
 from onnxmi.graph.macs import multiplies
 from onnxmi.reporting.tables import NumberTable, plain
 from onnxmi.runtime.profile import OperatorTime
+from onnxmi.runtime.timing import Interval
 
 SHOWN = 12  # operators that the terminal shows; --json has all
 COLUMNS = 3  # models whose names fit over the columns of a table; more are numbered
@@ -26,7 +27,10 @@ def show_bench(console: Console, bench: Bench) -> None:
     """Print the models, their times in each setting, and where the time goes."""
     console.print(_subjects(bench))
     for setting, rows in groupby(bench.rows, key=lambda row: row.setting):
-        console.print(_times(setting, list(rows)))
+        shown = list(rows)
+        console.print(_times(setting, shown))
+        if bench.by_steps:
+            console.print(_steps(bench.subjects, shown))
     if bench.operators:
         console.print(_operators(bench))
         console.print(plain(_heavy_shares(bench)), "")
@@ -69,8 +73,24 @@ def _times(setting: Setting, rows: Sequence[Row]) -> NumberTable:
 
 
 def _speedup(row: Row) -> str:
-    half = (row.speedup_interval.high - row.speedup_interval.low) / 2
-    return f"{row.speedup:.2f} ± {half:.2f}" if math.isfinite(half) else f"{row.speedup:.2f}"
+    return _ratio(row.speedup, row.speedup_interval)
+
+
+def _ratio(value: float, interval: Interval) -> str:
+    half = (interval.high - interval.low) / 2
+    return f"{value:.2f} ± {half:.2f}" if math.isfinite(half) else f"{value:.2f}"
+
+
+def _steps(subjects: Sequence[Subject], rows: Sequence[Row]) -> NumberTable:
+    """One row a model but the first: what it is of the model before it."""
+    table = NumberTable(
+        "What each step did: times the model before it", "model", "file", "MACs", "as fast", "stored as"
+    )
+    for before, subject, was, row in zip(subjects, subjects[1:], rows, rows[1:], strict=False):
+        macs = f"{row.macs / was.macs:.2f}" if was.macs else ""
+        cells = [f"{subject.size / before.size:.2f}", macs, _ratio(row.step, row.step_interval), subject.stored]
+        table.add_row(plain(subject.name), *cells)
+    return table
 
 
 # -- operators --------------------------------------------------------------------------------------------------------
@@ -156,6 +176,9 @@ def row_data(row: Row) -> dict[str, Any]:
         "speedup": row.speedup,
         "speedup_low": row.speedup_interval.low,
         "speedup_high": row.speedup_interval.high,
+        "step": row.step,
+        "step_low": row.step_interval.low,
+        "step_high": row.step_interval.high,
         "macs": row.macs,
         "gmacs_per_second": row.gmacs_per_second,
         "memory_bytes": row.memory,

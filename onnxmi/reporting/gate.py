@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxmi.evaluation.comparison import OutputLoss
-from onnxmi.gate.check import Report
 from onnxmi.gate.limits import Verdict
-from onnxmi.reporting.tables import printable
+from onnxmi.gate.report import Report
+from onnxmi.reporting.tables import NumberTable, printable
 
 _SIGNS = {"pass": "✅", "warn": "⚠️", "FAIL": "❌"}
 NARROW = 60  # columns below which each check has lines of its own instead of a row
@@ -34,6 +34,8 @@ def show_check(console: Console, report: Report) -> None:
     against = "" if report.baseline is None else f" against {report.baseline}"
     console.print(_plain(f"Checks of {report.model}{against}", "bold"))
     console.print(_table(report) if console.width >= NARROW else _lines(report))
+    if report.steps:
+        console.print(_steps(report))
     for verdict in report.verdicts:
         if verdict.detail:
             console.print(Padding(_plain(f"{verdict.name}: {verdict.detail}"), (0, 0, 0, 1)))
@@ -53,6 +55,27 @@ def _table(report: Report) -> RenderableType:
         word = mark(verdict)
         table.add_row(Text(word, _STYLES[word]), verdict.name, verdict.asked, verdict.measured)
     return table
+
+
+def _steps(report: Report) -> NumberTable:
+    """Return a row for each model between the baseline and the last, and for that: what was measured of it."""
+    names = measured_names(report)
+    table = NumberTable("What each step did, against the baseline", "model", *names)
+    for model, cells in step_rows(report, names):
+        table.add_row(_plain(model), *map(_plain, cells))
+    return table
+
+
+def measured_names(report: Report) -> tuple[str, ...]:
+    """Return the names of the checks that have a limit."""
+    return tuple(verdict.name for verdict in report.verdicts if verdict.limit is not None)
+
+
+def step_rows(report: Report, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each model on the way to the last one, and that, with what was measured of it."""
+    for step in (*report.steps, report):
+        measured = {verdict.name: verdict.measured for verdict in step.verdicts}
+        yield step.model, [measured.get(name, "") for name in names]
 
 
 def _lines(report: Report) -> RenderableType:
@@ -93,6 +116,10 @@ def check_data(report: Report) -> dict[str, Any]:
         "checks": [_verdict_data(verdict) for verdict in report.verdicts],
         "outputs": outputs_data(report.outputs),
         "notes": list(report.notes),
+        "steps": [
+            {"model": step.model, "checks": [_verdict_data(verdict) for verdict in step.verdicts]}
+            for step in report.steps
+        ],
     }
 
 
@@ -135,10 +162,22 @@ def check_markdown(report: Report) -> str:
         "| --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
+        *_steps_markdown(report),
         *(f"{_cell(line)}\n" for line in output_lines(report)),
         *(f"_{_cell(note)}_\n" for note in report.notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _steps_markdown(report: Report) -> Iterator[str]:
+    """Yield the lines of a table of the steps; none where there are no steps."""
+    if report.steps:
+        names = measured_names(report)
+        yield f"| step | {' | '.join(names)} |"
+        yield f"|{' --- |' * (len(names) + 1)}"
+        for model, cells in step_rows(report, names):
+            yield f"| {' | '.join(map(_cell, (model, *cells)))} |"
+        yield ""
 
 
 def _code(text: str) -> str:

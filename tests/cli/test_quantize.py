@@ -69,3 +69,10 @@ def test_a_wrong_mode_is_a_usage_error(mlp):
     assert "'int8' is not one of 'none', 'dynamic', 'static', 'weights', 'auto'" in mlp.fails(
         2, "prune", *MODEL, "--quantize", "int8"
     )
+
+
+def test_float16_storage_has_an_option_of_its_own(mlp):
+    mlp.succeeds("prune", *MODEL, "--keep", "0.5", "--half", "--threads", "1", "-o", "a.onnx")
+    assert json.loads((mlp.folder / "a.plan.json").read_text())["quantization"]["mode"] == "half"
+    message = mlp.fails(2, "prune", *MODEL, "--half", "--quantize", "auto")
+    assert message.startswith("--half and --quantize both say how")

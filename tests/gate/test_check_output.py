@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxmi.gate.check import Report
 from onnxmi.gate.limits import Verdict
+from onnxmi.gate.report import Report
 from onnxmi.reporting.gate import check_markdown, github_annotations, junit_xml
 
 MARKS = ("pass", "warn", "FAIL")
