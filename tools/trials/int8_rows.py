@@ -22,11 +22,24 @@ WORKER = Path(__file__).with_name("int8_worker.py")
 
 @dataclass(frozen=True)
 class Study:
-    """What is tried on one model: onnxruntime's mode for it, budgets beside the default one, and sizes of batches."""
+    """What is tried on one model.
+
+    Attributes
+    ----------
+    mode : str
+        onnxruntime's for it.
+    budgets : mapping
+        Beside the default one.
+    batches : tuple of int
+        Sizes of batches that are timed.
+    shares : tuple of float
+        Of the MACs, at which models are pruned, and then quantized in that mode.
+    """
 
     mode: str
     budgets: Mapping[str, Mapping[str, Any]]
     batches: tuple[int, ...]
+    shares: tuple[float, ...] = ()
 
 
 ROWS: Mapping[str, Study] = {
@@ -39,6 +52,7 @@ ROWS: Mapping[str, Study] = {
             "--max-size 12MB": {"max_size": "12MB"},
         },
         (1, 8),
+        (0.5, 0.36, 0.25, 0.15),
     ),
     "fashion-cnn": Study("static", {}, (1, 32)),
     "fashion-resnet": Study("static", {}, (1, 32)),
@@ -108,6 +122,12 @@ def _rows(maker: Maker) -> Iterator[tuple[str, onnx.ModelProto | None]]:
         if pruned is not None:
             how = partial(maker.quantized, pruned, bits=bits)
             yield f"both, by hand, {bits}-bit weights", maker.ready(f"hand{bits}", how)
+    for share in study.shares:
+        row = f"macs{share:.2f}".replace("0.", "")
+        yield f"pruned to {share:g} of the MACs", maker.ready(row, partial(maker.pruned, macs=share))
+        plan = maker.path(row).with_suffix(".plan.json")
+        how = partial(maker.pruned, plan=plan, quantize=study.mode)
+        yield f"and `--quantize {study.mode}`", maker.ready(f"{row}-int8", how)
     for label, budget in {"": {}, **study.budgets}.items():
         row = "-".join(["auto", *label.strip("-").replace("%", "").split()])
         command = f"**`{f'{label} --quantize auto'.strip()}`**"
