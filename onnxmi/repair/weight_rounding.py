@@ -7,7 +7,7 @@ in the metric of the moments of what each operator reads in the float model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,46 +55,46 @@ class _Product:
         return (layout.tap(self.node), type(layout), repr(layout.reading(self.node)), self.shape.kernel)
 
 
+_Sharing = list[tuple[_Product, Grid]]
+"""Products that read the same, with the grids of their weights."""
+
+
 class WeightRounder:
-    """The moments of what the products of one float model read, and its weights rounded by them."""
+    """The weights of one float model, rounded by the moments of what they multiply."""
 
     def __init__(self, prepared: PreparedModel, feeds: FeedsMaker, threads: int = 0) -> None:
         """Take a model and the batches that moments are measured on; `threads` as for onnxruntime."""
         self._prepared, self._feeds, self._threads = prepared, feeds, threads
-        self._rounded: dict[tuple[str, Grid], Array] = {}
+        self._rounded: dict[tuple[str, Grid], Array] = {}  # recipes that are compared share most of them
 
     @stage("round weights")
     def rounded(self, recipe: Recipe) -> PreparedModel:
         """Return the model with weights that a recipe rounds as it is best for the products; the rest as it was."""
-        values: dict[str, Array] = {}
-        for product in self._products:
-            grid = _grid(recipe, product.node.name)
-            if grid is not None and self._moments[product.key].count:
-                values[product.weight] = self._on_grid(product, grid)
-        return self._prepared.with_weights(values)
-
-    def _on_grid(self, product: _Product, grid: Grid) -> Array:
-        """Return a weight as it is to be handed to the quantizer; recipes that are compared share most of them."""
-        if (product.weight, grid) not in self._rounded:
-            moments = self._moments[product.key]
-            self._rounded[product.weight, grid] = _rounded(self._prepared.graph, product, moments, grid)
-        return self._rounded[product.weight, grid]
+        found = ((product, _grid(recipe, product.node.name)) for product in self._products)
+        chosen = [(product, grid) for product, grid in found if grid is not None]
+        waiting = [pair for pair in chosen if (pair[0].weight, pair[1]) not in self._rounded]
+        for sharing in _passes(waiting):
+            self._round(sharing)
+        return self._prepared.with_weights({one.weight: self._rounded[one.weight, grid] for one, grid in chosen})
 
     @cached_property
     def _products(self) -> tuple[_Product, ...]:
         graph, names = self._prepared.graph, {one.name for one in self._prepared.quantizable("static")}
-        return tuple(one for node in graph.main if node.name in names and (one := _product(graph, node)) is not None)
+        products = (_product(graph, node) for node in graph.main if node.name in names)
+        return tuple(product for product in products if product is not None and product.bytes <= MEMORY)
 
-    @cached_property
-    def _moments(self) -> Mapping[tuple[object, ...], Moments]:
-        """What each product reads -> its moments."""
-        moments: dict[tuple[object, ...], Moments] = {}
-        for products in _passes(self._products):
-            moments.update(self._measured(products))
-        return moments
+    def _round(self, sharing: Sequence[_Sharing]) -> None:
+        """Round the weights of some products by one pass over the samples."""
+        graph = self._prepared.graph
+        for pairs, moments in zip(sharing, self._measured([pairs[0][0] for pairs in sharing]), strict=True):
+            for product, grid in pairs:
+                value = graph.constant(product.weight)  # as it is where no sample reaches it
+                if moments.count:
+                    value = _round_stored(product, value, moments, grid)
+                self._rounded[product.weight, grid] = value
 
-    def _measured(self, products: Sequence[_Product]) -> Mapping[tuple[object, ...], Moments]:
-        """Run the samples once, and measure some of what products read."""
+    def _measured(self, products: Sequence[_Product]) -> Iterator[Moments]:
+        """Run the samples once, and yield the moments of what each product reads."""
         names = list(dict.fromkeys(product.layout.tap(product.node) for product in products))
         proto, taps = with_taps(self._prepared.proto, names)
         session, outputs = open_session(proto, threads=self._threads), {tap.name: tap.output for tap in taps}
@@ -102,12 +102,13 @@ class WeightRounder:
         for number, feeds in enumerate(self._feeds()):
             results = session.run(feeds)
             samples = next((len(array) for array in feeds.values() if np.ndim(array)), 1)
-            for place, (product, total) in enumerate(zip(products, sums, strict=True)):
+            for product, total in zip(products, sums, strict=True):
                 activation = results[outputs[product.layout.tap(product.node)]]
                 count = product.layout.count(product.shape, activation)
-                rows = _drawn(count, ROWS * samples, (place, number))
-                total.update(product.layout.feature_rows(product.shape, activation, rows))
-        return {product.key: total.moments() for product, total in zip(products, sums, strict=True)}
+                places = _drawn(count, ROWS * samples, (product.node.index, number))
+                rows = product.layout.feature_rows(product.shape, activation, places)
+                total.update(rows[:, np.isfinite(rows).all(axis=(0, 2))])
+        yield from (total.moments() for total in sums)
 
 
 def _product(graph: Graph, node: Node) -> _Product | None:
@@ -130,14 +131,19 @@ def _product(graph: Graph, node: Node) -> _Product | None:
     return None
 
 
-def _passes(products: Iterable[_Product]) -> Iterator[list[_Product]]:
-    """Divide products into those that are measured in one pass, one of each that read the same."""
-    waiting: list[_Product] = []
-    for product in {product.key: product for product in products}.values():
-        if waiting and sum(one.bytes for one in waiting) + product.bytes > MEMORY:
+def _passes(pairs: Iterable[tuple[_Product, Grid]]) -> Iterator[list[_Sharing]]:
+    """Divide products into those that are measured in one pass; those that read the same are together."""
+    sharing: dict[tuple[object, ...], _Sharing] = {}
+    for product, grid in pairs:
+        sharing.setdefault(product.key, []).append((product, grid))
+    waiting: list[_Sharing] = []
+    taken = 0
+    for same in sharing.values():
+        if waiting and taken + same[0][0].bytes > MEMORY:
             yield waiting
-            waiting = []
-        waiting.append(product)
+            waiting, taken = [], 0
+        waiting.append(same)
+        taken += same[0][0].bytes
     if waiting:
         yield waiting
 
@@ -158,9 +164,8 @@ def _grid(recipe: Recipe, name: str) -> Grid | None:
     return REDUCED if recipe.reduced_range else FULL
 
 
-def _rounded(graph: Graph, product: _Product, moments: Moments, grid: Grid) -> Array:
+def _round_stored(product: _Product, stored: Array, moments: Moments, grid: Grid) -> Array:
     """Return a weight as it is to be handed to the quantizer."""
-    stored = graph.constant(product.weight)
     matrix = product.layout.to_matrix(product.shape, stored).astype(np.float64)
     # The second moments about zero: what rounding moves the mean of the products by counts, too.
     seconds = moments.scatter / moments.count + moments.mean[..., :, None] * moments.mean[..., None, :]

@@ -108,9 +108,23 @@ def test_passes_that_take_less_memory_give_the_same(monkeypatch) -> None:
     recipe = prepared.everything("dynamic")
     first = rounder(prepared, batches).rounded(recipe).proto
     monkeypatch.setattr(weight_rounding, "MEMORY", 8 * INNER**2)
-    again = rounder(prepared, batches)
-    assert len(list(weight_rounding._passes(again._products))) > 1
-    assert again.rounded(recipe).proto == first
+    passes = []
+    counted = WeightRounder(prepared, lambda: passes.append(0) or batches, 1)
+    assert counted.rounded(recipe).proto == first
+    assert len(passes) == 3
+    assert counted.rounded(recipe.with_float(recipe.int8[:1])).proto != first
+    assert len(passes) == 3  # what another recipe shares is not measured again
+
+
+def test_a_product_that_is_too_wide_or_that_no_finite_row_reaches_is_left_alone(monkeypatch) -> None:
+    prepared = prepare(mlp())
+    recipe, before = prepared.everything("dynamic"), stored(prepared.proto)
+    broken = [{"x": np.full((13, WIDTH), np.nan, np.float32)}]
+    after = stored(rounder(prepared, broken).rounded(recipe).proto)
+    assert all((after[name] == before[name]).all() for name in after)
+    monkeypatch.setattr(weight_rounding, "MEMORY", 8 * WIDTH**2)
+    after = stored(rounder(prepared, feeds(WIDTH)).rounded(recipe).proto)
+    assert [name for name in after if (after[name] != before[name]).any()] == ["c1"]
 
 
 def test_what_stays_float_or_is_read_twice_is_left_alone() -> None:
