@@ -73,6 +73,11 @@ class Case:
         return Judge.of(self)
 
 
+def without_padding(data: Calibration, samples: NDArray[np.int64]) -> Feeds:
+    """A run of some samples, without the padding that none of them needs."""
+    return dict(next(data.packed(samples, len(samples)))[1])
+
+
 def first(data: Calibration, samples: int) -> Calibration:
     """The first samples of a file, which is in no order."""
     arrays = {n: a if n in data.whole else a[:samples] for n, a in data.arrays.items()}
@@ -127,8 +132,7 @@ class Judge:
     def one(self) -> Feeds:
         """One sample, of median length."""
         rest = self.order[len(self.order) // 2 :]
-        feeds = self.data.one_run(rest)
-        return feeds if self.data.padding is None else self.data.padding.trimmed(feeds, rest[:1])
+        return self.data.one_run(rest) if self.data.padding is None else without_padding(self.data, rest[:1])
 
     def times(self, protos: Sequence[onnx.ModelProto], seconds: float) -> Sequence[Latency]:
         """Times of one sample on one thread, model by model in turn, until they are known to 1 % or the time is up."""

@@ -11,7 +11,7 @@ import onnx
 from onnxmi.model.external_data import byte_size
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.timing import RELOAD, Latency, measure_latency
-from trials.cases import TURNS, Case
+from trials.cases import TURNS, Case, without_padding
 from trials.int8_rows import Made
 
 
@@ -50,8 +50,7 @@ def _feeds(case: Case, batch: int) -> Feeds:
         return judge.one()
     middle = len(judge.order) // 2
     chosen = np.resize(judge.order[middle : middle + batch], batch)
-    feeds = judge.data.feed(chosen)
-    return feeds if judge.data.padding is None else judge.data.padding.trimmed(feeds, chosen)
+    return judge.data.feed(chosen) if judge.data.padding is None else without_padding(judge.data, chosen)
 
 
 def rule(batches: Sequence[int]) -> str:
