@@ -37,7 +37,8 @@ EXPECTED = {"time": 1.5, "size": 4.0}  # by how much 8 bits make a file faster a
 LEAST_SHARE = 0.05  # of what may be lost by default: damage is not weighed against less
 MOST_GROUPS = 8  # of operators that are tried as float together
 MOST_TRIALS = 12  # of them and of their halves
-LEAST_ROUNDING_GAIN = 0.01  # of what may be lost, for which weights are rounded by moments
+LEAST_ROUNDING_GAIN = 0.01  # of what may be lost, for which weights are rounded by moments,
+LEAST_ROUNDING_SHARE = 0.1  # and of what rounding each to its nearest step does
 LEAST_GAIN = 0.1  # of the price, for which an operator stays float: times are not measured better
 MOST_NOISE = 1.0  # that a ratio of times is taken to have, where its interval is wide or unknown
 TRIAL_SECONDS = 1.5  # of one comparison of times
@@ -225,13 +226,24 @@ class _Trials:
         return trial if trial is not None and trial.price < best.price else best
 
     def with_simplest_rounding(self, best: _Trial) -> _Trial:
-        """Round each weight to its nearest step where that does hardly more damage: it takes no samples."""
+        """Round each weight to its nearest step, which takes no samples, where the moments hardly do better.
+
+        Both are held against the float cut, on the samples that recipes are chosen on: held against the original, the
+        errors of the cut would add noise that is larger than what rounding does.
+        """
         if best.recipe.rounding == NEAREST:
             return best
         usable = next(self._usable(iter([replace(best.recipe, rounding=NEAREST)])), None)
-        if usable is None or usable[2] > best.damage + LEAST_ROUNDING_GAIN:
+        if usable is None:
             return best
-        return replace(best, recipe=usable[0], proto=usable[1], damage=usable[2])
+        recipe, proto, damage = usable
+        samples = replace(self._session.validation_set, original=self._proto)
+        alone, together = (
+            excess(samples.damage(samples.answers(one)), self._drop) / self._scale for one in (proto, best.proto)
+        )
+        if alone - together > max(LEAST_ROUNDING_GAIN, LEAST_ROUNDING_SHARE * alone):
+            return best
+        return replace(best, recipe=recipe, proto=proto, damage=damage)
 
     def _usable(self, recipes: Iterator[Recipe]) -> Iterator[tuple[Recipe, onnx.ModelProto, float]]:
         """Yield those that can be carried out, with their damage."""

@@ -73,6 +73,24 @@ def test_the_plan_makes_the_same_bytes_again(mode: str, untimed, tmp_path) -> No
     assert applied.after.size == byte_size(applied.model)
 
 
+@pytest.mark.parametrize(("share", "rounding"), [(-1e9, "moments"), (1.0, "nearest")])
+def test_weights_are_rounded_by_moments_where_that_saves_its_share_of_the_damage(
+    share: float, rounding: str, untimed, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(precision_choice, "LEAST_ROUNDING_GAIN", -1e9)
+    monkeypatch.setattr(precision_choice, "LEAST_ROUNDING_SHARE", share)
+    result = run(mlp(), keep=0.5, quantize="dynamic")
+    assert result.plan.quantization is not None
+    assert result.plan.quantization.rounding == rounding
+    assert any("rounded by the moments" in note for note in result.notes) == (rounding == "moments")
+    plan = tmp_path / "a.plan.json"
+    plan.write_text(result.plan.to_json())
+    assert run(mlp(), plan=plan).digest == result.digest
+    unrepaired = run(mlp(), keep=0.5, quantize="dynamic", repair=False, force=True)
+    assert unrepaired.plan.quantization is not None
+    assert unrepaired.plan.quantization.rounding == "nearest"
+
+
 def test_each_step_is_reported_beside_the_original(untimed) -> None:
     result = run(mlp(), keep=0.5, quantize="dynamic")
     original, pruned, int8 = result.contributions
