@@ -93,7 +93,7 @@ EXCEPTIONS = {
         "a body and a recurrent layer run as a whole: there is nothing to stop at between their operators",
     ),
     "integers whose scale is not stored, not found in a Cast and a Mul behind them, or differs by direction": (
-        "not refitted",
+        "left alone",
         "the integers that come nearest to new weights are not known",
     ),
     "DynamicQuantizeLSTM": ("no gradient", "what comes before it has no output sensitivity: all neurons count alike"),

@@ -8,9 +8,11 @@ from onnxmi.axes.unify import Solver
 from onnxmi.errors import stage
 from onnxmi.graph.channel_graph import ChannelGraph, Use
 from onnxmi.graph.layers import LayerReader
+from onnxmi.graph.quantization import read_quantized
 from onnxmi.model import Graph, Model, Node, TensorInfo
 from onnxmi.operators.context import AxisRule, RuleContext, Terms
 from onnxmi.operators.declarations import Declarations
+from onnxmi.operators.layout import MatrixLayout, QuantizedOperands
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.probe import Probe
 
@@ -27,6 +29,7 @@ def infer(model: Model, probe: Probe, states: Mapping[str, str] | None = None) -
     inference = _Inference(model.graph, probe, states or {})
     inference.run_rules()
     inference.freeze_interface()
+    inference.freeze_without_scale()
     inference.solver.settle_marks()
     return _read_off(inference)
 
@@ -131,6 +134,18 @@ class _Inference:
                 continue
             for term in (given, made):
                 self.solver.freeze(term, f"it is an axis of the state {before.name} whose size is free")
+
+    def freeze_without_scale(self) -> None:
+        """What lies on integers that stand for no known numbers cannot be scored or refitted: it is left alone."""
+        for node in self.graph.nodes:
+            for layout in operator_of(node).layouts:
+                known = layout.quantized is None or not self.graph.is_constant(node.inputs[layout.weight])
+                if not known and layout.quantized is not None and not self._has_scale(node, layout.quantized, layout):
+                    self._freeze(node.inputs[layout.weight], f"the scale of the weight of {node.label} is not found")
+
+    def _has_scale(self, node: Node, operands: QuantizedOperands, layout: MatrixLayout) -> bool:
+        reading = read_quantized(self.graph, node, operands, layout.output_axis)
+        return reading is not None and bool(reading.scheme.scales)
 
     def _freeze(self, name: str, reason: str) -> None:
         for term in self.tensors.get(name, ()):

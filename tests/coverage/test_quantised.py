@@ -47,7 +47,17 @@ def test_dynamic_quantisation(per_channel: bool) -> None:
     value, scale, zero = b.op("DynamicQuantizeLinear", hidden, outputs=3)
     zeros = b.const(np.full(OUT if per_channel else (), 3, np.int8))
     product = b.op("Cast", b.op("MatMulInteger", value, byte(b, HIDDEN, OUT), zero, zeros), to=1)
-    check(Case.of(b.proto(b.op("Mul", product, scale))))
+    check(Case.of(b.proto(b.op("Mul", product, b.op("Mul", scale, b.const(0.02))))))
+
+
+def test_integers_whose_scale_is_not_found_are_left_alone() -> None:
+    b = Build()
+    hidden = b.gemm(b.input("N", IN), IN, HIDDEN)
+    value, scale, zero = b.op("DynamicQuantizeLinear", hidden, outputs=3)
+    product = b.op("MatMulInteger", value, byte(b, HIDDEN, OUT), zero, b.const(np.array(0, np.int8)))
+    case = Case.of(b.proto(b.op("Neg", b.op("Mul", b.op("Cast", product, to=1), scale))))
+    assert case.sizes == []
+    assert "the scale of the weight of n_matmulinteger" in case.reasons
 
 
 def test_a_quantised_product_masks_with_its_zero_point() -> None:
