@@ -3,7 +3,8 @@
     python tools/bench_workers.py
 
 Parts of it: scaling, overhead, kills, million, tree. Seconds of a busy machine say little: runs to compare are taken in
-turn, the load is printed, and quotients are medians over the rounds.
+turn, the load is printed, and quotients are medians over the rounds. `scaling overhead` takes about six minutes on two
+cores that do nothing else.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits-resnet.calib.npz"
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+POINTS = 25  # of a sweep
 SETTLED = 5.0  # seconds after which a worker of Dask has come up for good
 QUIET = {"dashboard_address": None, "silence_logs": "CRITICAL"}  # of a cluster whose workers are killed on purpose
 
@@ -76,58 +78,77 @@ def samples_of(calib: Path, count: int, files: int, folder: Path) -> Iterator[Pa
 # -- scaling and overhead ----------------------------------------------------------------------------------------------
 
 
-def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in runs}
+Spent = tuple[float, float]  # seconds by the clock, and of processors
+
+
+def in_turn(runs: dict[str, Callable[[], Spent]], rounds: int) -> dict[str, list[Spent]]:
+    spent: dict[str, list[Spent]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            times[name].append(run())
-            print(f"  {name}: {times[name][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-    return times
+            spent[name].append(run())
+            wall, cpu = spent[name][-1]
+            print(f"  {name}: {wall:.1f} s, {cpu:.1f} CPU s, load {os.getloadavg()[0]:.1f}", flush=True)
+    return spent
 
 
-def compared(title: str, runs: dict[str, Callable[[], float]], rounds: int) -> None:
-    """Print each run beside the first one: the median of the quotients of one round."""
-    print(title, flush=True)
-    times = in_turn(runs, rounds)
-    first = next(iter(times))
-    for name, own in times.items():
-        quotients = [a / b for a, b in zip(times[first], own, strict=True)]
-        print(f"| {name} | {statistics.median(own):.1f} s | {statistics.median(quotients):.2f} |", flush=True)
+def compared(title: str, runs: dict[str, Callable[[], Spent]], rounds: int) -> None:
+    """Print each run beside the first one: medians, and the median of the quotients of one round."""
+    print(
+        f"{title}\n| run | s | times as fast | CPU s | times the CPU s |\n| --- | --: | --: | --: | --: |", flush=True
+    )
+    spent = in_turn(runs, rounds)
+    first = spent[next(iter(spent))]
+    for name, own in spent.items():
+        walls, cpus = zip(*own, strict=True)
+        faster = statistics.median(one[0] / other[0] for one, other in zip(first, own, strict=True))
+        more = statistics.median(other[1] / one[1] for one, other in zip(first, own, strict=True))
+        median = statistics.median(walls), statistics.median(cpus)
+        print(f"| {name} | {median[0]:.1f} | {faster:.2f} | {median[1]:.1f} | {more:.2f} |", flush=True)
+
+
+def spent(command: Sequence[str]) -> Spent:
+    before, wall = os.times(), seconds(command)
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall, used
+
+
+def cpu_of_all(pid: int) -> float:
+    """Processor time of a process and of all that it has started and that are alive, s."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_of_all(child) for child in children(pid))
 
 
 def scaling(folder: Path, rounds: int, count: int) -> None:
+    """One worker of one thread, and two, on so much work that starting them is a small part of it."""
     with samples_of(CALIB, count, 16, folder) as samples:
         out = folder / "s.npz"
 
-        def capture(*who: object) -> Callable[[], float]:
-            return lambda: seconds(command("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
+        def capture(*who: object) -> Callable[[], Spent]:
+            return lambda: spent(command("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
 
-        compared(
-            f"capture of digits-resnet, {count:,} samples in 16 shards",
-            {"1 process": capture("--jobs", 1), "2 processes": capture("--jobs", 2)},
-            rounds,
-        )
-        compared(
-            "the same on Dask",
-            {"1 worker": capture("--dask", "local:1"), "2 workers": capture("--dask", "local:2")},
-            rounds,
-        )
+        runs = {
+            "1 process": capture("--jobs", 1),
+            "2 processes": capture("--jobs", 2),
+            "1 worker of Dask": capture("--dask", "local:1"),
+            "2 workers of Dask": capture("--dask", "local:2"),
+        }
+        compared(f"capture of digits-resnet, {count:,} samples in 16 shards", runs, rounds)
 
-    def sweep(*who: object) -> Callable[[], float]:
-        points = ["--by", "macs", "--at", "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2", "--fresh", "--statistics", stats]
-        return lambda: seconds(command("sweep", MODEL, CALIB, *points, *who))
+    def sweep(*who: object) -> Callable[[], Spent]:
+        shares = ",".join(f"{0.95 - 0.03 * number:.2f}" for number in range(POINTS))
+        points = ["--by", "macs", "--at", shares, "--fresh", "--statistics", stats]
+        return lambda: spent(command("sweep", MODEL, CALIB, *points, *who))
 
     stats = folder / "stats.npz"
     seconds(command("capture", MODEL, CALIB, "-o", stats))
-    compared(
-        "sweep of digits-resnet, 8 points, statistics given",
-        {
-            "1 process": sweep("--jobs", 1),
-            "2 processes": sweep("--jobs", 2),
-            "2 workers of Dask": sweep("--dask", "local:2"),
-        },
-        rounds,
-    )
+    runs = {
+        "1 process": sweep("--jobs", 1),
+        "2 processes": sweep("--jobs", 2),
+        "2 workers of Dask": sweep("--dask", "local:2"),
+    }
+    compared(f"sweep of digits-resnet, {POINTS} points, statistics given", runs, rounds)
 
 
 def overhead(folder: Path, rounds: int, count: int) -> None:
@@ -139,16 +160,16 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
         marker = folder / "marker"
         marker.touch()
 
-        def run(executor: Executor) -> Callable[[], float]:
-            def timed() -> float:
+        def run(executor: Executor) -> Callable[[], Spent]:
+            def timed() -> Spent:
                 for path in folder.glob("o-*.npz"):
                     path.unlink()
                 targets = [str(folder / f"o-{number}.npz") for number in range(16)]
                 calls = [(inputs, Shard(n, 16), path, str(marker), BY_DEFAULT) for n, path in enumerate(targets)]
                 tasks = [Task("measure shards", measure_shard, call) for call in calls]
-                start = time.perf_counter()
+                start, cpu = time.perf_counter(), cpu_of_all(os.getpid())
                 run_all(executor, tasks, silent)
-                return time.perf_counter() - start
+                return time.perf_counter() - start, cpu_of_all(os.getpid()) - cpu
 
             timed()  # warm: imports, and the first session
             return timed
@@ -171,7 +192,7 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
 def kills(folder: Path, times: int, only: str = "") -> None:
     """Kill workers at random moments, so many times, and compare every sum bit for bit with an undisturbed one."""
     shards = 20
-    dask_cluster.SECONDS_WITHOUT_WORKERS = 30.0
+    dask_cluster.SECONDS_WITHOUT_WORKERS = 200.0
     with samples_of(SMALL_CALIB, shards * 2000, shards, folder) as samples:
         expected = disturbed(folder, samples, shards, ProcessExecutor(2), lambda: [], 0)[1]
         for name, opened in (("processes", killed_processes), ("Dask", killed_dask)):
@@ -351,8 +372,8 @@ def trees() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["scaling", "overhead", "kills", "million", "tree"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=16_000)
+    parser.add_argument("--rounds", type=int, default=1, help="of scaling; the overhead takes five times as many")
+    parser.add_argument("--samples", type=int, default=320_000, help="of scaling; the overhead takes a fifth")
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--each", type=int, default=1000, help="samples of a shard of the million")
     parser.add_argument("--only", default="", help="kills: processes or Dask")
@@ -363,7 +384,7 @@ def main() -> None:
         folder = Path(name)
         parts: dict[str, Callable[[], None]] = {
             "scaling": lambda: scaling(folder, given.rounds, given.samples),
-            "overhead": lambda: overhead(folder, given.rounds, given.samples),
+            "overhead": lambda: overhead(folder, 5 * given.rounds, given.samples // 5),
             "kills": lambda: kills(folder, 50, given.only),
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,

@@ -170,7 +170,8 @@ def prune(
     if dry_run:
         _rehearse(rehearse(source, samples, options), as_json=as_json)
         return
-    stages = stages_of_prune(options, given_plan=plan is not None, given_statistics=stats is not None)
+    given = {"given_plan": plan is not None, "given_statistics": stats is not None}
+    stages = stages_of_prune(options, **given, by_workers=choice.who is not None)
     try:
         with progress_bars(stages) as progress:
             result = prune_model(

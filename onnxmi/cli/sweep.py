@@ -141,7 +141,8 @@ def sweep(
     samples, choice = opened(calib, settings), Choice.taken(settings)
     options = PruneOptions(**settings)
     source = load(model)
-    stages = stages_of_sweep(options, timed=by == "time", given_statistics=stats is not None)
+    given = {"timed": by == "time", "given_statistics": stats is not None}
+    stages = stages_of_sweep(options, **given, by_workers=choice.who is not None)
     with progress_bars(stages) as progress, choice.opened() as workers:
         curve = pipeline.sweep(
             source, samples, options, by=by, shares=shares, statistics=stats, progress=progress, workers=workers

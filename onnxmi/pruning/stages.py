@@ -65,11 +65,13 @@ def stage_named(name: str) -> Stage:
     return _STAGES.get(name, Stage(name, name, 1.0))
 
 
-def stages_of_prune(options: PruneOptions, *, given_plan: bool = False, given_statistics: bool = False) -> list[Stage]:
+def stages_of_prune(
+    options: PruneOptions, *, given_plan: bool = False, given_statistics: bool = False, by_workers: bool = False
+) -> list[Stage]:
     """Return the stages of `prune`, in order; a stage with nothing to do is passed over."""
     budget = options.budget
     measures = needed(options, selects=not given_plan) and not given_statistics
-    stages = _named(_measuring(options)) if measures else []
+    stages = _named(_measuring(options, by_workers=by_workers)) if measures else []
     if given_plan:
         stages += _making(options, ["repair"])
     elif budget.keep is not None:
@@ -84,9 +86,11 @@ def stages_of_prune(options: PruneOptions, *, given_plan: bool = False, given_st
     return [*stages, *_named(["verify"] if options.quantize == "none" else ["quantize", "verify"])]
 
 
-def stages_of_sweep(options: PruneOptions, *, timed: bool, given_statistics: bool = False) -> list[Stage]:
+def stages_of_sweep(
+    options: PruneOptions, *, timed: bool, given_statistics: bool = False, by_workers: bool = False
+) -> list[Stage]:
     """Return the stages of `sweep`, in order."""
-    measuring = [] if given_statistics else _measuring(options)
+    measuring = [] if given_statistics else _measuring(options, by_workers=by_workers)
     quantizing = [] if options.quantize == "none" else ["quantize"]
     return _named([*measuring, *_pricing(options, timed=timed), *quantizing, "sweep"])
 
@@ -96,7 +100,10 @@ def stages_of_shards() -> list[Stage]:
     return _named(["measure shards"])
 
 
-def _measuring(options: PruneOptions) -> list[str]:
+def _measuring(options: PruneOptions, *, by_workers: bool) -> list[str]:
+    # Histograms and split tables are measured at home all the same.
+    if by_workers and options.scorer.measure is None and "embedding" not in options.cut:
+        return ["measure shards"]
     return ["capture", "go back"] if options.sensitivity and options.scorer.uses_sensitivity else ["capture"]
 
 

@@ -66,11 +66,11 @@ def test_the_bytes_are_those_of_one_machine(place: Place, client: Any, tmp_path:
     assert sorted(path.name for path in place.folder.iterdir() if path.name.startswith(".")) == []
 
 
-def test_stages_are_what_a_dashboard_shows(place: Place, client: Any, tmp_path: Path) -> None:
-    with opened_workers(client, SHARDS) as workers:
-        capture_in_shards(workers, onnxmi.load(place.model), place.samples, OPTIONS, tmp_path / "s.npz", silent)
+def test_stages_are_what_a_dashboard_shows(place: Place, client: Any) -> None:
+    how = {"threads": 1, "fresh": True, "workers": client, "shards": SHARDS, "by": "macs", "shares": [0.5]}
+    onnxmi.sweep(place.model, place.samples, **how, latency_worker="0")
     names = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))
-    assert "measure-shards" in names
+    assert {"measure-shards", "rank", "price", "sweep", "time"} <= set(names)
 
 
 def pids_of(client: Any) -> list[int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +166,22 @@ def test_a_full_disk_at_a_worker_is_one_line(place, tmp_path: Path) -> None:
     with opened_workers(1, SHARDS) as workers, pytest.raises(onnxmi.DataError, match=r"000003\.npz: cannot be written"):
         capture_in_shards(workers, onnxmi.load(place.model), place.samples, OPTIONS, tmp_path / "s.npz", silent)
     assert not (tmp_path / "s.npz").exists()
+
+
+def test_a_disk_that_is_really_full_is_one_line(place, tmp_path: Path) -> None:
+    """On a file system of 8 KiB, in a name space of its own."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("this machine allows no name spaces")
+    small, target = tmp_path / "small", tmp_path / "s.npz"
+    small.mkdir()
+    words = ["capture", place.model, place.samples, "--jobs", 2, "--shards", SHARDS, "--shared", small, "-o", target]
+    command = shlex.join([sys.executable, "-m", "onnxmi", "-q", *map(str, words)])
+    script = f"mount -t tmpfs -o size=8k tmpfs {shlex.quote(str(small))} && exec {command}"
+    done = subprocess.run([*alone, "sh", "-c", script], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+    assert "cannot be written: No space left on device" in done.stderr
+    assert not target.exists()
 
 
 # -- trials and answers ------------------------------------------------------------------------------------------------

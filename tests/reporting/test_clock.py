@@ -72,6 +72,10 @@ def test_the_stages_of_a_run() -> None:
     assert names(given) == [*pricing, "select", "repair", "verify"]
     assert "time" in names(stages_of_prune(PruneOptions(speedup=2)))
     assert names(stages_of_prune(PruneOptions(), given_plan=True)) == [*measuring, "repair", "verify"]
+    assert names(stages_of_prune(PruneOptions(keep=0.5), by_workers=True))[0] == "measure shards"
+    assert names(stages_of_sweep(PruneOptions(score="pairwise", estimator="binned"), timed=False, by_workers=True))[
+        0
+    ] == ("capture")
     assert names(stages_of_sweep(PruneOptions(), timed=False))[-2:] == ["price", "sweep"]
 
 
