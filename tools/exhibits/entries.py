@@ -77,9 +77,9 @@ _LIST = (
         "silero-vad==6.2.3 on PyPI",
         "speech by espeak-ng, pauses and noise; judged on 60 s of fresh sound",
         ((), ("--speedup", "2")),
-        "States must be real ones: chunks follow each other, and states are run on. The other files of the package "
-        "wrap the network in an "
-        "If by sampling rate: give `--fix sr=16000`.",
+        "States must be real ones: chunks follow each other, and states are run on. `prune` times one chunk a run; "
+        "what is heard in longer runs gains more, as the fixed cost of a run counts less. The other files of the "
+        "package wrap the network in an If by sampling rate: give `--fix sr=16000`.",
     ),
     Entry(
         "angle",

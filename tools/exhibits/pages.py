@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.exhibits import quality
 from tools.exhibits.entries import ENTRIES, Entry
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "gallery"
@@ -25,8 +26,8 @@ python tools/gallery.py --at FOLDER               # all of them
 python tools/gallery.py --at FOLDER voice angle   # some
 ```
 
-| model | what it is | command | file | faster | on inputs that nothing was fitted to |
-| --- | --- | --- | --- | --- | --- |
+| model | options | file | faster | on inputs that nothing was fitted to |
+| --- | --- | --- | --- | --- |
 """
 
 
@@ -49,11 +50,12 @@ def write_all() -> None:
 def _rows(entry: Entry, result: dict[str, Any] | None) -> Iterator[str]:
     link = f"[{entry.title}]({entry.name}.md)"
     if result is None:
-        yield f"| {link} | {entry.what} | | | | {NOT_RUN} |"
+        yield f"| {link} | | | | {NOT_RUN} |"
         return
-    for run in result["runs"]:
-        options = " ".join(run["command"].split()[4:]) or "no option"
-        yield f"| {link} | {entry.what} | `{_cell(options)}` | {_file(run)} | {_faster(run)} | {_cell(_said(run))} |"
+    for number, (words, run) in enumerate(zip(entry.arms, result["runs"], strict=True)):
+        options = f"`{' '.join(words)}`" if words else "none"
+        judged = quality.text(run["quality"]) if run["exit_code"] == 0 else f"nothing written: {_first_clause(run)}"
+        yield f"| {'' if number else link} | {options} | {_file(run)} | {_faster(run)} | {judged} |"
 
 
 def _page(entry: Entry, result: dict[str, Any] | None) -> Iterator[str]:
@@ -92,8 +94,11 @@ def _run(run: dict[str, Any]) -> Iterator[str]:
         low, high = time["speedup_interval"]
         yield f"| one run | {time['before']['median']:.3f} ms | {time['after']['median']:.3f} ms |"
         yield f"| faster | | {time['speedup']:.2f}x [{low:.2f}, {high:.2f}] |"
-    yield from ("", f"On test samples: {_decisive(run)}.", "", "On inputs that nothing was fitted to:", "")
-    yield from (*(f"- {line}" for line in run["judged"]), "")
+    yield from ("", f"On test samples: {_decisive(run)}.", "")
+    yield from (f"On inputs that nothing was fitted to: {quality.text(run['quality'])}.", "")
+    if run["figures"]:
+        told = (f"{name.replace('_', ' ')} {_number(value)}" for name, value in run["figures"].items())
+        yield from (f"Beside that: {', '.join(told)}.", "")
     if (FOLDER / run["report"]).exists():
         yield from (f"[The report page]({run['report']})", "")
 
@@ -106,21 +111,26 @@ def _decisive(run: dict[str, Any]) -> str:
     told = run["decisive"]
     if not told:
         return "nothing could be compared"
-    return f"{told['metric']} {told['before']:.4f} -> {told['after']:.4f} on {told['samples']} samples"
+    return f"{told['metric']} {told['before']:.3f} → {told['after']:.3f} on {told['samples']} samples"
 
 
 def _file(run: dict[str, Any]) -> str:
     if run["exit_code"] != 0:
         return ""
-    return f"{run['before']['size'] / 1e6:.2f} -> {run['after']['size'] / 1e6:.2f} MB"
+    return f"{run['before']['size'] / 1e6:.2f} → {run['after']['size'] / 1e6:.2f} MB"
 
 
 def _faster(run: dict[str, Any]) -> str:
     return f"{run['latency_ms']['speedup']:.2f}x" if run["exit_code"] == 0 and run["latency_ms"] else ""
 
 
-def _said(run: dict[str, Any]) -> str:
-    return "; ".join(run["judged"]) if run["exit_code"] == 0 else f"nothing written: {run['said']}"
+def _first_clause(run: dict[str, Any]) -> str:
+    """Return what was said up to the first remark; the page has it whole."""
+    return _cell(run["said"]).removeprefix("not written: ").partition(";")[0].partition(" (")[0].partition(", where")[0]
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
 
 
 def _cell(text: str) -> str:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tools.exhibits import quality
 from tools.exhibits.entries import Entry
 from tools.exhibits.pages import FOLDER, RESULTS, read_results
 
@@ -72,7 +73,7 @@ def _run(
     if done.returncode:
         return {**record, "said": told["error"]["message"]}
     record |= {key: told[key] for key in ("before", "after", "latency_ms", "decisive", "versions")}
-    record["judged"] = _judged(entry, folder, model, f"{stem}.onnx", evaluation, options)
+    record |= _judged(entry, folder, model, f"{stem}.onnx", evaluation, options)
     report = FOLDER / f"{stem}.html"
     subprocess.run([*ONNXMI, "report", f"{stem}.json", "-o", str(report)], cwd=folder, check=True, env=_environment())
     return {**record, "report": report.name}
@@ -80,17 +81,16 @@ def _run(
 
 def _judged(
     entry: Entry, folder: Path, model: str, pruned: str, evaluation: str, options: tuple[str, ...]
-) -> list[str]:
-    """Return lines on how the result does on inputs that nothing was fitted to."""
+) -> dict[str, Any]:
+    """Return how the result does on inputs that nothing was fitted to: its loss, and other figures."""
     if not evaluation:
         tool = [sys.executable, str(ROOT / "tools" / "real_files.py"), "judge", entry.model, model, pruned, "--in", "."]
         done = subprocess.run(tool, cwd=folder, capture_output=True, text=True, check=True)
-        figures = json.loads(done.stdout)
-        return [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items() if "ms_" not in name]
+        figures, judged = json.loads(done.stdout), quality.JUDGED[entry.model]
+        return {"quality": quality.of_figures(judged, figures), "figures": quality.rest(judged, figures)}
     words = ["check", pruned, "--baseline", model, "--data", evaluation, *options, "--max-drop", "100%", "--json"]
     done = subprocess.run([*ONNXMI, *words], cwd=folder, capture_output=True, text=True, env=_environment())
-    (verdict,) = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "max-drop")
-    return [f"{verdict['measured']} {verdict['detail']}".strip()]
+    return {"quality": quality.of_check(json.loads(done.stdout)), "figures": {}}
 
 
 def _typed(words: list[str]) -> str:
