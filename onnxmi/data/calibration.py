@@ -69,6 +69,8 @@ class Calibration:
         Which part of their source they are, where the other parts are measured apart.
     held : object
         What has to be kept as long as arrays are read, such as the folder that files were fetched into.
+    captions : tuple of str
+        What people know each sample by: its text, or the name of its file. Empty where there is no such thing.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -86,6 +88,7 @@ class Calibration:
     states: Mapping[str, str] = field(default_factory=dict)
     shard: Shard | None = None
     held: object = None
+    captions: tuple[str, ...] = ()
 
     @property
     def shards(self) -> int:

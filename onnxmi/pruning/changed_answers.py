@@ -29,6 +29,8 @@ class ChangedAnswer:
         The right one, where it is known.
     image : (H, W) or (H, W, 3) uint8, or None
         The sample, where an input is an image; at most 64 pixels to each side.
+    caption : str
+        What people know the sample by: its text, or the name of its file; "" where there is no such thing.
     """
 
     sample: int
@@ -36,6 +38,7 @@ class ChangedAnswer:
     after: int
     label: int | None = None
     image: Array | None = None
+    caption: str = ""
 
 
 def changed_answers(samples: EvaluationSet, judgement: Judgement) -> tuple[ChangedAnswer, ...]:
@@ -52,7 +55,8 @@ def _changed(samples: EvaluationSet, before: Array, after: Array) -> Iterator[Ch
     for place in np.flatnonzero(before != after)[:MOST]:
         number = int(samples.samples[place])
         label = None if samples.labels is None else int(samples.labels[place])
-        yield ChangedAnswer(number, int(before[place]), int(after[place]), label, _image(samples, number))
+        caption = samples.data.captions[number] if samples.data.captions else ""
+        yield ChangedAnswer(number, int(before[place]), int(after[place]), label, _image(samples, number), caption)
 
 
 def _image(samples: EvaluationSet, number: int) -> Array | None:

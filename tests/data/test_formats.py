@@ -289,6 +289,23 @@ def test_pairs_of_texts_have_types(tmp_path, words):
     assert np.array_equal(data.labels, [1, 0])
 
 
+def test_samples_are_known_by_their_text_or_file(tmp_path, words, photos):
+    (tmp_path / "pairs.csv").write_text("one,two,label\na b,c,1\nc,b b,0\n")
+    options = {"tokenizer": words, "columns": "one,two", "label_column": "label"}
+    assert read(tmp_path / "pairs.csv", language_model(), **options).captions == ("a b / c", "c / b b")
+    folder, _ = photos
+    assert read(folder, taking(x=("batch", 3, 13, 17))).captions == ("a.png", "b.png", "c.bmp")
+    np.save(tmp_path / "x.npy", np.zeros((11, 7), np.float32))
+    assert read(tmp_path / "x.npy", taking(x=("batch", 7))).captions == ()
+
+
+def test_a_long_text_is_known_by_its_beginning(tmp_path, words):
+    (tmp_path / "long.txt").write_text("a b " * 1000)
+    (caption,) = read(tmp_path / "long.txt", language_model(), tokenizer=words).captions
+    assert 100 < len(caption) < 300
+    assert caption.startswith("a b a b")
+
+
 def test_positions_are_counted(tmp_path, words):
     model = taking(np.int64, input_ids=("batch", "s"), position_ids=("batch", "s"))
     data = read(write_texts(tmp_path, "txt"), model, tokenizer=words)

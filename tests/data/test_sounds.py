@@ -63,7 +63,9 @@ def test_an_input_may_be_one_number(tmp_path):
 def test_windows_of_a_sound_belong_together(tmp_path):
     for name in "ab":
         write_wave(tmp_path / f"{name}.wav", SOUND)
-    assert np.array_equal(read(tmp_path, taking(x=("batch", "time")), length=11).sequences, [0, 0, 0, 1, 1, 1])
+    data = read(tmp_path, taking(x=("batch", "time")), length=11)
+    assert np.array_equal(data.sequences, [0, 0, 0, 1, 1, 1])
+    assert data.captions == ("a.wav",) * 3 + ("b.wav",) * 3
     assert read(tmp_path, taking(x=("batch", "time"))).sequences is None
 
 

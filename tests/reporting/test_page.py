@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -366,3 +367,16 @@ def test_same_bytes_in_another_process(run, tmp_path):
 def test_templates_are_part_of_the_package():
     setup = (Path(__file__).resolve().parents[2] / "setup.py").read_text(encoding="utf-8")
     assert '"onnxmi.reporting.html": ["templates/*"]' in setup
+
+
+# -- samples whose answer changed -------------------------------------------------------------------------------------
+
+
+def test_a_sample_with_another_answer_shows_its_text_as_text(example, read):
+    run = copy.deepcopy(example[0])
+    run["changed_answers"] = [{"sample": 7, "before": 1, "after": 0, "label": 1, "image": None, "caption": HOSTILE}]
+    page = read(render(run, "run.json"))
+    section = page.source.split('id="changed"')[1].split("</section>")[0]
+    assert "&lt;script&gt;alert(1)" in section
+    assert "1 → 0" in section
+    assert not page.tags & {"script", "img", "iframe"}

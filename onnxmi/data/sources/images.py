@@ -54,7 +54,8 @@ def _read(request: Request) -> SampleData:
     pixels = writer.array()
     height, width = form.size
     notes = (f"{info.name}: {len(pixels):,} images as {height} x {width}", _scaling(request, info))
-    return SampleData({info.name: _converted(pixels, form, request, info)}, notes)
+    arrays = {info.name: _converted(pixels, form, request, info)}
+    return SampleData(arrays, notes, captions=request.file_captions())
 
 
 def image_input(request: Request, info: TensorInfo) -> ImageInput:

@@ -31,6 +31,8 @@ class ReadSamples:
         Whether only that part was read.
     held : object
         What has to be kept as long as arrays are read.
+    captions : tuple of str
+        What people know each sample by; see `onnxmi.data.sources.request.SampleData`.
     """
 
     arrays: Mapping[str, SampleArray]
@@ -40,6 +42,7 @@ class ReadSamples:
     shard: Shard | None = None
     divided: bool = False
     held: object = None
+    captions: tuple[str, ...] = ()
 
     def paired(self, graph: Graph) -> ReadSamples:
         """Give the only array the name of the only input, where they have different ones, and say so."""
@@ -54,6 +57,6 @@ class ReadSamples:
         """Check them against a model's inputs; see `check_calibration`."""
         to_take = None if self.divided else self.shard
         checked = check_calibration(self.arrays, graph, self.where, self.sample_axis, to_take)
-        return replace(
-            checked, notes=(*self.notes, *checked.notes), origin=self.notes, shard=self.shard, held=self.held
-        )
+        captions = self.captions if len(self.captions) == checked.count else ()
+        notes = (*self.notes, *checked.notes)
+        return replace(checked, notes=notes, origin=self.notes, shard=self.shard, held=self.held, captions=captions)

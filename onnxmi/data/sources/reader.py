@@ -160,11 +160,13 @@ def _read(source: CalibrationLike, graph: Graph, options: SourceOptions, shard: 
     if isinstance(source, str | os.PathLike):
         path = Path(os.fsdecode(source))
         read, shard = read_path(path, graph, options, shard)
-        where = address_of(path) or str(path)
-        return ReadSamples(read.arrays, where, read.notes, options.sample_axis, shard, read.divided, read.held)
+        where, axes = address_of(path) or str(path), options.sample_axis
+        return ReadSamples(
+            read.arrays, where, read.notes, axes, shard, read.divided, held=read.held, captions=read.captions
+        )
     if isinstance(source, Calibration):
         axes = {name: source.axis(name) for name in (*source.axes, *source.said_axes)}
-        return ReadSamples(arrays_of(source), _WHERE, source.origin, axes, shard)
+        return ReadSamples(arrays_of(source), _WHERE, source.origin, axes, shard, captions=source.captions)
     return ReadSamples(_in_memory(source, graph, options), _WHERE, (), options.sample_axis, shard)
 
 

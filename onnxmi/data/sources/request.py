@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -43,6 +44,10 @@ class Request:
     shard: Shard | None = None
     cuts_files: bool = False
 
+    def file_captions(self) -> tuple[str, ...]:
+        """Return the files' names, with their folders below the source."""
+        return tuple(os.path.relpath(path, self.source) if path != self.source else path.name for path in self.paths)
+
     def only_input(self, ranks: Sequence[int], noun: str) -> TensorInfo:
         """Return the input that the files are for: the only one with so many axes.
 
@@ -72,12 +77,15 @@ class SampleData:
         Whether they are the samples of the requested shard alone.
     held : object
         What has to be kept as long as arrays are read: the folder of fetched files.
+    captions : tuple of str
+        What people know each sample by: its text, or the name of its file. Empty where there is no such thing.
     """
 
     arrays: Mapping[str, SampleArray]
     notes: tuple[str, ...] = ()
     divided: bool = False
     held: object = None
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

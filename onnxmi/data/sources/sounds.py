@@ -48,7 +48,9 @@ def _read(request: Request) -> SampleData:
     notes = [f"{info.name}: {len(sounds):,} windows of {sounds.shape[-1]:,} entries at {rates.pop():,} Hz"]
     notes += [f"{info.name}: {mixed:,} files have several channels, whose mean is taken"] if mixed else []
     together = {SEQUENCES: np.array(owners)} if len(owners) > len(request.paths) else {}
-    return SampleData({info.name: sounds, **together}, tuple(notes))
+    names = request.file_captions()
+    captions = tuple(names[number] for number in owners)
+    return SampleData({info.name: sounds, **together}, tuple(notes), captions=captions)
 
 
 def _sound_input(request: Request) -> TensorInfo:

@@ -17,6 +17,8 @@ from onnxmi.errors import CalibrationError, UsageError
 from onnxmi.model import TensorInfo
 from onnxmi.typing import Array
 
+LONGEST_CAPTION = 160  # letters of a text that are kept to know it by
+
 
 def _read(request: Request) -> SampleData:
     labels = SampleWriter()
@@ -73,9 +75,16 @@ def _texts(request: Request, chunks: Iterator[Columns]) -> SampleData:
             f"--shard {request.shard}: each shard's texts would be padded to its own longest; write all as arrays,"
             " with `onnxmi calib`, before"
         )
-    encoded = (tokenizer.encode(_text_columns(request, chunk)) for chunk in chunks)
-    arrays, notes = token_arrays(request, tokenizer, encoded)
-    return SampleData(arrays, notes)
+    captions: list[str] = []
+
+    def encoded() -> Iterator[list[Any]]:
+        for chunk in chunks:
+            columns = _text_columns(request, chunk)
+            captions.extend(" / ".join(texts)[:LONGEST_CAPTION] for texts in zip(*columns, strict=True))
+            yield tokenizer.encode(columns)
+
+    arrays, notes = token_arrays(request, tokenizer, encoded())
+    return SampleData(arrays, notes, captions=tuple(captions))
 
 
 def _text_columns(request: Request, chunk: Columns) -> list[Sequence[str]]:

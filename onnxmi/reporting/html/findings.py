@@ -41,13 +41,14 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """A sample whose answer changed; `picture` is a `data:` address of a PNG, or empty."""
+    """A sample whose answer changed; `picture` is a `data:` address of a PNG, `caption` its text or file, or empty."""
 
     sample: str
     before: str
     after: str
     label: str
     picture: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def _worst_of(evaluation: Fields) -> LossRow | None:
 def _changed(entry: Fields) -> ChangedRow:
     picture = entry.text("image", 100_000)
     sample, before, after, label = (entry.spelled(key) if key in entry else "" for key in _CHANGED)
-    return ChangedRow(sample, before, after, label, picture if _PICTURE.fullmatch(picture) else "")
+    shown_picture = picture if _PICTURE.fullmatch(picture) else ""
+    return ChangedRow(sample, before, after, label, shown_picture, entry.text("caption"))
 
 
 def _goal(entry: Fields) -> GoalRow:
