@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Generic, TypeVar, cast
 
-from onnxmi.budget.units import Unit, read_quantity
+from onnxmi.budget.units import ShareOfFile, Unit, read_file_size, read_quantity
 from onnxmi.errors import UsageError
 
 Held = TypeVar("Held")
@@ -50,6 +50,8 @@ MaybeCount = OptionField[int | None, int | None]
 """A whole number, or None."""
 MaybeSize = OptionField[int | None, float | str | None]
 """A whole number of bytes, or None."""
+MaybeFileSize = OptionField[int | ShareOfFile | None, float | str | None]
+"""The size of a file in bytes, a share of the original's, or None."""
 Names = OptionField[tuple[str, ...], str | Iterable[str]]
 """Names or patterns; one of them may come without a list around it."""
 Count = OptionField[int, int]
@@ -77,6 +79,11 @@ def quantity(unit: Unit, default: float) -> Quantity:
 def maybe_size(unit: Unit) -> MaybeSize:
     """Make a field that takes "10MB" or a number of bytes, None by default."""
     return OptionField(lambda value: None if value is None else _whole(read_quantity(value, unit)), None)
+
+
+def maybe_file_size() -> MaybeFileSize:
+    """Make a field that takes "10MB", a number of bytes, or "50%" of the original, None by default."""
+    return OptionField(lambda value: None if value is None else read_file_size(value), None)
 
 
 def count(default: int) -> Count:

@@ -206,7 +206,7 @@ def _non_negative(equations: Floats, results: Floats) -> Floats:
     factors = np.zeros(equations.shape[1])
     used = np.arange(equations.shape[1])
     while used.size:
-        solved = np.linalg.lstsq(equations[:, used], results)[0]
+        solved = np.linalg.lstsq(equations[:, used], results, rcond=None)[0]
         if (solved >= 0.0).all():
             factors[used] = solved
             break

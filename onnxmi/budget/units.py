@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Real
+from typing import NoReturn
 
 from onnxmi.errors import UsageError
 
@@ -60,6 +62,20 @@ def speed_text(speedup: float) -> str:
     return f"{speedup:.2f}x faster" if speedup >= 1 else f"{1 / speedup:.2f}x slower"
 
 
+def percent_text(share: float) -> str:
+    """Print a share; it says 0% or 100% only of exactly none or all, and has a digit more near both."""
+    if 0.1 <= share < 0.99 or share >= 10 or share in (0.0, 1.0):
+        return f"{share:.0%}"
+    if 0 < share < 0.001:
+        return "<0.1%"
+    return f"{min(share, 0.999) if share < 1 else share:.1%}"
+
+
+def change_text(left: float, less: str = "smaller", more: str = "larger") -> tuple[str, str]:
+    """Return how far a share of a cost that is left is from all of it, and which way: `("30%", "smaller")`."""
+    return percent_text(abs(1 - left)), less if left <= 1 else more
+
+
 def typed_size(size: float) -> str:
     """Write a number of bytes as users do: `60MB`."""
     steps = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -74,6 +90,11 @@ def typed_percent(share: float) -> str:
 _THOUSANDS = {letter: 1000.0**power for power, letter in enumerate(("", "k", "m", "g", "t"))}
 _POWERS = {f"{letter}i": 1024.0**power for power, letter in enumerate(("", "k", "m", "g", "t")) if letter}
 _BYTES = {f"{letters}{b}": factor for letters, factor in (_THOUSANDS | _POWERS).items() for b in ("", "b")}
+
+
+class ShareOfFile(float):
+    """A size as a share of the original's file, before that is read."""
+
 
 BYTES = Unit("size", _BYTES, "10MB", size_text, typed=typed_size)
 COUNT = Unit("count", _THOUSANDS, "300M", count_text)
@@ -112,3 +133,24 @@ def read_quantity(value: object, unit: Unit) -> float:
     if match is None or match[2] not in unit.factors:
         raise UsageError(f"{value!r} is not a {unit.noun} such as {unit.example}")
     return float(match[1]) * unit.factors[match[2]]
+
+
+def read_file_size(value: object) -> int | ShareOfFile:
+    """Read the size of a file: bytes such as "12MB", or a percentage of the original's, such as "50%".
+
+    Raises
+    ------
+    UsageError
+        If it is neither, or a percentage beyond 0 to 100.
+    """
+    if isinstance(value, ShareOfFile):
+        return value
+    if not (isinstance(value, str) and value.strip().endswith("%")):
+        size = read_quantity(value, BYTES)
+        return int(size) if isfinite(size) else _refuse_size(value)
+    share = read_quantity(value, SHARE)
+    return ShareOfFile(share) if 0 < share <= 1 else _refuse_size(value)
+
+
+def _refuse_size(value: object) -> NoReturn:
+    raise UsageError(f"{value!r} is not a {BYTES.noun} such as {BYTES.example}, or 50% of the original")

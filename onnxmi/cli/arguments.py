@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit, read_quantity
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, Unit, read_file_size, read_quantity
 from onnxmi.errors import UsageError
 from onnxmi.graph.channel_graph import KINDS
 from onnxmi.graph.layer_filter import DEFAULT_KINDS
@@ -102,6 +102,19 @@ class Quantity(click.ParamType):  # type: ignore[type-arg]  # generic in later v
         return quantity
 
 
+class FileSize(click.ParamType):  # type: ignore[type-arg]  # generic in later versions only
+    """The size of a file, or a share of the original's."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a size such as 12MB or 50%."""
+        try:
+            return read_file_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
 MASK = click.option(
     "--mask", metavar="NAME", help='The input that is zero at padding [default: one with "mask" in its name].'
 )
@@ -134,7 +147,7 @@ _BUDGETS = (
     click.option(
         "--keep", type=Quantity(SHARE), metavar="R", help="Share of every layer's units that stays, all layers alike."
     ),
-    click.option("--max-size", metavar="SIZE", type=Quantity(BYTES), help="Largest file, such as 10MB."),
+    click.option("--max-size", metavar="SIZE", type=FileSize(), help="Largest file, such as 10MB, or 50%."),
     click.option("--params", type=Quantity(SHARE), metavar="R", help="Largest share of the parameters that stays."),
     click.option(
         "--macs", type=Quantity(SHARE), metavar="R", help="Largest share of the multiply-accumulates that stays."

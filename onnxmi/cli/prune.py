@@ -40,7 +40,7 @@ from onnxmi.cli.arguments import (
 from onnxmi.cli.config import config_option
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.places import OVERWRITE, Places
-from onnxmi.cli.samples import opened, opened_if_given, sample_options
+from onnxmi.cli.samples import opened, opened_if_given, sample_options, typed_options
 from onnxmi.cli.unchanged import write_unchanged
 from onnxmi.cli.verbosity import print_data
 from onnxmi.cli.workers import Choice, shard_options, timing_worker_option
@@ -161,7 +161,7 @@ def prune(
     if page is not None:
         html.require_extra()
     choice = Choice.taken(settings)
-    evaluated = opened_if_given(evaluation, dict(settings))
+    evaluated, reading = opened_if_given(evaluation, dict(settings)), typed_options(context)
     samples = opened(calib, settings)
     options = PruneOptions(**settings)
     options.check()
@@ -202,7 +202,7 @@ def prune(
     if as_json:
         print_data(data)
     else:
-        _show(result, files, Run(model, places.model, evaluation, has_page=page is not None))
+        _show(result, files, Run(model, places.model, calib, evaluation, reading, has_page=page is not None))
 
 
 def _rehearse(run: DryRun, *, as_json: bool) -> None:

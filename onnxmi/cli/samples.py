@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 
 from onnxmi.data.sources import SampleSource, source, source_options
 from onnxmi.data.sources.options import LAYOUTS, SourceFields
@@ -84,6 +85,18 @@ def opened_if_given(path: Path | None, settings: dict[str, Any]) -> SampleSource
     """Do so for a command that needs no samples; wrong options are refused in any case."""
     options = source_options(_taken(settings))
     return None if path is None else SampleSource(path, options)
+
+
+def typed_options(context: click.Context) -> tuple[str, ...]:
+    """Return the words of a command line that say how its samples are read."""
+    words: list[str] = []
+    for option in context.command.params:
+        typed = context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+        if option.name in SourceFields.__annotations__ and typed:
+            value = context.params[option.name]
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [max(option.opts, key=len)] if one == ALL else [max(option.opts, key=len), str(one)]
+    return tuple(words)
 
 
 def _taken(settings: dict[str, Any]) -> SourceFields:

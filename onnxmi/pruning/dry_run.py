@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onnxmi.budget.latency_model import PROBES, RUNS
@@ -16,6 +16,7 @@ from onnxmi.pruning.loss_search import N_FULL_TRIALS, N_QUICK_TRIALS
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import PruningSession, start_session
 from onnxmi.pruning.sizing import N_PRICING_SAMPLES
+from onnxmi.pruning.stages import stages_of_prune
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.timing import measure_latency
 
@@ -82,20 +83,32 @@ def _sample_seconds(session: PruningSession) -> float:
 
 
 def _stages(session: PruningSession, sample: float) -> Iterator[DryStage]:
-    fit, budget = len(session.split.fit), session.options.budget
-    yield DryStage("statistics", f"{fit:,} samples, one pass", STATISTICS_RUNS * fit * sample)
-    if budget.keep is None:
-        priced = min(fit, N_PRICING_SAMPLES)
-        text = f"every size of {len(session.layers)} layers, from {priced} samples"
-        yield DryStage("damage", text, BACKWARD_RUNS * priced * sample)
-    if budget.searches or {"speedup", "max_latency"} & set(budget.costs):
-        seconds = PROBES * min(2 * RUNS * sample, PROBE_SECONDS)
-        yield DryStage("latency", f"{PROBES} random cuts, timed", seconds)
-    trials, text = _trials(session)
-    yield DryStage("trials", text, trials * REPAIR_RUNS * fit * sample)
+    for stage in stages_of_prune(session.options):
+        if stage.name in _ESTIMATES:
+            yield _ESTIMATES[stage.name](session, sample)
 
 
-def _trials(session: PruningSession) -> tuple[int, str]:
+def _statistics(session: PruningSession, sample: float) -> DryStage:
+    fit = len(session.split.fit)
+    return DryStage("statistics", f"{fit:,} samples, one pass", STATISTICS_RUNS * fit * sample)
+
+
+def _damage(session: PruningSession, sample: float) -> DryStage:
+    priced = min(len(session.split.fit), N_PRICING_SAMPLES)
+    text = f"every size of {len(session.layers)} layers, from {priced} samples"
+    return DryStage("damage", text, BACKWARD_RUNS * priced * sample)
+
+
+def _latency(_session: PruningSession, sample: float) -> DryStage:
+    return DryStage("latency", f"{PROBES} random cuts, timed", PROBES * min(2 * RUNS * sample, PROBE_SECONDS))
+
+
+def _trials(session: PruningSession, sample: float) -> DryStage:
+    count, text = _models_tried(session)
+    return DryStage("trials", text, count * REPAIR_RUNS * len(session.split.fit) * sample)
+
+
+def _models_tried(session: PruningSession) -> tuple[int, str]:
     budget = session.options.budget
     if budget.keep is not None:
         return 1, f"one cut, {budget.keep:g} of every layer, repaired"
@@ -103,3 +116,13 @@ def _trials(session: PruningSession) -> tuple[int, str]:
         text = f"up to {N_QUICK_TRIALS + N_FULL_TRIALS} models, {N_FULL_TRIALS} of them repaired step by step"
         return N_FULL_TRIALS, text
     return 2, f"one to three models, after up to {MAX_LIMIT_CORRECTIONS} corrections of the limits"
+
+
+_ESTIMATES: Mapping[str, Callable[[PruningSession, float], DryStage]] = {
+    "capture": _statistics,
+    "price": _damage,
+    "time": _latency,
+    "select": _trials,
+    "search": _trials,
+}
+"""The stages of a run that take time, and what is estimated of each from the time of a sample, s."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from onnxmi.budget.fields import (
     Count,
     Flag,
+    MaybeFileSize,
     MaybeQuantity,
     MaybeSize,
     MaybeText,
@@ -16,6 +17,7 @@ from onnxmi.budget.fields import (
     Text,
     count,
     flag,
+    maybe_file_size,
     maybe_path,
     maybe_quantity,
     maybe_size,
@@ -25,7 +27,7 @@ from onnxmi.budget.fields import (
 )
 from onnxmi.budget.goals import Budget
 from onnxmi.budget.size_grid import parse_alignment
-from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE
+from onnxmi.budget.units import BYTES, FACTOR, MILLISECONDS, POINTS, SHARE, ShareOfFile
 from onnxmi.errors import UsageError
 from onnxmi.outputs.override import Override, parse_override
 from onnxmi.quantization.recipe import HALF, MODES
@@ -50,8 +52,8 @@ class PruneOptions:
     ----------
     keep : float or None
         Share of every layer's units that stays, all layers alike; no other budget of cost goes with it.
-    max_size : int or None
-        Bytes of the file with its external data, at most.
+    max_size : int, ShareOfFile or None
+        Bytes of the file with its external data, at most; "50%" is a share of the original's.
     params, macs : float or None
         Share of the original's parameters, and of its multiply-accumulates (MACs), that stays, at most.
     speedup : float or None
@@ -142,7 +144,7 @@ class PruneOptions:
     """
 
     keep: MaybeQuantity = maybe_quantity(SHARE)
-    max_size: MaybeSize = maybe_size(BYTES)
+    max_size: MaybeFileSize = maybe_file_size()
     params: MaybeQuantity = maybe_quantity(SHARE)
     macs: MaybeQuantity = maybe_quantity(SHARE)
     speedup: MaybeQuantity = maybe_quantity(FACTOR)
@@ -180,6 +182,11 @@ class PruneOptions:
     def budget(self) -> Budget:
         """What is asked for."""
         return Budget(**{field.name: getattr(self, field.name) for field in fields(Budget)})
+
+    def for_file(self, size: int) -> PruneOptions:
+        """Return options whose size is in bytes, where it is a share of the original's."""
+        share = self.max_size
+        return replace(self, max_size=max(int(share * size), 1)) if isinstance(share, ShareOfFile) else self
 
     @property
     def scorer(self) -> Scorer:

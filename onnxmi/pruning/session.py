@@ -288,6 +288,7 @@ def start_session(
         What is going to be cut, if that is settled.
     """
     timings = open_timings(options.timings, model)
+    options = options.for_file(model.size)
     data = batched(model, as_calibration(calibration, model), options.threads)
     looked_at = model
     if split_tables:  # on samples that no split holds back: a plan's indices count along these axes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from onnxmi.budget.goals import DEFAULT_DROP
@@ -26,15 +27,21 @@ class Run:
     ----------
     model, target : Path
         The original and the result.
+    calib : Path
+        The samples.
     evaluated : Path or None
         A file of the user's own that the result was measured on.
+    reading : tuple of str
+        Words of the command line that say how samples are read.
     has_page : bool
         Whether an HTML page was written.
     """
 
     model: Path
     target: Path
+    calib: Path
     evaluated: Path | None = None
+    reading: tuple[str, ...] = ()
     has_page: bool = False
 
 
@@ -43,8 +50,9 @@ def next_steps(result: Outcome, run: Run) -> Iterator[tuple[str, str]]:
     model, target = shlex.quote(str(run.model)), shlex.quote(str(run.target))
     yield f"onnxmi bench {model} {target}", "time and memory of both, with intervals"
     drop = typed_percent(next((goal.asked for goal in result.goals if goal.name == "max_drop"), DEFAULT_DROP))
-    data = "EVAL.npz" if run.evaluated is None else shlex.quote(str(run.evaluated))
-    yield f"onnxmi check {target} --baseline {model} --data {data} --max-drop {drop}", "a gate on samples of your own"
+    data = f"EVAL{run.calib.suffix}" if run.evaluated is None else shlex.quote(str(run.evaluated))
+    read = " ".join([data, *map(shlex.quote, run.reading)])
+    yield f"onnxmi check {target} --baseline {model} --data {read} --max-drop {drop}", "a gate on samples of your own"
     if not run.has_page:
         yield "--report PAGE.html", "one page to show to others"
     for hint in result.hints:
@@ -58,4 +66,4 @@ def show_next_steps(console: Console, result: Outcome, run: Run) -> None:
     console.print(Text("Next", style="bold"))
     for command, why in next_steps(result, run):
         console.print(Text(f"  {printable(command)}"), soft_wrap=True)
-        console.print(Text(f"    {printable(why)}", style="dim"))
+        console.print(Padding(Text(printable(why), style="dim"), (0, 0, 0, 4)))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from onnxmi.budget.goals import DEFAULT_DROP, Goal
-from onnxmi.budget.units import size_text, speed_text, time_text, typed_percent
+from onnxmi.budget.units import change_text, size_text, speed_text, time_text, typed_percent
 from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.graph.cost import Cost
 from onnxmi.pruning.outcome import Outcome
@@ -85,21 +85,16 @@ def _speed(latency: tuple[Latency, Latency] | None) -> str:
 
 
 def _size(before: Cost, after: Cost) -> str:
-    change = change_text(before.size, after.size, "smaller", "larger")
-    return f"{change}: {size_text(before.size)} -> {size_text(after.size)}"
+    return f"{_change(before.size, after.size)}: {size_text(before.size)} -> {size_text(after.size)}"
 
 
 def _work(before: Cost, after: Cost) -> str:
-    change = change_text(before.macs, after.macs, "fewer", "more")
+    change = _change(before.macs, after.macs, "fewer", "more")
     return f"{change} multiply-accumulates: {before.macs:,} -> {after.macs:,} for one sample"
 
 
-def change_text(before: float, after: float, less: str, more: str) -> str:
-    """Return a change as a percentage, such as `30% smaller`."""
-    if not before:
-        return f"0% {less}"
-    change = 1 - after / before
-    return f"{abs(change):.0%} {less if change >= 0 else more}"
+def _change(before: float, after: float, *ways: str) -> str:
+    return " ".join(change_text(after / before if before else 1.0, *ways))
 
 
 def _quality(decisive: MetricValue | None) -> str:

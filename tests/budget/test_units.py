@@ -105,7 +105,10 @@ def test_one_name_needs_no_list():
     ("options", "message"),
     [
         ({"speedup": "fast"}, "speedup: 'fast' is not a factor such as 2x"),
-        ({"max_size": float("inf")}, "max_size: inf is not a whole number"),
+        (
+            {"max_size": float("inf")},
+            "max_size: inf is not a size such as 10MB, or 50% of the original",
+        ),
         ({"threads": "two"}, "threads: 'two' is not a whole number"),
         ({"threads": 1.0}, "threads: 1.0 is not a whole number"),
         ({"seed": True}, "seed: True is not a whole number"),
@@ -120,3 +123,13 @@ def test_one_name_needs_no_list():
 def test_options_of_wrong_types_are_one_line(options, message):
     with pytest.raises(UsageError, match=f"^{message}$"):
         onnxmi.PruneOptions(**options)
+
+
+def test_a_size_may_be_a_share_of_the_original():
+    options = onnxmi.PruneOptions(max_size="37%")
+    options.check()
+    assert options.for_file(1009).max_size == 373
+    assert onnxmi.PruneOptions(max_size="3kB").for_file(1009).max_size == 3000
+    for wrong in ("0%", "101%", "x%", "-3%"):
+        with pytest.raises(UsageError, match="max_size: "):
+            onnxmi.PruneOptions(max_size=wrong)

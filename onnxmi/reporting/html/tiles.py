@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxmi.budget.goals import DEFAULT_DROP, UNITS, option
+from onnxmi.budget.units import change_text
 from onnxmi.reporting.html.findings import GoalRow, LossRow
 from onnxmi.reporting.html.reading import Quantity, Run
 from onnxmi.reporting.html.wording import amount, decimal, percent
@@ -48,7 +49,7 @@ def headline(run: Run) -> str:
         parts.append(f"{value} {name}")
     size = _quantity(run, "file size")
     if size is not None and size.left is not None:
-        parts.append(" ".join(_change(size.left)))
+        parts.append(" ".join(change_text(size.left)))
     if run.findings.loss is not None:
         parts.append(_lost_sentence(run.findings.loss))
     return ", ".join(parts) or "A pruned model"
@@ -65,10 +66,6 @@ def _quantity(run: Run, name: str) -> Quantity | None:
 
 def _speed(speedup: float) -> tuple[str, str]:
     return (f"{speedup:.2f}{_TIMES}", "faster") if speedup >= 1 else (f"{1 / speedup:.2f}{_TIMES}", "slower")
-
-
-def _change(left: float) -> tuple[str, str]:
-    return percent(abs(1 - left)), "smaller" if left <= 1 else "larger"
 
 
 def _lost_sentence(loss: LossRow) -> str:
@@ -100,7 +97,7 @@ def _size_tile(run: Run) -> Tile | None:
     size = _quantity(run, "file size")
     if size is None or size.left is None:
         return None
-    value, name = _change(size.left)
+    value, name = change_text(size.left)
     state, verdict = _judged(run.findings.goal("max_size", "params"), is_good=size.left < 1 - _NOTICED)
     parameters = _quantity(run, "parameters")
     more = "" if parameters is None or parameters.left is None else f"{percent(parameters.left)} of the parameters left"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnxmi.budget.units import count_text, size_text, speed_text, time_text
+from onnxmi.budget.units import count_text, percent_text, size_text, speed_text, time_text
 
 NOTHING = "\N{EN DASH}"  # where a number is missing
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -20,14 +20,8 @@ def amount(value: float | None, unit: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share; it says 0% or 100% only of exactly none or all, and has a digit more near both."""
-    if share is None:
-        return NOTHING
-    if 0.1 <= share < 0.99 or share >= 10 or share in (0.0, 1.0):
-        return f"{share:.0%}"
-    if 0 < share < 0.001:
-        return "<0.1%"
-    return f"{min(share, 0.999) if share < 1 else share:.1%}"
+    """A share, or that there is none; see `percent_text`."""
+    return NOTHING if share is None else percent_text(share)
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
