@@ -53,7 +53,7 @@ from onnxmi.pruning.stages import stages_of_prune
 from onnxmi.reporting import html
 from onnxmi.reporting.dry_run import dry_run_data, show_dry_run
 from onnxmi.reporting.json_data import result_data, to_json
-from onnxmi.reporting.next_steps import Run, show_next_steps
+from onnxmi.reporting.next_steps import Run, next_steps, show_next_steps
 from onnxmi.reporting.progress import is_verbose, progress_bars
 from onnxmi.reporting.result import show_summary
 from onnxmi.reporting.tables import printable
@@ -225,7 +225,7 @@ def _show(result: Result, files: Iterable[Path], run: Run) -> None:
         console.print(printable(f"wrote {path}"), markup=False, highlight=False, soft_wrap=True)
     console.print()
     show_verdict(console, result)
-    show_next_steps(console, result, run)
+    show_next_steps(console, next_steps(result, run))
 
 
 def _refuse_beside_a_plan(ctx: click.Context) -> None:

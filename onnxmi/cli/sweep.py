@@ -39,7 +39,7 @@ from onnxmi.cli.arguments import (
     take_half,
 )
 from onnxmi.cli.failures import command_line, epilog
-from onnxmi.cli.samples import opened, sample_options
+from onnxmi.cli.samples import opened, sample_options, typed_options
 from onnxmi.cli.verbosity import print_data
 from onnxmi.cli.workers import Choice, shard_options, timing_worker_option
 from onnxmi.errors import UsageError
@@ -50,6 +50,7 @@ from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.stages import stages_of_sweep
 from onnxmi.reporting import html, text
 from onnxmi.reporting.json_data import curve_data, curve_rows, to_json
+from onnxmi.reporting.next_steps import show_next_steps, steps_of_sweep
 from onnxmi.reporting.progress import progress_bars
 from onnxmi.reporting.tables import printable
 
@@ -158,9 +159,11 @@ def sweep(
     if as_json:
         print_data(data)
         return
-    text.show_curve(Console(), curve)
+    console = Console()
+    text.show_curve(console, curve)
     for path in files:
         click.echo(printable(f"wrote {path}"))
+    show_next_steps(console, steps_of_sweep(curve, model, calib, typed_options(click.get_current_context())))
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from onnxmi.budget.goals import DEFAULT_DROP
+from onnxmi.budget.goals import DEFAULT_DROP, Kind
 from onnxmi.budget.units import size_text, typed_percent
 from onnxmi.pruning.outcome import Outcome
+from onnxmi.pruning.sweep import TradeOff, TradeOffPoint
 from onnxmi.reporting.tables import printable
 
 FLOAT_BYTES = 3.5  # of the file for each parameter, above which the weights are not in 8 bits yet
@@ -61,9 +62,27 @@ def next_steps(result: Outcome, run: Run) -> Iterator[tuple[str, str]]:
         yield "--quantize auto", f"8-bit weights if they are faster here: about {size_text(result.after.parameters)}"
 
 
-def show_next_steps(console: Console, result: Outcome, run: Run) -> None:
+def steps_of_sweep(curve: TradeOff, model: Path, calib: Path, reading: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the command that makes a model of a trade-off: the fastest that loses at most a point, else the mildest."""
+    within = [point for point in curve.points if point.drop <= DEFAULT_DROP]
+    point = max(within, key=lambda one: one.speedup, default=curve.points[0])
+    words = (str(model), str(calib), *reading, *_BUDGETS[curve.by](point, curve))
+    lost = f"{100 * point.drop:.1f} points of {printable(curve.metric)} lost"
+    yield f"onnxmi prune {' '.join(map(shlex.quote, words))}", f"makes the model at x {point.share:.2f}: {lost}"
+
+
+_BUDGETS: Mapping[Kind, Callable[[TradeOffPoint, TradeOff], tuple[str, str]]] = {
+    "time": lambda point, _curve: ("--speedup", f"{point.speedup:.2f}"),
+    "size": lambda point, curve: ("--max-size", typed_percent(point.cost.size / curve.dense.size)),
+    "macs": lambda point, curve: ("--macs", typed_percent(point.cost.macs / max(curve.dense.macs, 1))),
+    "params": lambda point, curve: ("--params", typed_percent(point.cost.parameters / curve.dense.parameters)),
+}
+"""The budget that asks for a model of a trade-off by each cost."""
+
+
+def show_next_steps(console: Console, steps: Iterable[tuple[str, str]]) -> None:
     """Print what to do next, each command on a line that can be copied."""
     console.print(Text("Next", style="bold"))
-    for command, why in next_steps(result, run):
+    for command, why in steps:
         console.print(Text(f"  {printable(command)}"), soft_wrap=True)
         console.print(Padding(Text(printable(why), style="dim"), (0, 0, 0, 4)))

@@ -140,8 +140,12 @@ def _point(entry: Fields, key: str, whole: Mapping[str, float | None]) -> Point:
     return Point(_label(entry), *costs, entry.number("speedup"), entry.number(key), share, loss[0], loss[1], fits, kind)
 
 
+_LABELS = {"keep": "keep", "target": "x", "share": "share"}  # what a model of the curve is called by
+
+
 def _label(entry: Fields) -> str:
-    known = [f"{key} {entry.spelled(key)}" for key in ("keep", "target", "share") if key in entry]
+    numbers = ((spelled, entry.number(key)) for key, spelled in _LABELS.items() if key in entry)
+    known = [f"{spelled} {number:.3g}" for spelled, number in numbers if number is not None]
     return ", ".join([*known[:1], *filter(None, [entry.text("repair")])])
 
 
