@@ -9,6 +9,7 @@ import numpy as np
 from onnxmi.axes.unify import TermId
 from onnxmi.operators.context import RuleContext, Terms
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, ResultSize
+from onnxmi.operators.signature_rule import broadcast
 from onnxmi.operators.vjp import Gradients, Vjp, VjpContext
 from onnxmi.typing import Array
 
@@ -118,6 +119,21 @@ def _tile_axes(ctx: RuleContext) -> None:
             ctx.unify(result, ctx.solver.product([times, term]))
 
 
+def _reverse_axes(ctx: RuleContext) -> None:
+    """Reverses the start of each sample along the time axis; the other axes pass."""
+    operand = ctx.operand(0)
+    if operand is None:
+        return
+    ctx.freeze([operand[axis] for axis in _sequence_axes(ctx)], "reverses along it")
+    broadcast(ctx, operand, ctx.outs[0])
+
+
+def _sequence_axes(ctx: RuleContext | VjpContext) -> tuple[int, int]:
+    """Axes of time and samples."""
+    read = ctx.attribute if isinstance(ctx, RuleContext) else ctx.get
+    return int(read("time_axis", 0)), int(read("batch_axis", 1))
+
+
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 
@@ -177,6 +193,15 @@ def _tile_vjp(ctx: VjpContext) -> Gradients:
     return ctx.first_only(ctx.g.reshape(pairs).sum(axis=tuple(range(0, len(pairs), 2))))
 
 
+def _reverse_vjp(ctx: VjpContext) -> Gradients:
+    """Reversing again puts each gradient where its entry came from."""
+    time, batch = _sequence_axes(ctx)
+    rows = np.moveaxis(ctx.g, (batch, time), (0, 1)).copy()
+    for row, length in zip(rows, ctx.values(ctx.node.inputs[1]), strict=True):
+        row[:length] = row[:length][::-1].copy()
+    return ctx.first_only(np.moveaxis(rows, (0, 1), (batch, time)))
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 _STATED = ResultSize(stated=(1,))
@@ -185,6 +210,7 @@ OPERATORS: Mapping[Key, Operator] = {
     (STANDARD, "Slice"): Operator(axes=_slice_axes, vjp=Vjp(_slice_vjp), result_size=ResultSize(stated=(1, 2, 4))),
     (STANDARD, "Pad"): Operator(axes=_pad_axes, vjp=Vjp(_pad_vjp), result_size=_STATED),
     (STANDARD, "Tile"): Operator(axes=_tile_axes, vjp=Vjp(_tile_vjp), result_size=_STATED),
+    (STANDARD, "ReverseSequence"): Operator(axes=_reverse_axes, vjp=Vjp(_reverse_vjp)),
     (STANDARD, "CenterCropPad"): Operator(result_size=_STATED),
     (MICROSOFT, "Pad"): Operator(result_size=_STATED),
 }

@@ -16,6 +16,7 @@ from onnxmi.runtime.probe import Probe
 from onnxmi.typing import Shape
 
 _MATRIX = 2
+_SERIES = 3  # axes of samples, positions and features
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +78,18 @@ class AxisFinder:
         others = [axis for axis in range(len(shape)) if axis not in columns and axis != samples]
         free |= declared & set(others)
         positions = tuple(axis for axis in others if shape[axis] > 1 or axis in free)
-        return Facts(output, leaf, shape, columns, positions, frozenset(free), self._mirrors(output)), samples
+        series = self._labels_series(leaf.tensor, positions)
+        return Facts(output, leaf, shape, columns, positions, frozenset(free), self._mirrors(output), series), samples
 
     def _mirrors(self, output: str) -> bool:
         """Whether an output has the very shape of an input of floats, as a reconstruction has."""
         shapes = {tuple(feed.shape) for feed in self.probe.feeds.values() if feed.dtype.kind == "f"}
         return self.probe.shapes.get(output) in shapes
+
+    def _labels_series(self, tensor: str, positions: Sequence[int]) -> bool:
+        """Whether a tensor's positions are as many as those of an input of no more axes than a series has."""
+        lengths = {feed.shape[1] for feed in self.probe.feeds.values() if _MATRIX <= feed.ndim <= _SERIES}
+        return len(positions) == 1 and self.probe.shapes[tensor][positions[0]] in lengths
 
     def _free(self, tensor: str, shapes: Sequence[Shape]) -> set[int]:
         """Axes without a fixed size: of different sizes in different runs, or of an input's axis without one."""

@@ -50,6 +50,8 @@ class Facts:
         Axes without a fixed size.
     mirrors : bool
         Whether the output has the very shape of an input of floats.
+    labels_series : bool
+        Whether its positions are those of an input that is a series, such as tokens.
     """
 
     output: str
@@ -59,6 +61,7 @@ class Facts:
     positions: Axes
     free: frozenset[int]
     mirrors: bool
+    labels_series: bool
 
     @property
     def width(self) -> int:
@@ -198,7 +201,8 @@ def detector_roles(facts: Sequence[Facts]) -> list[str]:
 
 def _may_be_boxes(facts: Facts) -> bool:
     plain = facts.leaf.link != "softmax" and facts.leaf.role in ("", "boxes")
-    return plain and len(facts.positions) == 1 and facts.width == BOX
+    # Four numbers for each token that goes in are a choice of four: boxes have places of their own.
+    return plain and len(facts.positions) == 1 and facts.width == BOX and not facts.labels_series
 
 
 def _places(facts: Facts) -> tuple[int, ...]:

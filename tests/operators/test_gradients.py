@@ -185,6 +185,8 @@ CASES: dict[str, tuple[str, str]] = {
         "2,3;2,5",
         'y = ScatterElements<axis=1, reduction="add">(w, int64[2,3] {1, 1, -1, 0, 4, 2}, x)',
     ),
+    "ReverseSequence": ("5,2,3", "y = ReverseSequence(x, int64[2] {4, 1})"),
+    "ReverseSequence, samples first": ("2,5,3", "y = ReverseSequence<batch_axis=0, time_axis=1>(x, int64[2] {2, 5})"),
     "ScatterND": ("5,3;2,3", "y = ScatterND(x, int64[2,1] {1, -1}, w)"),
     "ScatterND, updates": ("2;5,3", "y = ScatterND(w, int64[2,2] {1, 2, 4, 0}, x)"),
     "ScatterND, added": ("5,3;2,3", 'y = ScatterND<reduction="add">(x, int64[2,1] {1, 1}, w)'),

@@ -233,6 +233,14 @@ def test_padding_channels_with_channels_freezes_them() -> None:
     assert_frozen(step, "Pad p pads it")
 
 
+def test_reversed_sequences_pass_the_channels() -> None:
+    def reversed_to_three(b: Build, x: str) -> str:
+        count = b.op("Slice", b.op("Shape", x), b.ints(0), b.ints(1))
+        return b.op("ReverseSequence", x, b.op("Expand", b.ints(3), count), batch_axis=0, time_axis=1)
+
+    assert_prunes(between_matmuls(reversed_to_three), 11)
+
+
 def test_a_slice_of_other_axes_passes_the_channels() -> None:
     step = between_matmuls(lambda b, x: b.op("Slice", x, b.ints(1), b.ints(4), b.ints(1)))
     assert_prunes(step, 11)

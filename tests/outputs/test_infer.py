@@ -167,7 +167,7 @@ def test_the_axis_of_a_concat_is_followed_where_the_graph_says_nothing_else(op: 
         rows = b.op("Unsqueeze", rows, b.ints(1))
     else:  # (2, 3, 13) -> (2, 1, 3, 13)
         boxes = b.op("Unsqueeze", boxes, b.ints(1))
-    logits = b.op("ReverseSequence", rows, b.ints(1, 1), batch_axis=0, time_axis=1)
+    logits = b.op("ConcatFromSequence", b.op("SequenceConstruct", rows), axis=0)
     scores = b.op(op, b.op("Sigmoid", logits), b.ints(1))
     _, view = meaning_of(b.proto(b.op("Concat", boxes, scores, axis=1 if op == "Squeeze" else 2))).views
     assert (view.tensor, view.axes) == (logits, (2,) if op == "Squeeze" else (1,))
@@ -175,9 +175,17 @@ def test_the_axis_of_a_concat_is_followed_where_the_graph_says_nothing_else(op: 
 
 def test_separate_boxes_and_scores_at_the_same_places_are_detections() -> None:
     b = Build()
-    x = b.input("N", 13, 7)
-    boxes, scores = b.op("Sigmoid", b.dense(x, 7, 4)), b.dense(x, 7, 11)
+    x = b.op("Transpose", b.reshape(b.conv(b.input("N", 3, 5, 7), 3, 13), 0, 13, -1), perm=[0, 2, 1])
+    boxes, scores = b.op("Sigmoid", b.dense(x, 13, 4)), b.dense(x, 13, 11)
     assert [view.kind for view in meaning_of(b.proto(scores, boxes)).views] == ["detections", "detections"]
+
+
+@pytest.mark.parametrize("size", [13, "L"])
+def test_choices_of_four_at_each_token_are_no_boxes(size: int | str) -> None:
+    b = Build()
+    x = b.input("N", size, 7)
+    outputs = [b.dense(x, 7, width) for width in (16, 4, 3)]
+    assert [view.kind for view in meaning_of(b.proto(*outputs)).views] == ["values"] * 3
 
 
 # -- several outputs of one tensor ----------------------------------------------------------------------------------
