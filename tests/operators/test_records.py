@@ -98,7 +98,8 @@ def test_what_multiplies_each_position_has_a_layout_and_counts_work() -> None:
 def test_layouts_of_one_operator_read_different_weights_or_different_forms_of_one() -> None:
     several = {key: operator.layouts for key, operator in OPERATORS.items() if len(operator.layouts) > 1}
     fused = {"FusedMatMul", "TransposeMatMul"}
-    assert {op for _, op in several} == {"RNN", "GRU", "LSTM", "Einsum", "MatMul", "Gemm"} | fused
+    recurrent = {"RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"}
+    assert {op for _, op in several} == recurrent | {"Einsum", "MatMul", "Gemm"} | fused
     for (_, op), layouts in several.items():
         assert len({(layout.weight, layout.weight_rank, type(layout)) for layout in layouts}) == len(layouts)
         for rank, turned in product((2, 3), (0, 1)) if op in ("MatMul", "Gemm") else ():
