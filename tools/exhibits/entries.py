@@ -123,7 +123,7 @@ _LIST = (
         "nudenet",
         "nudenet==3.4.2 on PyPI",
         "crops of photographs that scikit-image, scikit-learn and matplotlib ship; judged by matched boxes",
-        ((), ("--macs", "80%")),
+        ((),),
         "The photographs are not of its own kind. Boxes near the threshold come and go: look at the recall on your "
         "own pictures.",
     ),
