@@ -121,7 +121,8 @@ def predict_damage(
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     damage: dict[LayerId, dict[int, float]] = {}
-    for part in _parts(layers) if len(drawn) else ():
+    room = min(CHANGES_BYTES, options.memory or CHANGES_BYTES)
+    for part in _parts(layers, room) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
             squares.measure(
@@ -167,11 +168,11 @@ def _consumers(layers: Iterable[PredictableLayer]) -> list[Linear]:
     return list({linear.key: linear for layer in layers for linear in layer.consumers}.values())
 
 
-def _parts(layers: Sequence[PredictableLayer]) -> Iterator[list[PredictableLayer]]:
+def _parts(layers: Sequence[PredictableLayer], room: int) -> Iterator[list[PredictableLayer]]:
     """Divide layers so that the changed weights of each part fit into memory."""
     part: list[PredictableLayer] = []
     for layer in layers:
-        if part and sum(one.bytes for one in part) + layer.bytes > CHANGES_BYTES:
+        if part and sum(one.bytes for one in part) + layer.bytes > room:
             yield part
             part = []
         part.append(layer)

@@ -122,7 +122,7 @@ MEMORY = click.option(
     "--memory",
     metavar="SIZE",
     type=Quantity(BYTES),
-    help="Memory beside the model, such as 4GB: smaller batches and more passes [default: half of what is free].",
+    help="Memory that the run may take, such as 4GB: smaller batches and more passes [default: half of what is free].",
 )
 FRESH = click.option(
     "--fresh", is_flag=True, help="Measure anew what earlier runs have measured, and keep nothing for later ones."

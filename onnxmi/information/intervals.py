@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 USUAL_FLIPS = 0.04  # share of answers that differ where a cut model loses about a point
 _BISECTIONS = 100  # halvings: enough for the last bit of a double
-_BLOCK = 1 << 22  # draws times samples that are held at once
+_BLOCK = 1 << 19  # draws times samples that are held at once, several times over
 
 
 # -- shares -----------------------------------------------------------------------------------------------------------
@@ -237,6 +237,8 @@ def _falling_root(function: Callable[[float], float], level: float, low: float, 
     # Bisection: no derivative is needed, and a flat stretch cannot throw it off.
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
+        if middle in (low, high):  # nothing lies between them
+            break
         if function(middle) > level:
             low = middle
         else:

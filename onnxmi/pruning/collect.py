@@ -24,7 +24,7 @@ from onnxmi.model import Model
 from onnxmi.model.load import as_path
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.output_measure import OutputMeasure
-from onnxmi.pruning.run_memory import with_fitting_batches
+from onnxmi.pruning.run_memory import OF_SUMS, with_fitting_batches
 from onnxmi.runtime.session import limited
 from onnxmi.runtime.session import version as onnxruntime_version
 from onnxmi.selection.targets import consumes
@@ -126,7 +126,7 @@ def capture_options(options: PruneOptions) -> CaptureOptions:
         options.seed,
         measure=options.scorer.measure,
         mask=options.mask,
-        memory=options.memory,
+        memory=None if options.memory is None else max(options.memory // OF_SUMS, 1),
     )
 
 

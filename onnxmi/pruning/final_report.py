@@ -51,6 +51,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
     after = replace(cut, size=steps[-1].size) if steps else cut
     latency = _latency(session, result, steps)
     whole = with_values_inside(proto)  # what it refers to goes with the source
+    notes, peak = _notes(session, result, judgement, selected=selected), _peak_memory()
     return Outcome(
         proto=whole,
         digest=proto_digest(whole),
@@ -66,7 +67,7 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         latency=latency,
         repairs=result.candidate.repairs,
         checks=tuple(checks),
-        notes=(*_notes(session, result, judgement, selected=selected), *_slower(session, after, latency)),
+        notes=(*notes, *_slower(session, after, latency), *_over_memory(options.memory, peak)),
         goals=goals,
         trials=result.trials,
         metric=judgement.decisive.metric,
@@ -74,10 +75,19 @@ def final_report(session: PruningSession, result: SearchResult, *, selected: boo
         contributions=steps,
         decisive=judgement.decisive,
         changed=changed_answers(session.test_set, judgement),
-        peak_memory=_peak_memory(),
+        peak_memory=peak,
         unquantized=with_values_inside(result.candidate.proto) if steps else None,
         hints=uncut_weights(session, cut.size, after.size) if selected else (),
     )
+
+
+def _over_memory(allowed: int | None, peak: int | None) -> Iterator[str]:
+    """Say where a run took more than it was given: one sample and the sums of one operator are the least."""
+    if allowed is not None and peak is not None and peak > allowed:
+        yield (
+            f"this process held {peak / 1e6:,.0f} MB, more than --memory {allowed / 1e6:,.0f} MB: Python, the model,"
+            " one sample's tensors and the sums of one operator are the least that a run takes"
+        )
 
 
 def _peak_memory() -> int | None:

@@ -15,7 +15,8 @@ from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.transforms.analysis import Analysis
 
 BATCH_BYTES = 2**28  # of the tensors that a batch is measured at, where nothing is said of memory
-OF_BATCHES = 8  # parts of the memory, one of which these tensors may take
+OF_BATCHES = 8  # parts of the memory, one of which these tensors may take: onnxruntime holds others beside them
+OF_SUMS = 2  # parts of the memory, one of which sums, and what a backward pass holds, may take
 
 
 def with_fitting_batches(options: PruneOptions, analysis: Analysis, data: Calibration) -> PruneOptions:

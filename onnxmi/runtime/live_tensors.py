@@ -16,7 +16,7 @@ from onnxmi.runtime.probe import run_types
 from onnxmi.runtime.session import Feeds
 from onnxmi.typing import Array
 
-MEMORY = 32 * 2**20  # bytes of inner tensors that one model holds in memory: writing more costs a few percent of time
+MEMORY = 16 * 2**20  # bytes of inner tensors that one model holds in memory: writing more costs a few percent of time
 
 
 class LiveTensors(Sequence[Mapping[str, Array]]):

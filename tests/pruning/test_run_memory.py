@@ -87,6 +87,12 @@ def test_a_result_says_what_the_process_held(mlp, samples):
     assert "peak memory of this run" in str(result)
 
 
+@pytest.mark.parametrize(("memory", "told"), [(2**20, True), (2**40, False)])
+def test_a_run_says_where_it_took_more_than_it_was_given(mlp, samples, memory, told):
+    result = onnxmi.prune(mlp(), {"x": samples(83)}, keep=0.5, threads=1, force=True, memory=memory)
+    assert any("more than --memory" in note for note in result.notes) is told
+
+
 def test_smaller_batches_give_the_same_model_but_for_rounding(mlp, samples):
     data = {"x": samples(211)}
     few = onnxmi.prune(mlp(), data, keep=0.5, threads=1, force=True, memory=7 * READ * run_memory.OF_BATCHES)
