@@ -1,6 +1,8 @@
 """Measure memory and time against model size: prunes decoders of made-up weights and prints a table.
 
-python tools/bench_scale.py [--sizes 60M,160M,400M,1.1B] [--dtype float32] [--tokens 32] [-- OPTIONS OF PRUNE]
+python tools/bench_scale.py [--sizes 60M,160M,400M,1.1B] [--dtype float32] [--blocks N] [-- OPTIONS OF PRUNE]
+
+With --blocks N a decoder has that many blocks: two runs tell what a block takes, and so about what all of them do.
 
 A decoder is a LLaMA as exporters write it: rotary positions, grouped queries, gated feed-forward, external data. Each
 is pruned by the command line in a process of its own; memory is what the system counted for that process (`ru_maxrss`,
@@ -17,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +226,8 @@ def _anonymous(pid: int) -> Iterator[float]:
 def bench(name: str, args: argparse.Namespace, folder: Path) -> str:
     """Make one decoder, prune it, and return a row of the table."""
     model, samples, out = folder / "model.onnx", folder / "calib.npz", folder / "model.pruned.onnx"
-    parameters = Decoder(SIZES[name], args.dtype, folder / "model.onnx.data").write(model)
+    shape = SIZES[name] if args.blocks is None else replace(SIZES[name], blocks=args.blocks)
+    parameters = Decoder(shape, args.dtype, folder / "model.onnx.data").write(model)
     size = sum(file.stat().st_size for file in folder.iterdir()) / GIB
     ids = np.random.default_rng(1).integers(1, VOCABULARY, (args.samples, args.tokens))
     np.savez(samples, input_ids=ids)
@@ -242,6 +245,8 @@ def bench(name: str, args: argparse.Namespace, folder: Path) -> str:
             *args.options,
         ]
     )
+    if args.blocks is not None:
+        name = f"{name}, {shape.blocks} of {SIZES[name].blocks} blocks"
     if used.code:
         return f"| {name} | {parameters / 1e6:,.0f} M | {size:.2f} | failed with {used.code} | | | | |"
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
@@ -262,6 +267,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "float16"], default="float32")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--blocks", type=int, help="blocks of each decoder, instead of its own number")
     parser.add_argument("options", nargs="*", help="options of onnxmi prune, after --")
     args = parser.parse_args()
     print("| decoder | parameters | GiB | GiB after | peak GiB | of it not files | peak / model | s | CPU s |")
