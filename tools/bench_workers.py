@@ -42,8 +42,11 @@ MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 POINTS = 25  # of a sweep
-SETTLED = 5.0  # seconds after which a worker of Dask has come up for good
-QUIET = {"dashboard_address": None, "silence_logs": "CRITICAL"}  # of a cluster whose workers are killed on purpose
+SETTLED = 10.0  # seconds after which a worker of Dask has come up for good
+QUIET = {
+    "dashboard_address": "127.0.0.1:0",
+    "silence_logs": "CRITICAL",
+}  # of a cluster whose workers are killed on purpose
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -191,9 +194,9 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
 
 def kills(folder: Path, times: int, only: str = "") -> None:
     """Kill workers at random moments, so many times, and compare every sum bit for bit with an undisturbed one."""
-    shards = 20
+    shards = 100
     dask_cluster.SECONDS_WITHOUT_WORKERS = 200.0
-    with samples_of(SMALL_CALIB, shards * 2000, shards, folder) as samples:
+    with samples_of(SMALL_CALIB, shards * 1000, shards, folder) as samples:
         expected = disturbed(folder, samples, shards, ProcessExecutor(2), lambda: [], 0)[1]
         for name, opened in (("processes", killed_processes), ("Dask", killed_dask)):
             if only not in name:

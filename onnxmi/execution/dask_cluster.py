@@ -25,6 +25,7 @@ from onnxmi.runtime.threads import available_threads
 
 SECONDS_TO_CONNECT = 10
 SECONDS_TO_LEAVE = 3
+SECONDS_TO_FETCH = 5
 SECONDS_BETWEEN_LOOKS = 0.02
 SECONDS_BETWEEN_QUESTIONS = 5.0
 SECONDS_WITHOUT_WORKERS = 300.0  # for a queue that gives new ones
@@ -57,7 +58,7 @@ def connected(place: str) -> Iterator[DaskExecutor]:
     local = re.fullmatch(rf"{LOCAL}(?::(\d+))?", place)
     if local is not None:
         count = int(local[1] or available_threads())
-        options = {"n_workers": max(count, 1), "threads_per_worker": 1, "dashboard_address": None}
+        options = {"n_workers": max(count, 1), "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
         with (
             distributed.LocalCluster(**options, silence_logs="CRITICAL") as cluster,
             distributed.Client(cluster) as own,
@@ -90,16 +91,34 @@ class _Handle:
     future: Any = None
     tries: int = 0
 
+    value: Any = None
+
+    def fetch(self) -> bool:
+        """Fetch what the task returned; False where it went with its worker, so that the scheduler has it done again.
+
+        Who only waited for it would wait forever where no worker is left.
+        """
+        if self.future.status == "error":
+            return True
+        try:
+            self.value = self.future.result(timeout=SECONDS_TO_FETCH)
+        except TimeoutError:
+            return False
+        except (concurrent.futures.CancelledError, asyncio.CancelledError, OSError) as error:
+            # It ended well, and what it returned cannot be fetched any more.
+            raise WorkerError(GONE) from error
+        except Exception:
+            if self.future.status == "error":  # the second time: that is looked at as any other end
+                return False
+            raise
+        return True
+
     def result(self) -> Any:
-        failed = self.future.status == "error"
+        if self.future.status != "error":
+            return self.value
         try:
             return self.future.result()
         except (concurrent.futures.CancelledError, asyncio.CancelledError) as error:
-            raise WorkerError(GONE) from error
-        except OSError as error:
-            if failed:  # the task's own
-                raise
-            # It ended well, and what it returned cannot be fetched any more.
             raise WorkerError(GONE) from error
 
 
@@ -177,13 +196,14 @@ class DaskExecutor:
                 # The status of a future is kept on this side: to look at it costs no message. What is lost with a
                 # worker that had finished it, the scheduler has done once more.
                 ended = [handle for handle in own if handle.future.status not in ("pending", "lost")]
+                waiting = len(own)
                 for handle in ended:
                     if self._is_to_be_repeated(handle):
                         self._start(handle)
-                    else:
+                    elif handle.fetch():
                         own.remove(handle)
                         yield handle
-                if not ended:
+                if len(own) == waiting:
                     watch.look()
                     time.sleep(SECONDS_BETWEEN_LOOKS)
         except (Exception, GeneratorExit):  # after Ctrl-C there is no time to ask: the marker stops what runs

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ SECONDS = 120  # that a process may take to come up on a busy machine
 def cluster() -> Iterator[Any]:
     # Its workers are killed on purpose, which it would report.
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
     ) as made:
         yield made
 
@@ -98,6 +99,15 @@ def test_kills_at_random_moments_change_no_bit(place: Place, client: Any, tmp_pa
     assert killed == pids
     client.wait_for_workers(2, timeout=SECONDS)
     assert (tmp_path / "s.npz").read_bytes() == place.expected
+
+
+def test_a_second_cluster_of_this_machine_warns_of_nothing(cluster: Any) -> None:
+    """Their web servers do not want the same port, and are for this machine alone."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", UserWarning)
+        with dask_cluster.connected("local:1"), dask_cluster.connected("local:1") as other:
+            assert run_all(other, [Task("test", tasks.square, (3,))], silent) == [9]
+    assert not [one for one in seen if issubclass(one.category, UserWarning)]
 
 
 def test_a_task_that_kills_its_worker_ends_the_run(client: Any) -> None:
@@ -159,19 +169,48 @@ def test_another_version_is_refused_by_name(client: Any, name: str, monkeypatch:
         dask_cluster.DaskExecutor(client)
 
 
+class Future:
+    """Stands in for one of Dask."""
+
+    def __init__(self, error: Exception, status: str = "finished") -> None:
+        self.error, self.status = error, status
+
+    def result(self, timeout: float | None = None) -> None:
+        raise self.error
+
+
 def test_a_result_that_cannot_be_fetched_is_not_an_error_of_its_task() -> None:
-    class Future:
-        status = "finished"
-
-        def result(self) -> None:
-            raise OSError("Stream is closed")
-
-    handle = dask_cluster._Handle(Task("add", abs, (1,)), "add", Future())
+    handle = dask_cluster._Handle(Task("add", abs, (1,)), "add", Future(OSError("Stream is closed")))
     with pytest.raises(WorkerError, match="is gone"):
-        handle.result()
+        handle.fetch()
     handle.future.status = "error"
+    assert handle.fetch()
     with pytest.raises(OSError, match="Stream is closed"):
         handle.result()
+
+
+def test_a_result_that_went_with_the_last_worker_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler would have it done again, by whoever comes; the run ends as with nobody left."""
+
+    class Deserted:
+        status = "running"
+
+        def nthreads(self) -> dict[str, int]:
+            return {}
+
+        def submit(self, *_: Any, **__: Any) -> Future:
+            return Future(TimeoutError())
+
+        def run(self, *_: Any, **__: Any) -> dict[str, Any]:
+            return {"tcp://a": dask_cluster._seen()}
+
+        def cancel(self, *_: Any, **__: Any) -> None:
+            pass
+
+    monkeypatch.setattr(dask_cluster, "SECONDS_BETWEEN_QUESTIONS", 0.0)
+    monkeypatch.setattr(dask_cluster, "SECONDS_WITHOUT_WORKERS", 0.0)
+    with pytest.raises(WorkerError, match="no workers any more"):
+        run_all(dask_cluster.DaskExecutor(Deserted()), [Task("add", abs, (1,))], silent)
 
 
 def test_what_is_not_installed_is_named() -> None:
