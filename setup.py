@@ -91,7 +91,7 @@ setup(
         "remote": REMOTE,
         "docs": [*DOCS, *NOTEBOOKS],
         "release": RELEASE,
-        "olive": ["olive-ai>=0.9"],
+        "olive": ["olive-ai>=0.9", "requests>=2.31"],  # olive-ai 0.13 imports requests without asking for it
         "four-bit": FOUR_BIT,
     },
     entry_points={"console_scripts": ["onnxmi = onnxmi.__main__:run"]},
