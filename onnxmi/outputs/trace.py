@@ -161,8 +161,8 @@ class Tracer:
             return (Leaf(name, axes=_one(axis)),)
         linked = find_link_function(self.graph, self.probe, node)
         if linked is not None and linked.argument in self.flow.learned:
-            axes = linked.axes or _one(inner_axis)
-            return (Leaf(linked.argument, linked.link, axes, maker=linked.name, why=f"before the {linked.name}"),)
+            argument, axes = self._of_fixed_rank(linked.argument, linked.axes or _one(inner_axis))
+            return (Leaf(argument, linked.link, axes, maker=linked.name, why=f"before the {linked.name}"),)
         leaves: Leaves = ()
         if node.op == "Concat":
             leaves = self._parts(node)
@@ -171,7 +171,10 @@ class Tracer:
         elif node.op in _SUBSETS:
             whole = self._answer(node.operand(0), None)
             leaves = whole if all(leaf.link != "identity" for leaf in whole) else ()
-        return leaves or (Leaf(name, axes=_one(axis), maker=node.op),)
+        if leaves:
+            return leaves
+        whole, axes = self._of_fixed_rank(name, _one(axis))
+        return (Leaf(whole, axes=axes, maker=node.op),)
 
     def _decides(self, node: Node) -> bool:
         """Whether a node makes floats of choices: it picks by values, or casts what is no float."""
@@ -195,6 +198,19 @@ class Tracer:
         return tuple(
             replace(leaf, share=leaf.share / len(parts), why=_both(why, leaf.why)) for part in parts for leaf in part
         )
+
+    def _of_fixed_rank(self, name: str, axes: Axes | None) -> tuple[str, Axes | None]:
+        """Walk back to before a Squeeze that names no axes: of one sample, it drops the samples' axis, too."""
+        whole, place, seen = (name, axes), name, axes
+        node = self.graph.producers.get(place)
+        while node is not None and self._keeps_values(node):
+            before = [self._axis_before(node, axis) for axis in seen or ()]
+            seen = None if seen is None or None in before else tuple(axis for axis in before if axis is not None)
+            place = node.operand(0)
+            if node.op == "Squeeze" and named_axes(self.graph, self.probe, node, self.rank(place)) is None:
+                whole = place, seen
+            node = self.graph.producers.get(place)
+        return whole
 
     def _behind(self, name: str, axis: int | None) -> tuple[str, int | None]:
         """Walk back through operators that only change shapes; `axis` goes along as far as it can be followed."""

@@ -188,6 +188,16 @@ def test_choices_of_four_at_each_token_are_no_boxes(size: int | str) -> None:
     assert [view.kind for view in meaning_of(b.proto(*outputs)).views] == ["values"] * 3
 
 
+@pytest.mark.parametrize("link", ["identity", "softmax"])
+def test_what_a_nameless_squeeze_makes_is_compared_before_it(link: str) -> None:
+    """Of one sample it drops the samples' axis, too: behind it an output has one axis or two."""
+    b = Build()
+    row = b.op("Unsqueeze", b.gemm(b.input("N", 7), 7, 5), b.ints(1))
+    output = b.op("Identity", b.op("Squeeze", row))
+    view = only(b.proto(output if link == "identity" else b.op("Softmax", output, axis=-1)))
+    assert (view.tensor, *facts(view)) == (row, "classes", link, (2,), 0)
+
+
 # -- several outputs of one tensor ----------------------------------------------------------------------------------
 
 

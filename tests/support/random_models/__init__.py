@@ -61,6 +61,7 @@ from tests.support.random_models.dense import (
 from tests.support.random_models.ends import (
     End,
     auxiliary,
+    bare_squeeze,
     features,
     joined,
     labels,
@@ -189,7 +190,7 @@ WIDE = Steps(
 
 EARLY: list[End] = [scores, features, labels, scores]
 ENDS: list[End] = [
-    *(scores, scores, scores, scores, joined, features, labels, largest, mapped, listed),
+    *(scores, scores, scores, scores, joined, features, labels, largest, bare_squeeze, mapped, listed),
     *(stored, passed, rows_above, suppressed, stretched),
 ]
 

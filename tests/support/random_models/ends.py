@@ -103,6 +103,12 @@ def largest(m: Maker, x: Flow) -> None:
     m.outputs += [Made(values, 1), Made(which)] if m.flag() else [Made(which)]
 
 
+def bare_squeeze(m: Maker, x: Flow) -> None:
+    """Scores behind a Squeeze that names no axes: of one sample, that axis goes, too."""
+    made = m.op("Squeeze", m.op("Unsqueeze", matmul(m, as_flat(m, x), 5).name, m.literal([1])))
+    m.outputs.append(Made(m.op("Softmax", made, axis=-1) if m.flag() else made, 1))
+
+
 def mapped(m: Maker, x: Flow) -> None:
     """As scikit-learn's converter does it by default: a label, and chances by class in a sequence of maps."""
     chances = m.op("Softmax", matmul(m, as_flat(m, x), 3).name, axis=1)
