@@ -173,8 +173,8 @@ class Tracer:
             leaves = whole if all(leaf.link != "identity" for leaf in whole) else ()
         if leaves:
             return leaves
-        whole, axes = self._of_fixed_rank(name, _one(axis))
-        return (Leaf(whole, axes=axes, maker=node.op),)
+        tensor, axes = self._of_fixed_rank(name, _one(axis))
+        return (Leaf(tensor, axes=axes, maker=node.op),)
 
     def _decides(self, node: Node) -> bool:
         """Whether a node makes floats of choices: it picks by values, or casts what is no float."""
