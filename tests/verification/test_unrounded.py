@@ -54,13 +54,13 @@ def qdq(b: Quantized) -> str:
 def dynamic(b: Quantized) -> str:
     value, scale, zero = b.op("DynamicQuantizeLinear", b.hidden(), outputs=3)
     product = b.op("MatMulInteger", value, b.bytes(HIDDEN, OUT), zero, b.zero(3, np.int8, OUT))
-    return b.op("Mul", b.op("Cast", product, to=1), scale)
+    return b.op("Mul", b.op("Cast", product, to=1), b.op("Mul", scale, b.scale(0.02)))
 
 
 def dynamic_images(b: Quantized) -> str:
     value, scale, zero = b.op("DynamicQuantizeLinear", b.images(), outputs=3)
     product = b.op("ConvInteger", value, b.bytes(OUT, HIDDEN, 1, 1), zero, b.zero(0, np.int8))
-    return b.op("Mul", b.op("Cast", product, to=1), scale)
+    return b.op("Mul", b.op("Cast", product, to=1), b.op("Mul", scale, b.scale(0.02)))
 
 
 def qlinear(b: Quantized, each: bool = True) -> str:
