@@ -46,7 +46,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
         "onnxmi check model.onnx --max-size 12MB --max-latency 8ms --threads 1",
         "onnxmi check new.onnx --baseline old.onnx --min-speedup 1.5 --threads 1",
         "onnxmi check new.onnx --baseline old.onnx --data eval.npz --max-drop 0.01",
-        "onnxmi check int8.onnx --baseline old.onnx --between pruned.onnx --max-size 9MB",
+        "onnxmi check int8.onnx --baseline old.onnx --between cut.onnx --max-size 9MB",
         "onnxmi check --config onnxmi.toml --junit check.xml",
     ),
     help=f"""Compare MODEL with limits: a gate for a build, or before a release.

@@ -82,13 +82,12 @@ class ActivatedRows:
         return float(np.square(off.astype(np.float64)).sum() / max(len(off), 1))
 
     def thinned(self) -> ActivatedRows:
-        """Return as many of the rows as a refinement takes, evenly spread."""
-        count, most = len(self.inputs), rows_refined(self.inputs.shape[1])
-        if count <= most:
+        """Return some of the rows, evenly spread, where there are more than a refinement takes."""
+        step = -(-len(self.inputs) // rows_refined(self.inputs.shape[1]))
+        if step <= 1:
             return self
-        chosen = np.arange(most) * count // most
-        level = self.level if len(self.level) == 1 else self.level[chosen]
-        return ActivatedRows(self.inputs[chosen], self.targets[chosen], self.scale, level, self.activation)
+        level = self.level if len(self.level) == 1 else self.level[::step]
+        return ActivatedRows(self.inputs[::step], self.targets[::step], self.scale, level, self.activation)
 
 
 def rows_refined(features: int) -> int:

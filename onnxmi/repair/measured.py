@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import sqrt
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from onnxmi.repair.regression import Regression
 from onnxmi.repair.samples import VALIDATION
 from onnxmi.typing import Array, Floats
 
+GOLDEN_RATIO = (1 + sqrt(5)) / 2
 HELD = 1.5  # times as many rows as a refinement takes are held
 WIDEST_IN_FOLDS = 2_048  # inputs and outputs of an operator: each part takes moments, and solutions, of its own
 
@@ -95,25 +97,32 @@ class Measured:
 class _Rows:
     """Rows of all batches: inputs, targets and levels, (groups, rows, S or M) each.
 
-    Of many, every second one is dropped again and again, so that what is held does not grow with the samples.
+    Of many, half are dropped again and again, so that what is held does not grow with the samples. Which ones, their
+    numbers times the golden ratio say: rows of images follow each other in a period, and every second one would always
+    be of the same columns.
     """
 
     def __init__(self) -> None:
         self._batches: tuple[list[Array], ...] = ([], [], [])
-        self._every, self._seen = 1, 0
+        self._places: list[Floats] = []  # of the rows that are held: their numbers times the golden ratio, modulo one
+        self._share, self._seen = 1.0, 0
 
     def add(self, inputs: Array, targets: Array, level: Array) -> None:
         """Take in a batch."""
-        chosen = slice(-self._seen % self._every, None, self._every)
+        places = np.modf(np.arange(self._seen, self._seen + inputs.shape[1]) * GOLDEN_RATIO)[0]
         self._seen += inputs.shape[1]
+        chosen = places < self._share
+        self._places.append(places[chosen])
         broadcast = np.broadcast_to(level, targets.shape)
         for own, array in zip(self._batches, (inputs, targets, broadcast), strict=True):
             # A copy of what is kept of a batch lets go of the rest.
-            own.append(array if self._every == 1 else array[:, chosen].copy())
-        while sum(part.shape[1] for part in self._batches[0]) > HELD * rows_refined(inputs.shape[-1]):
-            self._every *= 2
+            own.append(array if chosen.all() else array[:, chosen])
+        while sum(map(len, self._places)) > HELD * rows_refined(inputs.shape[-1]):
+            self._share /= 2
+            kept = np.concatenate(self._places) < self._share
+            self._places = [np.concatenate(self._places)[kept]]
             for own in self._batches:
-                own[:] = [np.concatenate(own, axis=1)[:, ::2].copy()]
+                own[:] = [np.concatenate(own, axis=1)[:, kept]]
 
     @cached_property
     def joined(self) -> tuple[Array, Array, Array] | None:

@@ -189,7 +189,7 @@ def test_a_result_prints_what_the_command_line_prints(folder):
 def test_other_results_print_what_their_commands_print(folder):
     curve = onnxmi.sweep("model.onnx", "calib.npz", by="macs", shares=["60%"], threads=1)
     again = printed_by("sweep", "model.onnx", "calib.npz", "--by", "macs", "--at", "60%", "--threads", "1")
-    assert shape(str(curve)) == shape(again)
+    assert shape(str(curve)) == shape(again.split("Next")[0])
     assert str(onnxmi.inspect("model.onnx")).split() == printed_by("inspect", "model.onnx").split()
     checked = onnxmi.check("model.onnx", max_size="9MB")
     assert str(checked).split() == printed_by("check", "model.onnx", "--max-size", "9MB").split()

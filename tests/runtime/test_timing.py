@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 import numpy as np
+import onnx
 import pytest
 from scipy.stats import binom
 
@@ -44,7 +45,7 @@ class Machine:
 
 def test_models_run_in_turn_after_a_warm_up(monkeypatch):
     machine = Machine(monkeypatch, lambda _: 1.0, lambda _: 2.0, lambda _: 4.0)
-    timed = measure_latency([None] * 3, {}, runs=7, seconds=60)
+    timed = measure_latency([onnx.ModelProto()] * 3, {}, runs=7, seconds=60)
     assert [model.times.tolist() for model in timed] == [[1.0] * 7, [2.0] * 7, [4.0] * 7]
     turns = [machine.order[i : i + 3] for i in range(9, len(machine.order), 3)]
     assert len(turns) == 7
@@ -57,27 +58,27 @@ def test_the_order_comes_from_the_seed(monkeypatch):
     orders = []
     for seed in (0, 0, 1):
         machine = Machine(monkeypatch, lambda _: 1.0, lambda _: 1.0)
-        measure_latency([None] * 2, {}, runs=20, seed=seed)
+        measure_latency([onnx.ModelProto()] * 2, {}, runs=20, seed=seed)
         orders.append(machine.order)
     assert orders[0] == orders[1] != orders[2]
 
 
 def test_a_slow_model_is_warmed_up_once_and_measured_six_times(monkeypatch):
     machine = Machine(monkeypatch, lambda _: 5000.0)
-    assert len(measure_latency([None], {}, seconds=3)[0].times) == 6
+    assert len(measure_latency([onnx.ModelProto()], {}, seconds=3)[0].times) == 6
     assert len(machine.order) == 7
 
 
 def test_the_first_run_is_not_measured(monkeypatch):
     Machine(monkeypatch, lambda run: 100.0 if run == 0 else 1.0)
-    assert measure_latency([None], {}, runs=5, seconds=60)[0].times.max() == 1.0
+    assert measure_latency([onnx.ModelProto()], {}, runs=5, seconds=60)[0].times.max() == 1.0
 
 
 @pytest.mark.parametrize(("noise", "least", "most"), [(0.01, 80, 80), (0.2, 81, 399)])
 def test_measuring_goes_on_until_the_intervals_are_narrow(monkeypatch, noise, least, most):
     rng = np.random.default_rng(0)
     Machine(monkeypatch, lambda _: 1.0, lambda _: rng.uniform(1 - noise, 1 + noise))
-    one, other = measure_latency([None] * 2, {}, runs=400, seconds=60, precision=0.02)
+    one, other = measure_latency([onnx.ModelProto()] * 2, {}, runs=400, seconds=60, precision=0.02)
     assert least <= len(one.times) <= most
     interval = other.speedup_interval(one)
     assert (interval.high - interval.low) / 2 / other.speedup_over(one) <= 0.02
@@ -85,25 +86,25 @@ def test_measuring_goes_on_until_the_intervals_are_narrow(monkeypatch, noise, le
 
 def test_without_a_precision_all_runs_are_made(monkeypatch):
     Machine(monkeypatch, lambda _: 1.0)
-    assert len(measure_latency([None], {}, runs=400, seconds=60)[0].times) == 400
+    assert len(measure_latency([onnx.ModelProto()], {}, runs=400, seconds=60)[0].times) == 400
 
 
 def test_models_are_loaded_and_warmed_up_anew_on_request(monkeypatch):
     machine = Machine(monkeypatch, lambda _: 1.0, lambda _: 1.0)
-    assert len(measure_latency([None] * 2, {}, runs=10, seconds=60, reload=4)[0].times) == 10
+    assert len(measure_latency([onnx.ModelProto()] * 2, {}, runs=10, seconds=60, reload=4)[0].times) == 10
     assert machine.opened == 2 * 3
     assert len(machine.order) == 2 * (10 + 3 * 3)
 
 
 def test_each_model_may_have_inputs_of_its_own(monkeypatch):
     machine = Machine(monkeypatch, lambda _: 1.0, lambda _: 1.0)
-    measure_latency([None] * 2, [{"a": 1}, {"b": 2}], runs=5)
+    measure_latency([onnx.ModelProto()] * 2, [{"a": 1}, {"b": 2}], runs=5)
     assert machine.fed == {0: {"a": 1}, 1: {"b": 2}}
 
 
 def test_threads_are_pinned_and_spin_as_those_of_deployed_sessions(monkeypatch):
     machine = Machine(monkeypatch, lambda _: 1.0)
-    measure_latency([None], {}, threads=3, runs=5)
+    measure_latency([onnx.ModelProto()], {}, threads=3, runs=5)
     assert machine.settings == [{"threads": 3, "spin": True}]
 
 

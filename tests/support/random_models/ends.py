@@ -105,7 +105,9 @@ def largest(m: Maker, x: Flow) -> None:
 
 def bare_squeeze(m: Maker, x: Flow) -> None:
     """Scores behind a Squeeze that names no axes: of one sample, that axis goes, too."""
-    made = m.op("Squeeze", m.op("Unsqueeze", matmul(m, as_flat(m, x), 5).name, m.literal([1])))
+    row = m.op("Unsqueeze", matmul(m, as_flat(m, x), 5).name, m.literal([1]))
+    # Where the size of batches is fixed to one, all outputs would be without an axis of samples.
+    made = m.op("Squeeze", row, *([m.literal([1])] if m.batch == 1 else []))
     m.outputs.append(Made(m.op("Softmax", made, axis=-1) if m.flag() else made, 1))
 
 
