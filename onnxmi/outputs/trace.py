@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from onnxmi.graph.dataflow import Flow
@@ -201,25 +201,30 @@ class Tracer:
 
     def _of_fixed_rank(self, name: str, axes: Axes | None) -> tuple[str, Axes | None]:
         """Walk back to before a Squeeze that names no axes: of one sample, it drops the samples' axis, too."""
-        whole, place, seen = (name, axes), name, axes
-        node = self.graph.producers.get(place)
-        while node is not None and self._keeps_values(node):
-            before = [self._axis_before(node, axis) for axis in seen or ()]
-            seen = None if seen is None or None in before else tuple(axis for axis in before if axis is not None)
-            place = node.operand(0)
-            if node.op == "Squeeze" and named_axes(self.graph, self.probe, node, self.rank(place)) is None:
-                whole = place, seen
-            node = self.graph.producers.get(place)
+        whole = name, axes
+        for node, before, seen in self._reshaped(name, axes):
+            if node.op == "Squeeze" and named_axes(self.graph, self.probe, node, self.rank(before)) is None:
+                whole = before, seen
         return whole
 
     def _behind(self, name: str, axis: int | None) -> tuple[str, int | None]:
-        """Walk back through operators that only change shapes; `axis` goes along as far as it can be followed."""
+        """Walk back through all operators that only change shapes."""
+        steps = list(self._reshaped(name, _one(axis)))
+        if not steps:
+            return name, axis
+        _, place, axes = steps[-1]
+        return place, None if axes is None else axes[0]
+
+    def _reshaped(self, name: str, axes: Axes | None) -> Iterator[tuple[Node, str, Axes | None]]:
+        """Yield the operators before a tensor that only change its shape, the nearest first, with what each reads.
+
+        `axes` go along as far as all of them can be followed.
+        """
         node = self.graph.producers.get(name)
         while node is not None and self._keeps_values(node):
-            axis = self._axis_before(node, axis)
-            name = node.operand(0)
+            axes, name = self._axes_before(node, axes), node.operand(0)
+            yield node, name, axes
             node = self.graph.producers.get(name)
-        return name, axis
 
     def _keeps_values(self, node: Node) -> bool:
         read = node.operand(0)
@@ -230,8 +235,10 @@ class Tracer:
         coded = node.op == "QuantizeLinear"
         return self.is_float(read) and (coded or self.is_float(node.outputs[0]))
 
-    def _axis_before(self, node: Node, axis: int | None) -> int | None:
-        return None if axis is None else _BEFORE[node.op](self, node, axis)
+    def _axes_before(self, node: Node, axes: Axes | None) -> Axes | None:
+        before = [] if axes is None else [_BEFORE[node.op](self, node, axis) for axis in axes]
+        followed = tuple(axis for axis in before if axis is not None)
+        return None if axes is None or len(followed) < len(axes) else followed
 
     def rank(self, name: str) -> int:
         """Number of axes of a tensor."""
