@@ -12,7 +12,6 @@ from onnxmi.graph.quantization import read_quantized
 from onnxmi.model import Graph, Model, Node, TensorInfo
 from onnxmi.operators.context import AxisRule, RuleContext, Terms
 from onnxmi.operators.declarations import Declarations
-from onnxmi.operators.layout import MatrixLayout, QuantizedOperands
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.probe import Probe
 
@@ -139,13 +138,14 @@ class _Inference:
         """What lies on integers that stand for no known numbers cannot be scored or refitted: it is left alone."""
         for node in self.graph.nodes:
             for layout in operator_of(node).layouts:
-                known = layout.quantized is None or not self.graph.is_constant(node.inputs[layout.weight])
-                if not known and layout.quantized is not None and not self._has_scale(node, layout.quantized, layout):
-                    self._freeze(node.inputs[layout.weight], f"the scale of the weight of {node.label} is not found")
-
-    def _has_scale(self, node: Node, operands: QuantizedOperands, layout: MatrixLayout) -> bool:
-        reading = read_quantized(self.graph, node, operands, layout.output_axis)
-        return reading is not None and bool(reading.scheme.scales)
+                if layout.quantized is None:
+                    continue
+                weight = node.inputs[layout.weight]
+                if not self.graph.is_constant(weight):
+                    continue
+                reading = read_quantized(self.graph, node, layout.quantized, layout.output_axis)
+                if reading is None or not reading.scheme.scales:
+                    self._freeze(weight, f"the scale of the weight of {node.label} is not found")
 
     def _freeze(self, name: str, reason: str) -> None:
         for term in self.tensors.get(name, ()):

@@ -31,8 +31,8 @@ class Recipe:
     ----------
     mode : str
         "dynamic": weights are 8-bit, and activations are scaled while the model runs. "static": activations have fixed
-        ranges. "weights": weights alone are stored in fewer bits, 4. `HALF`: all
-        that is stored is float16, and nothing is quantized.
+        ranges. "weights": weights alone are stored in fewer bits, 4. `HALF`: all that is stored is float16, and nothing
+        is quantized.
     int8 : tuple of str
         Operators whose products or tables are 8-bit, by name.
     left_float : tuple of str

@@ -67,13 +67,9 @@ def _times(setting: Setting, rows: Sequence[Row]) -> NumberTable:
     for index, row in enumerate(rows):
         median = f"{row.latency.median:.3f} ± {row.latency.spread:.3f}"
         cells = [median, f"{row.latency.p95:.3f}", f"{row.throughput:,.0f}", f"{row.gmacs_per_second:.1f}"]
-        cells += [_speedup(row) if index else ""] if compared else []
+        cells += [_ratio(row.speedup, row.speedup_interval) if index else ""] if compared else []
         table.add_row(plain(row.model), *cells)
     return table
-
-
-def _speedup(row: Row) -> str:
-    return _ratio(row.speedup, row.speedup_interval)
 
 
 def _ratio(value: float, interval: Interval) -> str:
