@@ -24,8 +24,7 @@ from onnxmi.graph.macs import node_macs
 from onnxmi.model import Model, Node
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.stopwatch import Stopwatch
-from onnxmi.runtime.timing import measure_latency
+from onnxmi.runtime.stopwatch import OWN, Stopwatch
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -105,7 +104,7 @@ def time_cuts(
     threads: int,
     progress: Progress = silent,
     written: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
-    stopwatch: Stopwatch | None = None,
+    stopwatch: Stopwatch = OWN,
 ) -> tuple[float, Floats]:
     """Time the original, ms, and cuts relative to it (n,).
 
@@ -114,9 +113,8 @@ def time_cuts(
     written : callable(proto)
         Turns each of these models into the file that is deployed, such as its 8-bit version.
     stopwatch : Stopwatch, optional
-        Who times them, if not this process.
+        Who times them; by default this process.
     """
-    measure = measure_latency if stopwatch is None else stopwatch.measure
     original = written(analysis.model.proto)
     shares: list[float] = []
     whole: list[float] = []
@@ -124,7 +122,7 @@ def time_cuts(
         cut = written(prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw))))
         # One thread's own processor time does not see other processes.
         clock = "cpu" if threads == 1 else "wall"
-        was, now = measure((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
+        was, now = stopwatch.measure((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
         shares.append(1.0 / now.speedup_over(was))
         whole.append(was.median)
         progress("time", done + 1, len(draws))

@@ -45,9 +45,9 @@ from onnxmi.model.narrow_states import narrower_text
 from onnxmi.outputs.override import parse_override
 from onnxmi.runtime.memory import peak_memory
 from onnxmi.runtime.session import Feeds, open_session
-from onnxmi.runtime.stopwatch import Stopwatch, note_on
+from onnxmi.runtime.stopwatch import OWN, Stopwatch
 from onnxmi.runtime.synthetic import GivenSizes, read_sizes, shapes_text
-from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency, measure_latency
+from onnxmi.runtime.timing import CLOCKS, RELOAD, Latency
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
 
@@ -160,7 +160,7 @@ def check(
     options: CheckOptions,
     advance: Progress = silent,
     collect: Collect = collect_answers,
-    stopwatch: Stopwatch | None = None,
+    stopwatch: Stopwatch = OWN,
 ) -> Report:
     """Check a model.
 
@@ -169,7 +169,7 @@ def check(
     collect : callable
         Runs a model for its answers; see `onnxmi.gate.parallel_answers`.
     stopwatch : Stopwatch, optional
-        Who times the models, if not this process.
+        Who times the models; by default this process.
 
     Returns
     -------
@@ -222,7 +222,7 @@ class _Subject:
     data: Calibration | None
     options: CheckOptions
     collect: Collect
-    stopwatch: Stopwatch | None
+    stopwatch: Stopwatch
 
     @cached_property
     def samples(self) -> Calibration | None:
@@ -240,8 +240,8 @@ class _Subject:
     @cached_property
     def timed(self) -> tuple[Latency, ...]:
         """Of the baseline, if there is one, and of the model."""
-        options, measure = self.options, measure_latency if self.stopwatch is None else self.stopwatch.measure
-        return measure(
+        options = self.options
+        return self.stopwatch.measure(
             [model.proto for model in (self.old, self.model) if model is not None],
             self.feeds,
             threads=options.threads,
@@ -369,8 +369,7 @@ def _notes(subject: _Subject) -> Iterator[str]:
         batch = next((value.shape[0] for value in subject.feeds.values() if value.ndim), 1)
         runs = len(subject.timed[-1].times)
         yield f"timed in {runs:,} runs, {threads}, batch {batch}, {options.clock} clock"
-        if (elsewhere := note_on(subject.stopwatch)) is not None:
-            yield elsewhere
+        yield from filter(None, [subject.stopwatch.note])
     if subject.data is None:
         of = f" ({shapes_text(subject.feeds)})" if "feeds" in vars(subject) else ""
         yield f"the inputs are synthetic{of}; give your own samples with --data"

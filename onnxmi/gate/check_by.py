@@ -15,6 +15,7 @@ from onnxmi.gate.parallel_answers import ParallelAnswers
 from onnxmi.gate.report import Report
 from onnxmi.model import Model
 from onnxmi.pruning.latency_worker import WorkerStopwatch
+from onnxmi.runtime.stopwatch import OWN, Stopwatch
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import Progress, silent
 
@@ -51,9 +52,9 @@ def _check_one(workers: Workers | None, model: ModelLike, options: CheckOptions,
 
 
 @contextmanager
-def _stopwatch(workers: Workers, model: Model) -> Iterator[WorkerStopwatch | None]:
+def _stopwatch(workers: Workers, model: Model) -> Iterator[Stopwatch]:
     if not workers.latency_worker:
-        yield None
+        yield OWN
         return
     if model.path is None:
         raise UsageError("the worker of --latency-worker reads models from files: save the model, and give its path")

@@ -26,7 +26,6 @@ from onnxmi.pruning.outcome import Outcome
 from onnxmi.pruning.session import PruningSession
 from onnxmi.pruning.timings import with_timings
 from onnxmi.runtime.memory import process_peak
-from onnxmi.runtime.stopwatch import note_on
 from onnxmi.runtime.timing import Latency
 from onnxmi.selection.top_down import unscored
 from onnxmi.verification.checks import check_result, require_passed
@@ -112,7 +111,7 @@ def _notes(session: PruningSession, result: SearchResult, judgement: Judgement, 
     yield from measured_notes(session.measured, session.data, session.split)
     if selected:
         yield from _scored_notes(session)
-    yield from filter(None, [session.cache.note, session.timings.note, note_on(session.stopwatch)])
+    yield from filter(None, [session.cache.note, session.timings.note, session.stopwatch.note])
     yield from narrower_notes(session.source.proto, result.candidate.result)
     yield from result.notes
     yield from cautions(session.test_set, judgement, session.options.budget.drop)

@@ -28,7 +28,7 @@ from onnxmi.graph.cost import all_shapes
 from onnxmi.model.save import write_atomically
 from onnxmi.pruning.session import PruningSession
 from onnxmi.runtime.cache_folder import cache_folder
-from onnxmi.runtime.stopwatch import Machine, Stopwatch
+from onnxmi.runtime.stopwatch import Stopwatch
 from onnxmi.typing import Ints, Progress, silent
 
 Times = tuple[float, list[float]]
@@ -67,9 +67,9 @@ def _key(session: PruningSession, draws: list[UnitCounts]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _path(threads: int, stopwatch: Stopwatch | None = None) -> Path:
+def _path(threads: int, stopwatch: Stopwatch) -> Path:
     """Return the file of the machine that models are timed on, whether it is there or not."""
-    on = Machine.here() if stopwatch is None else stopwatch.machine
+    on = stopwatch.machine
     machine = json.dumps([on.processor, on.count, on.onnxruntime, threads])
     return cache_folder() / f"times-{hashlib.sha256(machine.encode()).hexdigest()[:16]}.json"
 

@@ -46,6 +46,11 @@ class WorkerStopwatch:
         seen: Machine = self._done(Machine.here)
         return seen
 
+    @property
+    def note(self) -> str:
+        """Whose times they are."""
+        return f"times are those of another machine ({self.machine.name})"
+
     def measure(
         self, protos: Sequence[onnx.ModelProto], feeds: Feeds, **options: Unpack[TimingOptions]
     ) -> tuple[Latency, ...]:

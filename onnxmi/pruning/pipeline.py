@@ -36,7 +36,6 @@ from onnxmi.pruning.sizing import HERE, SizingProblem, sizing_problem, with_time
 from onnxmi.pruning.sweep import TradeOff, judge_here, trade_off
 from onnxmi.quantization.quantize import replay
 from onnxmi.runtime.session import limited
-from onnxmi.runtime.stopwatch import note_on
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import ModelLike, as_model
 from onnxmi.typing import AnyPath, Progress, silent
@@ -245,5 +244,5 @@ def sweep(
         session, problem, notes = _priced(session, {by}, progress, run)
         judge_all = judge_here if run is None else partial(judge_points, run)
         curve = trade_off(session, problem, by, shares, progress, judge_all)
-        timed = filter(None, [note_on(session.stopwatch)])
+        timed = filter(None, [session.stopwatch.note])
         return replace(curve, notes=(*curve.notes, *notes, *timed))

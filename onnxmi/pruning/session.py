@@ -39,8 +39,8 @@ from onnxmi.quantization.recipe import Recipe
 from onnxmi.repair import RepairSamples
 from onnxmi.repair.weight_rounding import WeightRounder
 from onnxmi.runtime.session import Feeds
-from onnxmi.runtime.stopwatch import Stopwatch
-from onnxmi.runtime.timing import SECONDS, Latency, measure_latency
+from onnxmi.runtime.stopwatch import OWN, Stopwatch
+from onnxmi.runtime.timing import SECONDS, Latency
 from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
@@ -73,7 +73,7 @@ class PruningSession:
     taken : TakenBranches
         Which branches the samples take.
     measured : StatisticsFile
-        Statistics; empty until `measure_latency`.
+        Statistics; empty until they are measured.
     options : PruneOptions
         Of the run.
     outputs : OutputMeasure
@@ -84,8 +84,8 @@ class PruningSession:
         What the choices are timed by.
     precision : Precision or None
         How every cut is quantized; None where the result stays float.
-    stopwatch : Stopwatch or None
-        Who times models; None where this process does.
+    stopwatch : Stopwatch
+        Who times models.
     """
 
     analysis: Analysis
@@ -102,7 +102,7 @@ class PruningSession:
     cache: RunCache
     timings: Timings
     precision: Precision | None = None
-    stopwatch: Stopwatch | None = None
+    stopwatch: Stopwatch = OWN
 
     @property
     def source(self) -> Model:
@@ -220,8 +220,9 @@ class PruningSession:
     ) -> tuple[Latency, Latency]:
         threads = self.options.threads
         clock = "cpu" if threads == 1 else "wall"  # other processes move a thread's own time less
-        measure = measure_latency if self.stopwatch is None else self.stopwatch.measure
-        was, now = measure((before, after), self.timed_feeds, threads=threads, clock=clock, seconds=seconds)
+        was, now = self.stopwatch.measure(
+            (before, after), self.timed_feeds, threads=threads, clock=clock, seconds=seconds
+        )
         return was, now
 
     def cost(self, proto: onnx.ModelProto) -> Cost:

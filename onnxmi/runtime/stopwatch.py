@@ -1,4 +1,4 @@
-"""Whoever times models in place of this machine."""
+"""Who times models: this process, or a worker on the machine that they are for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 
 from onnxmi.runtime.environment import processor_identity
 from onnxmi.runtime.session import Feeds, version
-from onnxmi.runtime.timing import Latency
+from onnxmi.runtime.timing import Latency, measure_latency
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,15 @@ class TimingOptions(TypedDict, total=False):
 
 
 class Stopwatch(Protocol):
-    """Times models on some other machine."""
+    """Times models on some machine."""
 
     @property
     def machine(self) -> Machine:
         """That machine."""
+
+    @property
+    def note(self) -> str:
+        """Where times are measured, if not here; "" here."""
 
     def measure(
         self, protos: Sequence[onnx.ModelProto], feeds: Feeds, **options: Unpack[TimingOptions]
@@ -68,6 +72,21 @@ class Stopwatch(Protocol):
         """Time models there as `onnxmi.runtime.timing.measure_latency` does here."""
 
 
-def note_on(stopwatch: Stopwatch | None) -> str | None:
-    """Say where times were measured, if not here."""
-    return None if stopwatch is None else f"times are those of another machine ({stopwatch.machine.name})"
+class OwnStopwatch:
+    """Times models in this process."""
+
+    note = ""
+
+    @property
+    def machine(self) -> Machine:
+        """The one that this process runs on."""
+        return Machine.here()
+
+    def measure(
+        self, protos: Sequence[onnx.ModelProto], feeds: Feeds, **options: Unpack[TimingOptions]
+    ) -> tuple[Latency, ...]:
+        """Time models in turn."""
+        return measure_latency(protos, feeds, **options)
+
+
+OWN = OwnStopwatch()

@@ -20,6 +20,7 @@ from onnxmi.pruning.precision import Precision
 from onnxmi.pruning.session import start_session
 from onnxmi.pruning.timings import Timings
 from onnxmi.quantization.quantize import prepare
+from onnxmi.runtime import stopwatch
 from onnxmi.runtime.cache_folder import VARIABLE
 from onnxmi.runtime.timing import Latency
 
@@ -105,7 +106,7 @@ def test_8_bit_files_are_timed_where_every_cut_is_quantized(session, tmp_path, m
         timed.append(protos)
         return Latency(np.array([2.0])), Latency(np.array([1.0]))
 
-    monkeypatch.setattr(latency_model, "measure_latency", measure)
+    monkeypatch.setattr(stopwatch, "measure_latency", measure)
     quantized = replace(session, precision=Precision(prepare(session.model.proto).everything("dynamic")))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
     latency_cache.latency_model(quantized, sizes)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 
 from onnxmi.cli import main
-from onnxmi.gate import check as check_module
+from onnxmi.runtime import stopwatch
 from onnxmi.runtime.timing import Latency
 
 LEVEL = np.array([-1.43, 0.24, 0.76, -0.97], np.float32)  # last biases with which every class is answered
@@ -40,7 +40,7 @@ class Place:
     def takes(self, old: np.ndarray, new: np.ndarray) -> None:
         """Let the baseline and the model take known times, ms."""
         times = [Latency(np.asarray(times, dtype=float)) for times in (old, new)]
-        self._monkeypatch.setattr(check_module, "measure_latency", lambda protos, *_, **__: times[-len(protos) :])
+        self._monkeypatch.setattr(stopwatch, "measure_latency", lambda protos, *_, **__: times[-len(protos) :])
 
 
 def widened(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from onnxmi.gate import check as module
 from onnxmi.gate.check import CheckOptions, check
 from onnxmi.gate.interface import interface_changes
 from onnxmi.model import Model, load
+from onnxmi.runtime import stopwatch
 from onnxmi.runtime.timing import Latency
 from tests.support.build import Build
 
@@ -87,7 +88,7 @@ def test_both_models_are_timed_together_on_the_same_inputs(place, monkeypatch):
         asked.append((args, settings))
         return Latency(STEADY), Latency(STEADY)
 
-    monkeypatch.setattr(module, "measure_latency", measure)
+    monkeypatch.setattr(stopwatch, "measure_latency", measure)
     found(
         place, *AGAINST, "--min-speedup", "1", "--max-latency", "20", "--threads", "1", "--batch", "3", "--clock", "cpu"
     )

@@ -12,8 +12,9 @@ import pytest
 import onnxmi
 from onnxmi.errors import PlanError, UsageError
 from onnxmi.graph.plan import load_plan
-from onnxmi.pruning import latency_cache, session
+from onnxmi.pruning import latency_cache
 from onnxmi.pruning.timings import Timings, structure
+from onnxmi.runtime import stopwatch
 from onnxmi.runtime.timing import Latency
 from tests.support.build import Build
 
@@ -45,7 +46,7 @@ def clock(monkeypatch) -> list[int]:
         timed.append(len(draws))
         return 1.0, np.array([noise.uniform(0.2, 1.0) for _ in draws])
 
-    monkeypatch.setattr(session, "measure_latency", measure)
+    monkeypatch.setattr(stopwatch, "measure_latency", measure)
     monkeypatch.setattr(latency_cache, "time_cuts", cuts)
     return timed
 
