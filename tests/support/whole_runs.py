@@ -38,6 +38,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     (r"nothing to prune", "no layer can be cut"),
     (r"the plan keeps every unit", "the plan keeps every unit"),
     (r"out of reach", "out of reach"),
+    (r"not within --max-drop .* on the test samples", "loses more on its test samples"),
     (r"has no multiply-accumulates", "nothing of that cost to save"),
     (r"not written: (column \d+ of )?output .* is lost", "an output would be lost"),
 )
