@@ -12,6 +12,7 @@ from onnxmi.benchmark.compare import BenchOptions
 from onnxmi.benchmark.compare import bench as measure_models
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, JSON, Quantity
+from onnxmi.cli.config import config_options
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
@@ -73,6 +74,7 @@ class Counts(click.ParamType):  # type: ignore[type-arg]  # generic in later ver
 @click.option(
     "--steps", is_flag=True, help="MODELs are steps, as pruned and quantized: say what each did to the one before."
 )
+@config_options("bench")
 @PAGE
 @JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on standard output, a row for each model and setting.")

@@ -13,7 +13,7 @@ from rich.console import Console
 from onnxmi.api.targets import check_target
 from onnxmi.budget.units import SECONDS
 from onnxmi.cli.arguments import CLOCK, IGNORED_OUTPUTS, JSON, OUTPUTS, THREADS, Quantity
-from onnxmi.cli.config import config_option
+from onnxmi.cli.config import config_options
 from onnxmi.cli.failures import epilog
 from onnxmi.cli.pages import PAGE, check_page_option, write_page
 from onnxmi.cli.samples import opened_if_given, sample_options
@@ -99,7 +99,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
 @PAGE
 @worker_options
 @timing_worker_option
-@config_option("check")
+@config_options("check")
 @JSON
 def check(
     model: Path | None,

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from onnxmi.cli.config import words_from_file
 from onnxmi.cli.signals import INTERRUPTED, Interrupted
 from onnxmi.errors import DataError, InvariantError, OnnxmiError, UsageError, place_of
 from onnxmi.reporting.json_data import to_json
@@ -41,8 +42,11 @@ def epilog(*examples: str) -> str:
 
 
 def command_line(ctx: click.Context) -> str:
-    """Return what was typed, quoted for a shell, without the addresses of other machines: results are passed on."""
-    typed = iter(ctx.meta[_TYPED])
+    """Return what was typed or came from a file, quoted for a shell.
+
+    Results are passed on, so addresses of other machines are left out.
+    """
+    typed = iter([*ctx.meta[_TYPED], *words_from_file(ctx)])
     shown: list[str] = []
     for word in typed:
         if word in PLACES:

@@ -37,7 +37,7 @@ from onnxmi.cli.arguments import (
     scoring,
     take_half,
 )
-from onnxmi.cli.config import config_option
+from onnxmi.cli.config import config_options
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.places import OVERWRITE, Places
 from onnxmi.cli.samples import opened, opened_if_given, sample_options, typed_options
@@ -118,7 +118,7 @@ COST_OPTIONS = ("keep", *COSTS)
 )
 @OVERWRITE
 @click.option("--dry-run", is_flag=True, help="Say what would be cut and tried, and about how long; write nothing.")
-@config_option("prune")
+@config_options("prune")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page of the run.")
 @JSON
 def prune(

@@ -38,6 +38,7 @@ from onnxmi.cli.arguments import (
     scoring,
     take_half,
 )
+from onnxmi.cli.config import config_options
 from onnxmi.cli.failures import command_line, epilog
 from onnxmi.cli.samples import opened, sample_options, typed_options
 from onnxmi.cli.verbosity import print_data
@@ -109,6 +110,7 @@ def _shares(_ctx: click.Context, _option: click.Parameter, value: str | None) ->
 @STATISTICS
 @shard_options
 @timing_worker_option
+@config_options("sweep")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Also write the curve as CSV.")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Also write an HTML page with plots.")
 @JSON

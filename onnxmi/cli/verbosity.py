@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from onnxmi.cli.config import CONFIG_NOTE
 from onnxmi.cli.debug import bundled
 from onnxmi.cli.failures import DATA_PRINTED
 from onnxmi.errors import UsageError
@@ -64,6 +65,8 @@ def _heeding(inner: Callable[..., Any]) -> Callable[..., Any]:
         quiet, verbose = quiet or before[0], verbose or before[1]
         if quiet and verbose:
             raise UsageError("--quiet and --verbose contradict each other")
+        if not quiet and (note := click.get_current_context().meta.get(CONFIG_NOTE)):
+            click.echo(f"onnxmi: {note}", err=True)
         with ExitStack() as stack:
             stack.enter_context(verbosity(verbose - quiet))
             if debug is not None:

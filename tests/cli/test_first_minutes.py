@@ -86,28 +86,6 @@ def test_a_wrong_evaluation_file_is_refused_before_the_work(place, monkeypatch):
     assert "none.npz" in place.fails(3, *KEEP, "--eval", "none.npz")
 
 
-# -- options in a file ------------------------------------------------------------------------------------------------
-
-
-def test_options_of_a_run_come_from_a_table_of_a_file(place):
-    (place.folder / "onnxmi.toml").write_text(
-        '[prune]\nmodel = "model.onnx"\ncalib = "calib.npz"\nforce = true\nkeep = "50%"\nskip = ["fc1"]\n'
-    )
-    told = json.loads(place.succeeds("prune", "--config", "onnxmi.toml", "--json"))
-    assert [layer["name"] for layer in told["layers"]] == ["fc0"]
-    told = json.loads(place.succeeds("prune", "--config", "onnxmi.toml", "--json", "--keep", "0.25"))
-    assert told["options"]["keep"] == 0.25
-
-
-def test_a_wrong_table_is_one_line(place):
-    (place.folder / "onnxmi.toml").write_text('[prune]\nkept = "50%"\n[check]\n')
-    assert "no option 'kept'; there are" in place.fails(2, "prune", "--config", "onnxmi.toml")
-    (place.folder / "onnxmi.toml").write_text("[prune]\nskip = [1]\n")
-    assert "skip is neither text nor a list of texts" in place.fails(2, "prune", "--config", "onnxmi.toml")
-    (place.folder / "onnxmi.toml").write_text("[check]\n")
-    assert "has no table [prune]" in place.fails(2, "prune", "--config", "onnxmi.toml")
-
-
 # -- what would help --------------------------------------------------------------------------------------------------
 
 
