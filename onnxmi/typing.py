@@ -17,9 +17,9 @@ Shape = tuple[int, ...]
 AnyPath = str | PathLike[str]
 Samples = NDArray[np.int64]
 """Indices of samples in a calibration file."""
-Progress = Callable[[str, int, int], None]
-"""(stage, steps done, steps in all)"""
+Progress = Callable[[str, float, float], None]
+"""(stage, steps done, those in part too, steps in all)"""
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: float, total: float) -> None:
     """Report progress to nobody."""

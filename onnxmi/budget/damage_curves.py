@@ -17,6 +17,7 @@ import onnx
 from onnxmi.axes.terms import AtomId, atoms
 from onnxmi.errors import ModelError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
+from onnxmi.execution.steps import counted
 from onnxmi.graph.channel_graph import ChannelGraph, LayerId
 from onnxmi.model import Model
 from onnxmi.model.subgraph import PartialModel
@@ -89,7 +90,7 @@ def measure_damage_curves(
     walk = Stepper(model.proto, ruler.feeds, threads)
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     # In the order of the graph, so that the stepper only ever goes forward.
-    for done, (atom, entry) in enumerate(sorted(entries.items(), key=lambda pair: pair[1])):
+    for atom, entry in counted(sorted(entries.items(), key=lambda pair: pair[1]), "price", progress):
         layer = rankings[atom].layer
         priced = priced_sizes(sizes[layer.id])
         known = predicted.get(layer.id, {})
@@ -106,7 +107,6 @@ def measure_damage_curves(
                 damage[number] = _damage(prune_channels(cut, replacements), walk, ruler, threads)
         # Cutting more never counts as better: what is measured of few samples is noisy.
         yield layer.id, DamageCurve(priced, np.maximum.accumulate(damage[::-1])[::-1])
-        progress("price", done + 1, len(rankings))
 
 
 def _entry(model: Model, graph: ChannelGraph, atom: AtomId) -> int:

@@ -26,6 +26,7 @@ from onnxmi.budget.weight_changes import weight_changes
 from onnxmi.data.calibration import Calibration
 from onnxmi.errors import stage
 from onnxmi.evaluation.yardstick import Yardstick
+from onnxmi.execution.steps import as_share
 from onnxmi.graph.channel_graph import LayerId
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.graph.padding_mask import mask_inputs
@@ -121,13 +122,14 @@ def predict_damage(
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, calibration, samples, options.seed)
     damage: dict[LayerId, dict[int, float]] = {}
+    progress("predict damage", 0, len(layers))
     room = min(CHANGES_BYTES, options.memory or CHANGES_BYTES)
     for part in _parts(layers, room) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
-            squares.measure(
-                OutputGradients.of(analysis, _consumers(part), yardstick, masks), calibration, drawn, options
-            )
+            way = OutputGradients.of(analysis, _consumers(part), yardstick, masks)
+            told = as_share(progress, "predict damage", len(damage), len(part), len(layers))
+            squares.measure(way, calibration, drawn, options, told)
         except NoGradientError:  # an operator turned out to do what its rule does not know
             continue
         damage |= squares.damage(len(drawn))
@@ -192,13 +194,21 @@ class _SquaredEffects:
         }
         self._sums = {layer.ranking.layer.id: np.zeros(len(layer.sizes)) for layer in layers}
 
-    def measure(self, way: OutputGradients, calibration: Calibration, drawn: Samples, options: CaptureOptions) -> None:
+    def measure(
+        self,
+        way: OutputGradients,
+        calibration: Calibration,
+        drawn: Samples,
+        options: CaptureOptions,
+        progress: Progress = silent,
+    ) -> None:
         """Go back from the outputs on some samples and add what each does."""
         consumers = _consumers(self._layers)
         inputs = {info.name for info in self._model.graph.inputs}
         taps = [tap for linear in consumers for tap in linear.taps if tap not in inputs]
         session = open_session(self._model.proto, taps=list(dict.fromkeys((*way.taps, *taps))), threads=options.threads)
         size = batch_size_within(session, calibration, drawn, options.memory)
+        done = 0
         for chosen, feeds in calibration.packed(drawn, size):
             batch = Batch.of(calibration, chosen, feeds)
             values, gradients = way.gradients(session, batch, options.seed)
@@ -210,6 +220,8 @@ class _SquaredEffects:
                 if own:
                     # Effects of all consumers add up before they are squared: they may cancel.
                     self._sums[atom] += np.square(_added(own)).sum(0)
+            done += len(chosen)
+            progress("backward pass", done, len(drawn))
 
     def _effects(
         self, linear: Linear, values: Mapping[str, Array], gradients: Mapping[str, Array], fed: int

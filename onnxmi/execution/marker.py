@@ -34,7 +34,7 @@ def while_running(marker: Path) -> Progress:
     """Return what long work calls at every step: it raises `AbandonedError` when the marker is gone."""
     looked = monotonic()
 
-    def advance(_stage: str, _done: int, _total: int) -> None:
+    def advance(_stage: str, _done: float, _total: float) -> None:
         nonlocal looked
         if monotonic() < looked + SECONDS:
             return

@@ -12,6 +12,7 @@ from onnxmi.budget.goals import Kind
 from onnxmi.errors import stage
 from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
+from onnxmi.execution.steps import counted
 from onnxmi.graph.channel_graph import UnitCounts
 from onnxmi.graph.cost import Cost
 from onnxmi.model.external_data import byte_size
@@ -144,9 +145,8 @@ def judge_here(
     session: PruningSession, wanted: Sequence[tuple[float, UnitCounts]], progress: Progress
 ) -> Iterator[JudgedPoint]:
     """Make the models one after the other."""
-    for done, (share, counts) in enumerate(wanted):
+    for share, counts in counted(wanted, "sweep", progress):
         yield judged_point(session, share, counts)
-        progress("sweep", done + 1, len(wanted))
 
 
 @stage("search")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxmi.errors import stage
+from onnxmi.execution.steps import counted
 from onnxmi.graph.linear import Linear
 from onnxmi.information import RIDGES, Missing
 from onnxmi.repair.operator_cut import OperatorCut
@@ -39,7 +40,7 @@ def repair_one_pass(
     replacements: list[Replacement] = []
     notes: list[RepairNote] = []
     lost = [linear for linear in cut.linears if _lost(linear, cut)]
-    for done, linear in enumerate(lost):
+    for linear in counted(lost, "repair", progress):
         obstacle = linear.obstacle or (None if statistics.fit.saw(linear.key) else UNSEEN)
         if obstacle is not None:
             notes.append(RepairNote(linear.label, used=False, reason=obstacle))
@@ -53,7 +54,6 @@ def repair_one_pass(
         notes.append(note_of(linear, solved))
         if notes[-1].used:
             replacements.append(operator_cut.replacement(solved))
-        progress("repair", done + 1, len(lost))
     return Repaired(tuple(replacements), tuple(notes))
 
 

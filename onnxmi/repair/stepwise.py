@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxmi.axes.keeping import Keeping
 from onnxmi.errors import stage
+from onnxmi.execution.steps import counted
 from onnxmi.graph.dataflow import Flow
 from onnxmi.graph.linear import Linear, kept_along_axes, new_bias
 from onnxmi.graph.padding_mask import padding_masks
@@ -84,7 +85,7 @@ def repair_stepwise(
     notes = [note for note in shared.notes if note.operator not in stepped]
     # In graph order each step sees a model that is repaired up to it.
     stops: list[Linear | NormalizationParameters] = sorted([*schedule.order, *find_normalizations(cut)], key=_place)
-    for done, stop in enumerate(stops):
+    for stop in counted(stops, "repair", progress):
         with stage("repair", stop.node.label if isinstance(stop, NormalizationParameters) else stop.label):
             replacement, note = (
                 walk.refit_normalization(stop) if isinstance(stop, NormalizationParameters) else walk.step(stop)
@@ -92,7 +93,6 @@ def repair_stepwise(
         if note.used or isinstance(stop, NormalizationParameters) or not stop.kept_features(cut.keeping).all():
             notes.append(note)  # an operator that lost nothing and is fed rightly needs no repair
         replacements.extend(replacement)
-        progress("repair", done + 1, len(stops))
     return Repaired(tuple(replacements), tuple(notes))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from math import floor
 
 from onnxmi.pruning.stages import Stage, stage_named
 
@@ -32,9 +33,9 @@ class Clock:
         self._start = now()
         self._at = -1  # no stage yet
         self._begun = self._start
-        self._done, self._total = 0, 1
+        self._done, self._total = 0.0, 1.0
 
-    def advance(self, name: str, done: int, total: int) -> bool:
+    def advance(self, name: str, done: float, total: float) -> bool:
         """Take in a report of the pipeline; return whether a stage has begun."""
         begins = self._at < 0 or self._stages[self._at].name != name
         if begins:
@@ -68,7 +69,7 @@ class Clock:
         if self._at < 0:
             return "reading the model and the samples"
         where = f"stage {self._at + 1} of {len(self._stages)}, {self._stages[self._at].words}"
-        return f"{where}: {self._done} of {self._total}"
+        return f"{where}: {floor(self._done)} of {floor(self._total)}"
 
     @property
     def rest(self) -> str:

@@ -57,7 +57,7 @@ def progress_bars(stages: Sequence[Stage] = ()) -> Iterator[Progress]:
         with _bar() as bar:
             task = bar.add_task(clock.line, total=1.0, rest="")
 
-            def advance(stage: str, done: int, total: int) -> None:
+            def advance(stage: str, done: float, total: float) -> None:
                 begins = clock.advance(stage, done, total)
                 bar.update(task, completed=clock.share, description=clock.line, rest=clock.rest, refresh=begins)
 
@@ -79,7 +79,7 @@ def _bar() -> Bars:
 def _counted(clock: Clock) -> Progress:
     """Return what tells the clock alone."""
 
-    def advance(stage: str, done: int, total: int) -> None:
+    def advance(stage: str, done: float, total: float) -> None:
         clock.advance(stage, done, total)
 
     return advance
@@ -88,7 +88,7 @@ def _counted(clock: Clock) -> Progress:
 def _lines(clock: Clock) -> Progress:
     """Return what prints a line when a stage begins, too."""
 
-    def advance(stage: str, done: int, total: int) -> None:
+    def advance(stage: str, done: float, total: float) -> None:
         if clock.advance(stage, done, total):
             _print(clock)
 

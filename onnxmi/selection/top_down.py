@@ -11,6 +11,7 @@ import numpy as np
 from onnxmi.axes.keeping import Keeping, Kept
 from onnxmi.axes.terms import AtomId, Axes, atoms, coordinates
 from onnxmi.errors import stage
+from onnxmi.execution.steps import counted
 from onnxmi.graph.channel_graph import Layer, LayerId
 from onnxmi.graph.plan import Choice
 from onnxmi.information import Selection
@@ -79,14 +80,13 @@ def select_channels(
     layers = [layer for layer in analysis.graph.layers if layer.id in counts]
     keeping = Keeping()
     choices: dict[LayerId, Choice] = {}
-    for done, layer in enumerate(ordered := top_down(layers)):
+    for layer in counted(top_down(layers), "select", progress):
         quota = counts[layer.id]
         if quota < layer.size:
             selection = selector(layer, quota, keeping)
             kept = _kept(layer, selection)
             choices[layer.id] = Choice(layer.name, layer.kind, layer.size, kept, selection.gains)
             keeping = keeping.also(layer.id, layer.keep(kept))
-        progress("select", done + 1, len(ordered))
     return tuple(choices[layer.id] for layer in layers if layer.id in choices)
 
 
@@ -141,9 +141,8 @@ def rank_channels(
     """
     selector = _Selector.of(analysis, statistics, options)
     rankings: dict[LayerId, Ranking] = {}
-    for done, layer in enumerate(layers):
+    for layer in counted(layers, "rank", progress):
         rankings[layer.id] = Ranking(layer, selector(layer, layer.size, Keeping()))
-        progress("rank", done + 1, len(layers))
     return rankings
 
 

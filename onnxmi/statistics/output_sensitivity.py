@@ -192,6 +192,7 @@ def measure_sensitivities(
     session = open_session(model.proto, taps=way.taps, threads=options.threads)
     sums: dict[str, Floats] = {}
     done = 0
+    progress("go back", done, len(drawn))
     for chosen, feeds in calibration.packed(drawn, batch_size_within(session, calibration, drawn, options.memory)):
         try:
             values, gradients = way.gradients(session, Batch.of(calibration, chosen, feeds), options.seed)
