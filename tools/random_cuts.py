@@ -2,6 +2,7 @@
 
     python tools/random_cuts.py --count 10000
     python tools/random_cuts.py --count 10000 --states      with states in the interface, which shrink, too
+    python tools/random_cuts.py --count 10000 --bodies      of these networks, those that have an If, a Loop or a Scan
 
 Every case is made from one number, so that a wrong one can be made again: --first NUMBER --count 1. The process lowers
 its own priority. The exit code is 1 if a case was wrong.
@@ -24,18 +25,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import onnx  # noqa: E402
 
+from onnxmi.model.bodies import bodies_of  # noqa: E402
 from onnxmi.model.narrow_states import narrow_states  # noqa: E402
 from tests.support.oracle import Case, assert_exact, random_plan  # noqa: E402
 from tests.support.random_models import random_model, random_stateful  # noqa: E402
 
 
-def examine(number: int, seen: Counter[str], *, states: bool) -> None:
+def examine(number: int, seen: Counter[str], *, states: bool, bodies: bool) -> None:
     """Make one network and one plan, cut, and compare; raises where anything is wrong."""
     rng = random.Random(number)
+    proto, fed_back = random_stateful(rng) if states else (random_model(rng), None)
+    if bodies and not any(any(bodies_of(node)) for node in proto.graph.node):
+        seen["networks passed over, as they have no bodies"] += 1
+        return
     if states:
-        case = Case.of(*random_stateful(rng))
+        case = Case.of(proto, fed_back)
     else:
-        given = Case.of(random_model(rng))
+        given = Case.of(proto)
         case = given.read()
         seen["networks with positions that nothing reads"] += case is not given
     plan = random_plan(case.graph, rng)
@@ -55,17 +61,18 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="networks to make")
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
     parser.add_argument("--states", action="store_true", help="networks with states that are fed back")
+    parser.add_argument("--bodies", action="store_true", help="pass over networks without bodies")
     args = parser.parse_args()
     os.nice(10)
     start, wrong, seen = time.monotonic(), 0, Counter[str]()
     for number in range(args.first, args.first + args.count):
         try:
-            examine(number, seen, states=args.states)
+            examine(number, seen, states=args.states, bodies=args.bodies)
         except Exception as error:
             wrong += 1
             print(f"{number}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
-        if number % 1000 == 999:
-            print(f"# {number + 1}: {wrong} wrong, {time.monotonic() - start:.0f} s", flush=True)
+        if (number - args.first) % 500 == 499:
+            print(f"# {number - args.first + 1}: {wrong} wrong, {time.monotonic() - start:.0f} s", flush=True)
     for name, times in sorted(seen.items()):
         print(f"{name:45} {times:8,}")
     print(f"{args.count:,} networks, {wrong} wrong, {time.monotonic() - start:.0f} s")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from onnxmi.axes.keeping import Keeping, Kept
+from tests.support.build import Build
 from tests.support.oracle import TOLERANCE, Case, assert_exact, gap, random_plan, run
 from tests.support.random_models import random_model, random_stateful
 from tests.support.settings import EXAMPLES
@@ -80,6 +81,23 @@ def test_cutting_live_units_changes_the_result(rng: random.Random) -> None:
     keeping = random_plan(case.graph, rng)
     assume(keeping)
     assert gap(run(case.model.proto, case.feeds()), run(case.masked(keeping), case.feeds())) > TOLERANCE
+
+
+def test_rounding_that_is_scaled_up_is_no_wrong_cut() -> None:
+    """One unit of a normalization is its own mean: what is left of it is the rounding of its sum."""
+    b = Build(seed=1)
+    hidden = b.op("Tanh", b.op("Add", b.gemm(b.input("N", 13), 13, 9), b.input("N", 9, name="state")))
+    centered = b.op("Sub", hidden, b.op("ReduceMean", hidden, axes=[-1]))
+    variance = b.op("ReduceMean", b.op("Mul", centered, centered), axes=[-1])
+    made = b.op("Div", centered, b.op("Sqrt", b.op("Add", variance, b.const(np.array(1e-4)))))
+    case = Case.of(b.proto(b.gemm(made, 9, 3), made, dims=[("N", 3), ("N", 9)]), {"state": made})
+    (layer,) = case.graph.layers
+    differences = []
+    for unit in range(9):
+        keeping = Keeping({layer.id: Kept(np.array([unit]))})
+        assert_exact(case, keeping)
+        differences.append(gap(run(case.masked(keeping), case.feeds()), run(case.cut(keeping), case.feeds())))
+    assert max(differences) > TOLERANCE  # else nothing is allowed for
 
 
 def test_the_random_models_cover_what_they_are_made_for() -> None:
