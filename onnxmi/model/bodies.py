@@ -14,7 +14,8 @@ import onnx
 from onnx import AttributeProto, numpy_helper
 
 STANDARD_DOMAINS = ("", "ai.onnx")
-CONTROL_FLOW = ("If", "Loop", "Scan")
+LOOPS = ("Loop", "Scan")
+CONTROL_FLOW = ("If", *LOOPS)
 _Pair = tuple[str, str, int | None]
 _OLD_SCAN = 9  # before this version of the operators a Scan has the batch on an axis of its own
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-from onnxmi.model.bodies import bodies_of, nested_nodes
-
-_LOOPS = ("Loop", "Scan")
+from onnxmi.model.bodies import LOOPS, bodies_of, nested_nodes
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def hoist_branches(graph: onnx.GraphProto, wanted: Collection[str]) -> dict[str,
     conditions: dict[str, tuple[Condition, ...]] = {}
     for node in graph.node:
         for _, body in bodies_of(node):
-            if node.op_type in _LOOPS:
+            if node.op_type in LOOPS:
                 _flatten(body, frozenset(wanted), (), conditions)
             else:
                 conditions |= hoist_branches(body, wanted)
@@ -61,7 +59,7 @@ def _conditional(graph: onnx.GraphProto, *, in_loop: bool, in_branch: bool) -> I
         if in_branch:
             yield from filter(None, node.output)
         for _, body in bodies_of(node):
-            loop, branch = in_loop or node.op_type in _LOOPS, in_branch or (in_loop and node.op_type == "If")
+            loop, branch = in_loop or node.op_type in LOOPS, in_branch or (in_loop and node.op_type == "If")
             if branch:
                 yield from (value.name for value in body.input)
             yield from _conditional(body, in_loop=loop, in_branch=branch)

@@ -16,9 +16,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from onnxmi.model.bodies import bodies_of, is_normal
+from onnxmi.model.bodies import bodies_of, is_normal, nested_nodes
 from onnxmi.model.hoisted_branches import hoist_branches
 from onnxmi.typing import Array, Bools
+
+_GIVES_NO_TENSOR = frozenset(
+    {"Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap"}
+    | {"SplitToSequence"}
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,8 @@ class Seen:
 def with_taps(proto: onnx.ModelProto, names: Sequence[str]) -> tuple[onnx.ModelProto, tuple[Tap, ...]]:
     """Return a copy of a model that gives the named tensors alone, and where each is to be found.
 
-    Tensors that cannot be shown are absent: those of a branch or a Scan whose type or rank is not known.
+    Tensors that cannot be shown are absent: those of a branch or a Scan whose type or rank is not known, and what is
+    inside a body and no tensor.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -142,6 +148,18 @@ def with_taps(proto: onnx.ModelProto, names: Sequence[str]) -> tuple[onnx.ModelP
     shown = dict.fromkeys(output for tap in taps for output in tap.outputs)
     copy.graph.output.extend(known.get(name) or onnx.ValueInfoProto(name=name) for name in shown)
     return copy, taps
+
+
+def untapped_types(graph: onnx.GraphProto) -> frozenset[str]:
+    """Return what is inside bodies and no tensor: sequences and optionals, of which no loop makes a stack."""
+    names: set[str] = set()
+    for node in nested_nodes(graph):
+        if node.op_type in _GIVES_NO_TENSOR:
+            names.update(node.output)
+        for _, body in bodies_of(node):
+            values = (*body.input, *body.value_info, *body.output)
+            names.update(value.name for value in values if value.type.WhichOneof("value") not in (None, "tensor_type"))
+    return frozenset(names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +182,7 @@ class _Places:
         self._made: set[str] = set()
         self._held: dict[str, str] = {}
         self._count = 0
+        self._other = untapped_types(graph)
         self._walk(graph, ())
 
     def _walk(self, graph: onnx.GraphProto, path: tuple[_Step, ...]) -> None:
@@ -184,7 +203,7 @@ class _Places:
         branches = len(kinds) - loops
         kind = self._types.get(name, onnx.ValueInfoProto()).type.tensor_type
         ranked = bool(kind.elem_type) and kind.HasField("shape")
-        if (branches and not kind.elem_type) or ("Scan" in kinds and not ranked):
+        if (branches and not kind.elem_type) or ("Scan" in kinds and not ranked) or (path and name in self._other):
             return None
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT)
         empty = np.zeros((0,) * (len(kind.shape.dim) + loops), dtype)

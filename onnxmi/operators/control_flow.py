@@ -23,7 +23,7 @@ def _body_axes(ctx: RuleContext) -> None:
 def _tie(ctx: RuleContext, link: Link) -> None:
     outer, inner = ctx.tensor(link.outer), ctx.tensor(link.inner)
     if outer is None or inner is None:
-        ctx.freeze(outer or inner or (), "has a branch or a body that does not run")
+        ctx.freeze(outer or inner or (), "changes its size in the body, or has a body that does not run")
         return
     if link.axis is not None:
         axis = link.axis % len(outer)

@@ -52,7 +52,8 @@ def _never_run(
     model: Model, data: Calibration, results: Sequence[str], threads: int
 ) -> tuple[frozenset[str], list[Feeds]]:
     """Return which of some tensors no sample computes, and inputs that compute all others."""
-    for session in sessions_showing(model.proto, results, threads):
+    first = (feeds for _, feeds in data.packed(np.arange(min(data.count, _BATCH)), _BATCH))
+    for session in sessions_showing(model.proto, results, first, threads):
         ran, telling = set[str](), list[Feeds]()
         with suppress(ModelError):  # a branch that runs only where it is taken is not shown by the next session
             for _, feeds in data.packed(np.arange(data.count), _BATCH):

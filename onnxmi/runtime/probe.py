@@ -6,7 +6,8 @@ distinct sizes on its dynamic axes: a dynamic axis then cannot be mistaken for a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 from onnxmi.errors import ModelError, stage
 from onnxmi.model import Graph, Model
 from onnxmi.model.hoisted_branches import in_branches_of_loops
+from onnxmi.model.inner_shapes import with_inner_shapes
 from onnxmi.model.narrow_states import narrowed_feeds
 from onnxmi.model.taps import Seen
 from onnxmi.runtime.idle_branches import run_idle_branches
@@ -72,7 +74,7 @@ def probe(model: Model, feeds: Feeds | None = None, sizes: GivenSizes = NO_SIZES
     graph = model.graph
     feeds = None if feeds is None else narrowed_feeds(model.proto, feeds)
     first_error: ModelError | None = None
-    for session in sessions_showing(model.proto, all_tensors(graph)):
+    for session in sessions_showing(model.proto, all_tensors(graph), attempts(graph.inputs, feeds, sizes)):
         for attempt in attempts(graph.inputs, feeds, sizes):
             try:
                 return _report(model, attempt, arrays(session.see(attempt)))
@@ -81,17 +83,54 @@ def probe(model: Model, feeds: Feeds | None = None, sizes: GivenSizes = NO_SIZES
     raise first_error or ModelError("the model has no inputs to try")
 
 
-def sessions_showing(proto: onnx.ModelProto, names: Sequence[str], threads: int = 0) -> Iterator[Session]:
-    """Yield a session that shows tensors, and one without those of branches in loops, where these do not run always."""
+def sessions_showing(
+    proto: onnx.ModelProto, names: Sequence[str], inputs: Iterable[Feeds], threads: int = 0
+) -> Iterator[Session]:
+    """Yield a session that shows tensors, and others for where it does not run.
+
+    The second one is without tensors of branches in loops, where these do not run always; the third is without tensors
+    whose size changes from one iteration to the next, either, which cannot be stacked.
+
+    Parameters
+    ----------
+    proto : onnx.ModelProto
+        The model.
+    names : sequence of str
+        The tensors.
+    inputs : iterable of Feeds
+        Inputs to find out on what changes; the first that the model runs on are used.
+    threads : int
+        Intra-operator threads; 0 lets onnxruntime choose.
+    """
     yield open_session(proto, taps=names, threads=threads, optimise=False)
     hidden = in_branches_of_loops(proto.graph).intersection(names)
     if hidden:
-        yield open_session(proto, taps=[one for one in names if one not in hidden], threads=threads, optimise=False)
+        names = [one for one in names if one not in hidden]
+        yield open_session(proto, taps=names, threads=threads, optimise=False)
+    changing = _of_changing_size(proto, inputs, threads).intersection(names)
+    if changing:
+        names = [one for one in names if one not in changing]
+        yield open_session(proto, taps=names, threads=threads, optimise=False)
+
+
+def _of_changing_size(proto: onnx.ModelProto, inputs: Iterable[Feeds], threads: int) -> frozenset[str]:
+    """Return the tensors inside loops whose size is not the same in all iterations."""
+    made, shapes = with_inner_shapes(proto)
+    if not shapes:
+        return frozenset()
+    with suppress(ModelError):
+        session = open_session(made, taps=list(shapes.values()), threads=threads, optimise=False)
+        for feeds in inputs:
+            with suppress(ModelError):
+                seen = session.see(feeds)
+                shown = {name: seen[shape] for name, shape in shapes.items() if shape in seen}
+                return frozenset(name for name, one in shown.items() if one.in_all_iterations is None)
+    return frozenset()
 
 
 def _see_all(proto: onnx.ModelProto, feeds: Feeds) -> dict[str, Seen]:
     first_error: ModelError | None = None
-    for session in sessions_showing(proto, all_tensors(Graph(proto))):
+    for session in sessions_showing(proto, all_tensors(Graph(proto)), [feeds]):
         try:
             return session.see(feeds)
         except ModelError as error:

@@ -205,7 +205,9 @@ class Backward:
             if name in self.wanted
         )
         for outer, inner, axis in loop.read_in_slices:
-            _add(by_tensor, outer, np.moveaxis(stacked[inner], 0, axis) if inner in stacked else None)
+            if inner in stacked:
+                each = stacked[inner][::-1] if inner in loop.turned else stacked[inner]
+                _add(by_tensor, outer, np.moveaxis(each, 0, axis))
 
     def _value(self, name: str, look: Callable[[str], Array]) -> Array:
         return self.graph.constant(name) if self.graph.is_constant(name) else look(name)
@@ -266,6 +268,8 @@ class _Loop:
         What the body is given of each state, and what it gives.
     read_in_slices, stacked : tuple of (str, str, int)
         Names outside and inside, and the axis of the iterations.
+    turned : frozenset of str
+        Which of these run from the last iteration to the first: names inside of what is read, outside of what is given.
     """
 
     body: Body
@@ -275,6 +279,7 @@ class _Loop:
     carried: tuple[tuple[str, str], ...]
     read_in_slices: tuple[tuple[str, str, int], ...]
     stacked: tuple[tuple[str, str, int], ...]
+    turned: frozenset[str]
 
     @staticmethod
     def of(node: Node, values: _Values) -> _Loop:
@@ -294,14 +299,28 @@ class _Loop:
             carried=tuple(carried.items()),
             read_in_slices=tuple((one.outer, one.inner, one.axis) for one in given if one.axis is not None),
             stacked=tuple((one.outer, one.inner, one.axis) for one in left if one.axis is not None),
+            turned=_turned(node, body),
         )
 
     def upper(self, state: Mapping[str, Array], by_tensor: Mapping[str, Array], number: int) -> dict[str, Array]:
         """Gradients of what the body gives in one iteration, by that of the state after it and of what is stacked."""
         own = dict(state)
         for outer, inner, axis in self.stacked:
-            _add(own, inner, np.take(by_tensor[outer], number, axis=axis) if outer in by_tensor else None)
+            place = self.count - 1 - number if outer in self.turned else number
+            _add(own, inner, np.take(by_tensor[outer], place, axis=axis) if outer in by_tensor else None)
         return own
+
+
+def _turned(node: Node, body: Body) -> frozenset[str]:
+    """See `_Loop.turned`; only a Scan reads or gives anything backwards."""
+    states = len(body.inputs) - int(node.attributes.get("num_scan_inputs", 0))
+    ways = (("input", body.inputs[states:]), ("output", node.outputs[states:]))
+    return frozenset(
+        name
+        for way, names in ways
+        for name, backwards in zip(names, node.attributes.get(f"scan_{way}_directions", ()), strict=False)
+        if backwards
+    )
 
 
 def _flows(node: Node) -> Iterator[tuple[str, str]]:
@@ -320,9 +339,8 @@ def _closed(names: set[str], go: Callable[[set[str]], None]) -> frozenset[str]:
 
 
 def _can_unroll(graph: Graph, node: Node) -> bool:
-    """Whether the iterations of a loop can be gone back through: it holds no other loop, and reads in order."""
-    backwards = any(map(any, (node.attributes.get(f"scan_{way}_directions", ()) for way in ("input", "output"))))
-    return not backwards and not any(_holds_a_loop(graph, body) for body in node.bodies)
+    """Whether the iterations of a loop can be gone back through: it holds no other loop."""
+    return not any(_holds_a_loop(graph, body) for body in node.bodies)
 
 
 def _holds_a_loop(graph: Graph, body: Body) -> bool:

@@ -26,10 +26,10 @@ from onnxmi.graph.linear import Linear, output_rows
 from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.information import Sensitivity
 from onnxmi.model import Graph, Node
-from onnxmi.model.hoisted_branches import in_branches_of_loops
 from onnxmi.operators.ort_fused import before_activation
 from onnxmi.operators.registry import operator_of
 from onnxmi.operators.vjp import NoGradientError
+from onnxmi.runtime.probe import all_tensors
 from onnxmi.runtime.session import Session, open_session
 from onnxmi.statistics.backward import Backward, apply_rule, vjp_of
 from onnxmi.statistics.capture import CaptureOptions
@@ -75,7 +75,7 @@ class OutputGradients:
         # Only paths to outputs that are compared count: others may end in operators without a gradient.
         targets = tuple(view.tensor for view in yardstick.views)
         wanted, model = frozenset(name for names in results.values() for name in names), analysis.model
-        unseen = in_branches_of_loops(model.proto.graph).difference(analysis.graph.axes)
+        unseen = frozenset(all_tensors(model.graph)).difference(analysis.graph.axes)
         backward = Backward(model.graph, wanted, targets, unseen)
         known = {key: names for key, names in results.items() if backward.reached.issuperset(names)}
         return OutputGradients(backward, known, yardstick, tuple(masks))

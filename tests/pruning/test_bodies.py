@@ -121,3 +121,13 @@ def test_a_merged_decoder_is_cut_on_the_caches_that_it_comes_to() -> None:
     assert result.after.parameters <= 0.6 * result.before.parameters
     assert all(check.passed for check in result.checks)
     assert any(note.startswith("caches grow: each of 146 samples meets") for note in result.notes)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("list_of_steps", {23}), ("growing_state", {21, 23})])
+def test_what_no_iteration_can_show_is_left_alone(name: str, sizes: set[int]) -> None:
+    """Lists, and tensors that grow from one iteration to the next; what is beside them is cut."""
+    proto, arrays = getattr(exported, name)()
+    result = onnxmi.prune(proto, arrays, keep=0.5, force=True, **SETTINGS)
+    assert {choice.size for choice in result.plan.choices} == sizes
+    assert all(check.passed and "not applicable" not in check.detail for check in result.checks)
+    assert result.damage.total < 0.2

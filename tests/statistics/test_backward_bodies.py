@@ -54,7 +54,7 @@ def a_loop() -> Made:
     return b.proto(b.op("Add", b.dense(last, HIDDEN, 3), b.dense(states, HIDDEN, 3))), made[0]
 
 
-def a_scan() -> Made:
+def a_scan(**directions: list[int]) -> Made:
     b = Build(seed=1)
     x = b.input(BATCH, STEPS, SIZE)
     read = dense(b, x, SIZE, SIZE)
@@ -66,7 +66,7 @@ def a_scan() -> Made:
         return [after, b.op("Identity", after)]
 
     start = b.const(np.zeros((BATCH, HIDDEN), np.float32))
-    last, states = scan(b, step, [start], [read], scan_input_axes=[1], scan_output_axes=[1])
+    last, states = scan(b, step, [start], [read], scan_input_axes=[1], scan_output_axes=[1], **directions)
     return b.proto(
         b.op("Add", b.dense(states, HIDDEN, 3), b.op("Unsqueeze", b.dense(last, HIDDEN, 3), b.ints(1)))
     ), made[0]
@@ -103,6 +103,8 @@ CASES: dict[str, Callable[[], Made]] = {
     "else": lambda: branches(-1),
     "loop": a_loop,
     "scan": a_scan,
+    "scan from the end": lambda: a_scan(scan_input_directions=[1]),
+    "scan to the start": lambda: a_scan(scan_output_directions=[1]),
     "branch in a loop": a_branch_in_a_loop,
     "branches in a loop": lambda: a_branch_in_a_loop(nested=True),
 }

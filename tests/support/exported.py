@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from tests.support.bodies import branch, loop, scan
 from tests.support.build import Build
@@ -165,3 +166,44 @@ def branches_in_a_loop(units: int = 31, size: int = 7, length: int = 11) -> tupl
     last, states = loop(b, length, step, start)
     y = b.op("Transpose", b.op("Add", b.dense(states, units, 5), b.gemm(last, units, 5)), perm=[1, 0, 2])
     return b.proto(y, dims=[("N", length, 5)]), {"x": _correlated(np.random.default_rng(6), 200, length, size)}
+
+
+def list_of_steps(units: int = 17, size: int = 7, length: int = 9) -> tuple[onnx.ModelProto, Arrays]:
+    """A scripted module that appends its state to a list in a Loop, and stacks the list."""
+    b = Build(seed=16)
+    x = b.op("Transpose", b.input("N", length, size), perm=[1, 0, 2])
+    batch = b.op("Slice", b.op("Shape", x), b.ints(1), b.ints(2), b.ints(0))
+    start = b.op("ConstantOfShape", b.op("Concat", batch, b.ints(units), axis=0))
+    weight, recurrent = b.weight(size, units, fan_in=size), b.weight(units, units, fan_in=units)
+    iteration, going, state, listed = (b.name(stem) for stem in ("iteration", "going", "state", "listed"))
+    outside, b.nodes = b.nodes, []
+    read = b.op("Gather", x, iteration, axis=0)
+    made = b.op("Tanh", b.op("Add", b.op("MatMul", read, weight), b.op("MatMul", state, recurrent)))
+    outputs = [b.op("Identity", going), made, b.op("SequenceInsert", listed, made)]
+    nodes, b.nodes = b.nodes, outside
+    single, sequence = helper.make_tensor_value_info, helper.make_tensor_sequence_value_info
+    values = [single(iteration, onnx.TensorProto.INT64, []), single(going, onnx.TensorProto.BOOL, [])]
+    values += [single(state, onnx.TensorProto.FLOAT, None), sequence(listed, onnx.TensorProto.FLOAT, None)]
+    results = [single(outputs[0], onnx.TensorProto.BOOL, []), single(outputs[1], onnx.TensorProto.FLOAT, None)]
+    results.append(sequence(outputs[2], onnx.TensorProto.FLOAT, None))
+    body = helper.make_graph(nodes, "steps", values, results)
+    given = (b.const(np.array(length)), b.const(np.array(True)), start, b.op("SequenceEmpty", dtype=1))
+    stacked = b.op("ConcatFromSequence", b.op("Loop", *given, body=body, outputs=2)[1], axis=0, new_axis=1)
+    y = b.op("Transpose", b.dense(b.op("Relu", b.dense(stacked, units, 23)), 23, 5), perm=[1, 0, 2])
+    return b.proto(y, dims=[("N", length, 5)]), {"x": _correlated(np.random.default_rng(7), 200, length, size)}
+
+
+def growing_state(size: int = 7, length: int = 9) -> tuple[onnx.ModelProto, Arrays]:
+    """A Loop whose state grows by a row in each iteration, as a cache does."""
+    b = Build(seed=17)
+    hidden = b.op("Relu", b.dense(b.input("N", length, size), size, 13))
+    first = b.op("Slice", hidden, b.ints(0), b.ints(1), b.ints(1))
+    up, down = b.weight(13, 21, fan_in=13), b.weight(21, 13, fan_in=21)
+
+    def step(iteration: str, state: str) -> str:
+        row = b.op("Unsqueeze", b.op("Gather", hidden, iteration, axis=1), b.ints(1))
+        return str(b.op("Concat", state, b.op("MatMul", b.op("Relu", b.op("MatMul", row, up)), down), axis=1))
+
+    made = loop(b, length - 1, step, first)
+    proto = b.proto(b.dense(b.op("Relu", b.dense(made, 13, 23)), 23, 5), dims=[("N", length, 5)])
+    return proto, {"x": _correlated(np.random.default_rng(8), 200, length, size)}
