@@ -1,19 +1,18 @@
-"""The inner tensors of many batches that are still to be read, in memory up to a limit and in files beyond it."""
+"""The inner tensors of many batches that are still to be read, in memory up to a limit and in a file beyond it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import onnx
 
-from onnxmi.errors import DataError
 from onnxmi.model.graph import Graph
-from onnxmi.model.temporary import TemporaryFolder
 from onnxmi.runtime.probe import run_types
 from onnxmi.runtime.session import Feeds
+from onnxmi.runtime.spill import Spilled, SpillFile
 from onnxmi.typing import Array
 
 MEMORY = 16 * 2**20  # bytes of inner tensors that one model holds in memory: writing more costs a few percent of time
@@ -27,7 +26,7 @@ class LiveTensors(Sequence[Mapping[str, Array]]):
     batches : sequence of mapping
         Inputs of each batch.
     memory : int
-        Bytes of inner tensors held in memory; what exceeds them is written to temporary files.
+        Bytes of inner tensors held in memory; what exceeds them is written to a temporary file.
 
     Notes
     -----
@@ -35,10 +34,9 @@ class LiveTensors(Sequence[Mapping[str, Array]]):
     """
 
     def __init__(self, batches: Sequence[Feeds], memory: int) -> None:
-        self._batches = [_Batch(feeds) for feeds in batches]
+        self._file = _LateFile()
+        self._batches = [_Batch(feeds, self._file) for feeds in batches]
         self._room = memory
-        self._folder: TemporaryFolder | None = None
-        self._written = 0
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -64,39 +62,36 @@ class LiveTensors(Sequence[Mapping[str, Array]]):
             self._room -= size
             inner[name] = value
         else:
-            inner[name] = self._write(value)
+            inner[name] = self._file.opened.write(value)
 
-    def _drop(self, held: Array | Path) -> None:
-        if isinstance(held, Path):
-            held.unlink()
+    def _drop(self, held: Array | Spilled) -> None:
+        if isinstance(held, Spilled):
+            self._file.opened.drop(held)
         else:
             self._room += _size(held)
 
-    def _write(self, value: Array) -> Path:
-        if self._folder is None:
-            self._folder = TemporaryFolder()
-        self._written += 1
-        path = Path(self._folder.name, f"{self._written}.npy")
-        try:
-            np.save(path, value, allow_pickle=False)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"{path.parent}: {reason}: set TMPDIR to a folder with room for temporary files") from error
-        return path
+
+class _LateFile:
+    """A file that is made when it is first needed: most models need none."""
+
+    @cached_property
+    def opened(self) -> SpillFile:
+        return SpillFile()
 
 
 class _Batch(Mapping[str, Array]):
-    """The tensors of one batch; those that lie in files are read when they are asked for."""
+    """The tensors of one batch; those that lie in the file are read when they are asked for."""
 
-    def __init__(self, feeds: Feeds) -> None:
+    def __init__(self, feeds: Feeds, file: _LateFile) -> None:
         self.feeds = feeds
-        self.inner: dict[str, Array | Path] = {}
+        self.inner: dict[str, Array | Spilled] = {}
+        self._file = file
 
     def __getitem__(self, name: str) -> Array:
         if name not in self.inner:
             return self.feeds[name]
         held = self.inner[name]
-        return np.asarray(np.load(held, allow_pickle=False)) if isinstance(held, Path) else held
+        return self._file.opened.read(held) if isinstance(held, Spilled) else held
 
     def __iter__(self) -> Iterator[str]:
         yield from self.inner
