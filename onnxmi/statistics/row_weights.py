@@ -31,7 +31,7 @@ from onnxmi.typing import Floats, Samples
 
 SHARE = 0.75  # of a weight that is the gradient's: the rest counts all rows alike, for errors that no first order sees
 HEAVIEST = 30.0  # mean rows: a gradient is one draw of signs, and no row should outweigh all others by luck
-MOST_SAMPLES, MOST_BYTES = 256, 2**27  # that weights are measured on: going back takes several times a forward pass
+MOST_SAMPLES, MOST_BYTES = 128, 2**27  # that weights are measured on: going back takes several times a forward pass
 _SALT = 0x207  # the draw of samples is none of the other draws
 
 Weights = NDArray[np.float16]
