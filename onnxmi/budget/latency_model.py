@@ -1,7 +1,7 @@
 """What time a cut model would take, from times measured on this machine.
 
-Plain cuts of the model to sizes drawn at random are timed, each in turn with the original, and their times explained by
-what they have of each kind of work: multiply-accumulates by configuration of the operator, elements written by the
+Plain cuts of the model to sizes drawn at random are timed, a few in turn with the original, and their times explained
+by what they have of each kind of work: multiply-accumulates by configuration of the operator, elements written by the
 others, and a fixed rest. So the model is measured as onnxruntime runs it, with its fusions and layouts, and not
 operators on their own. No kind of work takes negative time; and where times do not tell kinds apart, each takes what
 work of its unit usually does, so that none seems to be free.
@@ -22,6 +22,7 @@ from onnxmi.graph.channel_graph import ChannelGraph, Layer, LayerId, UnitCounts
 from onnxmi.graph.cost_model import CostModel, Piece, node_pieces
 from onnxmi.graph.macs import node_macs
 from onnxmi.model import Model, Node
+from onnxmi.model.external_data import byte_size
 from onnxmi.operators.registry import operator_of
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.stopwatch import OWN, Stopwatch
@@ -34,8 +35,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 PROBES = 24  # random cuts that are timed
 QUANTIZED_PROBES = 12  # where each has to be quantized first
-RUNS = 30  # of each, in turn with the original
-SECONDS = 3.0  # for each, at most, unless six runs take longer
+IN_TURN = 4  # cuts that are timed in turn with the original, which runs once for all of them
+IN_TURN_BYTES = 2**28  # of as many models as are held at once for that; one cut and the original always are
+RUNS = 30  # of each
+SECONDS = 0.3  # for each model, at most, unless six runs take longer: the longer a run, the less noise it has
 ANCHOR = 2.0  # weight of the original, which every prediction is relative to
 USUAL = 0.01  # weight of the usual time of a kind of work, in timed cuts: it decides where these do not
 LEAST = 1e-4  # share of the whole time that a kind of work usually takes at least
@@ -116,16 +119,22 @@ def time_cuts(
         Who times them; by default this process.
     """
     original = written(analysis.model.proto)
+    count = min(max(IN_TURN_BYTES // max(byte_size(original), 1), 1), IN_TURN)
     shares: list[float] = []
     whole: list[float] = []
-    for done, draw in enumerate(draws):
-        cut = written(prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, draw))))
+    for first in range(0, len(draws), count):
+        together = draws[first : first + count]
+        cuts = [
+            written(prune_channels(Cut(analysis, keep_first_units(analysis.graph.layers, one)))) for one in together
+        ]
         # One thread's own processor time does not see other processes.
-        clock = "cpu" if threads == 1 else "wall"
-        was, now = stopwatch.measure((original, cut), feeds, threads=threads, runs=RUNS, seconds=SECONDS, clock=clock)
-        shares.append(1.0 / now.speedup_over(was))
+        clock, seconds = "cpu" if threads == 1 else "wall", SECONDS * (len(cuts) + 1)
+        was, *now = stopwatch.measure(
+            (original, *cuts), feeds, threads=threads, runs=RUNS, seconds=seconds, clock=clock
+        )
+        shares.extend(1.0 / latency.speedup_over(was) for latency in now)
         whole.append(was.median)
-        progress("time", done + 1, len(draws))
+        progress("time", len(shares), len(draws))
     return float(np.median(whole)), np.array(shares)
 
 

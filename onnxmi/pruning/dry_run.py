@@ -100,7 +100,7 @@ def _damage(session: PruningSession, sample: float) -> DryStage:
 
 
 def _latency(_session: PruningSession, sample: float) -> DryStage:
-    return DryStage("latency", f"{PROBES} random cuts, timed", PROBES * min(2 * RUNS * sample, PROBE_SECONDS))
+    return DryStage("latency", f"{PROBES} random cuts, timed", PROBES * min(RUNS * sample, PROBE_SECONDS))
 
 
 def _trials(session: PruningSession, sample: float) -> DryStage:

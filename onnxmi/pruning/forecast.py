@@ -2,7 +2,8 @@
 
 The damage curves say how the damage grows as less of a cost stays, but not its level: layers that are cut together
 disturb each other, and the full repair leaves less than the curves are of. The level changes slowly, so one model that
-was tried tells it, and two tell how it changes.
+was tried tells it, and two that are far apart tell how it changes. What is measured is noisy: of two models that are
+close to each other the one that is smaller may be better by chance, and says nothing on the slope.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ Curve = Callable[[float], float]
 
 STEEPNESS = 0.3  # of the loss beside what is foretold, so that no part of a curve is flat
 SLOPES = (0.4, 2.5)  # of what is measured against what is foretold, both as logarithms
+NOISE = 0.15  # standard deviation of what is measured about a smooth curve, as a logarithm
+SLOPE_SPREAD = 0.6  # standard deviation of the slope about 1, before anything is measured
 HALVINGS = 30  # of the interval in which a share is looked for
 LEAST_DAMAGE, LEAST_SHARE = 1e-9, 1e-9
 
@@ -57,12 +60,17 @@ class Forecast:
     def __call__(self, place: float) -> float:
         """Foretell the logarithm of the loss at a place."""
         own = self._foretold(place)
-        near = sorted(self._measured, key=lambda one: abs(one[0] - own))[:2]
-        if not near:
+        if not self._measured:
             return own + self._level
+        near = sorted(self._measured, key=lambda one: abs(one[0] - own))[:2]
         (first, value), (second, other) = near[0], near[-1]
-        slope = 1.0 if first == second else min(max((value - other) / (first - second), SLOPES[0]), SLOPES[1])
-        return value + slope * (own - first)
+        apart = first - second
+        # Two that are close to each other say little on the slope, and are averaged instead.
+        sure = (SLOPE_SPREAD * apart) ** 2 / ((SLOPE_SPREAD * apart) ** 2 + 2 * NOISE**2)
+        slope = 1.0 + sure * ((value - other) / apart - 1.0) if apart else 1.0
+        slope = min(max(slope, SLOPES[0]), SLOPES[1])
+        level = (value + (1 - sure) * (other + slope * apart)) / (2 - sure)
+        return level + slope * (own - first)
 
     def place_of(self, value: float, least: float, largest: float) -> float:
         """Return the smallest place in an interval at which the forecast is no more than a value; else its end."""

@@ -29,13 +29,12 @@ QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a 
 FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
 USUAL_WORK = 8  # trials on few samples that the search takes as long as
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
-QUICK_APART, FULL_APART = 1.1, 1.05  # factors of cost within which the next trial is not worth its time
-AIMED = 0.92  # of the allowed damage, at the next trial
+AIMED = 0.87  # of the allowed damage, at the next trial: as far below it as models are off what is foretold
 APART = 1.03  # factor between costs of models that are as good as the same
-BRACKET = 1.1  # factor of cost between which the limit lies that is not worth another trial
+WORTHWHILE = 1.1  # factor of cost, to the next trial or between which the limit lies, from which on a trial pays
 STEPS = (0.5, 2.0)  # a trial's cost over the last one's, at least and at most
 TOGETHER = 1.0  # times the sum of the layers' damage is left of a model that is cut to all their sizes, about
-ON_ALL = 0.9  # times the damage of a repair on few samples is left by one on all, about
+ON_ALL = 0.95  # times the damage of a repair on few samples is left by one on all, about
 LEAST_EXCESS, MOST_EXCESS = 1e-6, 1e3  # that a forecast takes in: neither nothing nor infinity has a logarithm
 SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss, the first that sizes change by much
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
@@ -130,22 +129,6 @@ class _TrialModel:
     excess: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Repair:
-    """How models of a part of the search are repaired.
-
-    Attributes
-    ----------
-    name : str
-        As a trial calls it.
-    apart : float
-        Factor of cost to the next trial within which that is not worth its time.
-    """
-
-    name: str
-    apart: float
-
-
 class _Search:
     """The trials of one search, and the best model among them."""
 
@@ -198,16 +181,16 @@ class _Search:
         foretold = foretold_damage(self._problem, self._kind)
         forecast = Forecast(foretold, log(TOGETHER / self._allowed))
         if session.options.repair and session.trial_samples is not session.repair_samples:
-            self._approach(_Repair(QUICK, QUICK_APART), N_QUICK_TRIALS, forecast)
+            self._approach(QUICK, N_QUICK_TRIALS, forecast)
             forecast = Forecast(forecast, log(ON_ALL))
-        self._approach(_Repair(FULL, FULL_APART), N_FULL_TRIALS, forecast)
+        self._approach(FULL, N_FULL_TRIALS, forecast)
 
     @property
     def _allowed(self) -> float:
         """Damage of an output that goes with the loss."""
         return min(allowed_damage(view.kind, self._drop) for view in self._session.outputs.yardstick.views)
 
-    def _approach(self, repair: _Repair, most: int, forecast: Forecast) -> None:
+    def _approach(self, repair: str, most: int, forecast: Forecast) -> None:
         """Try shares at which the loss is foretold to be what is aimed at, until one is near enough."""
         share = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
         within, beyond = inf, 0.0  # shares between which the limit lies
@@ -219,11 +202,11 @@ class _Search:
                 within = min(within, share)
             else:
                 beyond = max(beyond, share)
-            if within <= beyond * BRACKET or beyond >= self._largest_share or within <= self._least:
+            if within <= beyond * WORTHWHILE or beyond >= self._largest_share or within <= self._least:
                 return
             aimed = self._next(forecast, share, within, beyond)
-            usable = trial is not None and (trial.excess <= 1 or repair.name == QUICK)
-            if usable and max(aimed / share, share / aimed) < repair.apart:
+            usable = trial is not None and (trial.excess <= 1 or repair == QUICK)
+            if usable and max(aimed / share, share / aimed) < WORTHWHILE:
                 return
             share = aimed
 
@@ -235,18 +218,18 @@ class _Search:
         aimed = min(max(aimed, beyond * sqrt(APART)), within / sqrt(APART))
         return min(max(aimed, self._least), self._largest_share)
 
-    def _try(self, share: float, repair: _Repair) -> _TrialModel | None:
+    def _try(self, share: float, repair: str) -> _TrialModel | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
         session, size_options = self._session, self._problem.size_options
         counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
         if counts is None or counts == largest(size_options):
             return None
-        of_this_repair = self._made.setdefault(repair.name, [])
+        of_this_repair = self._made.setdefault(repair, [])
         known = next((trial for trial in of_this_repair if trial.counts == counts), None)
         if known is not None:  # sizes are coarse: another cost may allow the same ones
             return replace(known, share=share)
         try:
-            candidate, judgement = self._judge_trial(session, counts, repair.name)
+            candidate, judgement = self._judge_trial(session, counts, repair)
         except (CheckError, ModelError) as error:
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
@@ -255,13 +238,11 @@ class _Search:
         self._note(trial, repair)
         return trial
 
-    def _note(self, trial: _TrialModel, repair: _Repair) -> None:
+    def _note(self, trial: _TrialModel, repair: str) -> None:
         judgement, worst = trial.judgement, trial.judgement.damage.worst
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         fits = trial.excess <= 1
-        self.trials.append(
-            Trial(trial.share, judgement.drop, judgement.error, repair.name, fits, damage, name, self._kind)
-        )
+        self.trials.append(Trial(trial.share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
         full = sum(one.repair == FULL for one in self.trials)
         done = len(self.trials) + full * (FULL_TRIAL_WORK - 1)
         self._progress("search", done, max(USUAL_WORK, done + 1))

@@ -82,10 +82,10 @@ def measure_layers(shared: SharedSession, path: str, predicted: Predicted) -> di
     session = shared.session()
     with limited(shared.threads):
         rankings = _read(session, Path(path))
-        return dict(measured_curves(session, rankings, predicted, silent, _reference(session)))
+        return dict(measured_curves(session, rankings, predicted, silent, _reference))
 
 
-_reference = lru_cache(maxsize=1)(damage_reference)  # of a worker's session: it serves all of its groups
+_reference = lru_cache(maxsize=2)(damage_reference)  # of a worker's session: it serves all of its groups
 
 
 def _read(session: PruningSession, path: Path) -> dict[LayerId, Ranking]:

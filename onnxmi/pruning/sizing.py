@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from time import monotonic
@@ -31,6 +31,7 @@ N_PRICING_SAMPLES = 128  # samples that prices are measured on, where each has o
 N_PRICING_ROWS = 1024  # answers that are enough
 SECONDS_BETWEEN_WRITES = 5.0  # of damage curves, so that an interrupted run loses no more
 MIN_PRICING_SAMPLES = 16  # taken however many answers each has
+N_NOTHING_SAMPLES = 32  # that the damage of a layer's absence is measured on: much is off, and few samples tell it
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,8 @@ class Here:
     def measure(
         self, session: PruningSession, rankings: Rankings, predicted: Predicted, progress: Progress
     ) -> Iterator[tuple[LayerId, DamageCurve]]:
-        """Yield the damage curve of each layer, in the order of the graph."""
-        return measured_curves(session, rankings, predicted, progress, damage_reference(session))
+        """Yield the damage curve of each layer: those that are predicted for the most part first."""
+        return measured_curves(session, rankings, predicted, progress, damage_reference)
 
 
 HERE = Here()
@@ -153,21 +154,43 @@ def ranked(session: PruningSession, layers: Sequence[Layer], progress: Progress)
     return rank_channels(session.analysis, session.measured.fit, layers, options, progress)
 
 
-def damage_reference(session: PruningSession) -> DamageReference:
-    """Run the original on the samples that damage is measured on."""
+def damage_reference(session: PruningSession, most: int = N_PRICING_SAMPLES) -> DamageReference:
+    """Run the original on the samples that damage is measured on, `most` of them."""
     options, outputs = session.options, session.outputs
-    batches = session.data.packed(_priced(session), options.batch_size)
+    batches = session.data.packed(_priced(session)[:most], options.batch_size)
     return DamageReference.of(session.model, outputs.yardstick, batches, outputs.masks, options.threads)
 
 
 def measured_curves(
-    session: PruningSession, rankings: Rankings, predicted: Predicted, progress: Progress, ruler: DamageReference
+    session: PruningSession,
+    rankings: Rankings,
+    predicted: Predicted,
+    progress: Progress,
+    reference: Callable[[PruningSession, int], DamageReference],
 ) -> Iterator[tuple[LayerId, DamageCurve]]:
-    """Yield damage curves in the order of the graph, measured in this process where they are not predicted."""
+    """Yield damage curves, measured in this process where they are not predicted."""
     sizes, statistics = offered_sizes(session), session.measured if session.options.repair else None
-    return measure_damage_curves(
-        session.analysis, rankings, sizes, statistics, ruler, session.options.threads, progress, predicted
-    )
+    done = 0
+    for most, layers in (
+        (N_NOTHING_SAMPLES, rankings.keys() & predicted),
+        (N_PRICING_SAMPLES, rankings.keys() - predicted),
+    ):
+        if not layers:
+            continue
+        own = {layer: ranking for layer, ranking in rankings.items() if layer in layers}
+        curves = measure_damage_curves(
+            session.analysis,
+            own,
+            sizes,
+            statistics,
+            reference(session, most),
+            session.options.threads,
+            predicted=predicted,
+        )
+        for curve in curves:
+            yield curve
+            done += 1
+            progress("price", done, len(rankings))
 
 
 def _predicted(

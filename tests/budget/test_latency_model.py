@@ -100,18 +100,20 @@ def test_the_times_of_a_model_are_not_those_of_what_it_is_looked_at_as(session, 
 
 def test_8_bit_files_are_timed_where_every_cut_is_quantized(session, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    timed = []
+    timed, originals = [], []
 
     def measure(protos, *_, **__):
-        timed.append(protos)
-        return Latency(np.array([2.0])), Latency(np.array([1.0]))
+        timed.extend(protos[1:])
+        originals.append(protos[0])
+        return tuple(Latency(np.array([2.0 if one == 0 else 1.0])) for one in range(len(protos)))
 
     monkeypatch.setattr(stopwatch, "measure_latency", measure)
     quantized = replace(session, precision=Precision(prepare(session.model.proto).everything("dynamic")))
     sizes = {layer.id: np.array([8, 16, layer.size]) for layer in session.layers}
     latency_cache.latency_model(quantized, sizes)
     assert len(timed) == latency_model.QUANTIZED_PROBES
-    assert all("MatMulInteger" in {node.op_type for node in proto.graph.node} for pair in timed for proto in pair)
+    assert all("MatMulInteger" in {node.op_type for node in proto.graph.node} for proto in (*timed, *originals))
+    assert len(originals) * latency_model.IN_TURN == len(timed)  # the original runs once for several cuts
     latency_cache.latency_model(session, sizes)
     assert len(timed) == latency_model.QUANTIZED_PROBES + latency_model.PROBES  # those of 8-bit files are not taken
 

@@ -32,15 +32,26 @@ def test_two_measurements_tilt_it():
     truth = {place: 1.7 * foretold(place) + 2.0 for place in (log(0.3), log(0.5), log(0.7))}
     for place in (log(0.3), log(0.7)):
         forecast.measured(place, truth[place])
-    assert forecast(log(0.5)) == pytest.approx(truth[log(0.5)])
+    for place in (log(0.3), log(0.5), log(0.7)):
+        assert forecast(place) == pytest.approx(truth[place], abs=0.1)
 
 
-def test_noise_tilts_it_no_further_than_is_likely():
+def test_two_measurements_beside_each_other_tilt_it_by_next_to_nothing():
+    """The smaller of two models may be better by chance: that says nothing on how the loss grows."""
     forecast = Forecast(foretold, 0.0)
-    forecast.measured(log(0.5), 1.0)
-    forecast.measured(log(0.49), 3.0)
+    forecast.measured(log(0.5), 0.1)
+    forecast.measured(log(0.49), -0.1)
     step = foretold(log(0.4)) - foretold(log(0.49))
-    assert forecast(log(0.4)) == pytest.approx(3.0 + SLOPES[1] * step)
+    assert forecast(log(0.4)) - forecast(log(0.49)) == pytest.approx(step, rel=0.15)
+    assert forecast(log(0.49)) == pytest.approx(0.03, abs=0.03)  # both say about the same of it
+
+
+def test_no_measurement_tilts_it_further_than_is_likely():
+    forecast = Forecast(foretold, 0.0)
+    forecast.measured(log(0.9), -9.0)
+    forecast.measured(log(0.8), 9.0)
+    step = foretold(log(0.13)) - foretold(log(0.14))
+    assert forecast(log(0.13)) - forecast(log(0.14)) == pytest.approx(SLOPES[1] * step)
 
 
 def test_the_place_of_a_value_is_where_the_forecast_has_it():
