@@ -31,6 +31,7 @@ from onnxmi.data.shards import Shard
 from onnxmi.execution import dask_cluster
 from onnxmi.execution.choose import Workers
 from onnxmi.execution.dask_cluster import DaskExecutor
+from onnxmi.execution.dask_local import local_client
 from onnxmi.execution.executor import Executor, Task, WorkerError, run_all
 from onnxmi.execution.processes import ProcessExecutor
 from onnxmi.pruning.collect import BY_DEFAULT
@@ -43,10 +44,6 @@ SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "dig
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 POINTS = 25  # of a sweep
 SETTLED = 10.0  # seconds after which a worker of Dask has come up for good
-QUIET = {
-    "dashboard_address": "127.0.0.1:0",
-    "silence_logs": "CRITICAL",
-}  # of a cluster whose workers are killed on purpose
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -54,6 +51,16 @@ QUIET = {
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "onnxmi", *map(str, arguments), "--threads", "1", "-q"]
+
+
+def as_installed(folder: Path) -> None:
+    """Let what is measured start as pip installs it: compiled, whatever this environment and checkout say."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
+    for who in (["--jobs", 1], ["--dask", "local:1"]):
+        seconds(command("capture", SMALL, SMALL_CALIB, "--shards", 2, "-o", folder / "first.npz", *who))
+        shares = ["--by", "macs", "--at", "0.5", "--fresh"]
+        seconds(command("sweep", SMALL, SMALL_CALIB, *shares, *who))
 
 
 def seconds(command: Sequence[str]) -> float:
@@ -156,8 +163,6 @@ def scaling(folder: Path, rounds: int, count: int) -> None:
 
 def overhead(folder: Path, rounds: int, count: int) -> None:
     """Tasks of one warm worker: through Dask, and through a pipe."""
-    import distributed
-
     with samples_of(CALIB, count, 16, folder) as samples:
         inputs = shared_inputs(onnxmi.load(MODEL), samples, onnxmi.PruneOptions(threads=1))
         marker = folder / "marker"
@@ -177,11 +182,7 @@ def overhead(folder: Path, rounds: int, count: int) -> None:
             timed()  # warm: imports, and the first session
             return timed
 
-        with (
-            distributed.LocalCluster(n_workers=1, threads_per_worker=1, **QUIET) as cluster,
-            distributed.Client(cluster) as client,
-            ProcessExecutor(1) as processes,
-        ):
+        with local_client(1) as client, ProcessExecutor(1) as processes:
             compared(
                 f"one warm worker, {count:,} samples in 16 shards",
                 {"a process": run(processes), "Dask": run(DaskExecutor(client))},
@@ -253,12 +254,7 @@ def killed_processes(tries: int) -> Iterator[tuple[Executor, Callable[[], list[i
 
 @contextmanager
 def killed_dask(tries: int) -> Iterator[tuple[Executor, Callable[[], list[int]]]]:
-    import distributed
-
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **QUIET) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with local_client(2) as client:
         first_seen: dict[int, float] = {}
 
         def pids() -> list[int]:
@@ -392,6 +388,8 @@ def main() -> None:
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
         }
+        if set(given.parts) - {"tree"}:
+            as_installed(folder)
         for part in given.parts:
             parts[part]()
 

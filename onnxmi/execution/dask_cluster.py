@@ -1,4 +1,4 @@
-"""Dask: the only module that knows it. Tasks are small and name files; no array goes through the scheduler.
+"""A Dask scheduler and its workers. Tasks are small and name files; no array goes through the scheduler.
 
 TLS, timeouts and the rest are Dask's own configuration.
 """
@@ -19,6 +19,8 @@ from time import monotonic
 from typing import Any
 
 from onnxmi.errors import UsageError
+from onnxmi.execution.allocation import keep_freed_memory
+from onnxmi.execution.dask_local import local_client
 from onnxmi.execution.executor import TRIES, Handle, Task, WorkerError
 from onnxmi.execution.versions import own_versions, require_same
 from onnxmi.runtime.threads import available_threads
@@ -26,7 +28,7 @@ from onnxmi.runtime.threads import available_threads
 SECONDS_TO_CONNECT = 10
 SECONDS_TO_LEAVE = 3
 SECONDS_TO_FETCH = 5
-SECONDS_BETWEEN_LOOKS = 0.02
+SECONDS_BETWEEN_LOOKS = 0.02, 0.2  # the fewest and the most
 SECONDS_BETWEEN_QUESTIONS = 5.0
 SECONDS_WITHOUT_WORKERS = 300.0  # for a queue that gives new ones
 LOCAL = "local"
@@ -57,12 +59,7 @@ def connected(place: str) -> Iterator[DaskExecutor]:
     distributed = _distributed()
     local = re.fullmatch(rf"{LOCAL}(?::(\d+))?", place)
     if local is not None:
-        count = int(local[1] or available_threads())
-        options = {"n_workers": max(count, 1), "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-        with (
-            distributed.LocalCluster(**options, silence_logs="CRITICAL") as cluster,
-            distributed.Client(cluster) as own,
-        ):
+        with local_client(max(int(local[1] or available_threads()), 1)) as own:
             yield DaskExecutor(own)
         return
     _quiet()
@@ -191,6 +188,7 @@ class DaskExecutor:
         """Yield handles as their tasks end; cancel the others where that is not waited for."""
         own = [handle for handle in handles if isinstance(handle, _Handle)]
         watch = _Watch(self.client, {handle.task.worker for handle in own} - {""})
+        pause, longest = SECONDS_BETWEEN_LOOKS
         try:
             while own:
                 # The status of a future is kept on this side: to look at it costs no message. What is lost with a
@@ -203,9 +201,12 @@ class DaskExecutor:
                     elif handle.fetch():
                         own.remove(handle)
                         yield handle
-                if len(own) == waiting:
-                    watch.look()
-                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                if len(own) < waiting:
+                    pause, _ = SECONDS_BETWEEN_LOOKS
+                    continue
+                watch.look()
+                time.sleep(pause)
+                pause = min(1.2 * pause, longest)
         except (Exception, GeneratorExit):  # after Ctrl-C there is no time to ask: the marker stops what runs
             with suppress(Exception):
                 self.client.cancel([handle.future for handle in own], force=True)
@@ -287,4 +288,5 @@ def _seen() -> tuple[dict[str, str], str]:
 def _call(versions: Mapping[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """Run a task on a worker, which may have come after the others were looked at."""
     require_same(versions, *_seen())
+    keep_freed_memory()
     return function(*arguments)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnxmi.errors import CalibrationError
+
+ARRAYS, ARRAY_BYTES = 53, 1 << 20
 
 
 def square(number: int) -> int:
@@ -60,3 +65,11 @@ def make_squares(numbers: tuple[int, ...], records: Any) -> None:
         if number == 13:
             raise ValueError("13 is refused")
         records.ensure({"number": number}, lambda square=number**2: {"square": square})
+
+
+def page_faults() -> int:
+    """Make and drop arrays one after the other; return how many pages the system gave this process meanwhile."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(ARRAYS):
+        np.ones(ARRAY_BYTES, dtype=np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import random
@@ -18,6 +19,7 @@ import pytest
 import onnxmi
 from onnxmi.execution import dask_cluster
 from onnxmi.execution.choose import opened_workers
+from onnxmi.execution.dask_local import QUIET, quiet_settings
 from onnxmi.execution.executor import Task, WorkerError, run_all
 from onnxmi.execution.versions import require_same
 from onnxmi.pruning.parallel_capture import capture_in_shards
@@ -90,6 +92,32 @@ def test_kills_at_random_moments_change_no_bit(place: Place, client: Any, tmp_pa
     assert killed == pids
     client.wait_for_workers(2, timeout=SECONDS)
     assert (tmp_path / "s.npz").read_bytes() == place.expected
+
+
+def test_workers_use_freed_memory_again(client: Any) -> None:
+    """Though Dask asks glibc to give it back."""
+    assert "MALLOC_TRIM_THRESHOLD_" in client.run(lambda: dict(os.environ)).popitem()[1]
+    (faults,) = run_all(dask_cluster.DaskExecutor(client), [Task("test", tasks.page_faults, ())], silent)
+    assert faults < tasks.ARRAYS * tasks.ARRAY_BYTES // 4096 / 10
+
+
+def settings_of(name: str) -> tuple[Any, Any]:
+    config = importlib.import_module("dask.config")
+    return config.get("distributed.worker.profile.enabled"), config.get("distributed.admin.tick.interval")
+
+
+def test_a_cluster_of_this_machine_watches_little_and_limits_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user's configuration says of it goes first."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "37ms")
+    assert "distributed.admin.tick.interval" not in quiet_settings()
+    monkeypatch.delenv("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL")
+    assert quiet_settings() == dict(QUIET)
+    before = settings_of("home")
+    with dask_cluster.connected("local:1") as one:
+        assert one.client.run(settings_of, "worker").popitem()[1] == (False, "1s")
+        assert one.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit).popitem()[1] is None
+        assert one.client.scheduler_info()["services"] != {"dashboard": 8787}  # which a scheduler of the user's has
+    assert settings_of("home") == before
 
 
 def test_a_second_cluster_of_this_machine_warns_of_nothing(cluster: Any) -> None:
