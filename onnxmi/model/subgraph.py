@@ -79,10 +79,12 @@ class PartialModel:
         views = [self._graph.nodes[index] for index in nodes]
         made = {name for view in views for name in view.outputs if name}
         read = {name for view in views for name in (*view.inputs, *view.captures) if name and name not in made}
+        counted = {name for view in views for name in _entries_counted(view)}
+        fed = [name for name in sorted(read - self._replaced) if name in given]
         graph = onnx.helper.make_graph(
             chosen,
             "piece",
-            [_value(name, given[name]) for name in sorted(read - self._replaced) if name in given],
+            [_value(name, given[name], fixed=name in counted) for name in fed],
             [onnx.ValueInfoProto(name=name) for name in sorted(made & wanted)],
             [self._weights[name] for name in sorted(read) if name in self._weights],
         )
@@ -111,6 +113,12 @@ def matrix_function(model: onnx.ModelProto, graph: Graph, nodes: Sequence[Node],
     return onnx.helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _value(name: str, array: Array) -> onnx.ValueInfoProto:
+def _entries_counted(node: Node) -> tuple[str, ...]:
+    """Inputs whose entries onnxruntime counts before it has their values: one for each axis of the first input."""
+    return node.inputs[1:] if node.op in ("Resize", "Upsample") else ()
+
+
+def _value(name: str, array: Array, *, fixed: bool) -> onnx.ValueInfoProto:
     element = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
-    return onnx.helper.make_tensor_value_info(name, element, [None] * np.ndim(array))
+    shape = np.shape(array) if fixed else [None] * np.ndim(array)
+    return onnx.helper.make_tensor_value_info(name, element, shape)
