@@ -15,6 +15,7 @@ from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
 from onnxmi.evaluation.damage_limits import allowed_damage, excess
 from onnxmi.evaluation.judgement import Judgement, judge
+from onnxmi.execution.steps import as_share
 from onnxmi.graph.channel_graph import LayerId, UnitCounts
 from onnxmi.pruning.cost_search import SearchResult
 from onnxmi.pruning.execute import Candidate, execute_plan, make_plan
@@ -25,6 +26,7 @@ from onnxmi.typing import Progress, silent
 
 N_QUICK_TRIALS = 4  # trials that are repaired on few samples
 N_FULL_TRIALS = 4  # trials that are repaired on all
+N_MILDER_TRIALS = 3  # more of these, each of more cost, where none was within what is allowed
 QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a trial
 FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
 USUAL_WORK = 8  # trials on few samples that the search takes as long as
@@ -40,14 +42,17 @@ SEARCHED: tuple[Kind, ...] = ("time", "macs", "params")  # what is cut to a loss
 REDUCIBLE = 0.9  # most that may be left of a cost at the smallest sizes for it to be worth cutting
 
 
-JudgeTrial = Callable[[PruningSession, UnitCounts, str], tuple[Candidate, Judgement]]
+JudgeTrial = Callable[[PruningSession, UnitCounts, str, Progress], tuple[Candidate, Judgement]]
 """Makes and judges a model of so many units, repaired as `QUICK` or `FULL` says."""
 
 
-def judged_trial(session: PruningSession, counts: UnitCounts, repair: str) -> tuple[Candidate, Judgement]:
+def judged_trial(
+    session: PruningSession, counts: UnitCounts, repair: str, progress: Progress = silent
+) -> tuple[Candidate, Judgement]:
     """Make a model with so many units, repaired on few samples or on all, and judge it for a search."""
     samples = session.shared_trial_samples if repair == QUICK else session.shared_samples
-    candidate = execute_plan(session, make_plan(session, counts), samples=samples if session.options.repair else None)
+    repaired_on = samples if session.options.repair else None
+    candidate = execute_plan(session, make_plan(session, counts), samples=repaired_on, progress=progress)
     return candidate, judge(session.search_set, session.metric, candidate.result)
 
 
@@ -147,6 +152,7 @@ class _Search:
         self._cost, self._whole, self._least = problem.costs[kind], problem.source[kind], max(least, 1e-3)
         self._largest_share = LARGEST_SHARE * self._cost.total({}) / self._whole
         self._made: dict[str, list[_TrialModel]] = {}
+        self._wrong: list[UnitCounts] = []  # sizes of models that a check stopped
         self.trials: list[Trial] = []
         self.dropped: list[str] = []
 
@@ -194,7 +200,12 @@ class _Search:
         """Try shares at which the loss is foretold to be what is aimed at, until one is near enough."""
         share = exp(forecast.place_of(log(AIMED), log(self._least), log(self._largest_share)))
         within, beyond = inf, 0.0  # shares between which the limit lies
-        for _ in range(most):
+        for number in range(most + N_MILDER_TRIALS):
+            if number >= most:
+                if within < inf or repair == QUICK:
+                    return
+                share = min(max(share, beyond * WORTHWHILE), self._largest_share)
+            share = self._of_other_sizes(share, repair)
             trial = self._try(share, repair)
             if trial is not None:
                 forecast.measured(log(share), log(min(max(trial.excess, LEAST_EXCESS), MOST_EXCESS)))
@@ -218,23 +229,44 @@ class _Search:
         aimed = min(max(aimed, beyond * sqrt(APART)), within / sqrt(APART))
         return min(max(aimed, self._least), self._largest_share)
 
+    def _of_other_sizes(self, share: float, repair: str) -> float:
+        """Return the next larger share that allows other sizes than a model which lost too much: sizes are coarse."""
+        while share < self._largest_share:
+            counts = self._counts(share)
+            known = self._known(counts, repair)
+            if counts not in self._wrong and (known is None or known.excess <= 1):
+                break
+            share = min(share * sqrt(APART), self._largest_share)
+        return share
+
+    def _counts(self, share: float) -> UnitCounts | None:
+        """Return the sizes of least damage within a share of the cost; None where these are all."""
+        size_options = self._problem.size_options
+        counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
+        return None if counts == largest(size_options) else counts
+
+    def _known(self, counts: UnitCounts | None, repair: str) -> _TrialModel | None:
+        return next((trial for trial in self._made.get(repair, ()) if trial.counts == counts), None)
+
     def _try(self, share: float, repair: str) -> _TrialModel | None:
         """Make a model at a share of the cost and judge it; None where nothing is cut, or what was made is wrong."""
-        session, size_options = self._session, self._problem.size_options
-        counts = allocate(size_options, [Limit(self._cost, share * self._whole)])
-        if counts is None or counts == largest(size_options):
+        counts = self._counts(share)
+        if counts is None:
             return None
-        of_this_repair = self._made.setdefault(repair, [])
-        known = next((trial for trial in of_this_repair if trial.counts == counts), None)
-        if known is not None:  # sizes are coarse: another cost may allow the same ones
+        known = self._known(counts, repair)
+        if known is not None:
             return replace(known, share=share)
+        work = FULL_TRIAL_WORK if repair == FULL else 1
+        told = as_share(self._progress, "search", self._work, work, max(USUAL_WORK, self._work + work))
+        told("search", 0, 1)
         try:
-            candidate, judgement = self._judge_trial(session, counts, repair)
+            candidate, judgement = self._judge_trial(self._session, counts, repair, told)
         except (CheckError, ModelError) as error:
+            self._wrong.append(counts)
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
         trial = _TrialModel(share, counts, candidate, judgement, self._over(judgement))
-        of_this_repair.append(trial)
+        self._made.setdefault(repair, []).append(trial)
         self._note(trial, repair)
         return trial
 
@@ -243,9 +275,12 @@ class _Search:
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         fits = trial.excess <= 1
         self.trials.append(Trial(trial.share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
-        full = sum(one.repair == FULL for one in self.trials)
-        done = len(self.trials) + full * (FULL_TRIAL_WORK - 1)
-        self._progress("search", done, max(USUAL_WORK, done + 1))
+        self._progress("search", self._work, max(USUAL_WORK, self._work + 1))
+
+    @property
+    def _work(self) -> int:
+        """What was tried so far, in trials on few samples."""
+        return sum(FULL_TRIAL_WORK if one.repair == FULL else 1 for one in self.trials)
 
     def refusal(self) -> str:
         """Say what the mildest cut loses."""

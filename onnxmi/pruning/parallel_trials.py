@@ -77,7 +77,9 @@ def try_counts(shared: SharedSession, counts: UnitCounts, repair: str, target: s
     return bare, replace(judgement, answers=Answers(judgement.answers.count, {}))
 
 
-def tried(run: ParallelRun, session: PruningSession, counts: UnitCounts, repair: str) -> tuple[Candidate, Judgement]:
+def tried(
+    run: ParallelRun, session: PruningSession, counts: UnitCounts, repair: str, _: Progress
+) -> tuple[Candidate, Judgement]:
     """Make and judge a model of a search, as `onnxmi.pruning.loss_search.judged_trial` does."""
     shared = run.shared(session)
     path = run.new_file(".onnx")
