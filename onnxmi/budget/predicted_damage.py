@@ -23,24 +23,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxmi.budget.weight_changes import weight_changes
-from onnxmi.data.calibration import Calibration
 from onnxmi.errors import stage
-from onnxmi.evaluation.yardstick import Yardstick
-from onnxmi.execution.steps import as_share
 from onnxmi.graph.channel_graph import LayerId
 from onnxmi.graph.linear import Linear, weights_of
-from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.model import Model
 from onnxmi.operators.vjp import NoGradientError
-from onnxmi.runtime.session import open_session
 from onnxmi.selection.targets import consumes
 from onnxmi.selection.top_down import Ranking
-from onnxmi.statistics.capture import CaptureOptions
-from onnxmi.statistics.output_sensitivity import OutputGradients, batch_size_within, drawn_samples, has_gradient
-from onnxmi.statistics.row_sampling import Batch
+from onnxmi.statistics.output_sensitivity import drawn_samples, has_gradient
+from onnxmi.statistics.row_weights import RowSquares
 from onnxmi.statistics.statistics import Statistics
+from onnxmi.statistics.way_back import Gradients, WayBack
 from onnxmi.statistics.weight_gradients import weight_gradients
-from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Array, Floats, Ints, Progress, Samples, silent
 
 CHANGES_BYTES = 2**28  # of changed weights held at once; more of them take another backward pass
@@ -84,20 +78,20 @@ class PredictableLayer:
 
 @stage("predict damage")
 def predict_damage(
-    analysis: Analysis,
+    way: WayBack,
     rankings: Mapping[LayerId, Ranking],
     sizes: Mapping[LayerId, Ints],
     statistics: Statistics,
-    calibration: Calibration,
     samples: Samples,
-    yardstick: Yardstick,
-    options: CaptureOptions,
+    rows: RowSquares | None = None,
     progress: Progress = silent,
 ) -> dict[LayerId, dict[int, float]]:
     """Predict the damage of cutting each layer alone to some sizes and refitting its consumers.
 
     Parameters
     ----------
+    way : WayBack
+        From the outputs to the consumers, in the units of what an error of the outputs counts.
     rankings : mapping
         Layer id -> its units in the order of their worth.
     sizes : mapping
@@ -106,32 +100,31 @@ def predict_damage(
         What the refit is fitted to.
     samples : (n,) int64
         Samples of the backward pass; some are drawn by content.
-    yardstick : Yardstick
-        What an error of the outputs counts.
+    rows : RowSquares, optional
+        Takes in the gradients of all rows on the way.
 
     Returns
     -------
     dict
         Layer id -> size -> damage. Layers are absent whose damage has to be measured.
     """
-    model = analysis.model
-    masks = tuple(mask_inputs(model, analysis.graph, options.mask))
-    layers = [layer for layer in _candidates(analysis.linears, rankings, sizes, statistics) if layer.sizes.size]
-    # Asked once for all layers: which consumers the backward pass reaches does not depend on the parts.
-    reached = OutputGradients.of(analysis, _consumers(layers), yardstick, masks).results
+    model, options, reached = way.analysis.model, way.options, way.gradients.results
+    layers = [layer for layer in _candidates(way.analysis.linears, rankings, sizes, statistics) if layer.sizes.size]
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
-    drawn = drawn_samples(model.graph, calibration, samples, options.seed)
+    drawn = drawn_samples(model.graph, way.calibration, samples, options.seed)
     damage: dict[LayerId, dict[int, float]] = {}
-    progress("predict damage", 0, len(layers))
     room = min(CHANGES_BYTES, options.memory or CHANGES_BYTES)
     for part in _parts(layers, room) if len(drawn) else ():
         squares = _SquaredEffects(model, part, statistics)
         try:
-            way = OutputGradients.of(analysis, _consumers(part), yardstick, masks)
-            told = as_share(progress, "predict damage", len(damage), len(part), len(layers))
-            squares.measure(way, calibration, drawn, options, told)
+            for found in way.through(way.batches(drawn)):
+                squares.add(found)
+                if rows is not None and not rows.complete:
+                    rows.add(way.gradients, found, len(drawn))
         except NoGradientError:  # an operator turned out to do what its rule does not know
-            continue
+            return {}
+        if rows is not None:
+            rows.complete = True
         damage |= squares.damage(len(drawn))
         progress("predict damage", len(damage), len(layers))
     return damage
@@ -194,34 +187,16 @@ class _SquaredEffects:
         }
         self._sums = {layer.ranking.layer.id: np.zeros(len(layer.sizes)) for layer in layers}
 
-    def measure(
-        self,
-        way: OutputGradients,
-        calibration: Calibration,
-        drawn: Samples,
-        options: CaptureOptions,
-        progress: Progress = silent,
-    ) -> None:
-        """Go back from the outputs on some samples and add what each does."""
-        consumers = _consumers(self._layers)
-        inputs = {info.name for info in self._model.graph.inputs}
-        taps = [tap for linear in consumers for tap in linear.taps if tap not in inputs]
-        session = open_session(self._model.proto, taps=list(dict.fromkeys((*way.taps, *taps))), threads=options.threads)
-        size = batch_size_within(session, calibration, drawn, options.memory)
-        done = 0
-        for chosen, feeds in calibration.packed(drawn, size):
-            batch = Batch.of(calibration, chosen, feeds)
-            values, gradients = way.gradients(session, batch, options.seed)
-            effects: dict[LayerId, list[Floats]] = {atom: [] for atom in self._sums}
-            for linear in consumers:
-                for atom, effect in self._effects(linear, values, gradients, batch.fed):
-                    effects[atom].append(effect)
-            for atom, own in effects.items():
-                if own:
-                    # Effects of all consumers add up before they are squared: they may cancel.
-                    self._sums[atom] += np.square(_added(own)).sum(0)
-            done += len(chosen)
-            progress("backward pass", done, len(drawn))
+    def add(self, found: Gradients) -> None:
+        """Add what a batch does."""
+        effects: dict[LayerId, list[Floats]] = {atom: [] for atom in self._sums}
+        for linear in _consumers(self._layers):
+            for atom, effect in self._effects(linear, found.values, found.by_result, found.batch.fed):
+                effects[atom].append(effect)
+        for atom, own in effects.items():
+            if own:
+                # Effects of all consumers add up before they are squared: they may cancel.
+                self._sums[atom] += np.square(_added(own)).sum(0)
 
     def _effects(
         self, linear: Linear, values: Mapping[str, Array], gradients: Mapping[str, Array], fed: int

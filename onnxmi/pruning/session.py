@@ -41,7 +41,9 @@ from onnxmi.repair.weight_rounding import WeightRounder
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.stopwatch import OWN, Stopwatch
 from onnxmi.runtime.timing import SECONDS, Latency
+from onnxmi.statistics.row_weights import RowSquares
 from onnxmi.statistics.statistics_file import StatisticsFile
+from onnxmi.statistics.way_back import WayBack
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.factorize_embedding import factorize_embeddings
 from onnxmi.transforms.fix_inputs import require_fixed
@@ -82,6 +84,8 @@ class PruningSession:
         What earlier runs measured.
     timings : Timings
         What the choices are timed by.
+    row_squares : RowSquares
+        What the prediction of damage finds of the rows' gradients, for the repair.
     precision : Precision or None
         How every cut is quantized; None where the result stays float.
     stopwatch : Stopwatch
@@ -101,6 +105,7 @@ class PruningSession:
     outputs: OutputMeasure
     cache: RunCache
     timings: Timings
+    row_squares: RowSquares
     precision: Precision | None = None
     stopwatch: Stopwatch = OWN
 
@@ -143,7 +148,12 @@ class PruningSession:
     def repair_samples(self) -> RepairSamples:
         """The samples that are run step by step, as many as temporary files hold."""
         samples = RepairSamples(self.data, self.split.fit, self.split.validation, capture_options(self.options))
-        return samples.within(self.model.proto).weighted(self.analysis, self.outputs.yardstick)
+        fitting = samples.within(self.model.proto)
+        return fitting.weighted(self.way_back(), self.row_squares if fitting is samples else None)
+
+    def way_back(self) -> WayBack:
+        """Return the way from the outputs to the linear operators."""
+        return WayBack.of(self.analysis, self.data, self.outputs.yardstick, capture_options(self.options))
 
     @cached_property
     def shared_samples(self) -> RepairSamples:
@@ -327,6 +337,7 @@ def start_session(
         outputs=outputs,
         cache=open_run_cache(analysis.model, data, split, cut, options),
         timings=timings,
+        row_squares=RowSquares(analysis, options.seed),
     )
 
 

@@ -19,7 +19,6 @@ from onnxmi.evaluation.damage_reference import DamageReference
 from onnxmi.graph.channel_graph import Layer, LayerId
 from onnxmi.graph.cost import all_shapes
 from onnxmi.graph.cost_model import CostModel, byte_pieces, mac_pieces, parameter_pieces
-from onnxmi.pruning.collect import capture_options
 from onnxmi.pruning.execute import select_options
 from onnxmi.pruning.latency_cache import latency_model
 from onnxmi.pruning.session import COUNTED, PruningSession
@@ -200,10 +199,8 @@ def _predicted(
     if not session.options.repair:
         return {}
     offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
-    fit, yardstick, how = session.split.fit, session.outputs.yardstick, capture_options(session.options)
-    return predict_damage(
-        session.analysis, rankings, offered, session.measured.fit, session.data, fit, yardstick, how, progress
-    )
+    way, fit = session.way_back(), session.split.fit
+    return predict_damage(way, rankings, offered, session.measured.fit, fit, session.row_squares, progress)
 
 
 def _priced(session: PruningSession) -> Samples:

@@ -10,13 +10,12 @@ import onnx
 
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.draws import chances
-from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.repair.recorded import RecordedRows
 from onnxmi.runtime.live_tensors import live_bytes
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
-from onnxmi.statistics.row_weights import RowWeights, measure_row_weights
-from onnxmi.transforms.analysis import Analysis
+from onnxmi.statistics.row_weights import RowSquares, RowWeights, measure_row_weights
+from onnxmi.statistics.way_back import WayBack
 from onnxmi.typing import Samples
 
 VALIDATION = -1  # the part of the validation samples; the folds of the fit samples are parts 0, 1, ...
@@ -61,14 +60,18 @@ class RepairSamples:
         """Return the samples with a place where the first repair records what the others need of the original."""
         return replace(self, recorded=RecordedRows())
 
-    def weighted(self, analysis: Analysis, yardstick: Yardstick) -> RepairSamples:
-        """Return the samples with weights of rows by how much the outputs mind errors there."""
-        samples = np.concatenate([self.fit, self.validation])
+    def weighted(self, way: WayBack, squares: RowSquares | None = None) -> RepairSamples:
+        """Return the samples with weights of rows by how much the outputs mind errors there.
+
+        Parameters
+        ----------
+        way : WayBack
+            From the outputs to the operators.
+        squares : RowSquares, optional
+            Of the samples of which weights are measured, where they are known.
+        """
         batches = [batch for batch, _ in self.batches()]
-        return replace(
-            self,
-            weights=measure_row_weights(analysis, self.calibration, samples, batches, yardstick, self.options),
-        )
+        return replace(self, weights=measure_row_weights(way, self.fit, self.validation, batches, squares))
 
     def within(self, proto: onnx.ModelProto, disk: int = DISK) -> RepairSamples:
         """Return as many of the samples, drawn by content, as a model can be run on step by step within the room.

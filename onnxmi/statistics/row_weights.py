@@ -9,29 +9,26 @@ itself, so that directions do not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxmi.data.calibration import BatchFeeds, Calibration
+from onnxmi.data.calibration import BatchFeeds
 from onnxmi.data.draws import chances
 from onnxmi.errors import stage
-from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear
-from onnxmi.graph.padding_mask import mask_inputs
 from onnxmi.operators.vjp import NoGradientError
-from onnxmi.runtime.session import Session, open_session
-from onnxmi.statistics.capture import CaptureOptions
-from onnxmi.statistics.output_sensitivity import OutputGradients, batch_size_within, has_gradient
+from onnxmi.statistics.output_sensitivity import OutputGradients, drawn_samples
 from onnxmi.statistics.row_sampling import Batch
+from onnxmi.statistics.way_back import Gradients, WayBack
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.typing import Floats, Samples
 
 SHARE = 0.75  # of a weight that is the gradient's: the rest counts all rows alike, for errors that no first order sees
 HEAVIEST = 30.0  # mean rows: a gradient is one draw of signs, and no row should outweigh all others by luck
-MOST_SAMPLES, MOST_BYTES = 128, 2**27  # that weights are measured on: going back takes several times a forward pass
+MOST_BYTES = 2**27  # of all weights
 _SALT = 0x207  # the draw of samples is none of the other draws
 
 Weights = NDArray[np.float16]
@@ -74,91 +71,104 @@ class RowWeights:
         return np.concatenate(own).astype(np.float64)
 
 
-@stage("row weights")
-def measure_row_weights(
-    analysis: Analysis,
-    calibration: Calibration,
-    samples: Samples,
-    batches: Sequence[Batch],
-    yardstick: Yardstick,
-    options: CaptureOptions,
-) -> RowWeights:
-    """Go back from the outputs once on each sample.
+class RowSquares:
+    """Squared norms of gradients, row by row, of as many samples as there is room for.
 
     Parameters
     ----------
-    samples : (n,) int64
-        All samples of the batches.
+    analysis : Analysis
+        The model.
+    seed : int
+        Of the draw of samples where there is no room for all.
+    """
+
+    def __init__(self, analysis: Analysis, seed: int) -> None:
+        self.complete = False  # once all samples have been added
+        self._linears = [one for one in analysis.linears if len(one.nodes) == 1 and one.obstacle is None]
+        self._seed, self._share = seed, 1.0
+        self._squares: dict[str, dict[int, Squares]] = {}
+
+    def add(self, gradients: OutputGradients, found: Gradients, samples: int) -> None:
+        """Take in a batch of so many samples that are gone through in all. Raises NoGradientError."""
+        batch, added = found.batch, 0
+        wanted = chances(batch.prints, self._seed ^ _SALT) < self._share
+        for linear in self._linears:
+            for rows in gradients.of_products(linear, found.values, found.by_result):
+                norms = np.square(rows, dtype=np.float64).sum((0, 2))
+                # Rows that belong to no sample cannot be told apart by it.
+                if len(norms) % batch.fed == 0:
+                    by_sample = norms.reshape(batch.fed, -1)[: batch.count].astype(np.float32)
+                    own = zip(batch.prints.tolist(), by_sample, wanted, strict=True)
+                    self._squares.setdefault(linear.key, {}).update(
+                        (print_, row) for print_, row, taken in own if taken
+                    )
+                    added += by_sample.nbytes
+        # The first batch tells how many rows a sample has, and so of how many samples there is room for.
+        self._share = min(self._share, MOST_BYTES * batch.count / max(added * samples, 1))
+
+    def add_all(self, way: WayBack, batches: Iterable[Batch], samples: int) -> None:
+        """Go back on batches and take them in; see `add`."""
+        for found in way.through(batches):
+            self.add(way.gradients, found, samples)
+
+    def weights(self) -> RowWeights:
+        """Return the weights that follow from them."""
+        return RowWeights({key: weights for key, own in self._squares.items() if (weights := _relative(own))})
+
+
+@stage("row weights")
+def measure_row_weights(
+    way: WayBack, fit: Samples, validation: Samples, batches: Sequence[Batch], squares: RowSquares | None = None
+) -> RowWeights:
+    """Go back from the outputs once on each of some samples.
+
+    Parameters
+    ----------
+    way : WayBack
+        To all operators.
+    fit, validation : (n,) int64
+        Samples of whose rows some are drawn.
     batches : sequence of Batch
-        As the rows will be drawn from: a sample has the same number of rows in both.
-    yardstick : Yardstick
-        What an error of the outputs counts.
+        As the rows will be drawn from. Where samples are padded, a sample has as many rows as its batch is long.
+    squares : RowSquares, optional
+        Of those fit samples that are drawn here, where they are known already.
 
     Returns
     -------
     RowWeights
         Without operators whose gradient is not known, that are used at several places, or that no output minds.
     """
-    linears = [one for one in analysis.linears if len(one.nodes) == 1 and one.obstacle is None and has_gradient(one)]
-    way = OutputGradients.of(
-        analysis, linears, yardstick, tuple(mask_inputs(analysis.model, analysis.graph, options.mask))
-    )
-    linears = [linear for linear in linears if linear.key in way.results]
-    if not linears or not len(samples):
+    if not way.gradients.results:
         return RowWeights()
-    session = open_session(analysis.model.proto, taps=way.taps, threads=options.threads)
-    measured = _Squares(way, session, options.seed, linears)
-    size = batch_size_within(session, calibration, samples, options.memory)
+    graph, seed = way.analysis.model.graph, way.options.seed
+    drawn = drawn_samples(graph, way.calibration, fit, seed)
+    share = len(drawn) / max(len(fit), 1)
+    judged = validation[chances(way.calibration.fingerprints[validation], seed ^ _SALT) < share]
+    apart = way.calibration.padding is None and way.calibration.step is None
     try:
-        # One sample tells how many rows there are, and so of how many samples weights can be held.
-        measured.add(next(_parts(calibration, batches[0], 1, samples)))
-        most = min(MOST_SAMPLES, MOST_BYTES // max(measured.bytes, 1))
-        drawn = _drawn(calibration, samples, most, options.seed)
-        for batch in (part for whole in batches for part in _parts(calibration, whole, size, drawn)):
-            measured.add(batch)
+        if squares is None or not squares.complete or not apart:
+            squares = RowSquares(way.analysis, seed)
+            ways = way.batches(drawn) if apart else _parts(way, batches, drawn)
+            squares.add_all(way, ways, len(drawn))
+        squares.add_all(way, way.batches(judged) if apart else _parts(way, batches, judged), len(drawn))
     except NoGradientError:  # an operator turned out to do what its rule does not know
         return RowWeights()
-    return RowWeights({key: weights for key, own in measured.squares.items() if (weights := _relative(own))})
+    return squares.weights()
 
 
-def _drawn(calibration: Calibration, samples: Samples, most: int, seed: int) -> Samples:
-    """Draw samples by content, about so many."""
-    return samples[chances(calibration.fingerprints[samples], seed ^ _SALT) < most / len(samples)]
-
-
-def _parts(calibration: Calibration, batch: Batch, size: int, drawn: Samples) -> Iterator[Batch]:
-    """Divide what is drawn of a batch into smaller ones: a backward pass holds all inner tensors of its samples."""
-    feeds = batch.feeds
-    assert isinstance(feeds, BatchFeeds)
-    wanted = feeds.samples[: batch.count][np.isin(feeds.samples[: batch.count], drawn)]
-    if calibration.step is not None and len(wanted):
-        yield batch
-        return
-    for start in range(0, len(wanted), size):
-        chosen = wanted[start : start + size]
-        # As long as in the whole batch: a sample has the same rows in both.
-        yield Batch.of(calibration, chosen, BatchFeeds(calibration, chosen, feeds.longest))
-
-
-class _Squares:
-    """Squared norms of gradients, row by row."""
-
-    def __init__(self, way: OutputGradients, session: Session, seed: int, linears: Sequence[Linear]) -> None:
-        self.squares: dict[str, dict[int, Squares]] = {linear.key: {} for linear in linears}
-        self.bytes = 0
-        self._way, self._session, self._seed, self._linears = way, session, seed, linears
-
-    def add(self, batch: Batch) -> None:
-        """Go back through a batch. Raises NoGradientError."""
-        values, gradients = self._way.gradients(self._session, batch, self._seed)
-        for linear in self._linears:
-            for rows in self._way.of_products(linear, values, gradients):
-                norms = np.square(rows, dtype=np.float64).sum((0, 2))
-                # Rows that belong to no sample cannot be told apart by it.
-                if len(norms) % batch.fed == 0:
-                    by_sample = norms.reshape(batch.fed, -1)[: batch.count].astype(np.float32)
-                    self.squares[linear.key].update(zip(map(int, batch.prints), by_sample, strict=True))
-                    self.bytes += by_sample.nbytes
+def _parts(way: WayBack, batches: Sequence[Batch], drawn: Samples) -> Iterator[Batch]:
+    """Divide what is drawn of some batches into smaller ones that the memory takes, as long as these."""
+    size = way.batch_size(drawn) if len(drawn) else 1
+    for batch in batches:
+        feeds = batch.feeds
+        assert isinstance(feeds, BatchFeeds)
+        wanted = feeds.samples[: batch.count][np.isin(feeds.samples[: batch.count], drawn)]
+        if way.calibration.step is not None and len(wanted):
+            yield batch
+            continue
+        for start in range(0, len(wanted), size):
+            chosen = wanted[start : start + size]
+            yield Batch.of(way.calibration, chosen, BatchFeeds(way.calibration, chosen, feeds.longest))
 
 
 def _relative(squares: Mapping[int, Squares]) -> dict[int, Weights] | None:

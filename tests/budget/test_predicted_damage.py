@@ -18,6 +18,7 @@ from onnxmi.pruning.collect import capture_options
 from onnxmi.pruning.options import PruneOptions
 from onnxmi.pruning.session import session_statistics, start_session
 from onnxmi.selection.top_down import SelectOptions, rank_channels
+from onnxmi.statistics.way_back import WayBack
 from onnxmi.statistics.weight_gradients import weight_gradients
 from onnxmi.transforms.analysis import analyse, as_model
 from onnxmi.typing import silent
@@ -121,16 +122,9 @@ def both(bundled, name: str):
     rankings = rank_channels(study.analysis, fit, study.layers, SelectOptions())
     sizes = {layer.id: candidate_sizes(study.analysis, layer, 8) for layer in study.layers}
     yardstick, how = study.outputs.yardstick, replace(capture_options(study.options), seed=1)
-    predicted = predict_damage(
-        study.analysis,
-        rankings,
-        {layer: priced_sizes(offered) for layer, offered in sizes.items()},
-        fit,
-        study.data,
-        study.split.fit,
-        yardstick,
-        how,
-    )
+    way = WayBack.of(study.analysis, study.data, yardstick, how)
+    offered = {layer: priced_sizes(own) for layer, own in sizes.items()}
+    predicted = predict_damage(way, rankings, offered, fit, study.split.fit)
     batches = list(study.data.batches(study.split.fit[:128], 32))
     ruler = DamageReference.of(model, yardstick, batches, (), 1)
     curves = measure_damage_curves(study.analysis, rankings, sizes, replace(measured, validation=None), ruler, 1)
@@ -153,8 +147,7 @@ def test_what_the_first_order_does_not_describe_is_left_to_measuring() -> None:
     found = study.analysis
     rankings = rank_channels(found, fit, study.layers, SelectOptions())
     sizes = {layer.id: np.array([0, 3, 7, layer.size]) for layer in study.layers}
-    how = capture_options(study.options)
-    predicted = predict_damage(found, rankings, sizes, fit, study.data, study.split.fit, study.outputs.yardstick, how)
+    predicted = predict_damage(study.way_back(), rankings, sizes, fit, study.split.fit)
     kinds = {layer.id: (layer.kind, layer.size) for layer in study.layers}
     assert ("qk", 11) in kinds.values()
     assert {kinds[layer] for layer in predicted} == {("channels", 9)}

@@ -77,6 +77,20 @@ def test_another_budget_measures_nothing_and_gives_the_same_bytes(measured: list
     assert other.proto.SerializeToString() == fresh.proto.SerializeToString()
 
 
+def test_a_convolutional_model_has_the_same_bytes_though_its_rows_are_weighted_elsewhere() -> None:
+    """Without a cache the prediction of damage finds the weights of rows, with it the repair does."""
+    b = Build(seed=5)
+    x = b.op("Relu", b.conv(b.input("N", 3, 7, 5), 3, 19, (3, 3)))
+    x = b.op("Relu", b.conv(x, 19, 17, (3, 3)))
+    pooled = b.op("Flatten", b.op("GlobalAveragePool", x))
+    proto = b.proto(b.gemm(pooled, 17, 4))
+    arrays = {proto.graph.input[0].name: np.random.default_rng(3).normal(size=(307, 3, 7, 5)).astype(np.float32)}
+    first, again = (onnxmi.prune(proto, arrays, threads=1, latency=False, macs=0.5, force=True) for _ in range(2))
+    assert NOTE in again.notes
+    assert NOTE not in first.notes
+    assert again.proto.SerializeToString() == first.proto.SerializeToString()
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"score": "magnitude"}, {"sensitivity": False}, {"batch_size": 16}, {"only": "*"}, {"align": 2}],

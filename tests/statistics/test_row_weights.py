@@ -9,10 +9,11 @@ from onnxmi.axes.keeping import Keeping
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.sources import as_calibration
 from onnxmi.repair import RepairSamples, repair_stepwise
-from onnxmi.statistics import row_weights
+from onnxmi.statistics import output_sensitivity, row_weights
 from onnxmi.statistics.capture import CaptureOptions
 from onnxmi.statistics.row_sampling import Batch, RowSampler
-from onnxmi.statistics.row_weights import HEAVIEST, SHARE, RowWeights
+from onnxmi.statistics.row_weights import HEAVIEST, SHARE, RowSquares, RowWeights
+from onnxmi.statistics.way_back import WayBack
 from onnxmi.transforms.analysis import Analysis, analyze
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
@@ -44,7 +45,7 @@ def weighted(analysis: Analysis, data: Calibration, fit: int = 41, **options: in
     samples = RepairSamples(
         data, np.arange(fit), np.arange(fit, data.count), CaptureOptions(batch_size=13, threads=1, **options)
     )
-    return samples.weighted(analysis, yardstick_of(analysis, data))
+    return samples.weighted(WayBack.of(analysis, data, yardstick_of(analysis, data), samples.options))
 
 
 def test_weights_follow_the_squared_gradient() -> None:
@@ -82,13 +83,40 @@ def test_weights_do_not_depend_on_batches_or_memory() -> None:
 
 
 def test_rows_of_samples_that_were_not_measured_count_as_the_mean_one(monkeypatch) -> None:
-    monkeypatch.setattr(row_weights, "MOST_SAMPLES", 20)
+    monkeypatch.setattr(output_sensitivity, "SAMPLES", 20)
     analysis, data = samples_of(gated())
     samples = weighted(analysis, data)
     above = analysis.linears[1]
     assert 5 < len(samples.weights.by_operator[above.key]) < 40
     rows = [samples.weights.of(above, batch, batch.fed * 5) for batch, _ in samples.batches()]
     assert any((weights.reshape(-1, 5) == 1.0).all(1).any() for weights in rows if weights is not None)
+
+
+def test_weights_take_no_more_room_than_there_is(monkeypatch) -> None:
+    analysis, data = samples_of(gated())
+    samples, above = weighted(analysis, data, memory=1), analysis.linears[1]
+    whole = len(samples.weights.by_operator[above.key])
+    monkeypatch.setattr(row_weights, "MOST_BYTES", whole * len(analysis.linears) * 5 * 4 // 3)
+    fewer = len(weighted(analysis, data, memory=1).weights.by_operator[above.key])
+    assert 0 < fewer < 0.6 * whole
+
+
+def test_what_another_stage_found_on_the_way_gives_the_same_weights_to_the_last_bit() -> None:
+    """What a run finds with a cache, and workers by themselves, must be what a run without them finds."""
+    analysis, data = samples_of(gated())
+    options = CaptureOptions(batch_size=13, threads=1)
+    fit, validation = np.arange(41), np.arange(41, N)
+    way = WayBack.of(analysis, data, yardstick_of(analysis, data), options)
+    drawn = output_sensitivity.drawn_samples(analysis.model.graph, data, fit, options.seed)
+    squares = RowSquares(analysis, options.seed)
+    squares.add_all(way, way.batches(drawn), len(drawn))
+    squares.complete = True
+    samples = RepairSamples(data, fit, validation, options)
+    shared, own = samples.weighted(way, squares), weighted(analysis, data)
+    for linear in analysis.linears:
+        one, other = (of.weights.by_operator[linear.key] for of in (shared, own))
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[sample], other[sample]) for sample in one)
 
 
 def test_rows_that_are_gone_and_operators_without_gradient_have_no_weights() -> None:
@@ -127,10 +155,8 @@ def test_a_repair_is_right_where_the_outputs_feel_it() -> None:
     cut = case.cut_of(Keeping({layer.id: keep_first(layer, 7)}))
     options = CaptureOptions(batch_size=32, threads=1)
     samples = RepairSamples(data, np.arange(131), np.arange(131, 161), options)
-    yardstick = yardstick_of(case.analysis, data)
-    alike, by_gradient = (
-        error(cut, repairing, x[161:]) for repairing in (samples, samples.weighted(case.analysis, yardstick))
-    )
+    way = WayBack.of(case.analysis, data, yardstick_of(case.analysis, data), options)
+    alike, by_gradient = (error(cut, repairing, x[161:]) for repairing in (samples, samples.weighted(way)))
     assert by_gradient < 0.7 * alike
 
 
