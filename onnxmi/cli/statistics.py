@@ -109,15 +109,18 @@ def merge(stats: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 
 def _show(output: Path, *, as_json: bool) -> None:
     measured, size = load_statistics(output), output.stat().st_size
-    fewest, most = measured.fit.rows
     notes = [RANDOM_NOTE] if measured.random else []
     part = {} if measured.shard is None else {"shard": str(measured.shard.shard)}
     if as_json:
-        shown = {"samples": measured.samples, "rows": [fewest, most], "options": dict(measured.options), "notes": notes}
+        shown = {
+            "samples": measured.samples,
+            "rows": list(measured.fit.rows),
+            "options": dict(measured.options),
+            "notes": notes,
+        }
         print_data(to_json({"output": str(output), "bytes": size, **shown, **part}))
         return
-    rows = f"{measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"
     of = f", shard {part['shard']}" if part else ""
-    click.echo(printable(f"wrote {output} ({size:,} bytes): {rows}{of}"))
+    click.echo(printable(f"wrote {output} ({size:,} bytes): {measured.extent}{of}"))
     for note in notes:
         click.echo(f"note: {note}")

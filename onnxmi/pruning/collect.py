@@ -201,9 +201,8 @@ def measured_notes(measured: StatisticsFile, data: Calibration, split: Split) ->
     """Say how much was measured, and on what it should not have been."""
     if not measured.samples:
         return []
-    fewest, most = measured.fit.rows
     notes = [RANDOM_NOTE] if measured.random and not data.random else []
-    notes += [f"statistics of {measured.samples:,} samples, {fewest:,} to {most:,} rows for each layer"]
+    notes += [f"statistics of {measured.extent}"]
     known = int(np.isin(data.fingerprints[split.test], measured.prints).sum()) if data.count > 1 else 0
     if known:
         notes.append(f"{known} of {len(split.test)} test samples are already in the statistics")

@@ -40,8 +40,9 @@ def require_samples(session: PruningSession) -> None:
     fewest = max((FEWEST_OF.get(kind, FEWEST) for kind in kinds if kind != "state"), default=FEWEST)
     if distinct < fewest:
         equal = f" ({session.data.count} including duplicates)" if distinct < session.data.count else ""
+        many = "sample" if distinct == 1 else "samples"
         raise CalibrationError(
-            f"{distinct} distinct samples{equal} are too few to promise a loss: give {fewest} or more, ask for a cost"
+            f"{distinct} distinct {many}{equal}: too few to promise a loss; give {fewest} or more, ask for a cost"
             " (--keep, --macs, --max-size), or accept a weaker promise with --few-samples"
         )
 

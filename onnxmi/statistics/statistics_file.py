@@ -100,6 +100,13 @@ class StatisticsFile:
         """Number of samples measured."""
         return self.fit.samples + (self.validation.samples if self.validation is not None else 0)
 
+    @property
+    def extent(self) -> str:
+        """Say how much was measured."""
+        fewest, most = self.fit.rows
+        rows = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+        return f"{self.samples:,} samples, {rows} rows for each layer"
+
     def require(self, digest: str, options: Mapping[str, Any]) -> None:
         """Raise StatisticsError unless measured on this model with these options, and of all shards."""
         if self.shard is not None:
