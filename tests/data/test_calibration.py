@@ -116,7 +116,7 @@ def test_objects_are_never_unpickled(tmp_path, graph):
 
 def test_missing_array_names_the_inputs(graph, samples):
     told = refused({"y": samples(), "labels": np.arange(5)}, graph)
-    assert told == "calib.npz: no array named 'x'; it has 'y', 'labels', and the model's inputs are 'x'"
+    assert told == "calib.npz: no array named 'x', but 'y', 'labels'; the model's inputs are 'x'"
 
 
 def test_extra_array(graph, samples):
@@ -128,7 +128,7 @@ def test_names_are_case_sensitive(graph, samples):
 
 
 def test_nothing_in_it(graph):
-    assert "no array named 'x'; it has no arrays" in refused({}, graph)
+    assert "no array named 'x', but no arrays" in refused({}, graph)
 
 
 # -- dtypes ----------------------------------------------------------------------------------------------------------

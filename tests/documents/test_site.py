@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onnxmi.cli import main
-from tools.site import api, commands, links, nav, schemas
+from tools.site import accessible, api, commands, links, nav, schemas
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +84,23 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(si
         reader = Loaded()
         reader.feed(page.read_text(encoding="utf-8"))
         assert [place for place in reader.places if re.match(r"(https?:)?//", place)] == [], page.name
+
+
+def test_options_on_the_site_can_be_copied(site):
+    for page in (site / "reference" / "cli.html", site / "gallery" / "index.html"):
+        assert "\N{EN DASH}max" not in page.read_text(encoding="utf-8")
+        assert "\N{EN DASH}speedup" not in page.read_text(encoding="utf-8")
+
+
+def test_what_scrolls_is_reached_by_keys_and_landmarks_have_names(tmp_path):
+    page, report = tmp_path / "page.html", tmp_path / "report.html"
+    built = '<aside class="sidebar-drawer"><p role="heading">Start</p></aside><pre id="a">x</pre>'
+    page.write_text(built)
+    report.write_text("<pre>x</pre>")
+    for _ in range(2):  # a folder may be built into again
+        accessible.complete(tmp_path)
+    assert page.read_text() == (
+        '<aside aria-label="Pages" class="sidebar-drawer"><p role="heading" aria-level="2">Start</p></aside>'
+        '<pre tabindex="0" id="a">x</pre>'
+    )
+    assert report.read_text() == "<pre>x</pre>"

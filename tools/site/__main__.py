@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from sphinx.cmd.build import build_main
 
-from tools.site import api
+from tools.site import accessible, api
 from tools.site.stage import ROOT, stage
 
 
@@ -32,6 +32,7 @@ def main() -> int:
         stage(Path(source))
         settings = ["-q", "-W", "--keep-going", "-E", "-c", str(Path(__file__).parent), source]
         code = build_main(["-b", "html", "-d", f"{source}/.doctrees", *settings, str(args.folder)])
+        accessible.complete(args.folder)
         if args.external:
             code = code or build_main(["-b", "linkcheck", *settings, str(args.folder / "linkcheck")])
     return code

@@ -38,7 +38,7 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
     yield from ("| option | what it does |", "| --- | --- |")
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None:
+        if record is not None and record[1]:  # what an argument is, the paragraphs above say
             yield f"| {_code(record[0])} | {_cell(record[1])} |"
     yield ""
     examples = _EXAMPLES.search(command.epilog or "")

@@ -10,6 +10,7 @@ release = version = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # tests execute the notebooks
+smartquotes = False  # they make a dash of the `--` of an option that stands in a sentence
 default_role = "code"  # `name` in docstrings
 napoleon_google_docstring = False
 napoleon_use_rtype = False

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from onnxmi.reporting.html.svg import ACCENT, CUT, FAINT, INK, KEPT, PAGE, axes, figure
 
 ROOM = 2.5  # times the limit, or the loss of the chosen model, that the axis shows; what loses more is at its edge
+LABEL_ROOM = 0.15  # of the span of the marks that a label takes
 LEAST_ROOM = 0.01  # points that the axis shows in any case
 HEIGHT = 300.0  # px
 
@@ -85,7 +86,7 @@ def draw(chart: TradeOffChart, width: float) -> Figure:
         ax.axhline(-chart.limit, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     for place, mark in enumerate(marks(chart)):
         _draw_mark(ax, chart, mark, f"tip{place}", worst)
-    _label_limit(ax, chart, worst)
+    _label_limit(ax, chart)
     _scale(ax, chart, worst)
     return fig
 
@@ -105,10 +106,21 @@ def _draw_mark(ax: Axes, chart: TradeOffChart, mark: Mark, name: str, worst: flo
     line.set_gid(name)
     if mark is chart.dense or mark is chart.chosen:
         text = "original" if mark is chart.dense else "this result"
-        right = mark.x > sum(ax.get_xlim()) / 2 and mark is chart.chosen
-        offset = (-11, 9) if right else (11, 9)
-        ax.annotate(text, (mark.x, y), xytext=offset, textcoords="offset points", ha="right" if right else "left",
-                    fontsize=12, color=INK, zorder=6)  # fmt: skip
+        left = mark is chart.chosen and _more_room_left(chart, mark)
+        ax.annotate(text, (mark.x, y), xytext=(-11, 9) if left else (11, 9), textcoords="offset points",
+                    ha="right" if left else "left", fontsize=12, color=INK, zorder=6)  # fmt: skip
+
+
+def _more_room_left(chart: TradeOffChart, mark: Mark) -> bool:
+    """Whether fewer marks are left of a mark, as far as its label goes, than right of it."""
+    xs = [other.x for other in marks(chart)]
+    span = max(xs) - min(xs)
+    direction = 1 if chart.times else -1  # what is left of a cost grows to the left
+    away = [direction * (x - mark.x) for x in xs]
+    before, after = (sum(0 < sign * x < LABEL_ROOM * span for x in away) for sign in (-1, 1))
+    if before == after:
+        return direction * (mark.x - (min(xs) + max(xs)) / 2) > 0
+    return before < after
 
 
 def _style(chart: TradeOffChart, mark: Mark, worst: float) -> dict[str, Any]:
@@ -120,10 +132,10 @@ def _style(chart: TradeOffChart, mark: Mark, worst: float) -> dict[str, Any]:
     return {"marker": shape, "color": KEPT, "markerfacecolor": face, "markersize": 7, "zorder": 3}
 
 
-def _label_limit(ax: Axes, chart: TradeOffChart, worst: float) -> None:
+def _label_limit(ax: Axes, chart: TradeOffChart) -> None:
     if chart.limit is not None:
-        ax.text(0.01, -worst, "more than was allowed", transform=ax.get_yaxis_transform(), va="bottom", fontsize=11,
-                color=FAINT)  # fmt: skip
+        ax.annotate("more than was allowed", (0.01, -chart.limit), xytext=(0, -4), textcoords="offset points",
+                    xycoords=ax.get_yaxis_transform(), va="top", fontsize=11, color=FAINT)  # fmt: skip
 
 
 def _worst_shown(chart: TradeOffChart) -> float:
@@ -147,7 +159,7 @@ def _scale(ax: Axes, chart: TradeOffChart, worst: float) -> None:
     ax.set_ylim(-worst, best + 0.12 * (worst + best))
     ax.set_xlabel(chart.label)
     ax.set_ylabel(f"{chart.metric}, change in points")
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # the original at 1 gets a tick
     ax.yaxis.set_major_locator(MaxNLocator(5))
     unit = "\N{MULTIPLICATION SIGN}" if chart.times else "%"
     factor = 1 if chart.times else 100
