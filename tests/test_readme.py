@@ -64,3 +64,7 @@ def test_the_usage_page_has_every_option_of_prune():
 def test_every_exit_code_is_explained():
     codes = README.split("**Exit codes.**")[1].split("\n\n")[0]
     assert re.findall(r"(?:^|; )\s*(\d+) ", " ".join(codes.split())) == ["0", "1", "2", "3", "4", "130"]
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) < 120

@@ -302,8 +302,7 @@ def _check_names(arrays: Mapping[str, SampleArray], inputs: Mapping[str, TensorI
     missing = [name for name in inputs if name not in arrays]
     extra = [name for name in arrays if name not in inputs and name not in RESERVED]
     if missing:
-        names = f"{_quoted(list(arrays)) or 'no arrays'}; the model's inputs are {_quoted(inputs)}"
-        raise CalibrationError(f"{where}: no array named {_quoted(missing)}, but {names}")
+        raise CalibrationError(f"{where}: no array named {_quoted(missing)}, but {_quoted(arrays) or 'no arrays'}")
     if extra:
         raise CalibrationError(f"{where}: array {_quoted(extra)} is not an input of the model ({_quoted(inputs)})")
 
