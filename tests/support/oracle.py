@@ -17,6 +17,7 @@ from onnxmi.graph.channel_graph import ChannelGraph, Layer, LayerId
 from onnxmi.graph.infer import infer
 from onnxmi.graph.linear import find_linears
 from onnxmi.model import Model
+from onnxmi.model.bodies import bodies_of, nested_nodes
 from onnxmi.runtime.probe import Probe, probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.transforms.analysis import Analysis
@@ -161,7 +162,8 @@ def _nudged(proto: onnx.ModelProto, feeds: Feeds, rng: np.random.Generator) -> t
 
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    for tensor in made.graph.initializer:
+    bodies = (body for node in nested_nodes(made.graph) for _, body in bodies_of(node))
+    for tensor in (tensor for graph in (made.graph, *bodies) for tensor in graph.initializer):
         tensor.CopyFrom(numpy_helper.from_array(nudge(numpy_helper.to_array(tensor)), tensor.name))
     return made, {name: nudge(value) for name, value in feeds.items()}
 
