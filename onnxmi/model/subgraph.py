@@ -36,6 +36,21 @@ class PartialModel:
         """Return the name of an input of the node that makes a tensor."""
         return self._graph.producers[result].inputs[operand]
 
+    def makes(self, tensor: str) -> bool:
+        """Whether a node of the model makes a tensor."""
+        return tensor in self._graph.producers
+
+    def loops_around(self, tensors: Sequence[str]) -> tuple[int, ...]:
+        """Nodes of the main graph whose bodies are given tensors or make them, in order."""
+        given = {name: node for node in self._graph.nodes for body in node.bodies for name in body.inputs}
+        holders = ((given | dict(self._graph.producers)).get(name) for name in tensors)
+        return tuple(sorted({self._graph.outermost(node).index for node in holders if node is not None}))
+
+    def read_by(self, nodes: Sequence[int]) -> list[str]:
+        """Tensors that nodes read, themselves or in their bodies."""
+        views = [self._graph.nodes[index] for index in nodes]
+        return [name for view in views for name in (*view.inputs, *view.captures) if name]
+
     def nodes_to_run(self, tensors: Sequence[str], given: Container[str] = ()) -> tuple[int, ...]:
         """Nodes that have not run yet and that the tensors depend on, in order; what is given depends on nothing."""
         wanted, found = list(tensors), set[int]()
@@ -47,6 +62,16 @@ class PartialModel:
                 found.add(node.index)
                 wanted.extend((*node.inputs, *node.captures))
         return tuple(sorted(found))
+
+    def made_before(self, tensor: str) -> frozenset[str]:
+        """Return the results of all nodes that a tensor depends on, those in bodies, too."""
+        wanted, found = [tensor], set[str]()
+        while wanted:
+            node = self._graph.producers.get(wanted.pop())
+            if node is not None and found.isdisjoint(node.outputs):
+                found.update(filter(None, node.outputs))
+                wanted.extend(node.reads)
+        return frozenset(found)
 
     def mark_as_run(self, nodes: Sequence[int]) -> None:
         """Note that nodes have run."""
@@ -118,7 +143,10 @@ def _entries_counted(node: Node) -> tuple[str, ...]:
     return node.inputs[1:] if node.op in ("Resize", "Upsample") else ()
 
 
-def _value(name: str, array: Array, *, fixed: bool) -> onnx.ValueInfoProto:
+def _value(name: str, array: Array | list[Array], *, fixed: bool) -> onnx.ValueInfoProto:
+    if isinstance(array, list):  # a sequence
+        element = onnx.helper.np_dtype_to_tensor_dtype(array[0].dtype) if array else onnx.TensorProto.FLOAT
+        return onnx.helper.make_tensor_sequence_value_info(name, element, None)
     element = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)
     shape = np.shape(array) if fixed else [None] * np.ndim(array)
     return onnx.helper.make_tensor_value_info(name, element, shape)

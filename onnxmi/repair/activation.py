@@ -94,7 +94,7 @@ def _entrywise_nodes(model: Model, tensor: str) -> tuple[Node, ...]:
 def _acts_on_entries(model: Model, node: Node, inner: Collection[str]) -> bool:
     """Whether a node makes each entry of some known tensors, and numbers alone, into one entry."""
     operator, graph = operator_of(node), model.graph
-    if not acts_on_entries(operator) or operator.copies or node.bodies or node.depth or len(node.outputs) != 1:
+    if not acts_on_entries(operator) or operator.copies or node.bodies or len(node.outputs) != 1:
         return False
     return all(
         name in inner or (graph.is_constant(name) and np.prod(graph.constant_shape(name)) == 1)

@@ -68,6 +68,11 @@ class Measured:
             level = self._offset.astype(kind) + (0 if stream is None else stream[1])
             self._rows[part == VALIDATION].add(inputs, targets, level.astype(kind))
 
+    @property
+    def reached(self) -> bool:
+        """Whether any fit samples reach the operator."""
+        return any(part != VALIDATION for part in self._sums)
+
     def regressions(self) -> list[Regression]:
         """One for each kept group. Raises NotFiniteError."""
         if self._trouble is not None:

@@ -52,7 +52,7 @@ def find_normalizations(cut: Cut) -> Iterator[NormalizationParameters]:
     model, keeping, removed = cut.model, cut.keeping, cut.branches.removed
     for normalisation in cut.graph.normalizations:
         node = model.graph.nodes[normalisation.node]
-        if node.index in removed or node.depth:  # a body runs as a whole
+        if node.index in removed or node.loops:  # a loop runs as a whole
             continue
         parameters = operator_of(node).norm_parameters
         # Over several axes the statistics mix channels with positions: no scale per channel undoes that.

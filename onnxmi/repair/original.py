@@ -20,6 +20,7 @@ from onnxmi.repair.epilogue import Epilogue
 from onnxmi.repair.operator_cut import remaining_rows
 from onnxmi.repair.recorded import OriginalRows
 from onnxmi.repair.samples import RepairSamples
+from onnxmi.runtime.routes import RoutedStepper, Routes
 from onnxmi.runtime.session import Feeds
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.statistics.capture import rows_wanted
@@ -41,24 +42,34 @@ class OriginalWalk:
         Of each batch.
     masks : mapping of str to Mask
         Linear.key -> where its rows are padding.
+    routes : Routes
+        The branches that the batches take.
     """
 
-    def __init__(self, cut: Cut, samples: RepairSamples, inputs: Sequence[Feeds], masks: Mapping[str, Mask]) -> None:
+    def __init__(
+        self,
+        cut: Cut,
+        samples: RepairSamples,
+        inputs: Sequence[Feeds],
+        masks: Mapping[str, Mask],
+        routes: Routes,
+    ) -> None:
         self._model, self._axes, self._keeping = cut.model, cut.graph.axes, cut.keeping
-        self._samples, self._inputs, self._masks = samples, inputs, masks
+        self._samples, self._inputs, self._masks, self._routes = samples, inputs, masks, routes
         self._sampler = samples.sampler()
 
     @cached_property
-    def _stepper(self) -> Stepper:
-        return Stepper(self._model.proto, self._inputs, self._samples.options.threads)
+    def _stepper(self) -> RoutedStepper:
+        threads = self._samples.options.threads
+        return self._routes.steps(self._model.proto, self._inputs, lambda proto, own: Stepper(proto, own, threads))
 
     @cached_property
     def _pieces(self) -> PartialModel:
         return PartialModel(self._model.proto)
 
-    def nodes_before(self, tensor: str) -> tuple[int, ...]:
-        """Return all nodes that a tensor depends on."""
-        return self._pieces.nodes_to_run([tensor])
+    def before(self, tensor: str) -> frozenset[str]:
+        """Return the results of all nodes that a tensor depends on, those in bodies, too."""
+        return self._pieces.made_before(tensor)
 
     def to(self, tensor: str) -> Iterator[Mapping[str, Array]]:
         """Advance to a tensor; see `Stepper.to`."""
@@ -89,7 +100,11 @@ class OriginalWalk:
         weights = weights_of(self._model, linear)
         # Batches are described anew at every step: what a sampler notes about each would add up.
         batches = self._samples.batches()
-        for (batch, part), tensors in zip(batches, self._stepper.to([*read, *beside]), strict=True):
+        shown = self._stepper.inside if linear.nodes[0].loops else self._stepper.to
+        for (batch, part), tensors in zip(batches, shown([*read, *beside]), strict=True):
+            if tap not in tensors:  # the batch takes another branch
+                yield OriginalRows.none(part, linear)
+                continue
             activation = remaining_rows(tensors[tap], self._axes.get(tap), columns_of(linear), self._keeping)
             places = self._drawn(linear, activation, batch)
             inputs = feature_rows(linear, activation, places)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from onnxmi.graph.linear import Linear
 from onnxmi.runtime.live_tensors import MEMORY, LiveTensors
 from onnxmi.typing import Array, Samples
 
@@ -36,6 +39,12 @@ class OriginalRows:
     results: Array
     stream: Array | None = None
     shape: tuple[int, ...] = ()
+
+    @staticmethod
+    def none(part: int, linear: Linear) -> OriginalRows:
+        """Of a batch that does not reach the operator."""
+        results = np.zeros((linear.groups, 0, linear.outputs.size // linear.groups), np.float32)
+        return OriginalRows(part, np.zeros(0, np.int64), results)
 
 
 class RecordedRows:

@@ -10,7 +10,7 @@ one forward pass of each model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,13 +24,16 @@ from onnxmi.information import NotFiniteError
 from onnxmi.information.paired_moments import PairMoments
 from onnxmi.repair.behind_activation import refine
 from onnxmi.repair.epilogue import Epilogue, find_epilogue
+from onnxmi.repair.loops import steppable_in_loops
 from onnxmi.repair.measured import Measured
 from onnxmi.repair.normalization import NormalizationParameters, find_normalizations, refit_normalization
+from onnxmi.repair.one_pass import UNSEEN
 from onnxmi.repair.operator_cut import OperatorCut, remaining_rows
 from onnxmi.repair.original import OriginalWalk
 from onnxmi.repair.quantized import quantize_solutions
 from onnxmi.repair.regression import Regression, Repaired, RepairNote, Solution, note_of
 from onnxmi.repair.samples import VALIDATION, RepairSamples
+from onnxmi.runtime.routes import Routes
 from onnxmi.runtime.stepper import Stepper
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import Replacement, VectorReplacement, prune_channels, slice_array
@@ -103,14 +106,9 @@ def _place(stop: Linear | NormalizationParameters) -> int:
 def _wanted(linear: Linear, keeping: Keeping, steps: StepOptions) -> bool:
     if linear.obstacle is not None or len(linear.nodes) != 1 or _too_wide(linear):
         return False
-    if not _runs_apart(linear) or not linear.holds_bias:
+    if linear.layout.reads_own_result or not linear.holds_bias:
         return False
     return steps.everywhere or not linear.kept_features(keeping).all()
-
-
-def _runs_apart(linear: Linear) -> bool:
-    """Whether its rows are there before it runs; else it runs as a whole with what it is a part of."""
-    return not linear.layout.reads_own_result and not linear.nodes[0].depth
 
 
 def _too_wide(linear: Linear) -> bool:
@@ -141,18 +139,32 @@ class _Schedule:
         branches = cut.branches
         varying = Flow.of(cut.model.graph).varying  # both models have rows of their own there: nothing to compare
         paired = [one for one in cut.linears if not varying.intersection(one.taps) and branches.remain(one)]
+        one_by_one = steppable_in_loops(cut.model.graph, paired, cut.graph.axes)
+        order = tuple(
+            linear
+            for linear in paired
+            if _wanted(linear, cut.keeping, steps) and (not linear.nodes[0].loops or linear.key in one_by_one)
+        )
         taken = [
             replacement
             for replacement in one_pass
             if len(replacement.linear.nodes) > 1
             or branches.constant(replacement.linear)
             or _too_wide(replacement.linear)
-            or not _runs_apart(replacement.linear)
+            or replacement.linear.layout.reads_own_result
             or not replacement.linear.holds_bias
             or varying.intersection(replacement.linear.taps)
+            or (replacement.linear.nodes[0].loops and replacement.linear.key not in one_by_one)
         ]
-        order = tuple(linear for linear in paired if _wanted(linear, cut.keeping, steps))
         return _Schedule(order, {replacement.linear.key: replacement for replacement in one_pass}, tuple(taken))
+
+    def start(self, cut: Cut, linear: Linear) -> Replacement:
+        """What an operator is until its turn: sliced, with a bias of its own, so that a step can replace it by name.
+
+        In a loop all operators run before the first one's turn, so there it is its one-pass repair.
+        """
+        known = self.one_pass.get(linear.key) if linear.nodes[0].loops else None
+        return known or _unrepaired(cut, linear)
 
 
 class _Walk:
@@ -163,15 +175,14 @@ class _Walk:
         self._cut, self._steps, self._one_pass = cut, steps, schedule.one_pass
         self._model, self._graph, self._keeping = model, graph, cut.keeping
         self._sampler, self._samples = samples.sampler(), samples
-        self._pending = [linear.nodes[0].index for linear in schedule.order]
+        self._pending = [linear.nodes[0].result for linear in schedule.order]
         self._masks = padding_masks(model, graph, schedule.order, options.mask)
         self._any_mask = next(iter(self._masks.values()), None)
-        # Every operator gets weights and a bias of its own, so that a step can replace them by name.
-        unrepaired = [_unrepaired(cut, linear) for linear in schedule.order]
-        working = prune_channels(cut, [*unrepaired, *schedule.taken])
+        working = prune_channels(cut, [*(schedule.start(cut, linear) for linear in schedule.order), *schedule.taken])
         inputs = [batch.feeds for batch, _ in samples.batches()]
-        self._original = OriginalWalk(cut, samples, inputs, self._masks)
-        self._pruned = Stepper(working, inputs, options.threads)
+        routes = Routes.of(model, inputs, options.threads)
+        self._original = OriginalWalk(cut, samples, inputs, self._masks, routes)
+        self._pruned = routes.steps(working, inputs, lambda proto, own: Stepper(proto, own, options.threads))
 
     def refit_normalization(
         self, normalization: NormalizationParameters
@@ -182,6 +193,8 @@ class _Walk:
         for (batch, part), original, cut in zip(
             self._samples.batches(), self._original.to(name), self._pruned.to([name]), strict=True
         ):
+            if name not in original:  # the batch takes another branch
+                continue
             staying = remaining_rows(original[name], self._graph.axes.get(name), (-1,), self._keeping)
             before, after = (value.reshape(-1, value.shape[-1]) for value in (staying, cut[name]))
             # All rows without padding: one scale and shift per channel are cheap to fit.
@@ -191,6 +204,8 @@ class _Walk:
             measured[of_validation] = (
                 measured[of_validation].merge(batch_moments) if of_validation in measured else batch_moments
             )
+        if False not in measured:
+            return (), RepairNote(normalization.node.label, used=False, reason=UNSEEN)
         correction, replacements, note = refit_normalization(
             self._model, normalization, measured[False], measured.get(True)
         )
@@ -202,17 +217,21 @@ class _Walk:
     def step(self, linear: Linear) -> tuple[tuple[Replacement, ...], RepairNote]:
         """Advance to one operator, solve it and install the solution."""
         operator_cut = OperatorCut.of(self._cut, linear)
-        self._pending.remove(linear.nodes[0].index)
+        self._pending.remove(linear.nodes[0].result)
         measured = self._measure(linear, operator_cut, self._epilogue(linear))
+        known = self._one_pass.get(linear.key) if linear.nodes[0].loops else None
+        kept = () if known is None else (known,)
+        if not measured.reached:
+            return kept, RepairNote(linear.label, used=bool(kept), reason=UNSEEN)
         try:
             regressions = measured.regressions()
             solved = [_solve(regression, measured, group) for group, regression in enumerate(regressions)]
             solved = quantize_solutions(operator_cut, solved, regressions)
         except NotFiniteError as error:  # the cut made something overflow that did not before
-            return (), RepairNote(linear.label, used=False, reason=str(error))
+            return kept, RepairNote(linear.label, used=bool(kept), reason=str(error))
         note = note_of(linear, solved)
         if not note.used:
-            return (), note
+            return kept, replace(note, used=bool(kept))
         replacement = operator_cut.replacement(solved)
         self._install(linear, replacement)
         return (replacement,), note
@@ -220,20 +239,24 @@ class _Walk:
     def _epilogue(self, linear: Linear) -> Epilogue:
         """What becomes of the result; without the stream where that is not known before the result is."""
         epilogue = find_epilogue(self._model, self._graph, linear)
+        if linear.nodes[0].loops:  # everything in a loop may depend on everything, by way of its states
+            return epilogue.bare()
         if epilogue.stream is None:
             return epilogue
         if epilogue.stream in self._cut.branches.absent:
             return epilogue.bare()
         # The residual input has to be known before the operator is solved; a later operator may still change it.
-        before = self._original.nodes_before(epilogue.stream)
-        blocked = {*self._pending, linear.nodes[0].index} & set(before)
+        blocked = self._original.before(epilogue.stream).intersection((*self._pending, linear.nodes[0].result))
         return epilogue.bare() if blocked or not self._steps.feedback else epilogue
 
     def _measure(self, linear: Linear, operator_cut: OperatorCut, epilogue: Epilogue) -> Measured:
         read = [linear.taps[0]] if epilogue.stream is None else [linear.taps[0], epilogue.stream]
         measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
         # Both models advance together, batch by batch: only what later nodes read is held.
-        for original, cut in zip(self._original.at(linear, epilogue), self._pruned.to(read), strict=True):
+        shown = self._pruned.inside if linear.nodes[0].loops else self._pruned.to
+        for original, cut in zip(self._original.at(linear, epilogue), shown(read), strict=True):
+            if linear.taps[0] not in cut:  # the batch takes another branch
+                continue
             stream = None if epilogue.stream is None else cut[epilogue.stream]
             measured.add(original, cut[linear.taps[0]], stream)
         return measured
@@ -250,24 +273,24 @@ class _Walk:
     def _install(self, linear: Linear, replacement: Replacement) -> None:
         kept = np.flatnonzero(linear.kept_outputs(self._keeping))
         if replacement.weights is not None:
-            self._pruned.pieces.set_weight(self._name_of_weights(linear), replacement.weights)
+            self._pruned.set_weight(self._name_of_weights(linear), replacement.weights)
         name = self._name_of_bias(linear)
-        sliced = self._pruned.pieces.weight(name) if linear.layout.shares_bias else None
+        sliced = self._pruned.weight(name) if linear.layout.shares_bias else None
         bias = new_bias(self._model, linear, linear.biases[0], replacement.shift, kept, sliced)
-        self._pruned.pieces.set_weight(name, bias)
+        self._pruned.set_weight(name, bias)
 
     def _name_of_weights(self, linear: Linear) -> str:
         """What the weights are called in the working model."""
         if linear.weights.stored:
             return linear.weight_name
-        pieces, (node, operand) = self._pruned.pieces, linear.slots[0]
+        pieces, (node, operand) = self._pruned, linear.slots[0]
         result = self._model.graph.nodes[node].result
         behind_bias = node == linear.ends[0].index and linear.biases[0] is None and linear.layout.bias is None
         return pieces.result_operand(pieces.result_operand(result, 0) if behind_bias else result, operand)
 
     def _name_of_bias(self, linear: Linear) -> str:
         """What the bias is called in the working model, which has one for every operator."""
-        bias, pieces = linear.biases[0], self._pruned.pieces
+        bias, pieces = linear.biases[0], self._pruned
         if bias is not None and bias.stored is not None:
             node, operand = bias.stored.use
             return pieces.result_operand(self._model.graph.nodes[node].result, operand)

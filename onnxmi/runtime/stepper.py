@@ -68,3 +68,21 @@ class Stepper:
             made = session.run({name: state[name] for name in inputs})
             yield ChainMap(made, state)  # type: ignore[arg-type]  # it is read only
             self._states.keep(number, made, live)
+
+    def inside(self, tensors: Sequence[str]) -> Iterator[Mapping[str, Array]]:
+        """Run everything before the loops that make the tensors, and show what these make; they will be run again.
+
+        Iterations are rows beside those of their sample. Where a batch has none, or none that makes a tensor, that is
+        absent.
+        """
+        loops = self._pieces.loops_around(tensors)
+        for _ in self.to(self._pieces.read_by(loops)):
+            pass
+        if not loops:
+            yield from ({} for _ in self._states)
+            return
+        piece = self._pieces.model(loops, self._states[0], set())
+        session = open_session(piece, taps=tensors, threads=self._threads)
+        inputs = [value.name for value in piece.graph.input]
+        for state in self._states:
+            yield session.run({name: state[name] for name in inputs})

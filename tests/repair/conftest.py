@@ -58,8 +58,8 @@ class Bench:
             kept[layer.id] = layer.keep(np.tile(indices, (layer.parts, 1)) if layer.outer_atom else indices)
         return Keeping(kept)
 
-    def stepwise(self, keeping: Keeping, steps: StepOptions | None = None) -> Repaired:
-        return repair_stepwise(self.cut(keeping), self.repair_samples(), steps or StepOptions())
+    def stepwise(self, keeping: Keeping, steps: StepOptions | None = None, shared: Repaired | None = None) -> Repaired:
+        return repair_stepwise(self.cut(keeping), self.repair_samples(), steps or StepOptions(), shared)
 
     def cut(self, keeping: Keeping) -> Cut:
         return self.case.cut_of(keeping)
