@@ -31,7 +31,7 @@ from onnxmi.data.shards import Shard
 from onnxmi.execution import dask_cluster
 from onnxmi.execution.choose import Workers
 from onnxmi.execution.dask_cluster import DaskExecutor
-from onnxmi.execution.dask_local import local_client
+from onnxmi.execution.dask_local import bring_back, local_client
 from onnxmi.execution.executor import Executor, Task, WorkerError, run_all
 from onnxmi.execution.processes import ProcessExecutor
 from onnxmi.pruning.collect import BY_DEFAULT
@@ -43,7 +43,6 @@ MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 POINTS = 25  # of a sweep
-SETTLED = 10.0  # seconds after which a worker of Dask has come up for good
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -132,11 +131,11 @@ def cpu_of_all(pid: int) -> float:
 
 def scaling(folder: Path, rounds: int, count: int) -> None:
     """One worker of one thread, and two, on so much work that starting them is a small part of it."""
-    with samples_of(CALIB, count, 16, folder) as samples:
+    with samples_of(CALIB, count, 32, folder) as samples:
         out = folder / "s.npz"
 
         def capture(*who: object) -> Callable[[], Spent]:
-            return lambda: spent(command("capture", MODEL, samples, "--shards", 16, "-o", out, *who))
+            return lambda: spent(command("capture", MODEL, samples, "--shards", 32, "-o", out, *who))
 
         runs = {
             "1 process": capture("--jobs", 1),
@@ -144,7 +143,7 @@ def scaling(folder: Path, rounds: int, count: int) -> None:
             "1 worker of Dask": capture("--dask", "local:1"),
             "2 workers of Dask": capture("--dask", "local:2"),
         }
-        compared(f"capture of digits-resnet, {count:,} samples in 16 shards", runs, rounds)
+        compared(f"capture of digits-resnet, {count:,} samples in 32 shards", runs, rounds)
 
     def sweep(*who: object) -> Callable[[], Spent]:
         shares = ",".join(f"{0.95 - 0.03 * number:.2f}" for number in range(POINTS))
@@ -255,15 +254,11 @@ def killed_processes(tries: int) -> Iterator[tuple[Executor, Callable[[], list[i
 @contextmanager
 def killed_dask(tries: int) -> Iterator[tuple[Executor, Callable[[], list[int]]]]:
     with local_client(2) as client:
-        first_seen: dict[int, float] = {}
 
         def pids() -> list[int]:
-            """Return workers that their guardians start again: one that is just coming up they would give up."""
-            there = [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]
-            now = time.monotonic()
-            return [pid for pid in there if now > first_seen.setdefault(pid, now) + SETTLED]
+            return [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]
 
-        yield DaskExecutor(client, tries=tries), pids
+        yield DaskExecutor(client, tries=tries, tend=bring_back), pids
 
 
 # -- a million samples -------------------------------------------------------------------------------------------------
@@ -388,7 +383,7 @@ def main() -> None:
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
         }
-        if set(given.parts) - {"tree"}:
+        if set(given.parts) & {"scaling", "overhead"}:
             as_installed(folder)
         for part in given.parts:
             parts[part]()

@@ -20,7 +20,7 @@ from typing import Any
 
 from onnxmi.errors import UsageError
 from onnxmi.execution.allocation import keep_freed_memory
-from onnxmi.execution.dask_local import local_client
+from onnxmi.execution.dask_local import bring_back, local_client
 from onnxmi.execution.executor import TRIES, Handle, Task, WorkerError
 from onnxmi.execution.versions import own_versions, require_same
 from onnxmi.runtime.threads import available_threads
@@ -57,12 +57,12 @@ def connected(place: str) -> Iterator[DaskExecutor]:
         If nobody answers there, or there are no workers.
     """
     distributed = _distributed()
+    _quiet()
     local = re.fullmatch(rf"{LOCAL}(?::(\d+))?", place)
     if local is not None:
         with local_client(max(int(local[1] or available_threads()), 1)) as own:
-            yield DaskExecutor(own)
+            yield DaskExecutor(own, tend=bring_back)
         return
-    _quiet()
     try:
         client = distributed.Client(place, timeout=SECONDS_TO_CONNECT, name="onnxmi")
     except (OSError, TimeoutError, ValueError, TypeError) as error:
@@ -77,7 +77,7 @@ def connected(place: str) -> Iterator[DaskExecutor]:
 def _quiet() -> None:
     """Leave it to this package to say what happened to the connection."""
     logging = import_module("logging")
-    for name in ("distributed", "distributed.client", "distributed.comm", "tornado.application"):
+    for name in ("distributed", "distributed.client", "distributed.comm", "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -129,10 +129,13 @@ class DaskExecutor:
         Its owner closes it.
     tries : int
         Times that a task is started whose workers die, beyond what the scheduler allows by itself.
+    tend : callable(client), optional
+        Called now and then while tasks are waited for.
     """
 
     client: Any
     tries: int = TRIES
+    tend: Callable[[Any], None] | None = None
     _token: str = field(default_factory=lambda: f"0{uuid.uuid4().hex[:11]}")
     _count: int = 0
 
@@ -187,7 +190,7 @@ class DaskExecutor:
     def as_completed(self, handles: Sequence[Handle]) -> Iterator[Handle]:
         """Yield handles as their tasks end; cancel the others where that is not waited for."""
         own = [handle for handle in handles if isinstance(handle, _Handle)]
-        watch = _Watch(self.client, {handle.task.worker for handle in own} - {""})
+        watch = _Watch(self.client, {handle.task.worker for handle in own} - {""}, self.tend)
         pause, longest = SECONDS_BETWEEN_LOOKS
         try:
             while own:
@@ -234,8 +237,8 @@ class DaskExecutor:
 class _Watch:
     """Notices that nobody is left to wait for."""
 
-    def __init__(self, client: Any, needed: Collection[str] = ()) -> None:
-        self._client, self._looked, self._needed = client, monotonic(), needed
+    def __init__(self, client: Any, needed: Collection[str] = (), tend: Callable[[Any], None] | None = None) -> None:
+        self._client, self._looked, self._needed, self._tend = client, monotonic(), needed, tend
         self._deserted: float | None = None  # since when
 
     def look(self) -> None:
@@ -251,6 +254,8 @@ class _Watch:
         try:
             if self._client.status != "running":
                 raise OSError("the connection is lost")
+            if self._tend is not None:
+                self._tend(self._client)
             deserted = not (self._all_there() if self._needed else self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise WorkerError(GONE) from error

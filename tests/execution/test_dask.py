@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -30,6 +32,7 @@ from tests.execution.conftest import OPTIONS, SHARDS, Place
 
 distributed = pytest.importorskip("distributed", reason="Dask is in the extra `dask`")
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120  # that a process may take to come up on a busy machine
 
 
@@ -118,6 +121,30 @@ def test_a_cluster_of_this_machine_watches_little_and_limits_no_memory(monkeypat
         assert one.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit).popitem()[1] is None
         assert one.client.scheduler_info()["services"] != {"dashboard": 8787}  # which a scheduler of the user's has
     assert settings_of("home") == before
+
+
+def test_workers_of_this_machine_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask gives a worker up whose process dies while it comes up."""
+    monkeypatch.setattr(dask_cluster, "SECONDS_BETWEEN_QUESTIONS", 0.1)
+    with dask_cluster.connected("local:1") as one:
+        (guardian,) = one.client.cluster.workers.values()
+        one.client.cluster.sync(guardian.close)
+        assert run_all(one, [Task("test", tasks.square, (3,))], silent) == [9]
+
+
+def test_ctrl_c_ends_a_cluster_of_this_machine(place: Place, tmp_path: Path) -> None:
+    """One line, and no process is left that would hold standard error open."""
+    how = ["--dask", "local:1", "--shards", 97, "--threads", 1, "-q", "-o", tmp_path / "s.npz"]
+    capture = [sys.executable, "-m", "onnxmi", "capture", place.model, place.samples, *how]
+    quiet = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(list(map(str, capture)), **quiet) as process:
+        while not list((tmp_path / "s.npz.shards").glob("0*.npz")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=SECONDS)
+    assert (process.returncode, said) == (130, "onnxmi: error: interrupted\n")
+    assert not (tmp_path / "s.npz").exists()
 
 
 def test_a_second_cluster_of_this_machine_warns_of_nothing(cluster: Any) -> None:
