@@ -5,18 +5,21 @@
 
 A forward pass is what onnxruntime takes for all samples of the file, in batches of 32, with one thread. Everything is
 processor time: a busy machine changes it by some, never by as much as time. Each run is a process of its own and uses
-nothing of earlier runs. A stage's peak is the most that the process held while it ran.
+nothing of earlier runs, neither statistics nor times of cuts. A stage's peak is the most that the process held while it
+ran.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -25,6 +28,7 @@ import numpy as np
 import onnxmi
 from onnxmi.data.calibration import load_calibration
 from onnxmi.pruning.stages import stage_named
+from onnxmi.runtime.cache_folder import VARIABLE
 from onnxmi.runtime.memory import forget_peak, process_peak
 from onnxmi.runtime.session import open_session
 
@@ -41,9 +45,10 @@ def main(model: str, calib: str | None, modes: tuple[str, ...]) -> None:
     """Print a table for each mode: `default`, options of `prune`, or `sweep` with its options."""
     calib = calib or model.removesuffix(".onnx") + ".calib.npz"
     for mode in modes or MODES:
-        run = subprocess.run(
-            [sys.executable, __file__, "--one", model, calib, mode], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, __file__, "--one", model, calib, mode]
+        with TemporaryDirectory() as cache:
+            environment = {**os.environ, VARIABLE: cache}
+            run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if run.returncode:
             print(f"{mode}: {run.stderr.strip().splitlines()[-1:]}")
             continue

@@ -80,8 +80,9 @@ class WayBack:
         return open_session(self.analysis.model.proto, taps=self.taps, threads=self.options.threads)
 
     def batch_size(self, samples: Samples) -> int:
-        """As many samples as the memory takes at once."""
-        return batch_size_within(self._session, self.calibration, samples, self.options.memory)
+        """As many samples as the memory takes at once, and no more than a batch has: gradients take as much again."""
+        fitting = batch_size_within(self._session, self.calibration, samples, self.options.memory)
+        return min(fitting, self.options.batch_size)
 
     def batches(self, samples: Samples) -> Iterator[Batch]:
         """Yield some samples in batches that the memory takes."""
