@@ -101,8 +101,9 @@ class OriginalWalk:
         # Batches are described anew at every step: what a sampler notes about each would add up.
         batches = self._samples.batches()
         shown = self._stepper.inside if linear.nodes[0].loops else self._stepper.to
-        for (batch, part), tensors in zip(batches, shown([*read, *beside]), strict=True):
-            if tap not in tensors:  # the batch takes another branch
+        reached = self._stepper.reach(linear.nodes[0].result)
+        for (batch, part), reaches, tensors in zip(batches, reached, shown([*read, *beside]), strict=True):
+            if not reaches or tap not in tensors:  # the batch takes another branch, or no iteration
                 yield OriginalRows.none(part, linear)
                 continue
             activation = remaining_rows(tensors[tap], self._axes.get(tap), columns_of(linear), self._keeping)

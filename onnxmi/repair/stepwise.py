@@ -254,8 +254,9 @@ class _Walk:
         measured = Measured(operator_cut, epilogue, self._priors(operator_cut))
         # Both models advance together, batch by batch: only what later nodes read is held.
         shown = self._pruned.inside if linear.nodes[0].loops else self._pruned.to
-        for original, cut in zip(self._original.at(linear, epilogue), shown(read), strict=True):
-            if linear.taps[0] not in cut:  # the batch takes another branch
+        reached = self._pruned.reach(linear.nodes[0].result)
+        for original, reaches, cut in zip(self._original.at(linear, epilogue), reached, shown(read), strict=True):
+            if not reaches or linear.taps[0] not in cut:  # the batch takes another branch, or no iteration
                 continue
             stream = None if epilogue.stream is None else cut[epilogue.stream]
             measured.add(original, cut[linear.taps[0]], stream)

@@ -72,6 +72,11 @@ class RoutedStepper:
     def __init__(self, steppers: Sequence[Stepper], routes: Routes) -> None:
         self._steppers, self._of_batch = tuple(steppers), routes.of_batch
 
+    def reach(self, result: str) -> Iterator[bool]:
+        """Yield, for every batch, whether it takes the branch in which a node makes this."""
+        own = [stepper.pieces.makes(result) for stepper in self._steppers]
+        return (own[number] for number in self._of_batch)
+
     def to(self, tensors: Sequence[str]) -> Iterator[Mapping[str, Array]]:
         """See `Stepper.to`."""
         return self._in_order([stepper.to(tensors) for stepper in self._steppers])

@@ -53,6 +53,20 @@ def test_a_network_in_a_branch_is_repaired_like_one_outside(bench) -> None:
     assert errors[0] == pytest.approx(errors[1], rel=1e-4)
 
 
+def test_a_branch_that_no_sample_takes_learns_nothing_from_what_it_reads(bench) -> None:
+    """Its first operator reads a tensor from outside, which is there whatever branch is taken."""
+    b = Build(seed=5)
+    x = b.input("N", SIZE)
+    hidden = b.op("Tanh", b.gemm(x, SIZE, 37))
+    made = branch(b, above(b, x, -1e9), lambda: b.gemm(hidden, 37, 13), lambda: b.gemm(hidden, 37, 13))
+    bench_of = bench(b.proto(b.gemm(b.op("Tanh", made), 13, 5), dims=[("N", 5)]))
+    repaired = bench_of.stepwise(bench_of.keep(0.5))
+    inside = [node for node in bench_of.model.graph.nodes if node.depth and node.op == "Gemm"]
+    used = {note.operator for note in repaired.notes if note.used}
+    assert len(inside) == 2
+    assert len(used.intersection(node.label for node in inside)) == 1
+
+
 def two_ways() -> onnx.ModelProto:
     b = Build(seed=4)
     x = b.input(1, SIZE)
