@@ -22,7 +22,7 @@ LIMITS: Mapping[Kind, float] = {
 
 
 FLOOR = 0.5  # damage from which on an output is lost: less than half of what the original says is left
-COLUMN_FLOOR = 1.0  # damage of one column from which on it is lost: a constant would tell as much
+COLUMN_FLOOR = 0.8  # damage of one column from which on it is lost: of fresh samples it may well be 1, a constant's
 MOST_NUMBERS = 100  # columns of plain numbers from which on one of them is less than 1 % of what the output says
 WHOLE: frozenset[Kind] = frozenset({"embedding", "state"})  # used as one vector: no column means anything by itself
 
@@ -69,8 +69,8 @@ def loss_text(part: Part) -> str:
             f" {FLOOR:g} is the limit"
         )
     return (
-        f"column {part.column} of output {part.view.name} is lost: its damage is {part.worst:.2f}, where"
-        f" {COLUMN_FLOOR:g} is as bad as a constant"
+        f"column {part.column} of output {part.view.name} is lost: its damage is {part.worst:.2f}, where 1 is as bad as"
+        f" a constant and {COLUMN_FLOOR:g} is the limit"
     )
 
 

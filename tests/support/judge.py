@@ -24,7 +24,7 @@ Feeds = dict[str, Array]
 SAME = 2e-4  # of the largest number of an output: sums in another order
 LOST = 0.95  # error over the variance: as bad as a constant
 STILL = 1e-3  # spread over size: a column that hardly moves has nothing to lose
-NEVER = 1e-4  # spread of a probability: a class that the original never gives
+SHARE = 0.01  # of the variance of all probabilities: a class of less carries nothing that docs/outputs.md promises
 
 # Where a number may be set to zero: what it is multiplied with or added to, never what something is divided by.
 _READERS = frozenset(
@@ -148,7 +148,7 @@ def lost_columns(network: Network, wanted: list[Array], got: list[Array]) -> dic
         variance, error = was.var(0), np.square(was - now).mean(0)
         moves = variance > np.square(STILL * np.abs(was).max(0, initial=1e-6))
         if (was >= 0).all() and np.allclose(was.sum(1), 1.0, atol=1e-3):  # probabilities
-            moves &= variance > NEVER**2
+            moves &= variance > SHARE * variance.sum()
         for column in np.flatnonzero(moves & (error >= LOST * variance)):
             found[f"{made.name}[{column}]"] = float(error[column] / variance[column])
     return found
