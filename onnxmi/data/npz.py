@@ -8,12 +8,13 @@ unpacks to a huge one is refused instead of filling the memory.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -34,10 +35,11 @@ _BLOCK = 1 << 20  # bytes read at once
 _LENGTHS = 26  # where in an entry's own header the lengths of its name and of its extra field stand
 _NPY = b"\x93NUMPY"  # how a file with a single array starts
 _Header = tuple[Shape, bool, np.dtype[Any]]  # shape, whether in the order of Fortran, type
-_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], _Header]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
+_HEADERS: dict[tuple[int, int], tuple[int, Callable[[IO[bytes]], _Header]]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
+"""Version -> the bytes of the header's length, and who reads it from there."""
 
 
 def write_archive(stream: IO[bytes], arrays: Iterable[tuple[str, SampleArray]]) -> None:
@@ -207,7 +209,18 @@ def _stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: IO[bytes]) -
 
 
 def _header(stream: IO[bytes]) -> _Header:
-    return _HEADERS[np.lib.format.read_magic(stream)](stream)
+    return _header_of(np.lib.format.read_magic(stream), stream)
+
+
+def _header_of(version: tuple[int, int], stream: IO[bytes]) -> _Header:
+    length = stream.read(_HEADERS[version][0])
+    return _parsed(version, length + stream.read(int.from_bytes(length, "little")))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(version: tuple[int, int], header: bytes) -> _Header:
+    """Read a header, which is a literal of Python. All shards of a source have the same ones."""
+    return _HEADERS[version][1](io.BytesIO(header))
 
 
 def _checked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[_Header, int]:
@@ -284,7 +297,7 @@ def _header_objection(stream: IO[bytes], entry: zipfile.ZipInfo) -> str | None:
         return f"{name!r} is not an array"
     if version not in _HEADERS:  # (3, 0): names of fields, which no input has
         return f"array {name!r} is in version {version} of numpy's format; 1.0 and 2.0 are read"
-    shape, _, dtype = _HEADERS[version](stream)
+    shape, _, dtype = _header_of(version, stream)
     if dtype.hasobject:
         return "holds Python objects; only plain arrays are read"
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != entry.file_size - stream.tell():
