@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import lru_cache
+from hashlib import blake2b
+
 import numpy as np
 
 from onnxmi.information.cholesky import DEAD, Sweep, factor, forward, live, root
@@ -20,7 +24,6 @@ _SPENT = 10.0
 _FLOOR = 1e-3
 """In ridges: what rounding may not push a conditional variance below."""
 
-
 _FLOORS = (DEAD, 1e-18, 1e-12)
 """Shares of the largest variance below which a feature is dead, tried in turn.
 
@@ -28,26 +31,50 @@ Features of float32 activations that hardly vary can hold nothing but rounding: 
 """
 
 
+class _Remembered:
+    """A covariance as a key: equal where all its numbers are. It lets go of them once they are used."""
+
+    def __init__(self, covariance: Floats) -> None:
+        self.covariance: Floats | None = covariance
+        self._digest = blake2b(np.ascontiguousarray(covariance).data).digest()
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Remembered) and self._digest == other._digest
+
+
+@lru_cache(maxsize=4096)  # every model that a search tries asks for the same: the factorizations are most of its choice
+def _floor_and_ridge(key: _Remembered) -> tuple[float, float]:
+    """Return the floor of live features of a covariance, and the ridge that makes their correlations definite.
+
+    Raises ValueError if no choice of live features makes them a covariance.
+    """
+    covariance, key.covariance = key.covariance, None
+    assert covariance is not None  # a key is used once
+    # A lower floor keeps more features, so it comes first; a higher one follows where correlations are impossible.
+    for floor in _FLOORS[:-1]:
+        with suppress(ValueError):
+            return floor, factor(_scaled(covariance, floor)[2], RIDGE)[1]
+    return _FLOORS[-1], factor(_scaled(covariance, _FLOORS[-1])[2], RIDGE)[1]
+
+
 def _correlations(covariance: Floats) -> tuple[Ints, Floats, Floats, float]:
     """Live features (K,), their deviations (K,), their correlations (K, K) and the ridge that makes these definite.
 
     Raises ValueError if no choice of live features makes them a covariance.
     """
-    variance = np.diagonal(covariance)
-    # A lower floor keeps more features, so it comes first; a higher one follows where correlations are impossible.
-    for floor in _FLOORS[:-1]:
-        try:
-            return _scaled(covariance, np.flatnonzero(live(variance, floor)))
-        except ValueError:
-            continue
-    return _scaled(covariance, np.flatnonzero(live(variance, _FLOORS[-1])))
+    floor, ridge = _floor_and_ridge(_Remembered(covariance))
+    return *_scaled(covariance, floor), ridge
 
 
-def _scaled(covariance: Floats, alive: Ints) -> tuple[Ints, Floats, Floats, float]:
+def _scaled(covariance: Floats, floor: float) -> tuple[Ints, Floats, Floats]:
+    """Features above a floor, their deviations and their correlations."""
+    alive = np.flatnonzero(live(np.diagonal(covariance), floor))
     deviation = np.sqrt(np.diagonal(covariance)[alive])
     # Information does not depend on units, and on unit variances one ridge fits all features.
-    prior = covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
-    return alive, deviation, prior, factor(prior, RIDGE)[1]
+    return alive, deviation, covariance[np.ix_(alive, alive)] / np.outer(deviation, deviation)
 
 
 class Channel:
