@@ -168,8 +168,10 @@ def test_information_knows_numpy_and_itself_alone(module: str) -> None:
     standard = {
         "__future__",
         "collections",
+        "contextlib",
         "dataclasses",
         "functools",
+        "hashlib",
         "math",
         "typing",
         "heapq",
