@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -17,8 +18,8 @@ LIMIT = 0.02  # damage of classes that goes with one point
 POINT = 0.01
 
 
-def judgement(damage: float, loss: float, flips: int | None = 2) -> Judgement:
-    value = MetricValue("accuracy", 0.9, 0.9 - loss, Loss(loss, loss - 0.01, loss + 0.01, 123, flips, 0, "accuracy"))
+def judgement(damage: float, loss: float, flips: int | None = 2, half: float = 0.01) -> Judgement:
+    value = MetricValue("accuracy", 0.9, 0.9 - loss, Loss(loss, loss - half, loss + half, 123, flips, 0, "accuracy"))
     return Judgement(Answers(123, {}), Damage((Part(VIEW, damage, None, damage),)), {"y": (value,)})
 
 
@@ -36,9 +37,20 @@ def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
     assert judgement(0.3 * LIMIT, 10 / 123).expected_loss(POINT, 123) > POINT
 
 
-def test_a_metric_that_counts_nothing_decides_alone() -> None:
-    assert judgement(0.1 * LIMIT, 1.1 * POINT, flips=None).expected_loss(POINT, 3) > POINT
-    assert judgement(3 * LIMIT, 0.9 * POINT, flips=None).expected_loss(POINT, 3) <= POINT
+def test_a_metric_that_counts_nothing_decides_as_far_as_it_is_known() -> None:
+    known, guessed = 0.001, 0.07  # halves of intervals
+    assert judgement(0.1 * LIMIT, 1.1 * POINT, None, known).expected_loss(POINT, 3) > POINT
+    assert judgement(3 * LIMIT, 0.9 * POINT, None, known).expected_loss(POINT, 3) <= POINT
+    assert judgement(0.1 * LIMIT, 1.6 * POINT, None, guessed).expected_loss(POINT, 10_000) < 0.2 * POINT
+    assert judgement(0.1 * LIMIT, 1.1 * POINT, None, math.inf).expected_loss(POINT, 3) == pytest.approx(1.1 * POINT)
+    assert judgement(0.1 * LIMIT, 1.1 * POINT, None, 0.0).expected_loss(POINT, 3) == pytest.approx(1.1 * POINT)
+
+
+def test_the_output_that_is_known_to_lose_decides() -> None:
+    """Not the one whose loss is larger and not known at all."""
+    noisy, sure = judgement(0.1 * LIMIT, 4 * POINT, None, 0.2), judgement(0.1 * LIMIT, 2 * POINT, None, 0.001)
+    both = replace(noisy, readings={**noisy.readings, "z": sure.readings["y"]})
+    assert both.expected_loss(POINT, 3) == pytest.approx(2 * POINT, rel=0.05)
 
 
 def test_what_is_no_number_speaks_against_it() -> None:
