@@ -26,6 +26,8 @@ TARGET_UTILIZATION = 0.96  # share of what was asked that has to be used up, whe
 CORRECTION_MARGIN = 1.002  # by which a limit is tightened further than it was missed
 RETRY_MARGIN = 1.02  # by which a limit is tightened after a trial that cannot be used
 MAX_ROUNDS = 5  # of the whole, where the repaired model misses what the unrepaired cut met
+HARDER = 1.1  # by which a limit is tightened further once that has not helped: times are noisy
+MAX_HARDER = 4  # times, each, before the smallest sizes are all that is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
     budget = session.options.budget
     limit_scale = {name: saved(session, COSTS[name]) for name in budget.costs}
     dropped: list[str] = []
-    for _ in range(MAX_ROUNDS):
+    for number in range(MAX_ROUNDS + MAX_HARDER):
         counts = _closest(session, problem, limit_scale)
         if counts is None:
             break
@@ -101,7 +103,8 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
             )
         for goal in measured.goals:  # repair adds a few biases, and times are never measured twice alike
             if not goal.met:
-                limit_scale[goal.name] = _tightened(session, problem, goal, counts)
+                harder = HARDER if number >= MAX_ROUNDS - 1 else 1.0
+                limit_scale[goal.name] = harder * _tightened(session, problem, goal, counts)
     return _nearest(session, problem, progress)
 
 
@@ -117,13 +120,13 @@ def _tightened(session: PruningSession, problem: SizingProblem, goal: Goal, coun
 def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> UnitCounts | None:
     """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
 
-    `tightened` is by how much limits are below what was asked; it is corrected by what is measured.
+    `limit_scale` is by how much limits are below what was asked; it is corrected by what is measured.
     """
     budget = session.options.budget
     bounds = {name: bound(session, problem, name, budget.asked[name]) for name in budget.costs}
     best: tuple[float, UnitCounts] | None = None
     tried: list[UnitCounts] = []
-    while len(tried) < MAX_LIMIT_CORRECTIONS:
+    while len(tried) < MAX_LIMIT_CORRECTIONS + (MAX_HARDER if best is None else 0):
         limits = [Limit(problem.costs[COSTS[name]], most / limit_scale[name]) for name, most in bounds.items()]
         counts = allocate(problem.size_options, limits)
         if counts is None or counts in tried:
@@ -141,11 +144,12 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
             best = utilization, counts
         if best is not None and best[0] >= TARGET_UTILIZATION:
             break
+        harder = HARDER if len(tried) >= MAX_LIMIT_CORRECTIONS else 1.0
         for goal in measured.goals:
             kind = COSTS[goal.name]
             is_estimate = kind == "time" or (kind == "size" and session.precision is not None)
             if not goal.met:
-                limit_scale[goal.name] = _tightened(session, problem, goal, counts)
+                limit_scale[goal.name] = harder * _tightened(session, problem, goal, counts)
             elif is_estimate:
                 limit_scale[goal.name] *= goal.violation
     return None if best is None else best[1]
