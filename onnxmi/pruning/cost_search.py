@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -85,9 +86,10 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
     """
     budget = session.options.budget
     limit_scale = {name: saved(session, COSTS[name]) for name in budget.costs}
+    surcharge = dict.fromkeys(budget.costs, 1.0)
     dropped: list[str] = []
     for number in range(MAX_ROUNDS + MAX_HARDER):
-        counts = _closest(session, problem, limit_scale)
+        counts = _closest(session, problem, limit_scale, surcharge)
         if counts is None:
             break
         try:
@@ -103,24 +105,33 @@ def satisfy_cost_budgets(session: PruningSession, problem: SizingProblem, progre
             )
         for goal in measured.goals:  # repair adds a few biases, and times are never measured twice alike
             if not goal.met:
-                harder = HARDER if number >= MAX_ROUNDS - 1 else 1.0
-                limit_scale[goal.name] = harder * _tightened(session, problem, goal, counts)
+                surcharge[goal.name] *= goal.violation * (HARDER if number >= MAX_ROUNDS - 1 else CORRECTION_MARGIN)
+                limit_scale[goal.name] = _tightened(session, problem, goal, counts, goal.violation)
     return _nearest(session, problem, progress)
 
 
-def _tightened(session: PruningSession, problem: SizingProblem, goal: Goal, counts: UnitCounts) -> float:
+def _tightened(
+    session: PruningSession, problem: SizingProblem, goal: Goal, counts: UnitCounts, violation: float
+) -> float:
     """Return by how much to scale a limit down so that it allows less than a cut that missed it by its violation.
 
     Where sizes are coarse a cut costs much less than its limit: a limit that is a little lower allows the same cut.
     """
     most = bound(session, problem, goal.name, goal.asked)
-    return most / problem.costs[COSTS[goal.name]].total(counts) * goal.violation * CORRECTION_MARGIN
+    return most / problem.costs[COSTS[goal.name]].total(counts) * violation * CORRECTION_MARGIN
 
 
-def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float]) -> UnitCounts | None:
+def _closest(
+    session: PruningSession, problem: SizingProblem, limit_scale: dict[str, float], surcharge: Mapping[str, float]
+) -> UnitCounts | None:
     """Find sizes at which plain cuts meet what was asked, and exceed it by as little as the sizes allow.
 
-    `limit_scale` is by how much limits are below what was asked; it is corrected by what is measured.
+    Parameters
+    ----------
+    limit_scale : dict
+        By how much limits are below what was asked; it is corrected by what is measured.
+    surcharge : mapping
+        What repaired models were measured to cost over their plain cuts, which have to leave room for it.
     """
     budget = session.options.budget
     bounds = {name: bound(session, problem, name, budget.asked[name]) for name in budget.costs}
@@ -139,8 +150,10 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         measured = _measure(session, cut, session.as_written(cut))
         if uncut and measured.met:
             raise NothingToPruneError("nothing to prune: the model meets the budget as it is")
-        utilization = max(goal.violation for goal in measured.goals)
-        if measured.met and (best is None or utilization > best[0]):
+        violations = {goal.name: goal.violation * surcharge[goal.name] for goal in measured.goals}
+        met = {goal.name: _leaves_room(goal, surcharge[goal.name]) for goal in measured.goals}
+        utilization = max(violations.values())
+        if all(met.values()) and (best is None or utilization > best[0]):
             best = utilization, counts
         if best is not None and best[0] >= TARGET_UTILIZATION:
             break
@@ -148,11 +161,16 @@ def _closest(session: PruningSession, problem: SizingProblem, limit_scale: dict[
         for goal in measured.goals:
             kind = COSTS[goal.name]
             is_estimate = kind == "time" or (kind == "size" and session.precision is not None)
-            if not goal.met:
-                limit_scale[goal.name] = harder * _tightened(session, problem, goal, counts)
+            if not met[goal.name]:
+                limit_scale[goal.name] = harder * _tightened(session, problem, goal, counts, violations[goal.name])
             elif is_estimate:
-                limit_scale[goal.name] *= goal.violation
+                limit_scale[goal.name] *= violations[goal.name]
     return None if best is None else best[1]
+
+
+def _leaves_room(goal: Goal, surcharge: float) -> bool:
+    """Whether a plain cut meets a goal by as much as its repair is known to cost."""
+    return goal.met if surcharge == 1.0 else goal.violation * surcharge <= 1.0
 
 
 def _nearest(session: PruningSession, problem: SizingProblem, progress: Progress) -> SearchResult:
