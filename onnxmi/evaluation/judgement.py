@@ -29,7 +29,7 @@ from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array
 
 NORMAL = 1.96  # standard errors that hold 95 % to both sides
-FORETOLD_ERROR = 0.7  # standard error of the loss that the damage foretells, over the loss that is allowed
+FORETOLD_ERROR = 2.0  # standard error of a loss that is not counted as the damage foretells it, over what is allowed
 FORETELLING = 200  # samples of which a count tells a loss of one point as well as the damage does, to 0.7 points
 
 
