@@ -42,9 +42,7 @@ def test_a_metric_that_counts_nothing_decides_as_far_as_it_is_known() -> None:
     assert judgement(0.1 * LIMIT, 1.1 * POINT, None, known).expected_loss(POINT, 3) > POINT
     assert judgement(3 * LIMIT, 0.9 * POINT, None, known).expected_loss(POINT, 3) <= POINT
     assert judgement(0.1 * LIMIT, 1.6 * POINT, None, guessed).expected_loss(POINT, 10_000) < 0.5 * POINT
-    assert (
-        judgement(0.9 * LIMIT, 5 * POINT, None, guessed).expected_loss(POINT, 10_000) > POINT
-    )
+    assert judgement(0.9 * LIMIT, 5 * POINT, None, guessed).expected_loss(POINT, 10_000) > POINT
     assert judgement(0.1 * LIMIT, 1.1 * POINT, None, math.inf).expected_loss(POINT, 3) == pytest.approx(1.1 * POINT)
     assert judgement(0.1 * LIMIT, 1.1 * POINT, None, 0.0).expected_loss(POINT, 3) == pytest.approx(1.1 * POINT)
 
