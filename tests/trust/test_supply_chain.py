@@ -85,6 +85,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "shelve", "marshal", "socket", "urllib", "http", "requests", "ctypes"}
 LOADERS = {"register_custom_ops_library"}
 ALLOWED = {
+    "onnxmi/execution/allocation.py": {"ctypes"},  # a setting of the C library's own allocator
     "onnxmi/execution/dask_cluster.py": {"socket"},  # the name of a worker's machine, for its error
     "onnxmi/execution/processes.py": {"pickle"},  # whether an error of this package's own can go back to its parent
 }
