@@ -99,7 +99,9 @@ def test_kills_at_random_moments_change_no_bit(place: Place, client: Any, tmp_pa
 
 def test_workers_use_freed_memory_again(client: Any) -> None:
     """Though Dask asks glibc to give it back."""
-    assert "MALLOC_TRIM_THRESHOLD_" in client.run(lambda: dict(os.environ)).popitem()[1]
+    # A worker that another test has killed may be on its way back.
+    environments = client.run(lambda: dict(os.environ), on_error="ignore").values()
+    assert any("MALLOC_TRIM_THRESHOLD_" in environment for environment in environments)
     (faults,) = run_all(dask_cluster.DaskExecutor(client), [Task("test", tasks.page_faults, ())], silent)
     assert faults < tasks.ARRAYS * tasks.ARRAY_BYTES // 4096 / 10
 
