@@ -24,7 +24,7 @@ from pathlib import Path
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130}}
-PATIENCE = 5.0  # seconds from SIGINT or SIGTERM to the end; tools like this one may look at the clock, tests may not
+PATIENCE = 2.0  # seconds from SIGINT or SIGTERM to the end; tools like this one may look at the clock, tests may not
 
 
 @dataclass(frozen=True)
