@@ -28,7 +28,6 @@ from onnxmi.evaluation.yardstick import Damage
 from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array
 
-NORMAL = 1.96  # standard errors that hold 95 % to both sides
 FORETOLD_ERROR = 2.0  # standard error of a loss that is not counted as the damage foretells it, over what is allowed
 FORETELLING = 200  # samples of which a count tells a loss of one point as well as the damage does, to 0.7 points
 
@@ -67,8 +66,7 @@ class Judgement:
     @property
     def error(self) -> float | None:
         """Standard error of the drop; None where it is not known."""
-        loss = self.decisive.loss
-        return (loss.high - loss.low) / (2 * NORMAL) if loss.known else None
+        return self.decisive.loss.error
 
     def expected_loss(self, drop: float, samples: int) -> float:
         """Return the points that are lost in all likelihood: what is measured, and what the damage foretells.
@@ -99,8 +97,8 @@ def _likely(loss: Loss, foretold: float, foretold_error: float, samples: int) ->
         return math.inf
     if loss.flips_lost is not None:
         weight = samples / FORETELLING
-    elif loss.known and loss.high > loss.low:
-        weight = (foretold_error * 2 * NORMAL / (loss.high - loss.low)) ** 2  # of two estimates, by their variances
+    elif loss.error:
+        weight = (foretold_error / loss.error) ** 2  # of two estimates, by their variances
     else:
         return loss.value
     return (foretold + weight * loss.value) / (1 + weight)

@@ -10,6 +10,7 @@ from onnxmi.information.intervals import USUAL_FLIPS, resolution
 
 Unit = Literal["points", "nats", "dB"]
 Decision = Literal["within", "undecided", "beyond"]
+NORMAL = 1.96  # standard errors that hold 95 % to both sides
 _FACTORS = {"points": 100.0, "nats": 1.0, "dB": 1.0}
 
 
@@ -47,6 +48,11 @@ class Loss:
     def known(self) -> bool:
         """Whether there is an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def error(self) -> float | None:
+        """Standard error; None where there is no interval."""
+        return (self.high - self.low) / (2 * NORMAL) if self.known else None
 
     @property
     def text(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from onnxmi.evaluation.loss import NORMAL
 from onnxmi.reporting.blocks import Block, LayerSize, fold
 from onnxmi.reporting.html import hero, network
 from onnxmi.reporting.html.curve import Curve, Point
@@ -103,7 +104,7 @@ def _parameters(point: Point) -> float | None:
 def _mark(point: Point, x: float | None, *, times: bool) -> Mark | None:
     if x is None or point.drop is None:
         return None
-    error = None if point.error is None else 1.96 * point.error
+    error = None if point.error is None else NORMAL * point.error
     span = "" if error is None else f" ± {100 * error:.1f}"
     text = f"{_position(x, times=times)}: {100 * point.drop:.1f}{span} points lost"
     return Mark(x, point.drop, error, f"{text}, {point.label}" if point.label else text, point.fits)
