@@ -17,7 +17,6 @@ import onnx
 from onnxmi.axes.terms import AtomId, atoms
 from onnxmi.errors import ModelError, stage
 from onnxmi.evaluation.damage_reference import DamageReference
-from onnxmi.execution.steps import counted
 from onnxmi.graph.channel_graph import ChannelGraph, LayerId
 from onnxmi.model import Model
 from onnxmi.model.subgraph import PartialModel
@@ -29,7 +28,7 @@ from onnxmi.statistics.statistics_file import StatisticsFile
 from onnxmi.transforms.analysis import Analysis
 from onnxmi.transforms.cut import Cut
 from onnxmi.transforms.prune_channels import prune_channels
-from onnxmi.typing import Floats, Ints, Progress, silent
+from onnxmi.typing import Floats, Ints
 
 UNUSABLE = 1e6  # damage of what cannot be run, or gives what is not finite
 ONE_RIDGE = (1e-3,)  # a search would take most of the time, and every layer gains alike from it
@@ -68,7 +67,6 @@ def measure_damage_curves(
     statistics: StatisticsFile | None,
     ruler: DamageReference,
     threads: int,
-    progress: Progress = silent,
     predicted: Mapping[LayerId, Mapping[int, float]] = NOTHING,
 ) -> Iterator[tuple[LayerId, DamageCurve]]:
     """Yield the damage curve of every ranked layer, in the order of the graph; measure what was not predicted.
@@ -90,7 +88,7 @@ def measure_damage_curves(
     walk = Stepper(model.proto, ruler.feeds, threads)
     entries = {atom: _entry(model, analysis.graph, atom) for atom in rankings}
     # In the order of the graph, so that the stepper only ever goes forward.
-    for atom, entry in counted(sorted(entries.items(), key=lambda pair: pair[1]), "price", progress):
+    for atom, entry in sorted(entries.items(), key=lambda pair: pair[1]):
         layer = rankings[atom].layer
         priced = priced_sizes(sizes[layer.id])
         known = predicted.get(layer.id, {})

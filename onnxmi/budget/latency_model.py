@@ -122,6 +122,7 @@ def time_cuts(
     count = min(max(IN_TURN_BYTES // max(byte_size(original), 1), 1), IN_TURN)
     shares: list[float] = []
     whole: list[float] = []
+    progress("time", 0, len(draws))
     for first in range(0, len(draws), count):
         together = draws[first : first + count]
         cuts = [

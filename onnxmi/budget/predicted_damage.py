@@ -24,6 +24,7 @@ import numpy as np
 
 from onnxmi.budget.weight_changes import weight_changes
 from onnxmi.errors import stage
+from onnxmi.execution.steps import as_share
 from onnxmi.graph.channel_graph import LayerId
 from onnxmi.graph.linear import Linear, weights_of
 from onnxmi.model import Model
@@ -113,14 +114,18 @@ def predict_damage(
     layers = [layer for layer in layers if all(linear.key in reached for linear in layer.consumers)]
     drawn = drawn_samples(model.graph, way.calibration, samples, options.seed)
     damage: dict[LayerId, dict[int, float]] = {}
+    progress("predict damage", 0, len(layers))
     room = min(CHANGES_BYTES, options.memory or CHANGES_BYTES)
     for part in _parts(layers, room) if len(drawn) else ():
-        squares = _SquaredEffects(model, part, statistics)
+        squares, done = _SquaredEffects(model, part, statistics), 0
+        told = as_share(progress, "predict damage", len(damage), len(part), len(layers))
         try:
             for found in way.through(way.batches(drawn)):
                 squares.add(found)
                 if rows is not None and not rows.complete:
                     rows.add(way.gradients, found, len(drawn))
+                done += found.batch.count
+                told("go back", done, len(drawn))
         except NoGradientError:  # an operator turned out to do what its rule does not know
             return {}
         if rows is not None:

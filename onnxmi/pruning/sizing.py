@@ -170,6 +170,7 @@ def measured_curves(
     """Yield damage curves, measured in this process where they are not predicted."""
     sizes, statistics = offered_sizes(session), session.measured if session.options.repair else None
     done = 0
+    progress("price", done, len(rankings))
     for most, layers in (
         (N_NOTHING_SAMPLES, rankings.keys() & predicted),
         (N_PRICING_SAMPLES, rankings.keys() - predicted),
