@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
 
+from onnxmi.model.inferred import inferred
+
 STANDARD_DOMAINS = ("", "ai.onnx")
 LOOPS = ("Loop", "Scan")
 CONTROL_FLOW = ("If", *LOOPS)
@@ -114,11 +116,7 @@ def normalized(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _with_types(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy that says of all tensors in bodies of what type they are, as far as onnx can infer that."""
-    try:
-        made = onnx.shape_inference.infer_shapes(proto)
-    except Exception:  # it raises unrelated types
-        made = onnx.ModelProto()
-        made.CopyFrom(proto)
+    made = inferred(proto)
     del made.graph.value_info[:]
     made.graph.value_info.extend(proto.graph.value_info)
     for body in _all_bodies(made.graph):

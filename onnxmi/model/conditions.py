@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxmi.model.bodies import STANDARD_DOMAINS, bodies_of, constant_tensor, nested_nodes
+from onnxmi.model.inferred import inferred
 from onnxmi.typing import Array
 
 _RANDOM = frozenset(
@@ -41,8 +42,8 @@ class Conditions:
         self._makers = {name: node for node in nested_nodes(proto.graph) for name in node.output if name}
         self._known: dict[str, Array | None] = dict.fromkeys(inputs & self._stored.keys())  # a caller may replace them
         self._shapes: dict[str, list[int | None]] = {}
-        inferred = onnx.shape_inference.infer_shapes(without_claims(proto), data_prop=True)
-        graphs = [inferred.graph, *(body for node in nested_nodes(inferred.graph) for _, body in bodies_of(node))]
+        known = inferred(without_claims(proto), values=True).graph
+        graphs = [known, *(body for node in nested_nodes(known) for _, body in bodies_of(node))]
         for value in (value for graph in graphs for value in (*graph.input, *graph.value_info, *graph.output)):
             if value.type.tensor_type.HasField("shape"):
                 dims = value.type.tensor_type.shape.dim

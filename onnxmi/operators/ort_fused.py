@@ -53,9 +53,10 @@ _FUSED_CONV = SignatureRule(
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
-# Activations whose slope can be told from what came out: that of x Phi(x) cannot.
-_BY_RESULT = ("Relu", "Sigmoid", "Tanh")
-ACTIVATIONS: Mapping[str, Slope] = {"": lambda x, y, s: np.ones(()), **{op: SLOPES[op] for op in _BY_RESULT}}
+# Activations whose slope can be told from what came out: that of x Phi(x) cannot. Their names with those of what they
+# are given, in the order in which onnxruntime stores it beside a convolution.
+_SETTINGS = {"": "", "Relu": "", "Sigmoid": "", "Tanh": "", "LeakyRelu": "alpha", "HardSigmoid": "alpha beta"}
+ACTIVATIONS: Mapping[str, Slope] = {"": lambda x, y, s: np.ones(()), **{op: SLOPES[op] for op in _SETTINGS if op}}
 
 
 def activation_of(node: Node) -> str:
@@ -64,8 +65,20 @@ def activation_of(node: Node) -> str:
 
 
 def before_activation(node: Node, result: Array, gradient: Array) -> Array:
-    """Gradient of what a node computes before its fused activation, from that of its result."""
-    return np.asarray(gradient * ACTIVATIONS[activation_of(node)](result, result, {}), dtype=gradient.dtype)
+    """Gradient of what a node computes before its fused activation, from that of its result.
+
+    The activation has to be one of `ACTIVATIONS`.
+    """
+    # No slope of these needs the operand: a leaky rectifier keeps the sign, a hard sigmoid's ends are its limits.
+    slope = ACTIVATIONS[activation_of(node)](result, result, _settings_of(node))
+    return np.asarray(gradient * slope, dtype=gradient.dtype)
+
+
+def _settings_of(node: Node) -> dict[str, float]:
+    """What the activation is given: beside a convolution as one list, beside a dense product each by its name."""
+    names = _SETTINGS[activation_of(node)].split()
+    listed = dict(zip(names, node.attributes.get("activation_params", ()), strict=False))
+    return {name: node.attributes[key] for name in names if (key := f"activation_{name}") in node.attributes} | listed
 
 
 def _with_activation(rule: VjpRule) -> VjpRule:
@@ -99,7 +112,7 @@ def _biased_vjp(slope: Callable[[Array, Array], Array]) -> VjpRule:
 
 def _is_invertible(node: Node) -> bool:
     """Whether the slope of the fused activation can be told from what came out."""
-    return activation_of(node) in ACTIVATIONS
+    return activation_of(node) in ACTIVATIONS and _settings_of(node).get("alpha", 1.0) > 0.0
 
 
 # -- records -----------------------------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def _stands_for(info: TensorInfo, tracer: Tracer, states: Mapping[str, str]) -> 
 
 def _uncut(graph: ChannelGraph, leaves: Sequence[Leaf], reason: str) -> tuple[Sequence[Leaf], str]:
     """Leave out hidden tensors that a decision picks from: a cut of their channels leaves nothing to compare."""
-    layers = {atom for layer in graph.layers for atom in (layer.id, layer.outer_atom)}
+    layers = {layer.id for layer in graph.layers}
     kept = [leaf for leaf in leaves if not layers.intersection(_atoms(graph, leaf.tensor))]
     if leaves and not kept:
         return (), "what it is computed from may be cut"

@@ -245,7 +245,7 @@ def _results(linear: Linear) -> tuple[str, ...]:
 
 def has_gradient(linear: Linear) -> bool:
     """Whether what an operator gives is its product, but for an activation whose slope is known."""
-    known = linear.layout.result_is_product and all(operator_of(end).vjp is not None for end in linear.ends)
+    known = linear.layout.result_is_product and all(map(vjp_of, linear.ends))
     return known and linear.activation_qparams is None
 
 

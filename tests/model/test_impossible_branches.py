@@ -87,3 +87,18 @@ def test_nothing_is_ruled_out_where_shapes_contradict_each_other_anyway() -> Non
     y = b.gemm(squeezed(b, x), SIZE, 3)
     proto = b.proto(y, dims=[("N", 3)])
     assert with_fixed_inputs(proto, {}) is proto
+
+
+def test_branches_stay_where_onnx_gives_up_as_one_result_has_no_type() -> None:
+    b = Build(seed=1)
+    x = b.op("FusedGemm", b.input("N", SIZE), b.weight(SIZE, UNITS), activation="Relu", domain="com.microsoft")
+    far = b.op("Greater", b.op("ReduceSum", x, keepdims=0), b.const(np.float32(5.0)))
+    y = branch(b, far, lambda: b.op("BiasGelu", x, b.vector(UNITS), domain="com.microsoft"), lambda: b.op("Relu", x))
+    proto = b.proto(b.gemm(y, UNITS, 3), dims=[("N", 3)])
+    for body in next(node for node in proto.graph.node if node.op_type == "If").attribute:
+        elem_type = onnx.TensorProto.FLOAT if body.name == "else_branch" else onnx.TensorProto.UNDEFINED
+        body.g.output[0].type.tensor_type.elem_type = elem_type
+    with pytest.raises(ValueError, match="data type"):
+        onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    given, made = left_out(proto)
+    assert (ifs(given), ifs(made)) == (1, 1)

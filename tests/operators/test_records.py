@@ -18,6 +18,7 @@ from onnxmi.graph.macs import node_macs
 from onnxmi.model import Graph, Model, Node
 from onnxmi.operators import matmul
 from onnxmi.operators.elementwise import elementwise_axes
+from onnxmi.operators.layout import MatrixLayout
 from onnxmi.operators.operator import Key, Operator, every_output, never
 from onnxmi.operators.positionwise import PositionContext
 from onnxmi.operators.reduction import softmax_axes
@@ -76,6 +77,14 @@ def test_a_gradient_names_operands_that_the_operator_has(key: Key) -> None:
     assert operands
     if operands != ALL_OPERANDS and schema is not None:
         assert max(operands) < schema.max_input
+
+
+def test_a_product_inside_an_operator_with_a_gradient_has_one_of_its_own() -> None:
+    inside = [
+        type(layout) for key in with_field("vjp") for layout in OPERATORS[key].layouts if not layout.result_is_product
+    ]
+    assert inside
+    assert not [layout for layout in inside if layout.product_gradients is MatrixLayout.product_gradients]
 
 
 @pytest.mark.parametrize("key", [key for key in with_field("norm_parameters") if not key[0]], ids=lambda key: key[1])

@@ -214,6 +214,14 @@ def test_logits_and_what_is_computed_from_them_are_compared_once() -> None:
 # -- what is no float tensor, or of no fixed size -------------------------------------------------------------------
 
 
+def test_heads_that_are_an_output_are_compared_though_their_queries_may_be_cut() -> None:
+    b = Build()
+    x = b.input("N", 3, 7)
+    parts = [b.op("MatMul", x, b.weight(7, 10)) for _ in range(3)]
+    output = b.op("MultiHeadAttention", *parts, num_heads=2, domain="com.microsoft")
+    assert only(b.proto(output, dims=[("N", 3, 10)])).tensor == output
+
+
 def test_labels_are_followed_back_to_logits() -> None:
     b = Build()
     logits = b.conv(b.input("N", 3, 5, 7), 3, 11)

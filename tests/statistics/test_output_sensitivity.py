@@ -192,6 +192,11 @@ def grouped(b: Build, x: str, before: int = 0, together: bool = False, **more: A
     return b.op("Concat", b.op("ReduceSum", made, b.ints(1), keepdims=0), summed, axis=1)
 
 
+def convolved(b: Build, x: str, **activation: Any) -> str:
+    """Along the second axis, to five channels."""
+    return b.op("FusedConv", x, b.weight(5, 3, 3), pads=[1, 1], domain=MS, **activation)
+
+
 FUSED = {
     "Attention": attention,
     "MultiHeadAttention": apart,
@@ -199,6 +204,11 @@ FUSED = {
     "GroupQueryAttention, later": partial(grouped, before=2),
     "GroupQueryAttention, together": partial(grouped, together=True),
     "FusedGemm": lambda b, x: b.op("FusedGemm", x, b.weight(5, 7), transB=1, alpha=0.5, activation="Tanh", domain=MS),
+    "FusedGemm, leaky": lambda b, x: b.op(
+        "FusedGemm", x, b.weight(5, 7), transB=1, activation="LeakyRelu", activation_alpha=0.3, domain=MS
+    ),
+    "FusedConv, leaky": partial(convolved, activation="LeakyRelu", activation_params=[0.8]),
+    "FusedConv, hard": partial(convolved, activation="HardSigmoid", activation_params=[0.3, 0.4]),
     "FusedMatMul": lambda b, x: b.op("FusedMatMul", x, b.weight(7, 7), transB=1, alpha=0.5, domain=MS),
     "BiasGelu": lambda b, x: b.op("BiasGelu", x, b.vector(7), domain=MS),
     "FastGelu": lambda b, x: b.op("FastGelu", x, b.vector(7), domain=MS),
@@ -215,17 +225,19 @@ FUSED = {
 
 
 _GROUPED = {op: ("N", 66) for op in FUSED if op.startswith("GroupQuery")}
-WIDTHS = {"FusedGemm": ("N", 5), "Attention": ("N", 3, 10), "MultiHeadAttention": ("N", 3, 10), **_GROUPED}
+_DENSE = {op: ("N", 5) for op in FUSED if op.startswith("FusedGemm")}
+_CONVOLVED = {op: ("N", 5, 7) for op in FUSED if op.startswith("FusedConv")}
+WIDTHS = {**_DENSE, **_CONVOLVED, "Attention": ("N", 3, 10), "MultiHeadAttention": ("N", 3, 10), **_GROUPED}
 
 
 @pytest.mark.parametrize("op", FUSED)
 def test_fused_operators_against_differences(op: str) -> None:
     b = Build(seed=5)
-    x = b.input("N", 3, 7) if op != "FusedGemm" else b.input("N", 7)
+    x = b.input("N", 7) if op in _DENSE else b.input("N", 3, 7)
     proto = b.proto(FUSED[op](b, b.op("Identity", x)), dims=[WIDTHS.get(op, ("N", 3, 7))])
     backward = Backward(Graph(proto), frozenset({x}))
     assert backward.reached == {x}
-    shape = (2, 3, 7) if op != "FusedGemm" else (2, 7)
+    shape = (2, 7) if op in _DENSE else (2, 3, 7)
     at, way = (RNG.normal(size=shape).astype(np.float32) for _ in range(2))
     output = proto.graph.output[0].name
     taps = [name for name in backward.reads if name != x]
@@ -246,6 +258,15 @@ def test_settings_of_a_decoders_attention_that_are_not_known_end_the_way(setting
     assert not Backward(Graph(proto), frozenset({x})).reached
 
 
+def test_a_fused_activation_that_is_not_known_ends_the_way_at_its_operator() -> None:
+    b = Build(seed=5)
+    below = b.op("FusedGemm", b.input("N", 7), b.weight(7, 5), activation="Relu", name="below", domain=MS)
+    above = b.op("FusedGemm", below, b.weight(5, 5), activation="Softplus", name="above", domain=MS)
+    proto = b.proto(b.op("Gemm", above, b.weight(5, 3), name="last"), dims=[("N", 3)])
+    found = measured(proto, {"x": RNG.normal(size=(9, 7)).astype(np.float32)})
+    assert [name for name, one in found.items() if one is not None] == ["last"]
+
+
 def test_another_attention_than_is_known_is_not_differentiated() -> None:
     b = Build(seed=5)
     seen = b.op("Gemm", b.op("Reshape", b.input("N", 3, 7), b.ints(-1, 7)), b.weight(7, 7), name="first")
@@ -253,6 +274,24 @@ def test_another_attention_than_is_known_is_not_differentiated() -> None:
     bias = b.const(RNG.normal(size=(1, 2, 3, 3)))
     made = b.op("Attention", x, b.weight(7, 18), b.vector(18), "", "", bias, num_heads=2, domain=MS)
     assert measured(b.proto(made, dims=[("N", 3, 6)]), {"x": np.ones((5, 3, 7), np.float32)})["first"] is None
+
+
+def test_products_inside_of_attention_are_minded_as_those_before_it() -> None:
+    x, found = RNG.normal(size=(9, 3, 7)).astype(np.float32), {}
+    for inside in (True, False):
+        b = Build(seed=5)
+        rows, weight = b.op("Tanh", b.input("N", 3, 7)), b.weight(7, 22)
+        if inside:
+            sizes = {"num_heads": 2, "qkv_hidden_sizes": [6, 6, 10]}
+            made = b.op("Attention", rows, weight, b.const(np.zeros(22)), **sizes, name="products", domain=MS)
+        else:
+            products = b.op("MatMul", rows, weight, name="products")
+            apart = b.op("Split", products, b.ints(6, 6, 10), outputs=3, axis=2)
+            made = b.op("MultiHeadAttention", *apart, num_heads=2, domain=MS)
+        found[inside] = measured(b.proto(b.op("Sin", made), dims=[("N", 3, 10)]), {"x": x})["products"]
+    expected, matrix = (found[inside].total for inside in (False, True))
+    assert expected.shape == (1, 22, 22)
+    np.testing.assert_allclose(matrix, expected, atol=1e-5 * float(np.abs(expected).max()))
 
 
 def unequal(count: int = 64) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:

@@ -30,6 +30,7 @@ SHARE = 0.01  # of the variance of all probabilities: a class of less carries no
 _READERS = frozenset(
     {"Add", "Constant", "Conv", "ConvTranspose", "Einsum", "Expand", "GRU", "Gather", "Gemm", "Identity", "LSTM"}
     | {"MatMul", "Mul", "RNN", "Slice", "Sub", "Transpose"}
+    | {"Attention", "BiasGelu", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul"}
 )
 
 

@@ -10,13 +10,19 @@ from onnxmi.model import Node
 from onnxmi.operators.attention import axes, gradient, macs
 from onnxmi.operators.matmul import MatrixRows
 from onnxmi.operators.operator import MICROSOFT, STANDARD, Key, Operator, QueryKeyAxes
-from onnxmi.operators.vjp import Vjp, without_operands
+from onnxmi.operators.vjp import Vjp, VjpContext, without_operands
+from onnxmi.typing import Array
 
 
 class ProjectionRows(MatrixRows):
     """The projections to queries, keys and values, whose results lie inside the operator."""
 
     result_is_product = False
+
+    def product_gradients(self, ctx: VjpContext) -> Array:
+        """See `MatrixLayout.product_gradients`."""
+        rows = gradient.projection_gradients(ctx)
+        return rows.reshape(1, -1, rows.shape[-1])
 
 
 def _query_keys(node: Node, queries: Axes, keys: Axes, bias: int | None = None) -> QueryKeyAxes | None:

@@ -25,14 +25,24 @@ def packed_vjp(ctx: VjpContext) -> Gradients:
     NoGradientError
         If what is computed anew is not what came out.
     """
+    return ctx.first_only(projection_gradients(ctx) @ ctx.values(ctx.node.inputs[1]).T)
+
+
+def projection_gradients(ctx: VjpContext) -> Array:
+    """Gradient of the products x W inside of it, (N, T, M).
+
+    Raises
+    ------
+    NoGradientError
+        If what is computed anew is not what came out.
+    """
     weight, heads = ctx.values(ctx.node.inputs[1]), int(ctx.node.attributes["num_heads"])
     bias = ctx.operand(2)
     made = ctx.x @ weight if bias is None else ctx.x @ weight + bias
     sizes = ctx.get("qkv_hidden_sizes", (weight.shape[1] // 3,) * 3)
     q, k, v = (_apart(part, heads) for part in np.split(made, np.cumsum(sizes)[:2], axis=-1))
     mask = _mask(ctx, ctx.operand(3), k.shape[-2], "unidirectional")
-    parts = _through(ctx, (q, k, v), mask, _together)
-    return ctx.first_only(np.concatenate([_together(part) for part in parts], axis=-1) @ weight.T)
+    return np.concatenate([_together(part) for part in _through(ctx, (q, k, v), mask, _together)], axis=-1)
 
 
 def multi_head_vjp(ctx: VjpContext) -> Gradients:

@@ -75,6 +75,7 @@ from tests.support.random_models.ends import (
     stretched,
     suppressed,
 )
+from tests.support.random_models.fused import biased_gelu, fused_conv, fused_gemm, fused_product, skip_norm
 from tests.support.random_models.images import (
     channels_last,
     conv,
@@ -171,10 +172,11 @@ _TOKENS: list[Step] = [
     *(table_of_positions, norm_of_positions, spread_by_length, tied),
     *(decoder_attention, decoder_attention, decoder_attention, fused_decoder, fused_attention, recurrent),
 ]
+_FUSED: list[Step] = [fused_product, biased_gelu, skip_norm]
 _WIDE: dict[str, list[Step]] = {
-    "image": [*_BROADCASTS, rounded_conv],
-    "flat": [*_BROADCASTS, tied, rounded_linear],
-    "tokens": [*_BROADCASTS, *_TOKENS, rounded_linear],
+    "image": [*_BROADCASTS, rounded_conv, fused_conv],
+    "flat": [*_BROADCASTS, tied, rounded_linear, fused_gemm],
+    "tokens": [*_BROADCASTS, *_TOKENS, rounded_linear, *_FUSED],
 }
 _WIDE_SAME: dict[str, list[Step]] = {
     "image": [unit_gate, position_gate, gate_of_means],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tests.support.random_models.dense import matmul
+from tests.support.random_models.fused import MICROSOFT
 from tests.support.random_models.maker import Flow, Maker
 
 PAST = 3  # tokens in a cache
@@ -176,7 +177,7 @@ def fused_decoder(m: Maker, x: Flow) -> Flow:
         "GroupQueryAttention",
         *(query, key, value, "", "", last, total, *turning),
         outputs=3,
-        domain="com.microsoft",
+        domain=MICROSOFT,
         num_heads=heads,
         kv_num_heads=groups,
         do_rotary=turns,
@@ -188,8 +189,15 @@ def fused_decoder(m: Maker, x: Flow) -> Flow:
 
 
 def fused_attention(m: Maker, x: Flow) -> Flow:
-    """Heads in one node that reads queries, keys and values."""
+    """Heads in one node that reads queries, keys and values, or holds their weights in one matrix."""
     heads, size = 3, m.pick([4, 6])
-    parts = [matmul(m, x, heads * size).name for _ in range(3)]
-    made = m.op("MultiHeadAttention", *parts, domain="com.microsoft", num_heads=heads)
-    return matmul(m, replace(x, name=made, channels=heads * size), x.channels)
+    inner = heads * size
+    if m.flag():
+        of_value = m.pick([inner, heads * 5])
+        settings = {"num_heads": heads, "qkv_hidden_sizes": [inner, inner, of_value], "unidirectional": int(m.flag())}
+        width = 2 * inner + of_value
+        made = m.op("Attention", x.name, m.b.weight(x.channels, width), m.b.vector(width), domain=MICROSOFT, **settings)
+        return matmul(m, replace(x, name=made, channels=of_value), x.channels)
+    parts = [matmul(m, x, inner).name for _ in range(3)]
+    made = m.op("MultiHeadAttention", *parts, domain=MICROSOFT, num_heads=heads)
+    return matmul(m, replace(x, name=made, channels=inner), x.channels)
