@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from onnxmi.data.calibration import Calibration
-from onnxmi.evaluation.counting import counted_rows
+from onnxmi.evaluation.counting import counted_rows, with_sample_axes
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.model import Model
 from onnxmi.outputs.view import Meaning, View
@@ -33,7 +33,7 @@ def make_yardstick(
 
     def batches() -> Iterator[tuple[dict[str, Array], dict[str, Bools]]]:
         for chosen, feeds in calibration.packed(samples, batch_size):
-            values = session.run(feeds)
+            values = with_sample_axes(meaning.views, session.run(feeds), len(feeds.samples))
             yield values, counted_of(meaning.views, values, len(chosen), [feeds[name] for name in masks])
 
     return Yardstick.of(meaning.views, batches)

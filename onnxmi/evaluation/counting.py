@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -31,6 +31,18 @@ def counted_rows(view: View, shape: tuple[int, ...], count: int, masks: Iterable
     # All columns of a row count alike, so its first one tells.
     rows = np.moveaxis(counts, view.axes, range(-len(view.axes), 0)).reshape(-1, _columns(shape, view))[:, 0]
     return None if rows.all() else rows
+
+
+def with_sample_axes(views: Iterable[View], values: Mapping[str, Array], fed: int) -> dict[str, Array]:
+    """Return the tensors of views in a run of `fed` samples, with the axis that a Squeeze without axes drops of one."""
+    return {view.tensor: _with_sample_axis(view, values[view.tensor], fed) for view in views if view.tensor in values}
+
+
+def _with_sample_axis(view: View, tensor: Array, fed: int) -> Array:
+    axis = view.sample_axis
+    if axis is None or fed > 1 or (tensor.ndim > max((axis, *view.axes)) and tensor.shape[axis] == 1):
+        return tensor
+    return np.expand_dims(tensor, axis)
 
 
 def row_shares(view: View, shape: tuple[int, ...], count: int, masks: Iterable[Array]) -> Floats:

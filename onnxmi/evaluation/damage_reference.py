@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from onnxmi.data.calibration import BatchFeeds
 from onnxmi.evaluation.calibrate import counted_of
+from onnxmi.evaluation.counting import with_sample_axes
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.model import Model
-from onnxmi.runtime.session import Feeds, open_session
+from onnxmi.runtime.session import open_session
 from onnxmi.typing import Array, Bools, Samples
 
 
@@ -20,7 +22,7 @@ class DamageReference:
     ----------
     yardstick : Yardstick
         The measure.
-    feeds : tuple of mapping
+    feeds : tuple of BatchFeeds
         Inputs of each batch.
     wanted : tuple of mapping
         The original's tensors of each batch.
@@ -29,21 +31,25 @@ class DamageReference:
     """
 
     yardstick: Yardstick
-    feeds: tuple[Feeds, ...]
+    feeds: tuple[BatchFeeds, ...]
     wanted: tuple[Mapping[str, Array], ...]
     counted: tuple[Mapping[str, Bools], ...]
 
     @staticmethod
     def of(
-        model: Model, yardstick: Yardstick, batches: Iterable[tuple[Samples, Feeds]], masks: Sequence[str], threads: int
+        model: Model,
+        yardstick: Yardstick,
+        batches: Iterable[tuple[Samples, BatchFeeds]],
+        masks: Sequence[str],
+        threads: int,
     ) -> DamageReference:
         """Run the original on batches as `Calibration.packed` yields them."""
         session = open_session(model.proto, taps=[view.tensor for view in yardstick.views], threads=threads)
-        feeds: list[Feeds] = []
+        feeds: list[BatchFeeds] = []
         wanted: list[Mapping[str, Array]] = []
         counted: list[Mapping[str, Bools]] = []
         for chosen, inputs in batches:
-            values = session.run(inputs)
+            values = with_sample_axes(yardstick.views, session.run(inputs), len(inputs.samples))
             feeds.append(inputs)
             wanted.append(values)
             counted.append(counted_of(yardstick.views, values, len(chosen), [inputs[name] for name in masks]))
@@ -52,6 +58,6 @@ class DamageReference:
     def damage(self, made: Iterable[Mapping[str, Array]]) -> float:
         """Return the damage of a model that gave these tensors; what it does not give is taken for the original's."""
         errors = self.yardstick.errors()
-        for wanted, values, counted in zip(self.wanted, made, self.counted, strict=True):
-            errors.add(wanted, values, counted)
+        for inputs, wanted, values, counted in zip(self.feeds, self.wanted, made, self.counted, strict=True):
+            errors.add(wanted, with_sample_axes(self.yardstick.views, values, len(inputs.samples)), counted)
         return errors.damage().total

@@ -126,6 +126,18 @@ def _with_types(proto: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def free_names(body: onnx.GraphProto) -> set[str]:
+    """Return the names a subgraph reads but does not define."""
+    defined = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    read = {value.name for value in body.output}
+    for node in body.node:
+        read.update(name for name in node.input if name)
+        defined.update(node.output)
+        for _, inner in bodies_of(node):
+            read |= free_names(inner)
+    return read - defined
+
+
 def links_of(node: onnx.NodeProto, body: onnx.GraphProto) -> tuple[Link, ...]:
     """Return what the inputs and outputs of a body in the normal form stand for."""
     read, made = [value.name for value in body.input], [value.name for value in body.output]

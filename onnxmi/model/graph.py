@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxmi.model.bodies import STANDARD_DOMAINS, Body, bodies_of, is_normal, links_of
+from onnxmi.model.bodies import STANDARD_DOMAINS, Body, bodies_of, free_names, is_normal, links_of
 from onnxmi.model.mapped import tensor_values
 from onnxmi.typing import Array
 
@@ -269,7 +269,7 @@ def _node(index: int, node: onnx.NodeProto, shown: tuple[Body, ...], depths: tup
         inputs=tuple(node.input),
         outputs=tuple(node.output),
         attributes={a.name: _attribute(a) for a in node.attribute if a.type not in _GRAPHS},
-        captures=tuple(sorted({name for body in bodies for name in _free_names(body)})),
+        captures=tuple(sorted({name for body in bodies for name in free_names(body)})),
         bodies=shown,
         depth=depths[0],
         loops=depths[1],
@@ -277,18 +277,6 @@ def _node(index: int, node: onnx.NodeProto, shown: tuple[Body, ...], depths: tup
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
-
-def _free_names(body: onnx.GraphProto) -> set[str]:
-    """Return the names a subgraph reads but does not define."""
-    defined = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-    read = {value.name for value in body.output}
-    for node in body.node:
-        read.update(name for name in node.input if name)
-        defined.update(node.output)
-        for _, inner in bodies_of(node):
-            read |= _free_names(inner)
-    return read - defined
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:

@@ -28,6 +28,7 @@ from onnxmi.model.external_location import find_locations
 from onnxmi.model.graph import Graph
 from onnxmi.model.loop_invariants import simplified
 from onnxmi.model.mapped import SpillFile, can_be_mapped, is_worth_mapping, map_in_place
+from onnxmi.model.node_order import in_order
 from onnxmi.model.validate import is_text, validate_model
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place
@@ -78,7 +79,7 @@ class Model:
     @staticmethod
     def of(proto: onnx.ModelProto) -> Model:
         """Wrap a proto that has no file. Raises ModelError; see `validate_model`."""
-        scratch, whole = SpillFile(), inline_functions(proto)
+        scratch, whole = SpillFile(), in_order(inline_functions(proto))
         validate_model(whole)
         mapped = scratch.memory_mapped(simplified(whole))
         return Model(mapped, proto_digest(proto), byte_size(proto), spill_file=scratch)
@@ -181,7 +182,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     path = as_path(path, "model")
     proto = _parse(path, _read(path))
     try:
-        proto = inline_functions(proto)  # before the data is loaded: the inliner cannot take more than 2 GiB
+        proto = in_order(inline_functions(proto))  # before the data is loaded: the inliner cannot take more than 2 GiB
         externals = _load_external_data(proto, path.parent)
         validate_model(proto)
     except ModelError as error:

@@ -1,6 +1,6 @@
 """What a model has to be before anything looks into it: refused here in one line, and taken for granted afterwards.
 
-onnxruntime accepts more than the ONNX specification allows (nodes out of order, names given twice), and reports some
+onnxruntime accepts more than the ONNX specification allows (names given twice), and reports some
 of what it refuses in ways that say little. None of it loads code: an operator from outside of onnxruntime is refused.
 """
 

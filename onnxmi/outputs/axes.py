@@ -67,8 +67,8 @@ class AxisFinder:
 
     def find(self, output: str, leaf: Leaf) -> tuple[Facts, int | None]:
         """Return what is known of a tensor, and its axis of samples."""
-        shapes = [run[leaf.tensor] for run in self.runs if leaf.tensor in run]
-        samples = sample_axis(shapes, self.counts) if len(shapes) == len(self.counts) else None
+        shapes, counts = self._seen(leaf.tensor)
+        samples = sample_axis(shapes, counts) if counts else None
         shape = shapes[0] if shapes else self.probe.shapes[leaf.tensor]
         free = self._free(leaf.tensor, [*shapes, self.probe.shapes[leaf.tensor]])
         if samples is not None:
@@ -80,6 +80,15 @@ class AxisFinder:
         positions = tuple(axis for axis in others if shape[axis] > 1 or axis in free)
         series = self._labels_series(leaf.tensor, positions)
         return Facts(output, leaf, shape, columns, positions, frozenset(free), self._mirrors(output), series), samples
+
+    def _seen(self, tensor: str) -> tuple[list[Shape], list[int]]:
+        """Shapes in the runs, and how many samples these have; no numbers where some run does not have the tensor."""
+        seen = [(run[tensor], count) for run, count in zip(self.runs, self.counts, strict=False) if tensor in run]
+        # A Squeeze that names no axes drops that of the samples, too, where there is one sample.
+        rank = max((len(shape) for shape, _ in seen), default=0)
+        shapes = [shape for shape, _ in seen if len(shape) == rank]
+        counts = [count for shape, count in seen if len(shape) == rank]
+        return shapes, counts if len(seen) == len(self.counts) else []
 
     def _mirrors(self, output: str) -> bool:
         """Whether an output has the very shape of an input of floats, as a reconstruction has."""

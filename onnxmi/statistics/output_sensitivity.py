@@ -20,7 +20,7 @@ import numpy as np
 from onnxmi.data.calibration import Calibration
 from onnxmi.data.draws import chances
 from onnxmi.errors import stage
-from onnxmi.evaluation.counting import row_shares
+from onnxmi.evaluation.counting import row_shares, with_sample_axes
 from onnxmi.evaluation.yardstick import Yardstick
 from onnxmi.graph.linear import Linear, output_rows
 from onnxmi.graph.padding_mask import mask_inputs
@@ -115,14 +115,16 @@ class OutputGradients:
         values = {**batch.feeds, **{name: one.by_sample for name, one in seen.items()}}
         iterations = {name: one for name, one in seen.items() if one.loops}
         masks = [batch.feeds[name] for name in self.masks]
+        outputs = with_sample_axes(self.yardstick.views, values, batch.fed)
         rows = {
-            view.tensor: row_shares(view, values[view.tensor].shape, batch.count, masks)
+            view.tensor: row_shares(view, outputs[view.tensor].shape, batch.count, masks)
             for view in self.yardstick.views
         }
         # Random signs times the root of the loss's curvature: E [J's s'J] is the Gauss-Newton matrix (Hutchinson), from
         # one backward pass instead of one for each output column.
-        seeds = self.yardstick.seeds(values, partial(_signs, self.yardstick, batch, seed), rows)
-        by_tensor = self.backward(values, seeds, iterations)
+        seeds = self.yardstick.seeds(outputs, partial(_signs, self.yardstick, batch, seed), rows)
+        upper = {name: one.reshape(values[name].shape) for name, one in seeds.items()}
+        by_tensor = self.backward(values, upper, iterations)
         makers = self.backward.graph.producers
         return values, {name: before_activation(makers[name], values[name], one) for name, one in by_tensor.items()}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxmi.evaluation.counting import counted_rows, row_shares
+from onnxmi.evaluation.counting import counted_rows, row_shares, with_sample_axes
 from onnxmi.outputs.view import View
 
 TOKENS = View("y", "y", "y", "sequence", "identity", (2,), 0)
@@ -41,3 +41,17 @@ def test_shares_of_a_sample_add_up_to_one(view: View) -> None:
     np.testing.assert_allclose(shares.sum(1), 1)
     columns = 5 if not view.axes else 1
     np.testing.assert_allclose(shares[0], np.repeat([0.5, 0.5, 0], columns) / columns)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (2,)])
+def test_an_axis_of_samples_that_a_squeeze_dropped_is_put_back(axes: tuple[int, ...]) -> None:
+    view = View("y", "y", "y", "values", "identity", axes, 0)
+    whole = np.zeros((1, 3, 5)[: max(axes, default=0) + 1])
+    for given in (whole, whole[0]):
+        assert with_sample_axes([view], {"y": given}, 1)["y"].shape == whole.shape
+    assert with_sample_axes([view], {"y": whole}, 3)["y"] is whole
+
+
+def test_a_batch_of_fixed_size_keeps_its_axes() -> None:
+    view, whole = View("y", "y", "y", "values", "identity", (1,), 0), np.zeros((4, 5))
+    assert with_sample_axes([view], {"y": whole}, 4)["y"] is whole

@@ -198,6 +198,14 @@ def test_what_a_nameless_squeeze_makes_is_compared_before_it(link: str) -> None:
     assert (view.tensor, *facts(view)) == (row, "classes", link, (2,), 0)
 
 
+def test_axes_behind_a_nameless_squeeze_are_those_of_several_samples() -> None:
+    b = Build()
+    row = b.op("Squeeze", b.op("Unsqueeze", b.gemm(b.input("N", 7), 7, 5), b.ints(1)))
+    output = b.op("Tanh", row)
+    view = only(b.proto(output))
+    assert (view.tensor, *facts(view)) == (output, "classes", "identity", (1,), 0)
+
+
 # -- several outputs of one tensor ----------------------------------------------------------------------------------
 
 

@@ -65,12 +65,6 @@ def reads_itself(proto: onnx.ModelProto) -> None:
     proto.graph.node[1].input[0] = proto.graph.node[1].output[0]
 
 
-def unsorted(proto: onnx.ModelProto) -> None:
-    nodes = list(proto.graph.node)[::-1]
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
-
-
 def made_twice(proto: onnx.ModelProto) -> None:
     proto.graph.node[2].output[0] = proto.graph.node[0].output[0]
 
@@ -202,7 +196,6 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "custom operator inside": (custom_inside, "'Sparkle' belongs to the custom domain 'acme.ops'"),
     "cyclic": (cyclic, "topologically sorted"),
     "node that reads itself": (reads_itself, "topologically sorted"),
-    "unsorted": (unsorted, "topologically sorted"),
     "tensor made twice": (made_twice, "'h0' has been used"),
     "tensor stored twice": (stored_twice, "w0 initializer name is not unique"),
     "input twice": (input_twice, "'x' has been used"),

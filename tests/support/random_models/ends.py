@@ -108,7 +108,9 @@ def bare_squeeze(m: Maker, x: Flow) -> None:
     row = m.op("Unsqueeze", matmul(m, as_flat(m, x), 5).name, m.literal([1]))
     # Where the size of batches is fixed to one, all outputs would be without an axis of samples.
     made = m.op("Squeeze", row, *([m.literal([1])] if m.batch == 1 else []))
-    m.outputs.append(Made(m.op("Softmax", made, axis=-1) if m.flag() else made, 1))
+    ends = {"Softmax": {"axis": -1}, "Tanh": {}, "": {}}  # behind a Tanh there is no way back to before it
+    end = m.pick(list(ends))
+    m.outputs.append(Made(m.op(end, made, **ends[end]) if end else made, 1))
 
 
 def mapped(m: Maker, x: Flow) -> None:

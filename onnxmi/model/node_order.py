@@ -1,0 +1,50 @@
+"""The order of operators: each after those whose results it reads, as ONNX asks and onnxruntime does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+import onnx
+
+from onnxmi.model.bodies import bodies_of, free_names, nested_nodes
+
+
+def in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose operators come after those that they read; itself where they do already.
+
+    Converters to half precision append what they add. A model whose operators read each other in a circle is
+    returned as it is.
+    """
+    if all(_is_sorted(graph.node) for graph in _graphs(proto.graph)):
+        return proto
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    for graph in list(_graphs(made.graph)):
+        try:
+            order = TopologicalSorter(dict(enumerate(_read_from(graph.node)))).static_order()
+            nodes = [graph.node[number] for number in order]
+        except CycleError:  # what the model is refused for says so
+            return proto
+        del graph.node[:]
+        graph.node.extend(nodes)
+    return made
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all bodies in it, the innermost first: who sorts an outer one copies its bodies."""
+    for node in nested_nodes(graph):
+        for _, body in bodies_of(node):
+            yield body
+    yield graph
+
+
+def _is_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:
+    return all(before < number for number, all_before in enumerate(_read_from(nodes)) for before in all_before)
+
+
+def _read_from(nodes: Sequence[onnx.NodeProto]) -> list[set[int]]:
+    """Numbers of the nodes that each node reads a result of."""
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    read = [{*node.input, *(name for _, body in bodies_of(node) for name in free_names(body))} for node in nodes]
+    return [{makers[name] for name in names if name in makers} for names in read]
