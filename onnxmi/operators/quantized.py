@@ -72,6 +72,14 @@ def _with_zero_points(rule: SignatureRule, zeros: dict[int, int]) -> AxisRule:
     return run
 
 
+def _qgemm_axes(ctx: RuleContext) -> None:
+    """A Gemm on integers; (value, scale, zero point) for each operand, then the bias and the result's."""
+    if ctx.attribute("transA", 0):
+        ctx.freeze_all("turns its first operand, which is not understood")
+    else:
+        _QGEMM[int(ctx.attribute("transB", 0))](ctx)
+
+
 def _elementwise_axes(ctx: RuleContext) -> None:
     """An elementwise operator on quantized tensors: (value, scale, zero point) for each."""
     for position, operand in enumerate(ctx.ins):
@@ -133,6 +141,13 @@ _QLINEAR_CONV = SignatureRule(
 )
 _MATMUL_INTEGER = SignatureRule("... i k, ... k j, i!?, j!? -> ... i j", contracts=("k",))
 _QLINEAR_MATMUL = SignatureRule("... i k, i!, i!, ... k j, j!, j!, j!, j! -> ... i j", contracts=("k",))
+_QGEMM = {
+    turned: _with_zero_points(
+        SignatureRule(f"i k, _!, _!, {'j k' if turned else 'k j'}, j!, j!, ~, _!?, _!? -> i j", contracts=("k",)),
+        {0: 2, 3: 5},
+    )
+    for turned in (0, 1)
+}
 _TO_FLOAT = SignatureRule("... i k, ... k j, i!, j!, i!?, j!?, j? -> ... i j", contracts=("k",))
 _DYNAMIC = SignatureRule("... k, k j, j!, j!?, j? -> ... j", contracts=("k",))
 
@@ -234,7 +249,11 @@ OPERATORS: Mapping[Key, Operator] = {
         per_position=True,
     ),
     **{(MICROSOFT, f"MatMul{kind}"): _PRODUCT for kind in ("Integer16", "Bnb4", "FpQ4")},
-    (MICROSOFT, "QGemm"): _PRODUCT,
+    (MICROSOFT, "QGemm"): Operator(
+        axes=_qgemm_axes,
+        layouts=(MatrixRows(weight=3, bias=6, has_epilogue=True, quantized=_STORED),),
+        macs=product_macs,
+    ),
     **{(MICROSOFT, f"QLinear{op}"): _ELEMENTS for op in ("Add", "Mul", "LeakyRelu", "Sigmoid")},
     **{(MICROSOFT, f"QLinear{op}"): _POOL for op in ("AveragePool", "GlobalAveragePool")},
     (MICROSOFT, "QLinearConcat"): Operator(axes=_qlinear_concat_axes),

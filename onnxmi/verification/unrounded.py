@@ -101,7 +101,7 @@ def _operator(node: onnx.NodeProto) -> tuple[str, str]:
 def _rounds_inside(domain: str, op: str) -> bool:
     """Whether an operator rounds in a way that is not known here."""
     known = (domain, op) in _MEANING
-    return not known and any(word in op for word in ("Quant", "QLinear", "Integer", "QAttention", "QGemm", "QMoE"))
+    return not known and any(word in op for word in ("Quant", "QLinear", "Integer", "QAttention", "QMoE"))
 
 
 class _UnknownMeaningError(Exception):
@@ -194,6 +194,11 @@ class _Writer:
             return value
         along = [-1 if place == axis % rank else 1 for place in range(rank)] if shape[0] > 1 else []
         return self.op("Reshape", value, self.constant(along, np.int64))
+
+    def by_direction(self, name: str) -> str:
+        """Return a scale or a zero point of a recurrent layer's weights: one for each direction, or for each gate."""
+        directions, gates = (*self.known(name).shape, 1, 1)[:2]
+        return self.op("Reshape", self.as_float(name), self.constant([directions, 1, gates], np.int64))
 
     def meant(self, node: Node, part: _Part) -> str:
         """Return what an operand of integers stands for."""
@@ -317,6 +322,24 @@ class _FloatOperator:
         return value
 
 
+def _gemm(w: _Writer, node: Node, original: NodeProto) -> None:
+    if node.attributes.get("alpha", 1.0) != 1.0:
+        raise _UnknownMeaningError  # of what scale its bias is
+    result = (7, 8) if _operand(node, 7) else None
+    columns = _Part(3, 4, 5, -2 if node.attributes.get("transB", 0) else -1)
+    _FloatOperator("Gemm", (_Part(0, 1, 2, -2), columns), result, bias=6)(w, node, original)
+
+
+def _lstm(w: _Writer, node: Node, original: NodeProto) -> None:
+    """Its weights lie turned, (directions, inputs, gates), with a scale for each direction or for each gate."""
+    stored = []
+    for value, scale, zero in ((1, 8, 9), (2, 10, 11)):
+        centered = w.op("Sub", w.as_float(node.inputs[value]), w.by_direction(node.inputs[zero]))
+        meant = w.op("Mul", centered, w.by_direction(node.inputs[scale]))
+        stored.append(w.op("Transpose", meant, attributes=[helper.make_attribute("perm", [0, 2, 1])]))
+    w.nodes.append(_node("LSTM", [node.inputs[0], *stored, *node.inputs[3:8]], node.outputs, original.attribute))
+
+
 def _concat(w: _Writer, node: Node, original: NodeProto) -> None:
     parts = [w.meant(node, _Part(place, place + 1, place + 2)) for place in range(2, len(node.inputs), 3)]
     w.stored(w.op("Concat", *parts, attributes=original.attribute), node, 0, 1)
@@ -344,6 +367,8 @@ _MEANING: Mapping[tuple[str, str], Meaning] = {
     **{(domain, "QLinearMatMul"): _FloatOperator("MatMul", (_ROWS, _COLUMNS), (6, 7)) for domain in ("", MICROSOFT)},
     (MICROSOFT, "MatMulIntegerToFloat"): _FloatOperator("MatMul", (_Part(0, 2, 4, -2), _Part(1, 3, 5, -1)), bias=6),
     (MICROSOFT, "DynamicQuantizeMatMul"): _FloatOperator("MatMul", (_Part(0, None, None), _Part(1, 2, 3, -1)), bias=4),
+    (MICROSOFT, "DynamicQuantizeLSTM"): _lstm,
+    (MICROSOFT, "QGemm"): _gemm,
     (MICROSOFT, "MatMulNBits"): _with_float_activations,
     **{(MICROSOFT, f"QLinear{op}"): _FloatOperator(op, (_ONE, _TWO), (6, 7)) for op in ("Add", "Mul")},
     **{

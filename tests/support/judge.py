@@ -64,8 +64,10 @@ def _join(parts: tuple[Array, ...]) -> bool:
 
 
 def judgeable(proto: onnx.ModelProto) -> bool:
-    """Whether what was left out can be told by its numbers: not where weights are stored in 8 bits or read twice."""
-    return not shared(proto, 2) and not any("quantize" in node.op_type.lower() for node in _nodes(proto.graph))
+    """Whether what was left out can be told by its numbers: not where weights are rounded or read twice."""
+    rounded = any("quantize" in node.op_type.lower() for node in _nodes(proto.graph))
+    half = any(one.data_type == onnx.TensorProto.FLOAT16 for one in proto.graph.initializer)
+    return not rounded and not half and not shared(proto, 2)
 
 
 def shared(proto: onnx.ModelProto, rank: int) -> bool:

@@ -24,6 +24,7 @@ from onnxmi.gate.check import CheckOptions, check
 from tests.support import judge
 from tests.support.random_models import random_network
 from tests.support.random_models.network import Network
+from tests.support.random_models.shipped import as_shipped
 
 KINDS = ("channels", "ffn", "heads", "hidden", "qk", "value", "width")
 COUNT, FRESH = 66, 240  # samples to calibrate on, and others to judge by; multiples of every fixed batch
@@ -47,7 +48,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one mode: "made", "refused" and why, or "found" and what.
+    """What came of one mode: "made", "refused" and why, "found" and what, or "absent" where there is no such network.
 
     `detail` is for whoever looks into it.
     """
@@ -75,8 +76,10 @@ class Subject:
     network: Network
 
     @classmethod
-    def of(cls, seed: int) -> Subject:
-        return cls(seed, random_network(random.Random(seed)))
+    def of(cls, seed: int, form: str = "plain") -> Subject | None:
+        """A network by its number, in one of `FORMS`; None where it cannot be had in that one."""
+        network = as_shipped(random_network(random.Random(seed)), form)
+        return None if network is None else cls(seed, network)
 
     @cached_property
     def arrays(self) -> dict[str, Any]:
@@ -200,9 +203,12 @@ MODES: Mapping[str, Callable[[Subject], None]] = {
 # -- what came of it --------------------------------------------------------------------------------------------------
 
 
-def examine(seed: int, modes: tuple[str, ...] = tuple(MODES)) -> Iterator[Outcome]:
+def examine(seed: int, modes: tuple[str, ...] = tuple(MODES), form: str = "plain") -> Iterator[Outcome]:
     """Run one network through the modes."""
-    subject = Subject.of(seed)
+    subject = Subject.of(seed, form)
+    if subject is None:
+        yield from (Outcome(mode, "absent") for mode in modes)
+        return
     for mode in modes:
         started = time.process_time()
         outcome = _outcome(mode, subject)

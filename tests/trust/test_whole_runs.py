@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from tests.support import judge
 from tests.support.random_models import random_network
+from tests.support.random_models.shipped import FORMS, as_shipped
 from tests.support.whole_runs import MODES, Subject, examine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -50,7 +51,7 @@ def test_the_networks_run_and_have_something_to_say(networks):
                 columns = np.moveaxis(value, output.columns, -1).reshape(-1, value.shape[output.columns])
                 assert np.abs(columns).max() < 1e5
                 still += bool((columns.std(0) < 1e-3 * np.abs(columns).max(0)).all())
-    assert still <= 1
+    assert still <= 2  # what a residual takes away may be all that varies
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -66,6 +67,23 @@ def test_a_random_network_goes_through_the_pipeline(seed):
     """In one of the modes. Every output is kept: the floor looks at outputs, and says the worst of their columns."""
     (outcome,) = examine(seed, (list(MODES)[seed % len(MODES)],))
     assert outcome.state != "found" or outcome.reason == "lost column", outcome
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "plain"])
+@pytest.mark.parametrize("seed", range(500, 506))
+def test_a_network_as_it_is_shipped_goes_through_the_pipeline(form, seed):
+    (outcome,) = examine(seed, (list(MODES)[seed % len(MODES)],), form)
+    if outcome.state == "absent":
+        pytest.skip("its makers or onnxruntime refuse this network in this form")
+    assert outcome.state != "found" or outcome.reason == "lost column", outcome
+
+
+def test_every_form_is_had_of_some_networks():
+    made = {form: [as_shipped(random_network(random.Random(seed)), form) for seed in range(500, 506)] for form in FORMS}
+    assert all(any(network is not None for network in of_form) for of_form in made.values())
+    assert all(network is not None for network in made["plain"])
+    plain, half = made["plain"], made["half"]
+    assert [one.proto != other.proto for one, other in zip(plain, half, strict=True) if other is not None]
 
 
 # -- the oracles see what they are there for --------------------------------------------------------------------------

@@ -75,6 +75,28 @@ def qlinear_images(b: Quantized) -> str:
     return b.op("DequantizeLinear", b.op("QLinearConv", *left, *weights, *going, bias), *going)
 
 
+def dense(b: Quantized, turned: bool, last: bool = False) -> str:
+    left, scale, shape = b.quantized(b.hidden()), b.scale(0.01, OUT), (OUT, HIDDEN) if turned else (HIDDEN, OUT)
+    bias = b.const(b.rng.integers(-99, 99, size=OUT).astype(np.int32))
+    weights = b.bytes(*shape), scale, b.zero(0, np.int8, OUT)
+    going = () if last else (b.scale(0.3), b.zero(100))
+    made = b.op("QGemm", *left, *weights, bias, *going, transB=int(turned), domain=MS)
+    return made if last else b.op("DequantizeLinear", made, *going)
+
+
+def recurrent(b: Quantized, each: bool) -> str:
+    """Of one direction or two, with scales for each or for each of their gates."""
+    ways, gates = 2 - each, 4 * HIDDEN
+    steps = b.op("Unsqueeze", b.hidden(), b.ints(0))
+    scales = [b.const(b.rng.uniform(0.003, 0.006, size=(ways, gates) if each else (ways,))) for _ in range(2)]
+    none = b.const(np.zeros((ways, gates) if each else (ways,), np.int8))
+    stored = b.bytes(ways, HIDDEN, gates), b.bytes(ways, HIDDEN, gates), b.weight(ways, 2 * gates, fan_in=1)
+    attributes = {"hidden_size": HIDDEN, "direction": "forward" if each else "bidirectional", "domain": MS}
+    parameters = scales[0], none, scales[1], none
+    made = b.op("DynamicQuantizeLSTM", steps, *stored, "", "", "", "", *parameters, outputs=3, **attributes)
+    return b.gemm(b.op("Reshape", made[1], b.ints(-1, HIDDEN)), HIDDEN, OUT)
+
+
 def to_float(b: Quantized) -> str:
     value, scale, zero = b.op("DynamicQuantizeLinear", b.hidden(), outputs=3)
     stored, factor, none = b.weights(HIDDEN, OUT, axis=1, each=True)
@@ -134,6 +156,11 @@ CASES: dict[str, Callable[[Quantized], str]] = {
     "qlinear": lambda b: qlinear(b, each=False),
     "qlinear, a scale each": qlinear,
     "qlinear images": qlinear_images,
+    "dense": lambda b: dense(b, turned=False),
+    "dense, turned": lambda b: dense(b, turned=True),
+    "dense, to float": lambda b: dense(b, turned=True, last=True),
+    "recurrent": lambda b: recurrent(b, each=False),
+    "recurrent, a scale each": lambda b: recurrent(b, each=True),
     "to float": to_float,
     "in one": in_one,
     "packed": packed,
