@@ -142,8 +142,8 @@ def _require_drop(goals: Sequence[Goal], options: PruneOptions) -> None:
     if options.budget.searches:
         raise CheckError(
             f"not within --max-drop {asked:g}: what the search found loses no more on the samples that it was chosen"
-            f" on, but {reached:.4f} on the test samples; aim at less (--max-drop {asked / 2:g}), give more samples, or take"
-            " it with --best-effort"
+            f" on, but {reached:.4f} on the test samples; aim at less (--max-drop {asked / 2:g}), give more samples, or"
+            " take it with --best-effort"
         )
     raise CheckError(
         f"out of reach: --max-drop {asked:g}: the other budgets lose {reached:.4f} on the test samples (use"

@@ -22,7 +22,7 @@ from onnxmi.pruning.execute import Candidate
 from onnxmi.pruning.loss_search import judged_trial
 from onnxmi.pruning.session import PruningSession
 from onnxmi.pruning.shared_session import ParallelRun, SharedSession, read_back
-from onnxmi.pruning.sweep import JudgedPoint, judged_point
+from onnxmi.pruning.sweep import DroppedPoint, JudgedPoint, judged_point
 from onnxmi.runtime.session import limited
 from onnxmi.typing import Progress, silent
 
@@ -32,18 +32,20 @@ _ELSEWHERE = onnx.ModelProto()  # stands for a model that is in a file
 # -- sweeps ------------------------------------------------------------------------------------------------------------
 
 
-def judge_point(shared: SharedSession, share: float, counts: UnitCounts, target: str) -> JudgedPoint:
+def judge_point(shared: SharedSession, share: float, counts: UnitCounts, target: str) -> JudgedPoint | DroppedPoint:
     """Make and judge a model of the curve, and leave it in a file; a task. What is returned lacks the model."""
     session = shared.session()
     with limited(shared.threads):
         point = judged_point(session, share, counts)
+    if isinstance(point, DroppedPoint):
+        return point
     save(point.proto, target)
     return replace(point, proto=_ELSEWHERE)
 
 
 def judge_points(
     run: ParallelRun, session: PruningSession, wanted: Sequence[tuple[float, UnitCounts]], progress: Progress
-) -> list[JudgedPoint]:
+) -> list[JudgedPoint | DroppedPoint]:
     """Make and judge the models of a sweep, as `onnxmi.pruning.sweep.judge_here` does."""
     shared = run.shared(session)
     targets = [run.new_file(".onnx") for _ in wanted]
@@ -52,7 +54,10 @@ def judge_points(
         for (share, counts), target in zip(wanted, targets, strict=True)
     ]
     points = run_all(run.workers.executor, tasks, progress)
-    return [replace(point, proto=read_back(session, path)) for point, path in zip(points, targets, strict=True)]
+    return [
+        point if isinstance(point, DroppedPoint) else replace(point, proto=read_back(session, path))
+        for point, path in zip(points, targets, strict=True)
+    ]
 
 
 # -- searches ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import onnx
 
 from onnxmi.budget.allocate import Limit, allocate
 from onnxmi.budget.goals import Kind
-from onnxmi.errors import stage
+from onnxmi.errors import CheckError, ModelError, stage
 from onnxmi.evaluation.judgement import judge, judge_answers
 from onnxmi.evaluation.quality import Quality, quality_of
 from onnxmi.execution.steps import counted
@@ -48,7 +48,17 @@ class JudgedPoint:
     quality: Quality
 
 
-JudgeAll = Callable[[PruningSession, Sequence[tuple[float, UnitCounts]], Progress], Iterable[JudgedPoint]]
+@dataclass(frozen=True)
+class DroppedPoint:
+    """A model of the curve that a check stopped, at a share of the original's cost."""
+
+    share: float
+    reason: str
+
+
+JudgeAll = Callable[
+    [PruningSession, Sequence[tuple[float, UnitCounts]], Progress], Iterable[JudgedPoint | DroppedPoint]
+]
 """Makes and judges models of so many units."""
 
 
@@ -124,8 +134,15 @@ class TradeOff:
     notes: tuple[str, ...] = ()
 
 
-def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint:
+def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint | DroppedPoint:
     """Make a model with so many units, and judge it; its time is measured apart."""
+    try:
+        return _judged_point(session, share, counts)
+    except (CheckError, ModelError) as error:  # one wrong model says nothing against the others
+        return DroppedPoint(share, str(error))
+
+
+def _judged_point(session: PruningSession, share: float, counts: UnitCounts) -> JudgedPoint:
     samples = session.shared_samples if session.options.repair else None
     candidate = execute_plan(session, make_plan(session, counts), samples=samples)
     require_passed(check_result(session.source, candidate.result, session.some_feeds(session.split.test)))
@@ -143,7 +160,7 @@ def judged_point(session: PruningSession, share: float, counts: UnitCounts) -> J
 
 def judge_here(
     session: PruningSession, wanted: Sequence[tuple[float, UnitCounts]], progress: Progress
-) -> Iterator[JudgedPoint]:
+) -> Iterator[JudgedPoint | DroppedPoint]:
     """Make the models one after the other."""
     for share, counts in counted(wanted, "sweep", progress):
         yield judged_point(session, share, counts)
@@ -167,6 +184,11 @@ def trade_off(
     shares : sequence of float, optional
         Of the original's cost; without them, `LEVELS` between the least that can be had and the original's. Where every
         cut is quantized, between the least and the 8-bit version of the original, which is a model of the curve, too.
+
+    Raises
+    ------
+    CheckError
+        If checks stop all of the models; where they stop some, a note says so.
     """
     wanted: list[tuple[float, UnitCounts]] = []
     skipped: list[float] = []
@@ -180,10 +202,19 @@ def trade_off(
             skipped.append(share)
         else:
             wanted.append((share, counts))
-    points = [_timed(session, point) for point in judge_all(session, wanted, progress)]
+    points: list[TradeOffPoint] = []
+    dropped: list[DroppedPoint] = []
+    for point in judge_all(session, wanted, progress):
+        if isinstance(point, DroppedPoint):
+            dropped.append(point)
+        else:
+            points.append(_timed(session, point))
+    if dropped and not points:
+        raise CheckError(dropped[0].reason)
     dense = judge_answers(session.test_set, session.metric, session.test_set.reference).decisive
     cost, samples = session.dense_cost, len(session.split.test)
-    model, notes = session.model.digest, session.data.notes
+    lost = (f"the model at x {point.share:.2f} of the cost was dropped: {point.reason}" for point in dropped)
+    model, notes = session.model.digest, (*session.data.notes, *lost)
     return TradeOff(model, by, dense.metric, cost, dense.now, samples, tuple(points), tuple(skipped), notes)
 
 

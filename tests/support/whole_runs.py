@@ -173,8 +173,11 @@ def _exact(subject: Subject, made: onnx.ModelProto) -> None:
 def sweep(subject: Subject) -> None:
     options = onnxmi.PruneOptions(threads=1, seed=subject.seed)
     curve = onnxmi.sweep(subject.network.proto, subject.arrays, options, by="macs", shares=(0.8, 0.6, 0.4))
-    if len(curve.points) + len(curve.skipped) != 3:
+    dropped = [note for note in curve.notes if "was dropped" in note]
+    if len(curve.points) + len(curve.skipped) + len(dropped) != 3:
         raise WrongError("points are missing", f"{len(curve.points)} made, {len(curve.skipped)} skipped")
+    if dropped:
+        raise WrongError("a check stopped a model", dropped[0])
 
 
 def checked(subject: Subject, made: onnx.ModelProto) -> None:
