@@ -38,9 +38,12 @@ class Split:
     search: Samples = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
-    def search_or_test(self) -> Samples:
-        """The search samples; the test samples where there are too few to divide."""
-        return self.search if self.search.size else self.test
+    def searched(self) -> Samples:
+        """What a search decides on: search and validation samples; the test samples where there are too few to divide.
+
+        Of the validation samples a repair only takes the ridges, which is little beside what more samples tell.
+        """
+        return np.union1d(self.search, self.validation) if self.search.size else self.test
 
     @property
     def not_fitted(self) -> Samples:

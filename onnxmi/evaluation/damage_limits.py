@@ -40,19 +40,21 @@ def _columns_count(view: View) -> bool:
     return view.kind not in WHOLE and (view.link != "identity" or view.columns <= MOST_NUMBERS)
 
 
-def excess(damage: Damage, drop: float) -> float:
+def excess(damage: Damage, drop: float, standard_errors: float = 0.0) -> float:
     """Return how many times the damage that goes with a loss the worst output has; 1 is just within.
 
     Parameters
     ----------
     drop : float
         The loss that is allowed, in points; limits go with it, up to `FLOOR`.
+    standard_errors : float
+        How many of these to add to the damage: it is that of some samples, and stands for that of all.
     """
-    return max((max(_over_limit(part, drop), severity(part)) for part in damage.parts), default=0.0)
+    return max((max(_over_limit(part, drop, standard_errors), severity(part)) for part in damage.parts), default=0.0)
 
 
-def _over_limit(part: Part, drop: float) -> float:
-    return part.error / allowed_damage(part.view.kind, drop)
+def _over_limit(part: Part, drop: float, standard_errors: float) -> float:
+    return (part.error + standard_errors * part.standard_error) / allowed_damage(part.view.kind, drop)
 
 
 def allowed_damage(kind: Kind, drop: float) -> float:

@@ -67,9 +67,11 @@ def _batch_outputs(
 
 
 def compare(original: Array, cut: Array, labels: Array | None, samples: int) -> Quality:
-    """Compare the first outputs of two models."""
+    """Compare the first outputs of two models; of another size, which values decide on, nothing can be told."""
+    if original.shape != cut.shape:
+        return Quality(samples, float("inf"), None, None, None)
     if original.dtype.kind != "f":
-        same = float(np.mean(original == cut)) if original.shape == cut.shape else 0.0
+        same = float(np.mean(original == cut))
         return Quality(samples, 1.0 - same, same, None, None)
     a, b = original.astype(np.float64), cut.astype(np.float64)
     # A constant output has no spread; its error then stays absolute.

@@ -50,6 +50,12 @@ class Scale:
                 found = np.square(error)
         return np.where(np.isfinite(found), found, np.inf)
 
+    def damages(self, errors: Floats) -> Floats:
+        """(...,) the damage that errors (..., columns) of rows, or their means, stand for."""
+        if self.information is None:
+            return np.asarray((errors / self.spread).mean(-1))
+        return np.asarray(errors.sum(-1) / self.information.sum())
+
     def shown(self, view: View) -> Ints:
         """Columns of which one may be named as the worst; none where a column means nothing by itself."""
         if view.link == "softmax":

@@ -18,6 +18,7 @@ import numpy as np
 
 from onnxmi.evaluation.column_errors import ColumnErrors
 from onnxmi.evaluation.divergence import entropies, fisher_root, probabilities
+from onnxmi.evaluation.sample_spread import SampleSpread
 from onnxmi.evaluation.scale import SHOWN_INFORMATION, Scale
 from onnxmi.outputs.view import View, column_rows
 from onnxmi.typing import Array, Floats, Ints
@@ -44,6 +45,8 @@ class Part:
         Its error.
     elsewhere : float or None
         The largest error of any column without the sample that it is off most on; None where that is not known.
+    standard_error : float
+        Of the error, by how it differs from sample to sample; 0 where it is not known.
     """
 
     view: View
@@ -51,6 +54,7 @@ class Part:
     column: int | None
     worst: float
     elsewhere: float | None = None
+    standard_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class Errors:
             ColumnErrors(view, scale) for view, scale in zip(yardstick.views, yardstick.scales, strict=True)
         ]
         self._rows = [0] * len(self._sums)
+        self._spreads = [SampleSpread() for _ in self._sums]
 
     def add(self, reference: Values, made: Values, counted: Values) -> None:
         """Add a batch.
@@ -193,6 +198,7 @@ class Errors:
             other = made.get(view.tensor)
             if other is None:
                 self._columns[number].add(wanted, None, samples)
+                self._spreads[number].add(np.zeros(len(wanted)), samples)
                 continue
             if np.shape(other) != np.shape(reference[view.tensor]):
                 # Another shape cannot be compared: all is lost.
@@ -201,12 +207,13 @@ class Errors:
             got = _rows_of(view, other, counted.get(view.tensor))
             errors = scale.row_errors(view, wanted, got)
             self._sums[number] += errors.sum(0)
+            self._spreads[number].add(scale.damages(errors), samples)
             self._columns[number].add(wanted, scale.shown_errors(view, wanted, got, errors), samples)
 
     def damage(self) -> Damage:
         """Return the damage of all that was added."""
         yardstick = self._yardstick
-        sums = self._sums, self._columns, self._rows
+        sums = self._sums, self._columns, self._rows, self._spreads
         return Damage(tuple(map(_part, yardstick.views, yardstick.scales, *sums)))
 
 
@@ -300,17 +307,16 @@ def _samples_of_rows(view: View, shape: tuple[int, ...], counted: Array | None) 
     return rows if counted is None else rows[counted]
 
 
-def _part(view: View, scale: Scale, sums: Floats, columns: ColumnErrors, rows: int) -> Part:
+def _part(view: View, scale: Scale, sums: Floats, columns: ColumnErrors, rows: int, spread: SampleSpread) -> Part:
     if not rows or not len(sums):
         return Part(view, 0.0, None, 0.0)
     if not np.isfinite(sums).all():
         return Part(view, float("inf"), None, float("inf"))
-    mean, information = sums / rows, scale.information
-    error = float((mean / scale.spread).mean() if information is None else mean.sum() / information.sum())
+    error, standard_error = float(scale.damages(sums / rows)), spread.standard_error
     worst = columns.worst() if len(sums) > 1 else None
     if worst is None:
-        return Part(view, error, None, error)
-    return Part(view, error, worst.column, worst.error, worst.elsewhere)
+        return Part(view, error, None, error, standard_error=standard_error)
+    return Part(view, error, worst.column, worst.error, worst.elsewhere, standard_error)
 
 
 def _roots(view: View, scale: Scale, logits: Array, signs: Floats) -> Floats:

@@ -143,7 +143,7 @@ class _Inference:
                 weight = node.inputs[layout.weight]
                 if not self.graph.is_constant(weight):
                     continue
-                reading = read_quantized(self.graph, node, layout.quantized, layout.output_axis)
+                reading = read_quantized(self.graph, node, layout.quantized, layout.output_axis(node))
                 if reading is None or not reading.scheme.scales:
                     self._freeze(weight, f"the scale of the weight of {node.label} is not found")
 

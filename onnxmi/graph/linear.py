@@ -177,7 +177,7 @@ def _find(graph: Graph, node: Node, layout: MatrixLayout) -> _Candidate | None:
     maker = graph.producers.get(tap)
     if maker is not None and maker.op == "DynamicQuantizeLinear":
         tap = maker.inputs[0]
-    reading = read_quantized(graph, node, layout.quantized, layout.output_axis)
+    reading = read_quantized(graph, node, layout.quantized, layout.output_axis(node))
     if reading is None:
         return None
     return _Candidate(node, layout, reading.end, tap, replace(weights, scheme=reading.scheme), reading.activation)

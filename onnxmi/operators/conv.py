@@ -57,8 +57,11 @@ class ConvRows(MatrixLayout):
     }
     channel_axis = 1
     weight_rank = None
-    output_axis = 0
     has_bias_after = False  # a vector lies along the last axis
+
+    def output_axis(self, node: Node) -> int:
+        """See `MatrixLayout.output_axis`."""
+        return 0
 
     def kernel(self, weight: Shape) -> Shape:
         """See `MatrixLayout.kernel`."""

@@ -110,8 +110,6 @@ class MatrixLayout(ABC):
     """The axis of the result that its outputs lie on."""
     weight_rank: ClassVar[int | None] = 2
     """Number of the weights' axes; None for any."""
-    output_axis: ClassVar[int] = 1
-    """The axis of the stored weights that scales and zero points may lie on."""
     attributes: ClassVar[Mapping[str, Any]] = {}
     """Attributes that say how rows and matrices lie in the arrays, with what they are where they are not given."""
     has_bias_after: ClassVar[bool] = True
@@ -144,6 +142,10 @@ class MatrixLayout(ABC):
     def reading(self, node: Node) -> tuple[Any, ...]:
         """How a node reads its weight and its activation: nodes that do so alike can be looked at together."""
         return tuple(node.attributes.get(name, default) for name, default in self.attributes.items())
+
+    def output_axis(self, node: Node) -> int:
+        """Return the axis of the stored weights that scales and zero points may lie on."""
+        return 1
 
     def why_not_requantized(self, node: Node) -> str | None:
         """Why new weights could not be stored with the scales of the old ones, if so."""

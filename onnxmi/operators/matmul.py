@@ -61,6 +61,10 @@ class MatrixRows(MatrixLayout):
         transposed = any(node.attributes.get(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
         return super().accepts(node, rank) and not transposed
 
+    def output_axis(self, node: Node) -> int:
+        """See `MatrixLayout.output_axis`."""
+        return 0 if node.attributes.get("transB", 0) else 1
+
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`; an operator with an epilogue may give other axes than its product has."""
         if self.has_epilogue:

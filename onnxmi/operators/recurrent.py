@@ -187,7 +187,9 @@ class RecurrentHiddenRows(RecurrentInputRows):
 class QuantizedInputRows(RecurrentInputRows):
     """The same with integers (directions, K, gates * hidden)."""
 
-    output_axis = 0
+    def output_axis(self, node: Node) -> int:
+        """See `MatrixLayout.output_axis`."""
+        return 0
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`."""
@@ -207,7 +209,9 @@ class QuantizedInputRows(RecurrentInputRows):
 class QuantizedHiddenRows(RecurrentHiddenRows):
     """The same with integers (directions, hidden, gates * hidden)."""
 
-    output_axis = 0
+    def output_axis(self, node: Node) -> int:
+        """See `MatrixLayout.output_axis`."""
+        return 0
 
     def terms(self, node: Node, weight: Axes, activation: Axes, result: Axes) -> MatrixTerms:
         """See `MatrixLayout.terms`."""

@@ -13,7 +13,7 @@ from math import exp, inf, log, sqrt
 from onnxmi.budget.allocate import Limit, allocate, largest
 from onnxmi.budget.goals import Goal, Kind, Trial
 from onnxmi.errors import CheckError, ModelError, NothingToPruneError, stage
-from onnxmi.evaluation.damage_limits import allowed_damage, excess
+from onnxmi.evaluation.damage_limits import allowed_damage
 from onnxmi.evaluation.judgement import Judgement, judge
 from onnxmi.execution.steps import as_share
 from onnxmi.graph.channel_graph import LayerId, UnitCounts
@@ -31,6 +31,7 @@ QUICK, FULL = "few samples", "step by step"  # what the repairs are called in a 
 FULL_TRIAL_WORK = 3  # times as long as a trial on few samples, about
 USUAL_WORK = 8  # trials on few samples that the search takes as long as
 LARGEST_SHARE = 0.95  # of the cost: a smaller cut is not worth a change of files
+ENOUGH_SEARCHED = 200  # samples: of fewer, a few answers that change decide what the damage is
 AIMED = 0.87  # of the allowed damage, at the next trial: as far below it as models are off what is foretold
 APART = 1.03  # factor between costs of models that are as good as the same
 WORTHWHILE = 1.1  # factor of cost, to the next trial or between which the limit lies, from which on a trial pays
@@ -53,7 +54,15 @@ def judged_trial(
     samples = session.shared_trial_samples if repair == QUICK else session.shared_samples
     repaired_on = samples if session.options.repair else None
     candidate = execute_plan(session, make_plan(session, counts), samples=repaired_on, progress=progress)
-    return candidate, judge(session.search_set, session.metric, candidate.result)
+    return candidate, _judged(session, candidate)
+
+
+def _judged(session: PruningSession, candidate: Candidate) -> Judgement:
+    """Judge a model on the search samples, and where those are few on fit samples, too."""
+    judgement = judge(session.search_set, session.metric, candidate.result)
+    if len(session.search_set.samples) >= ENOUGH_SEARCHED:
+        return judgement
+    return replace(judgement, fitted=judge(session.means_set, session.metric, candidate.result))
 
 
 @stage("search")
@@ -173,13 +182,10 @@ class _Search:
 
     def uncut(self, candidate: Candidate) -> _TrialModel:
         """Return what leaves out unused positions alone, and is rounded to 8 bits, if anything."""
-        judgement = judge(self._session.search_set, self._session.metric, candidate.result)
-        return _TrialModel(1.0, {}, candidate, judgement, 0.0 if candidate.quantized is None else self._over(judgement))
-
-    def _over(self, judgement: Judgement) -> float:
-        """Return how many times what is allowed is lost: of the damage or, if that is more, of what is expected."""
-        samples = len(self._session.search_set.samples)
-        return max(excess(judgement.damage, self._drop), judgement.expected_loss(self._drop, samples) / self._drop)
+        judgement = _judged(self._session, candidate)
+        return _TrialModel(
+            1.0, {}, candidate, judgement, 0.0 if candidate.quantized is None else judgement.excess(self._drop)
+        )
 
     def run(self) -> None:
         """Try models that are repaired on few samples first, then models that are repaired on all."""
@@ -265,13 +271,13 @@ class _Search:
             self._wrong.append(counts)
             self.dropped.append(f"the trial at x {share:.2f} of the cost was dropped: {error}")
             return None
-        trial = _TrialModel(share, counts, candidate, judgement, self._over(judgement))
+        trial = _TrialModel(share, counts, candidate, judgement, judgement.excess(self._drop))
         self._made.setdefault(repair, []).append(trial)
         self._note(trial, repair)
         return trial
 
     def _note(self, trial: _TrialModel, repair: str) -> None:
-        judgement, worst = trial.judgement, trial.judgement.damage.worst
+        judgement, worst = trial.judgement, trial.judgement.worst(self._drop)
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
         fits = trial.excess <= 1
         self.trials.append(Trial(trial.share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
@@ -285,9 +291,10 @@ class _Search:
     def refusal(self) -> str:
         """Say what the mildest cut loses."""
         trial = self.least_aggressive
-        if trial is None or trial.judgement.damage.worst is None:
+        worst = None if trial is None else trial.judgement.worst(self._drop)
+        if trial is None or worst is None:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
-        worst, reading = trial.judgement.damage.worst, trial.judgement.decisive
+        reading = trial.judgement.decisive
         return (
             f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least aggressive"
             f" has damage {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"

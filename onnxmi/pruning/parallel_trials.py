@@ -79,7 +79,12 @@ def try_counts(shared: SharedSession, counts: UnitCounts, repair: str, target: s
         plan=replace(candidate.plan, choices=(), quantization=None),
         quantized=None if candidate.quantized is None else _ELSEWHERE,
     )
-    return bare, replace(judgement, answers=Answers(judgement.answers.count, {}))
+    return bare, _without_answers(judgement)
+
+
+def _without_answers(judgement: Judgement) -> Judgement:
+    fitted = None if judgement.fitted is None else _without_answers(judgement.fitted)
+    return replace(judgement, answers=Answers(judgement.answers.count, {}), fitted=fitted)
 
 
 def tried(

@@ -127,7 +127,7 @@ class PruningSession:
     @cached_property
     def search_set(self) -> EvaluationSet:
         """The samples that a search for a loss decides on."""
-        return self.outputs.panel(self.split.search_or_test)
+        return self.outputs.panel(self.split.searched)
 
     @cached_property
     def test_set(self) -> EvaluationSet:

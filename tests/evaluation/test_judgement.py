@@ -57,3 +57,28 @@ def test_the_output_that_is_known_to_lose_decides() -> None:
 def test_what_is_no_number_speaks_against_it() -> None:
     assert judgement(0.0, math.nan).expected_loss(POINT, 3) > POINT
     assert judgement(math.inf, 0.0).expected_loss(POINT, 10_000) > POINT
+
+
+# -- what a search makes of it -----------------------------------------------------------------------------------------
+
+
+def of_fitted(damage: float, loss: float) -> Judgement:
+    return replace(judgement(0.1 * LIMIT, 0.0), fitted=judgement(damage, loss))
+
+
+def test_what_exceeds_on_samples_that_weights_were_fitted_to_exceeds() -> None:
+    assert judgement(0.1 * LIMIT, 0.0).excess(POINT) == pytest.approx(0.1)
+    assert of_fitted(0.05 * LIMIT, 0.0).excess(POINT) == pytest.approx(0.1)
+    assert of_fitted(1.7 * LIMIT, 0.0).excess(POINT) == pytest.approx(1.7)
+    assert of_fitted(0.5 * LIMIT, 5 * POINT).excess(POINT) > 1
+    worst = of_fitted(1.7 * LIMIT, 0.0).worst(POINT)
+    assert worst is not None
+    assert worst.error == 1.7 * LIMIT
+
+
+def test_the_standard_error_of_a_damage_is_added() -> None:
+    known = judgement(0.9 * LIMIT, 0.0)
+    (part,) = known.damage.parts
+    vague = replace(known, damage=Damage((replace(part, standard_error=0.2 * LIMIT),)))
+    assert known.excess(POINT) == pytest.approx(0.9)
+    assert vague.excess(POINT) == pytest.approx(1.1)

@@ -22,7 +22,6 @@ SIZES = np.array([2, 5, 7, 11])
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Search one layer of 11 units whose real loss is a function of its size, in times of what is allowed."""
-    monkeypatch.setattr(loss_search, "excess", lambda damage, _drop: damage.excess)
     monkeypatch.setattr(loss_search, "allowed_damage", lambda _kind, drop: drop)
     problem = SizingProblem(
         {0: SizeOptions(SIZES, np.array([0.4, 0.0085, 0.004, 0.0]))},
@@ -45,10 +44,10 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Any:
             worst = Stand(error=excess_of[counts[0]] * DROP, view=Stand(name="y"))
             reading = Stand(metric="r2", loss=Stand(text="lost"))
             judgement = Stand(
-                damage=Stand(worst=worst, excess=excess_of[counts[0]]),
                 drop=0.0,
                 error=None,
-                expected_loss=lambda *_: 0.0,
+                excess=lambda _drop: excess_of[counts[0]],
+                worst=lambda _drop: worst,
                 decisive=reading,
             )
             return counts[0], judgement

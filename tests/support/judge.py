@@ -67,7 +67,14 @@ def judgeable(proto: onnx.ModelProto) -> bool:
     """Whether what was left out can be told by its numbers: not where weights are rounded or read twice."""
     rounded = any("quantize" in node.op_type.lower() for node in _nodes(proto.graph))
     half = any(one.data_type == onnx.TensorProto.FLOAT16 for one in proto.graph.initializer)
-    return not rounded and not half and not shared(proto, 2)
+    return not rounded and not half and not shared(proto, 2) and not _stored_twice(proto)
+
+
+def _stored_twice(proto: onnx.ModelProto) -> bool:
+    """Whether two matrices hold the same numbers, as a weight and its transpose do that an optimizer worked out."""
+    matrices = [numpy_helper.to_array(one).ravel() for _, one in _stored(proto) if len(one.dims) > 1]
+    digests = Counter(np.sort(one).tobytes() for one in matrices if np.unique(one).size > 2)
+    return max(digests.values(), default=0) > 1
 
 
 def shared(proto: onnx.ModelProto, rank: int) -> bool:
