@@ -24,6 +24,7 @@ Feeds = dict[str, Array]
 SAME = 2e-4  # of the largest number of an output: sums in another order
 LOST = 0.95  # error over the variance: as bad as a constant
 STILL = 1e-3  # spread over size: a column that hardly moves has nothing to lose
+MANY = 100  # columns of plain numbers: of more, one by itself may be lost
 SHARE = 0.01  # of the variance of all probabilities: a class of less carries nothing that docs/outputs.md promises
 
 # Where a number may be set to zero: what it is multiplied with or added to, never what something is divided by.
@@ -156,9 +157,16 @@ def lost_columns(network: Network, wanted: list[Array], got: list[Array]) -> dic
         was, now = (np.moveaxis(one, made.columns, -1).astype(np.float64) for one in (original, cut))
         was, now = was.reshape(-1, was.shape[-1]), now.reshape(-1, now.shape[-1])
         variance, error = was.var(0), np.square(was - now).mean(0)
+        if was.shape[1] > MANY and not _chances(was):
+            continue  # docs/outputs.md promises nothing of one among so many plain numbers
         moves = variance > np.square(STILL * np.abs(was).max(0, initial=1e-6))
-        if (was >= 0).all() and np.allclose(was.sum(1), 1.0, atol=1e-3):  # probabilities
+        if _chances(was):
             moves &= variance > SHARE * variance.sum()
         for column in np.flatnonzero(moves & (error >= LOST * variance)):
             found[f"{made.name}[{column}]"] = float(error[column] / variance[column])
     return found
+
+
+def _chances(rows: Array) -> bool:
+    """Whether rows are probabilities."""
+    return bool((rows >= 0).all() and np.allclose(rows.sum(1), 1.0, atol=1e-3))
