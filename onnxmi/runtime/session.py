@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,9 @@ from onnxmi.typing import Array
 Feeds = Mapping[str, Array]
 
 _FATAL_ONLY = 4  # onnxruntime's severity scale: its warnings speak of optimizations nobody asked about
+# It ends the process on some models in half precision (onnxruntime 1.31) and changes no result. Deployed sessions have
+# it.
+_CRASHING = ("FuseFp16InitializerToFp32NodeTransformer",)
 _ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\d+ [^()]+\(.*?\)( const)? (?=[A-Z]))?")
 
 
@@ -181,12 +184,16 @@ def _open(proto: onnx.ModelProto, options: onnxruntime.SessionOptions, taps: tup
     with nullcontext(skeleton_bytes(proto)) if lean else bytes_or_path(proto) as source:
         if (lean or isinstance(source, str)) and not spin:  # deployed sessions pay a copy of the weights for speed
             options.add_session_config_entry("session.disable_prepacking", "1")
-        return Session(_session(source, options), taps, narrow_states(proto))
+        return Session(_session(source, options, () if spin else _CRASHING), taps, narrow_states(proto))
 
 
-def _session(source: bytes | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def _session(
+    source: bytes | str, options: onnxruntime.SessionOptions, disabled: Collection[str] = ()
+) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=set(disabled)
+        )
     except Exception as error:  # onnxruntime raises many unrelated types
         raise ModelError(f"onnxruntime refuses the model: {one_line(error)}") from error
 

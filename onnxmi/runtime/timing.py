@@ -20,6 +20,7 @@ import onnx
 
 from onnxmi.errors import UsageError
 from onnxmi.model.narrow_states import narrowed_feeds
+from onnxmi.runtime.deployed import require_opening
 from onnxmi.runtime.session import Feeds, Session, open_session
 from onnxmi.typing import Floats
 
@@ -182,10 +183,14 @@ def measure_latency(
     ------
     UsageError
         If the clock does not go with the number of threads.
+    ModelError
+        If onnxruntime refuses a model, or ends the process that opens it.
     """
     if clock == "cpu" and threads != 1:
         raise UsageError("the cpu clock counts one thread: it needs exactly one (threads=1)")
     fed = [feeds] * len(protos) if isinstance(feeds, Mapping) else list(feeds)
+    for proto in protos:
+        require_opening(proto)
 
     def load() -> list[tuple[Session, Feeds]]:
         pairs: list[tuple[Session, Feeds]] = [

@@ -19,6 +19,7 @@ from onnxmi.model import Graph, Model, Node
 from onnxmi.model.load import checker_error
 from onnxmi.model.narrow_states import narrower_text, with_whole_states
 from onnxmi.outputs.uninitialized import comparable, find_uninitialized
+from onnxmi.runtime.deployed import require_opening
 from onnxmi.runtime.probe import Probe, run_shapes
 from onnxmi.runtime.session import Feeds, open_session
 from onnxmi.typing import Bools
@@ -248,6 +249,7 @@ def _check_runs(source: Model, result: onnx.ModelProto, feeds: Sequence[Feeds]) 
     name = "runs under onnxruntime"
     undecided, unwritten = _with_data_dependent_size(source.graph), find_uninitialized(source.graph)
     try:
+        require_opening(result)
         before, after = open_session(source.proto), open_session(result)
         for feed in feeds:
             for (output, wanted), got in zip(before.run(feed).items(), after.run(feed).values(), strict=True):
