@@ -86,9 +86,14 @@ def nested_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         yield node
 
 
+def all_bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield all bodies in a graph, those inside of one before it."""
+    return (body for node in nested_nodes(graph) for _, body in bodies_of(node))
+
+
 def is_normal(proto: onnx.ModelProto) -> bool:
     """Whether a model is in the normal form; one without bodies is."""
-    bodies = list(_all_bodies(proto.graph))
+    bodies = list(all_bodies(proto.graph))
     if not bodies:
         return True
     held = any(body.initializer or body.sparse_initializer for body in bodies)
@@ -101,7 +106,7 @@ def is_normal(proto: onnx.ModelProto) -> bool:
 
 def normalized(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model in the normal form; itself where that is not possible, or where there are no bodies."""
-    if next(_all_bodies(proto.graph), None) is None:
+    if next(all_bodies(proto.graph), None) is None:
         return proto
     made = _with_types(proto)
     taken = set(_defined(made.graph))
@@ -119,7 +124,7 @@ def _with_types(proto: onnx.ModelProto) -> onnx.ModelProto:
     made = inferred(proto)
     del made.graph.value_info[:]
     made.graph.value_info.extend(proto.graph.value_info)
-    for body in _all_bodies(made.graph):
+    for body in all_bodies(made.graph):
         for value in (*body.value_info, *body.output):
             for dim in value.type.tensor_type.shape.dim:
                 dim.Clear()  # a cut changes it, and there may be other sizes than were inferred
@@ -172,13 +177,6 @@ def _scan_links(node: onnx.NodeProto, read: Sequence[str], made: Sequence[str]) 
             axis = listed[scanned] if 0 <= scanned < len(listed) else 0
             pairs.append((outer, inner, None if scanned < 0 else axis))
     return pairs
-
-
-def _all_bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    for node in graph.node:
-        for _, body in bodies_of(node):
-            yield body
-            yield from _all_bodies(body)
 
 
 def _defined(graph: onnx.GraphProto) -> Iterator[str]:

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxmi.model.bodies import STANDARD_DOMAINS, bodies_of, constant_tensor, nested_nodes
+from onnxmi.model.bodies import STANDARD_DOMAINS, all_bodies, bodies_of, constant_tensor, nested_nodes
 from onnxmi.model.inferred import inferred
 from onnxmi.typing import Array
 
@@ -43,7 +43,7 @@ class Conditions:
         self._known: dict[str, Array | None] = dict.fromkeys(inputs & self._stored.keys())  # a caller may replace them
         self._shapes: dict[str, list[int | None]] = {}
         known = inferred(without_claims(proto), values=True).graph
-        graphs = [known, *(body for node in nested_nodes(known) for _, body in bodies_of(node))]
+        graphs = [known, *all_bodies(known)]
         for value in (value for graph in graphs for value in (*graph.input, *graph.value_info, *graph.output)):
             if value.type.tensor_type.HasField("shape"):
                 dims = value.type.tensor_type.shape.dim
@@ -128,8 +128,7 @@ def without_claims(proto: onnx.ModelProto) -> onnx.ModelProto:
             if tensor.name not in given:
                 made.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
             del made.graph.initializer[index]
-    bodies = [body for node in nested_nodes(made.graph) for _, body in bodies_of(node)]
-    for graph in (made.graph, *bodies):
+    for graph in (made.graph, *all_bodies(made.graph)):
         del graph.value_info[:]
         for value in (*graph.output, *(graph.input if graph is not made.graph else ())):
             value.type.tensor_type.ClearField("shape")

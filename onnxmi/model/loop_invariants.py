@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from onnxmi.model.bodies import bodies_of, nested_nodes, normalized
+from onnxmi.model.bodies import all_bodies, bodies_of, nested_nodes, normalized
 
 _FIRST = {"Loop": (2, 1), "Scan": (0, 0)}  # places of the first state among the body's inputs, and its outputs
 
@@ -25,8 +25,7 @@ def simplified(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _read_from_outside(proto: onnx.ModelProto) -> None:
     read = {name for node in nested_nodes(proto.graph) for name in node.input}
-    bodies = (body for node in nested_nodes(proto.graph) for _, body in bodies_of(node))
-    read.update(value.name for graph in (proto.graph, *bodies) for value in graph.output)
+    read.update(value.name for graph in (proto.graph, *all_bodies(proto.graph)) for value in graph.output)
     _walk(proto.graph, read)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
-from onnxmi.model.bodies import bodies_of, free_names, nested_nodes
+from onnxmi.model.bodies import all_bodies, bodies_of, free_names
 
 
 def in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -16,11 +16,12 @@ def in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
     Converters to half precision append what they add. A model whose operators read each other in a circle is
     returned as it is.
     """
-    if all(_is_sorted(graph.node) for graph in _graphs(proto.graph)):
+    if all(_is_sorted(graph.node) for graph in (proto.graph, *all_bodies(proto.graph))):
         return proto
     made = onnx.ModelProto()
     made.CopyFrom(proto)
-    for graph in list(_graphs(made.graph)):
+    # Bodies first, and those inside of others before them: who sorts a graph copies the bodies of its nodes.
+    for graph in [*all_bodies(made.graph), made.graph]:
         try:
             order = TopologicalSorter(dict(enumerate(_read_from(graph.node)))).static_order()
             nodes = [graph.node[number] for number in order]
@@ -29,14 +30,6 @@ def in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
         del graph.node[:]
         graph.node.extend(nodes)
     return made
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all bodies in it, the innermost first: who sorts an outer one copies its bodies."""
-    for node in nested_nodes(graph):
-        for _, body in bodies_of(node):
-            yield body
-    yield graph
 
 
 def _is_sorted(nodes: Sequence[onnx.NodeProto]) -> bool:

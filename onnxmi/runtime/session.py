@@ -28,8 +28,7 @@ from onnxmi.typing import Array
 Feeds = Mapping[str, Array]
 
 _FATAL_ONLY = 4  # onnxruntime's severity scale: its warnings speak of optimizations nobody asked about
-# It ends the process on some models in half precision (onnxruntime 1.31) and changes no result. Deployed sessions have
-# it.
+# Optimizers that end the process on some models in half precision (onnxruntime 1.31); without them results are the same
 _CRASHING = ("FuseFp16InitializerToFp32NodeTransformer",)
 _ORIGIN = re.compile(r"(\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : )?(/\S+\.(cc|h):\d+ [^()]+\(.*?\)( const)? (?=[A-Z]))?")
 

@@ -189,8 +189,7 @@ def measure_latency(
     if clock == "cpu" and threads != 1:
         raise UsageError("the cpu clock counts one thread: it needs exactly one (threads=1)")
     fed = [feeds] * len(protos) if isinstance(feeds, Mapping) else list(feeds)
-    for proto in protos:
-        require_opening(proto)
+    require_opening(*protos)
 
     def load() -> list[tuple[Session, Feeds]]:
         pairs: list[tuple[Session, Feeds]] = [

@@ -31,12 +31,15 @@ from onnxmi.verification.unrounded import TensorType, Unrounded, rounds_activati
 TOLERANCE: Mapping[str, float] = {"float64": 1e-9, "float32": 1e-4, "float16": 3e-2, "bfloat16": 2e-1}
 STEPS = 3e-2  # the same where activations are rounded to 8 bits: a few steps of a scale
 BITS = 2.0  # last bits that inputs are moved by, where it is asked how uncertain outputs are
-Gauge = Callable[[Array], float]
+AGAIN = 3.0  # times what rounding does to one of two models, at most, between both: each has a rounding of its own
 # What multiplies integers themselves; numbers that were integers are multiplied as floats.
 _PRODUCTS = frozenset(
-    ("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "ConvInteger")
-) | {"QLinearConv", "QLinearMatMul", "QGemm", "QAttention"}
-AGAIN = 3.0  # times what rounding does to one of two models, at most, between both: each has a rounding of its own
+    {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "ConvInteger"}
+    | {"QLinearConv", "QLinearMatMul", "QGemm", "QAttention"}
+)
+
+Gauge = Callable[[Array], float]
+"""Makes one number of the differences of a tensor."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +17,8 @@ from onnxruntime import GraphOptimizationLevel
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from onnxmi.runtime.deployed import require_opening
+from onnxmi.runtime.session import open_session
 from tests.support import judge
 from tests.support.random_models.network import Network
 
@@ -84,15 +84,10 @@ def _half(network: Network) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(network.proto)
     made = convert_float_to_float16(made, keep_io_types=True)
-    with TemporaryDirectory() as folder:
-        path = str(Path(folder, "made.onnx"))
-        onnx.save(made, path)
-        # Some of these end onnxruntime's process at its default level of optimization: nobody ships them.
-        subprocess.run([sys.executable, "-c", _OPEN, path], check=True, capture_output=True)
+    # onnxruntime refuses some of these at its default level of optimization, or ends its process: nobody ships them.
+    require_opening(made)
+    open_session(made, spin=True)
     return made
-
-
-_OPEN = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
 
 
 FORMS: Mapping[str, Callable[[Network], onnx.ModelProto]] = {
