@@ -28,7 +28,7 @@ from onnxmi.model.external_location import find_locations
 from onnxmi.model.graph import Graph
 from onnxmi.model.loop_invariants import simplified
 from onnxmi.model.mapped import SpillFile, can_be_mapped, is_worth_mapping, map_in_place
-from onnxmi.model.node_order import in_order
+from onnxmi.model.order import in_order
 from onnxmi.model.validate import is_text, validate_model
 
 _MOST_NODES = 1_000_000  # in a model with its functions put in place

@@ -11,7 +11,7 @@ import pytest
 import onnxmi
 from onnxmi.model import Model
 from onnxmi.model.bodies import bodies_of, nested_nodes
-from onnxmi.model.node_order import in_order
+from onnxmi.model.order import in_order
 from onnxmi.runtime.session import open_session
 from tests.support import exported
 from tests.support.build import Build
