@@ -84,7 +84,9 @@ def sliced(m: Maker, x: Flow) -> Flow:
     """A stretch of the channels, forwards or backwards."""
     start, stop, step = 0, x.channels, 1
     if not m.smooth:
-        start, stop, step = m.rng.randint(0, 1), x.channels - m.rng.randint(0, 1), m.pick([1, 1, 2])
+        start, left_out, step = m.rng.randint(0, 1), m.rng.randint(0, 1), m.pick([1, 1, 2])
+        start = min(start, x.channels - 1)  # something is left
+        stop = max(x.channels - left_out, start + 1)
     size = len(range(start, stop, step))
     bounds = [[start], [stop], [channel_axis(x)], [step]]
     if m.flag(0.3):  # backwards: from the last one down to the first
