@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from onnxmi.evaluation.divergence import divergences, probabilities
+from onnxmi.evaluation.divergence import divergences
+from onnxmi.evaluation.output_metrics.column_reader import (
+    ColumnReader,
+    column_count,
+    fitted_labels,
+    one_sided,
+    reader_of,
+)
 from onnxmi.evaluation.output_metrics.output_metric import (
     ComparedOutput,
     Contributions,
@@ -19,128 +25,11 @@ from onnxmi.evaluation.output_metrics.output_metric import (
     rows_of,
 )
 from onnxmi.evaluation.output_metrics.ranks import area_under_curve, rank_correlation
-from onnxmi.outputs.view import Answers, Link
+from onnxmi.outputs.view import Answers
 from onnxmi.typing import Array, Bools, Floats, Ints
 
-ONE_SIDED = 0.98  # share of the commonest answer from which a constant answer loses no more than two points
-FEW = 5  # answers of another class, below which nothing can be counted
 MANY_CLASSES = 10  # from which on the five best are of interest
-LIKE = 5.0  # times the spread of a logit that another one spreads, or lies away
 RANKED = 64  # columns of which ranks are compared: those that move most
-_ROUNDING = 1e-6  # of the sum of probabilities of half precision over many classes
-_LEAST = 1e-12  # probability that a logarithm is taken of
-
-
-# -- what the columns say ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ColumnReader:
-    """How an output's columns are read.
-
-    Attributes
-    ----------
-    link : str
-        softmax for a choice of one column, sigmoid for a decision on each.
-    chances : bool
-        Whether the columns are probabilities already.
-    """
-
-    link: Link
-    chances: bool
-
-    @property
-    def one_of_many(self) -> bool:
-        """Whether a row chooses one of its columns."""
-        return self.link == "softmax"
-
-    def logits(self, rows: Floats) -> Floats:
-        """Return the argument of the link."""
-        if not self.chances:
-            return rows
-        # The inverse of a softmax up to a constant, and of a sigmoid: log p - log(1 - p).
-        likely = np.log(np.maximum(rows, _LEAST))
-        return likely if self.one_of_many else np.asarray(likely - np.log(np.maximum(1 - rows, _LEAST)))
-
-    def probabilities(self, rows: Floats) -> Floats:
-        """Return (rows, columns) probabilities."""
-        return rows if self.chances else probabilities(self.link, rows)
-
-    def answers(self, rows: Floats) -> Ints:
-        """Return the chosen column of each row, (rows,), or the decision on each cell, (cells,); -1 where none is."""
-        if self.one_of_many:
-            return np.where(np.isnan(rows).any(1), -1, rows.argmax(1))
-        cells = rows.reshape(-1)
-        return np.where(np.isnan(cells), -1, cells > (0.5 if self.chances else 0.0)).astype(np.int64)
-
-    def certainty(self, rows: Floats) -> Floats:
-        """Return how sure each answer is: the margin between the two largest probabilities."""
-        chances = self.probabilities(rows)
-        if not self.one_of_many:
-            return np.abs(2 * chances.reshape(-1) - 1)
-        # Only the two largest are needed: a partition is faster than a sort over many classes.
-        top = np.partition(chances, -2, axis=1)
-        return np.asarray(top[:, -1] - top[:, -2])
-
-
-def reader_of(subject: ComparedOutput, original: Answers) -> ColumnReader:
-    """Find out how an output's columns are read, from its link or else from its values."""
-    if subject.view.link == "softmax" and _columns(subject, original) > 1:
-        return ColumnReader("softmax", chances=False)
-    if subject.view.link != "identity":
-        return ColumnReader("sigmoid", chances=False)
-    # Half precision over many classes rounds sums of probabilities beyond 1.
-    inside = all(bool(((rows >= 0) & (rows <= 1 + _ROUNDING)).all()) for rows in rows_of(subject.view, original))
-    if _columns(subject, original) == 1:
-        return ColumnReader("sigmoid", inside)
-    whole = inside and all(
-        bool((np.abs(rows.sum(1) - 1) <= max(_ROUNDING * rows.shape[1], 1e-3)).all())
-        for rows in rows_of(subject.view, original)
-    )
-    return ColumnReader("softmax" if whole or not inside else "sigmoid", inside)
-
-
-def _columns(subject: ComparedOutput, original: Answers) -> int:
-    return next((rows.shape[1] for rows in rows_of(subject.view, original)), 0)
-
-
-def look_like_logits(subject: ComparedOutput, original: Answers) -> bool:
-    """Whether numbers may be logits: their columns move alike, round means that do not tell them apart.
-
-    The columns of a regression have units of their own, and one of them is nearly always the largest.
-    """
-    rows = np.concatenate(list(rows_of(subject.view, original)))
-    if rows.shape[1] < 2:
-        return False
-    # Medians, as one column that stands out is just what is looked for.
-    spread = rows.std(0)
-    alike = float(spread.max()) <= LIKE * float(np.median(spread))
-    between = float(rows.mean(0).std()) <= LIKE * float(np.median(spread))
-    return alike and between and not one_sided(subject, original)
-
-
-def one_sided(subject: ComparedOutput, original: Answers) -> bool:
-    """Whether nearly all of the original's answers are alike, so that counting answers says next to nothing."""
-    reader = reader_of(subject, original)
-    answers = np.concatenate([reader.answers(rows) for rows in rows_of(subject.view, original)])
-    _, counts = np.unique(answers, return_counts=True)
-    return len(answers) - int(counts.max()) < max(FEW, (1 - ONE_SIDED) * len(answers))
-
-
-def fitted_labels(labels: Array | None, subject: ComparedOutput, original: Answers) -> list[Ints] | None:
-    """Return the labels of each sample's answers; None where there are none, or they are of something else.
-
-    There is one label a row, the column that is right, or where columns are decided on each by itself one a cell.
-    """
-    if labels is None or labels.dtype.kind not in "iub" or len(labels) != original.count:
-        return None
-    one_of_many = reader_of(subject, original).one_of_many
-    told = [np.asarray(label, dtype=np.int64).reshape(-1) for label in labels]
-    fits = all(
-        len(label) in (len(rows), len(rows) if one_of_many else rows.size)
-        for label, rows in zip(told, rows_of(subject.view, original), strict=True)
-    )
-    return told if fits else None
 
 
 # -- answers that are right -------------------------------------------------------------------------------------------
@@ -282,7 +171,7 @@ def _curve(subject: ComparedOutput, original: Answers, cut: Answers, labels: Arr
 def two_classes(labels: Array | None, subject: ComparedOutput, original: Answers) -> Floats | None:
     """Return labels as 0 and 1, one a sample, where they are of two classes and the output has one score for them."""
     told = fitted_labels(labels, subject, original)
-    if told is None or any(len(label) != 1 for label in told) or _columns(subject, original) > 2:
+    if told is None or any(len(label) != 1 for label in told) or column_count(subject, original) > 2:
         return None
     flat = np.concatenate(told)
     return flat.astype(np.float64) if set(np.unique(flat)) == {0, 1} else None
@@ -311,7 +200,7 @@ def metrics_of_classes(subject: ComparedOutput, original: Answers, labels: Array
     """
     reader, alike = reader_of(subject, original), one_sided(subject, original)
     labelled = fitted_labels(labels, subject, original) is not None
-    many = reader.one_of_many and _columns(subject, original) >= MANY_CLASSES
+    many = reader.one_of_many and column_count(subject, original) >= MANY_CLASSES
     fits = (
         (ACCURACY, labelled and not alike),
         (AUC, alike and two_classes(labels, subject, original) is not None),

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from onnxmi.evaluation.output_metrics.classes import AGREEMENT, CERTAIN, KL, ColumnReader, reader_of
+from onnxmi.evaluation.output_metrics.classes import AGREEMENT, CERTAIN, KL
+from onnxmi.evaluation.output_metrics.column_reader import ColumnReader, reader_of
 from onnxmi.evaluation.output_metrics.numbers import EXPLAINED
 from onnxmi.evaluation.output_metrics.output_metric import (
     ComparedOutput,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.evaluation.output_metrics.classes import reader_of
+from onnxmi.evaluation.output_metrics.column_reader import reader_of
 from onnxmi.evaluation.output_metrics.output_metric import ComparedOutput, row_pairs
 from onnxmi.evaluation.output_metrics.sequences import find_blank
 from onnxmi.outputs.view import Answers

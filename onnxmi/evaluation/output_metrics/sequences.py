@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxmi.evaluation.output_metrics.classes import KL, metrics_of_classes, reader_of
+from onnxmi.evaluation.output_metrics.classes import KL, metrics_of_classes
+from onnxmi.evaluation.output_metrics.column_reader import reader_of
 from onnxmi.evaluation.output_metrics.output_metric import (
     ComparedOutput,
     Contributions,

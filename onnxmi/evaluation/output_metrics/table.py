@@ -15,10 +15,9 @@ from onnxmi.evaluation.output_metrics.classes import (
     KL,
     RANKS,
     best_of,
-    fitted_labels,
-    look_like_logits,
     metrics_of_classes,
 )
+from onnxmi.evaluation.output_metrics.column_reader import fitted_labels, look_like_logits
 from onnxmi.evaluation.output_metrics.detections import (
     BOX_F1,
     BOX_IOU,
