@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from onnxmi.evaluation.judgement import FORETELLING, Judgement
+from onnxmi.evaluation.judgement import BY_MARGINS, FORETELLING, Judgement
 from onnxmi.evaluation.loss import Loss
 from onnxmi.evaluation.output_metrics import MetricValue
 from onnxmi.evaluation.yardstick import Damage, Part
@@ -27,6 +27,14 @@ def judgement(damage: float, loss: float, flips: int | None = 2, half: float = 0
 def test_count_and_damage_are_averaged(samples: int) -> None:
     weighed = (FORETELLING * 0.5 * POINT + samples * 0.03) / (FORETELLING + samples)
     assert judgement(0.5 * LIMIT, 0.03).expected_loss(POINT, samples) == pytest.approx(weighed)
+
+
+@pytest.mark.parametrize("samples", [1, 123, 10_000])
+def test_what_margins_foretell_stands_for_the_count(samples: int) -> None:
+    counted = judgement(0.5 * LIMIT, 0.07)
+    told = replace(counted, readings={"y": (replace(counted.readings["y"][0], foretold=0.03),)})
+    weighed = (BY_MARGINS * 0.5 * POINT + samples * 0.03) / (BY_MARGINS + samples)
+    assert told.expected_loss(POINT, samples) == pytest.approx(weighed)
 
 
 def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:

@@ -9,7 +9,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score, roc_auc_score
 
 from onnxmi.evaluation.output_metrics import (
-    classes,
+    column_reader,
     measure_metric,
     metrics_for,
     output_metric,
@@ -295,7 +295,7 @@ def test_answers_are_arranged_alike_in_blocks_and_one_by_one(monkeypatch):
 def test_the_originals_columns_are_read_once_for_all_labels(monkeypatch):
     subject, original = CASES["classes"]
     read_once = []
-    reader_of = classes.reader_of
-    monkeypatch.setattr(classes, "reader_of", lambda *args: read_once.append(1) or reader_of(*args))
-    assert classes.fitted_labels(LABELS, subject, original) is not None
+    reader_of = column_reader.reader_of
+    monkeypatch.setattr(column_reader, "reader_of", lambda *args: read_once.append(1) or reader_of(*args))
+    assert column_reader.fitted_labels(LABELS, subject, original) is not None
     assert len(read_once) == 1

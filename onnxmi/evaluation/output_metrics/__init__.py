@@ -1,6 +1,6 @@
 """Metrics by the kind of output: what a cut model loses, in figures that people know."""
 
-from onnxmi.evaluation.output_metrics.margins import ExpectedFlips, expected_flips
+from onnxmi.evaluation.output_metrics.expected_flips import ExpectedFlips, expected_flips
 from onnxmi.evaluation.output_metrics.output_metric import (
     ComparedOutput,
     Contributions,

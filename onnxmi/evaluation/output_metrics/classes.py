@@ -14,6 +14,7 @@ from onnxmi.evaluation.output_metrics.column_reader import (
     one_sided,
     reader_of,
 )
+from onnxmi.evaluation.output_metrics.margins import likely_loss
 from onnxmi.evaluation.output_metrics.output_metric import (
     ComparedOutput,
     Contributions,
@@ -65,6 +66,12 @@ def _agreement(
         now.append(((weights * same).sum(), weights.sum()))
         changed += int((~same).sum())
     return Contributions(np.array(was), np.array(now), changed)
+
+
+def _likely_disagreement(
+    subject: ComparedOutput, original: Answers, cut: Answers, _labels: Array | None, *, weighted: bool
+) -> float | None:
+    return likely_loss(subject, original, cut, weighted=weighted)
 
 
 def _best(
@@ -179,9 +186,13 @@ def two_classes(labels: Array | None, subject: ComparedOutput, original: Answers
 
 # -- the table --------------------------------------------------------------------------------------------------------
 
-ACCURACY = OutputMetric("accuracy", _accuracy, ratio, labels=True)
-AGREEMENT = OutputMetric("agreement", partial(_agreement, weighted=False), ratio)
-CERTAIN = OutputMetric("certain-agreement", partial(_agreement, weighted=True), ratio)
+ACCURACY = OutputMetric("accuracy", _accuracy, ratio, labels=True, foretell=likely_loss)
+AGREEMENT, CERTAIN = (
+    OutputMetric(
+        name, partial(_agreement, weighted=weighted), ratio, foretell=partial(_likely_disagreement, weighted=weighted)
+    )
+    for name, weighted in (("agreement", False), ("certain-agreement", True))
+)
 KL = OutputMetric("kl", _divergence, average, "mean", unit="nats", higher_is_better=False)
 RANKS = OutputMetric("rank-correlation", _ranks, rank_correlation, "resampled")
 F1 = OutputMetric("f1", _f1, mean_of_classes, "resampled", labels=True)

@@ -1,104 +1,107 @@
-"""Expected flips: how many answers an error of the measured size changes, by the margins that they have.
-
-Where few answers changed, their number says little. Each answer's margin tells how likely an error of the size that all
-show would change it; the sum of these chances is steadier than a count.
-"""
+"""Margins: by how much each answer is right, and what is lost in all likelihood with the errors of a cut model."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from onnxmi.evaluation.output_metrics.column_reader import reader_of
+from onnxmi.evaluation.output_metrics.column_reader import ColumnReader, fitted_labels, reader_of
+from onnxmi.evaluation.output_metrics.near_errors import chances_to_stay
 from onnxmi.evaluation.output_metrics.output_metric import ComparedOutput, row_pairs
-from onnxmi.evaluation.output_metrics.sequences import find_blank
 from onnxmi.outputs.view import Answers
-from onnxmi.typing import Floats
+from onnxmi.typing import Array, Bools, Floats, Ints
 
-NEAREST = 0.25  # share of the answers, by margin, whose errors count
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
+MOST_ANSWERS = 200_000  # of more, a count says as much, and says it sooner
 
 
-@dataclass(frozen=True)
-class ExpectedFlips:
-    """How many answers change by what their margins say.
+@dataclass(frozen=True, eq=False)
+class Borders:
+    """How far answers are from changing, by both models.
 
     Attributes
     ----------
-    share : float
-        Of the answers, or of the samples that change at some position.
-    of_samples : bool
-        Whether a whole sample is one answer, as a line of text is.
+    right : (answers,) bool
+        Whether the original is right; without labels it always is.
+    stays : (answers,) float64
+        The chance that the cut model is.
+    certainty : (answers,) float64
+        How sure the original is; see `ColumnReader.certainty`.
+    samples : (answers,) int64
+        The sample of each.
     """
 
-    share: float
-    of_samples: bool
-
-    @property
-    def text(self) -> str:
-        """For people: `1.3 % of the answers are expected to change, by margins`."""
-        noun, where = ("samples", " at some position") if self.of_samples else ("answers", "")
-        return f"{100 * self.share:.1f} % of the {noun} are expected to change{where}, by margins"
+    right: Bools
+    stays: Floats
+    certainty: Floats
+    samples: Ints
 
 
-def expected_flips(subject: ComparedOutput, original: Answers, cut: Answers) -> ExpectedFlips | None:
-    """Return the expected share of changed answers; None where an output chooses no class.
-
-    The error of the difference between an answer's two best logits is taken for normal. Its variance is that of the
-    quarter of the answers that have the smallest margins, since only these may change: errors of logits grow with the
-    logits on some models and shrink on others. Measured in nine runs (docs/gate.md) the result is between 0.6 and 1.2
-    times what changes; the variance of all answers gives 0.4 to 2.7 times. A line of text changes at some position
-    more often than it is read otherwise.
+def borders(subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None = None) -> Borders | None:
+    """Measure margins and their errors; None where there are so many answers that nobody needs them.
 
     Parameters
     ----------
-    subject : Subject
+    subject : ComparedOutput
         Of kind classes or sequence.
     original, cut : Answers
         Of the same samples.
+    labels : array, optional
+        What is right; else what the original answers is.
     """
-    if subject.kind not in ("classes", "sequence"):
-        return None
     reader = reader_of(subject, original)
-    margins, errors = [], []
-    for first, second in row_pairs(subject.view, original, cut):
-        margin, error = _differences(reader.logits(first), reader.logits(second), one_of_many=reader.one_of_many)
-        margins.append(margin)
-        errors.append(error)
-    # Only answers near a border can flip, and errors there may differ from those of clear answers.
-    spread = _nearby_spread(np.concatenate(margins), np.concatenate(errors))
-    if not math.isfinite(spread):
-        return ExpectedFlips(1.0, of_samples=False)
-    stays = [_stays(margin, spread) for margin in margins]
-    if subject.kind == "sequence" and find_blank(subject, original) is not None:
-        # A line stays as it is read only if every position stays.
-        return ExpectedFlips(1 - float(np.mean([chances.prod() for chances in stays])), of_samples=True)
-    return ExpectedFlips(1 - float(np.mean(np.concatenate(stays))), of_samples=False)
+    told = fitted_labels(labels, subject, original)
+    margins, errors, certainty, samples = [], [], [], []
+    for number, (first, second) in enumerate(row_pairs(subject.view, original, cut)):
+        wanted = None if told is None else told[number]
+        with np.errstate(all="ignore"):  # what is no number counts as wrong
+            was, now = _margins(reader, reader.logits(first), reader.logits(second), wanted)
+            margins.append(was)
+            errors.append(np.where(np.isneginf(was), 0.0, now - was))
+        certainty.append(reader.certainty(first))
+        samples.append(np.full(len(was), number))
+        if len(was) * original.count > MOST_ANSWERS:
+            return None
+    joined = np.concatenate(margins)
+    stays = chances_to_stay(joined, np.concatenate(errors))
+    return Borders(joined >= 0, stays, np.concatenate(certainty), np.concatenate(samples))
 
 
-def _nearby_spread(margins: Floats, errors: Floats) -> float:
-    """Return the root mean square error of the answers that are nearest to changing."""
-    nearest = margins <= np.quantile(margins, NEAREST)
-    return math.sqrt(float(np.mean(np.square(errors[nearest]))))
+def likely_loss(
+    subject: ComparedOutput, original: Answers, cut: Answers, labels: Array | None = None, *, weighted: bool = False
+) -> float | None:
+    """Return the share of right answers that is lost in all likelihood; None where margins do not tell.
+
+    It is free of bias, and known about twice as well as a count: see docs/outputs.md.
+
+    Parameters
+    ----------
+    weighted : bool
+        Weigh each answer by how sure the original is of it.
+    """
+    found = borders(subject, original, cut, labels)
+    if found is None:
+        return None
+    weights = found.certainty if weighted else np.ones(len(found.stays))
+    total = float(weights.sum())
+    return float(weights @ (found.right - found.stays)) / total if total else 0.0
 
 
-def _differences(first: Floats, second: Floats, *, one_of_many: bool) -> tuple[Floats, Floats]:
-    """Return the original's margin of each answer, and what the cut model's is off."""
-    if not one_of_many:
-        margin = np.abs(first).reshape(-1)
-        return margin, (np.sign(first) * (second - first)).reshape(-1)
-    rows, best = np.arange(len(first)), np.argpartition(first, -2, axis=1)[:, -2:]
-    order = np.argsort(first[rows[:, None], best], axis=1)
-    next_best, top = np.take_along_axis(best, order, 1).T
-    was, now = (side[rows, top] - side[rows, next_best] for side in (first, second))
-    return was, now - was
+def _margins(reader: ColumnReader, first: Floats, second: Floats, wanted: Ints | None) -> tuple[Floats, Floats]:
+    """Return by how much what is right is ahead in either model's logits, (answers,) each."""
+    if not reader.one_of_many:
+        cells = first.reshape(-1)
+        side = np.where(cells > 0, 1.0, -1.0) if wanted is None else np.where(wanted > 0, 1.0, -1.0)
+        return side * cells, side * second.reshape(-1)
+    right = first.argmax(1) if wanted is None else wanted
+    known = (right >= 0) & (right < first.shape[1])
+    at = np.where(known, right, 0)[:, None]
+    was, now = (np.where(known, _ahead(logits, at), -np.inf) for logits in (first, second))
+    return was, now
 
 
-def _stays(margin: Floats, spread: float) -> Floats:
-    """Return the chance that a normal error of this spread leaves each margin above zero."""
-    if spread == 0:
-        return np.ones(len(margin))
-    return np.asarray((1 + _erf(margin / (spread * math.sqrt(2)))) / 2)
+def _ahead(logits: Floats, at: Ints) -> Floats:
+    """Return how far one column of each row is above the best of the others."""
+    others = logits.copy()
+    np.put_along_axis(others, at, -np.inf, 1)
+    return np.asarray(np.take_along_axis(logits, at, 1)[:, 0] - others.max(1))

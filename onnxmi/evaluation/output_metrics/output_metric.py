@@ -88,6 +88,8 @@ class OutputMetric:
         points, nats or dB.
     higher_is_better : bool
         False for an error.
+    foretell : callable, optional
+        As `measure`; returns the loss that margins foretell, or None.
     """
 
     name: str
@@ -97,6 +99,7 @@ class OutputMetric:
     labels: bool = False
     unit: Unit = "points"
     higher_is_better: bool = True
+    foretell: Callable[[ComparedOutput, Answers, Answers, Array | None], float | None] | None = None
 
     def value(self, parts: Floats) -> float:
         """Return the metric of all samples; NaN where they have none."""
@@ -116,12 +119,15 @@ class MetricValue:
         The original's and the cut model's.
     loss : Loss
         With its interval.
+    foretold : float or None
+        The loss that margins foretell, in the same unit.
     """
 
     metric: str
     was: float
     now: float
     loss: Loss
+    foretold: float | None = None
 
     @property
     def text(self) -> str:
@@ -162,8 +168,9 @@ def measure_metric(
         lost = math.inf
     span = _span(meter, found, sign, seed) if math.isfinite(lost) else None
     low, high = (-math.inf, math.inf) if span is None else span
-    flips = found.lost, found.gained
-    return MetricValue(meter.name, was, now, Loss(lost, low, high, len(found.now), *flips, meter.name, meter.unit))
+    loss = Loss(lost, low, high, len(found.now), found.lost, found.gained, meter.name, meter.unit)
+    foretold = None if meter.foretell is None else meter.foretell(subject, original, cut, labels)
+    return MetricValue(meter.name, was, now, loss, foretold)
 
 
 def _span(meter: OutputMetric, found: Contributions, sign: float, seed: int) -> Span | None:
