@@ -72,7 +72,7 @@ def likely_loss(
 ) -> float | None:
     """Return the share of right answers that is lost in all likelihood; None where margins do not tell.
 
-    It is free of bias, and known about twice as well as a count: see docs/outputs.md.
+    It is nearly free of bias, and off by less than a count is: see docs/outputs.md.
 
     Parameters
     ----------
