@@ -3,8 +3,8 @@
     python tools/bench_workers.py
 
 Parts of it: scaling, overhead, kills, million, tree. Seconds of a busy machine say little: runs to compare are taken in
-turn, the load is printed, and quotients are medians over the rounds. `scaling overhead` takes about six minutes on two
-cores that do nothing else.
+turn, the load is printed, and quotients are medians over the rounds. `scaling` takes about seven minutes on two cores
+that do nothing else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL, CALIB = ROOT / "models" / "digits-resnet.onnx", ROOT / "models" / "digits-resnet.calib.npz"
 SMALL, SMALL_CALIB = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-mlp.calib.npz"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-POINTS = 25  # of a sweep
+SHARDS = 64
+POINTS = 50  # of a sweep
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -131,11 +132,11 @@ def cpu_of_all(pid: int) -> float:
 
 def scaling(folder: Path, rounds: int, count: int) -> None:
     """One worker of one thread, and two, on so much work that starting them is a small part of it."""
-    with samples_of(CALIB, count, 32, folder) as samples:
+    with samples_of(CALIB, count, SHARDS, folder) as samples:
         out = folder / "s.npz"
 
         def capture(*who: object) -> Callable[[], Spent]:
-            return lambda: spent(command("capture", MODEL, samples, "--shards", 32, "-o", out, *who))
+            return lambda: spent(command("capture", MODEL, samples, "--shards", SHARDS, "-o", out, *who))
 
         runs = {
             "1 process": capture("--jobs", 1),
@@ -143,10 +144,10 @@ def scaling(folder: Path, rounds: int, count: int) -> None:
             "1 worker of Dask": capture("--dask", "local:1"),
             "2 workers of Dask": capture("--dask", "local:2"),
         }
-        compared(f"capture of digits-resnet, {count:,} samples in 32 shards", runs, rounds)
+        compared(f"capture of digits-resnet, {count:,} samples in {SHARDS} shards", runs, rounds)
 
     def sweep(*who: object) -> Callable[[], Spent]:
-        shares = ",".join(f"{0.95 - 0.03 * number:.2f}" for number in range(POINTS))
+        shares = ",".join(f"{0.95 - 0.015 * number:.3f}" for number in range(POINTS))
         points = ["--by", "macs", "--at", shares, "--fresh", "--statistics", stats]
         return lambda: spent(command("sweep", MODEL, CALIB, *points, *who))
 
@@ -367,7 +368,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["scaling", "overhead", "kills", "million", "tree"])
     parser.add_argument("--rounds", type=int, default=1, help="of scaling; the overhead takes five times as many")
-    parser.add_argument("--samples", type=int, default=320_000, help="of scaling; the overhead takes a fifth")
+    parser.add_argument("--samples", type=int, default=640_000, help="of scaling; the overhead takes a tenth")
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--each", type=int, default=1000, help="samples of a shard of the million")
     parser.add_argument("--only", default="", help="kills: processes or Dask")
@@ -378,7 +379,7 @@ def main() -> None:
         folder = Path(name)
         parts: dict[str, Callable[[], None]] = {
             "scaling": lambda: scaling(folder, given.rounds, given.samples),
-            "overhead": lambda: overhead(folder, 5 * given.rounds, given.samples // 5),
+            "overhead": lambda: overhead(folder, 5 * given.rounds, given.samples // 10),
             "kills": lambda: kills(folder, 50, given.only),
             "million": lambda: million(folder, given.shards, given.each),
             "tree": trees,
