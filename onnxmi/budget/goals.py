@@ -203,6 +203,8 @@ class Trial:
         Which that is.
     kind : str
         The cost that was aimed at: time, macs or params.
+    expected : float
+        Points that are lost in all likelihood: what the count, the margins and the damage say together.
     """
 
     share: float
@@ -213,3 +215,4 @@ class Trial:
     damage: float = 0.0
     output: str = ""
     kind: str = ""
+    expected: float = 0.0

@@ -66,7 +66,7 @@ class Judgement:
             The loss that is allowed, points.
         """
         damage = excess(self.damage, drop, STANDARD_ERRORS)
-        own = max(damage, self.expected_loss(drop, self.answers.count) / drop)
+        own = max(damage, self.expected_loss(drop) / drop)
         return own if self.fitted is None else max(own, self.fitted.excess(drop))
 
     def worst(self, drop: float) -> Part | None:
@@ -92,7 +92,7 @@ class Judgement:
         """Standard error of the drop; None where it is not known."""
         return self.decisive.loss.error
 
-    def expected_loss(self, drop: float, samples: int) -> float:
+    def expected_loss(self, drop: float) -> float:
         """Return the points that are lost in all likelihood: what is measured, and what the damage foretells.
 
         A few samples cannot count a small loss: of 123, two more wrong answers are 1.6 points, and are the same two at
@@ -108,12 +108,10 @@ class Judgement:
         ----------
         drop : float
             The loss that is allowed, points: the damage foretells it where it is as large as is allowed.
-        samples : int
-            How many samples were counted.
         """
         foretold = excess(self.damage, drop) * drop
         decisive = (found[0] for found in self.readings.values())
-        return max(_likely(reading, foretold, drop * FORETOLD_ERROR, samples) for reading in decisive)
+        return max(_likely(reading, foretold, drop * FORETOLD_ERROR, self.answers.count) for reading in decisive)
 
 
 def _likely(reading: MetricValue, foretold: float, foretold_error: float, samples: int) -> float:

@@ -279,8 +279,9 @@ class _Search:
     def _note(self, trial: _TrialModel, repair: str) -> None:
         judgement, worst = trial.judgement, trial.judgement.worst(self._drop)
         damage, name = (0.0, "") if worst is None else (worst.error, worst.view.name)
-        fits = trial.excess <= 1
-        self.trials.append(Trial(trial.share, judgement.drop, judgement.error, repair, fits, damage, name, self._kind))
+        lost = judgement.drop, judgement.error
+        expected = judgement.expected_loss(self._drop)
+        self.trials.append(Trial(trial.share, *lost, repair, trial.excess <= 1, damage, name, self._kind, expected))
         self._progress("search", self._work, max(USUAL_WORK, self._work + 1))
 
     @property
@@ -294,9 +295,10 @@ class _Search:
         worst = None if trial is None else trial.judgement.worst(self._drop)
         if trial is None or worst is None:
             return "nothing to prune: no cut that was tried leaves a model that can be used"
-        reading = trial.judgement.decisive
+        reading, expected = trial.judgement.decisive, trial.judgement.expected_loss(self._drop)
         return (
             f"nothing to prune: every cut that was tried loses more than {self._drop:g}: the least aggressive"
             f" has damage {worst.error:.4f} at {worst.view.name} (1 is as bad as a constant), {reading.metric}"
-            f" {reading.loss.text}; allow more with --max-drop, or take that with --best-effort"
+            f" {reading.loss.text}, and {expected:.2g} is expected; allow more with --max-drop, or take that with"
+            " --best-effort"
         )

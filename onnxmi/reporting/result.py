@@ -186,10 +186,12 @@ def _reading(reading: MetricValue) -> str:
 
 
 def _trials(result: Outcome) -> RenderableType:
-    table = NumberTable("Trials", "repair", "cost aimed at", "points lost *", "of the worst output", "")
+    table = NumberTable("Trials", "repair", "cost aimed at", "points lost *", "expected", "damage", "")
     for trial in result.trials:
         error = "" if trial.error is None else f" ± {trial.error:.4f}"
         worst = damage_text(trial.damage)
-        row = trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", worst, "fits" if trial.fits else ""
-        table.add_row(*row)
+        fits = "fits" if trial.fits else ""
+        table.add_row(
+            trial.repair, f"x {trial.share:.2f}", f"{trial.drop:.4f}{error}", f"{trial.expected:.4f}", worst, fits
+        )
     return Group(table, Text("* on search samples, which the result is not reported on\n"))

@@ -47,6 +47,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Any:
                 drop=0.0,
                 error=None,
                 excess=lambda _drop: excess_of[counts[0]],
+                expected_loss=lambda _drop: excess_of[counts[0]] * DROP,
                 worst=lambda _drop: worst,
                 decisive=reading,
             )
