@@ -122,6 +122,13 @@ def test_decisions_on_each_class_have_a_likely_loss():
     assert read("accuracy", subject, original, made, np.stack(right)).foretold == pytest.approx(found.foretold)
 
 
+def test_a_label_a_row_chooses_among_decisions():
+    logits, made, labels = drawn(5, 401)
+    found = read("accuracy", *of("classes", logits, "sigmoid"), answers(made), labels)
+    assert found.was == pytest.approx(np.mean(logits.argmax(1) == labels))
+    assert found.foretold == pytest.approx(found.loss.value, abs=0.015)
+
+
 def test_what_is_no_number_or_no_class_is_lost():
     logits, _, labels = drawn(3, 31)
     subject, original = of("classes", logits, "softmax")

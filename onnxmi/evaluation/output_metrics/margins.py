@@ -26,7 +26,7 @@ class Borders:
     stays : (answers,) float64
         The chance that the cut model is.
     certainty : (answers,) float64
-        How sure the original is; see `ColumnReader.certainty`.
+        How sure the original is, see `ColumnReader.certainty`; 1 with labels.
     samples : (answers,) int64
         The sample of each.
     """
@@ -58,7 +58,7 @@ def borders(subject: ComparedOutput, original: Answers, cut: Answers, labels: Ar
             was, now = _margins(reader, reader.logits(first), reader.logits(second), wanted)
             margins.append(was)
             errors.append(np.where(np.isneginf(was), 0.0, now - was))
-        certainty.append(reader.certainty(first))
+        certainty.append(reader.certainty(first) if wanted is None else np.ones(len(was)))
         samples.append(np.full(len(was), number))
         if len(was) * original.count > MOST_ANSWERS:
             return None
@@ -89,7 +89,9 @@ def likely_loss(
 
 def _margins(reader: ColumnReader, first: Floats, second: Floats, wanted: Ints | None) -> tuple[Floats, Floats]:
     """Return by how much what is right is ahead in either model's logits, (answers,) each."""
-    if not reader.one_of_many:
+    # A label a row chooses a column, also where each column is decided on by itself.
+    chosen = reader.one_of_many or (wanted is not None and len(wanted) == len(first) and first.shape[1] > 1)
+    if not chosen:
         cells = first.reshape(-1)
         side = np.where(cells > 0, 1.0, -1.0) if wanted is None else np.where(wanted > 0, 1.0, -1.0)
         return side * cells, side * second.reshape(-1)
