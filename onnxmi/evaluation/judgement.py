@@ -30,7 +30,7 @@ from onnxmi.typing import Array
 FORETOLD_ERROR = 2.0  # standard error of a loss that is not counted as the damage foretells it, over what is allowed
 STANDARD_ERRORS = 1.0  # that are added to a damage: a search takes what is least by chance, too
 FORETELLING = 200  # samples of which a count tells a loss of one point as well as the damage does, to 0.7 points
-BY_MARGINS = 50  # samples of which margins do
+BY_MARGINS = 50  # samples of which margins do, of the original's own answers: none of these can be gained
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,8 @@ class Judgement:
         is a rule of thumb. So both are averaged, the damage with the weight of `FORETELLING` samples: of many samples
         the count decides. What is not counted sample by sample has the weight that its interval gives it: a
         correlation is known as well as the damage, the F1 of a map with four boxes on it is not.
-        Margins tell what is lost of classes more steadily than a count, and stand for it.
+        Margins tell what is lost of classes more steadily than a count, and stand for it. With labels they weigh no
+        more than it: answers that are lost and gained cancel, and the difference is less sure than either.
         Without any slack: with half of a standard error, a classifier of file types was let through on 106 samples
         and lost 2.4 points on 1,024 others.
 
@@ -120,7 +121,8 @@ def _likely(reading: MetricValue, foretold: float, foretold_error: float, sample
     if math.isnan(measured):  # what is no number has lost everything
         return math.inf
     if reading.foretold is not None:
-        weight, measured = samples / BY_MARGINS, reading.foretold
+        weight = samples / (BY_MARGINS if loss.flips_gained is None else FORETELLING)
+        measured = reading.foretold
     elif loss.flips_lost is not None:
         weight = samples / FORETELLING
     elif loss.error:

@@ -35,9 +35,12 @@ def test_count_and_damage_are_averaged(samples: int) -> None:
 @pytest.mark.parametrize("samples", [1, 123, 10_000])
 def test_what_margins_foretell_stands_for_the_count(samples: int) -> None:
     counted = judgement(0.5 * LIMIT, 0.07, samples=samples)
-    told = replace(counted, readings={"y": (replace(counted.readings["y"][0], foretold=0.03),)})
-    weighed = (BY_MARGINS * 0.5 * POINT + samples * 0.03) / (BY_MARGINS + samples)
-    assert told.expected_loss(POINT) == pytest.approx(weighed)
+    (value,) = counted.readings["y"]
+    for gained, weight in ((None, BY_MARGINS), (0, FORETELLING)):  # without labels and with them
+        reading = replace(value, foretold=0.03, loss=replace(value.loss, flips_gained=gained))
+        weighed = (weight * 0.5 * POINT + samples * 0.03) / (weight + samples)
+        told = replace(counted, readings={"y": (reading,)})
+        assert told.expected_loss(POINT) == pytest.approx(weighed)
 
 
 def test_two_wrong_answers_of_a_hundred_decide_near_the_limit_alone() -> None:
