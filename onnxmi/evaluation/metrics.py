@@ -223,11 +223,13 @@ def _own(name: str) -> Metric:
 
 @contextmanager
 def _current_folder_importable() -> Iterator[None]:
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a user's folder gets no __pycache__
     sys.path.insert(0, "")
     try:
         yield
     finally:
         sys.path.remove("")
+        sys.dont_write_bytecode = written
 
 
 def _call(function: Callable[[Array, Array | None], Any], _reference: Array, outputs: Array, labels: Any) -> float:
