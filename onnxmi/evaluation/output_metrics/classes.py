@@ -49,7 +49,7 @@ def _accuracy(subject: ComparedOutput, original: Answers, cut: Answers, labels: 
 
 
 def _right(reader: ColumnReader, rows: Floats, label: Ints) -> Bools:
-    if len(label) == len(rows) and rows.shape[1] > 1:
+    if reader.chooses(rows, label):
         return _among(rows, label, 1)
     return np.asarray(reader.answers(rows) == label)
 

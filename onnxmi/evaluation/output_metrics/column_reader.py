@@ -38,6 +38,10 @@ class ColumnReader:
         """Whether a row chooses one of its columns."""
         return self.link == "softmax"
 
+    def chooses(self, rows: Floats, label: Ints | None) -> bool:
+        """Whether a row's answer is one of its columns; a label a row says so, whatever the link is."""
+        return self.one_of_many if label is None else len(label) == len(rows) and rows.shape[1] > 1
+
     def logits(self, rows: Floats) -> Floats:
         """Return the argument of the link."""
         if not self.chances:

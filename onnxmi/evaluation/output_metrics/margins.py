@@ -89,9 +89,7 @@ def likely_loss(
 
 def _margins(reader: ColumnReader, first: Floats, second: Floats, wanted: Ints | None) -> tuple[Floats, Floats]:
     """Return by how much what is right is ahead in either model's logits, (answers,) each."""
-    # A label a row chooses a column, also where each column is decided on by itself.
-    chosen = reader.one_of_many or (wanted is not None and len(wanted) == len(first) and first.shape[1] > 1)
-    if not chosen:
+    if not reader.chooses(first, wanted):
         cells = first.reshape(-1)
         side = np.where(cells > 0, 1.0, -1.0) if wanted is None else np.where(wanted > 0, 1.0, -1.0)
         return side * cells, side * second.reshape(-1)
